@@ -1,0 +1,1 @@
+"""petrt: low-dose PET to standard-dose quality. Not for diagnostic use."""
