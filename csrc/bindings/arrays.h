@@ -1,0 +1,86 @@
+// NumPy arrays in and out, never copied or converted: what does not fit is refused.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "petrt/check.h"
+#include "petrt/step.h"
+#include "petrt/view.h"
+
+namespace petrt {
+
+namespace py = pybind11;
+
+void register_ops(py::module_& module);
+void register_reverse_loop(py::module_& module);
+
+// Data of a C-contiguous, aligned array of exactly T, writable unless T is const.
+template <typename T>
+T* data_of(const py::array& array, const char* name) {
+  using Value = std::remove_const_t<T>;
+  const py::dtype expected = py::dtype::of<Value>();
+  check(array.dtype().equal(expected), name, ": expected dtype ", std::string(py::str(expected)),
+        ", got ", std::string(py::str(array.dtype())));
+  check((array.flags() & py::array::c_style) != 0, name, ": expected a C-contiguous array");
+  const auto address = reinterpret_cast<std::uintptr_t>(array.data());
+  check(address % alignof(Value) == 0, name, ": expected an aligned array");
+  if constexpr (std::is_const_v<T>) {
+    return static_cast<T*>(array.data());
+  } else {
+    check(array.writeable(), name, ": expected a writable array");
+    return static_cast<T*>(const_cast<void*>(array.data()));
+  }
+}
+
+inline std::vector<Index> shape_of(const py::array& array) {
+  return {array.shape(), array.shape() + array.ndim()};
+}
+
+// `axes` names the axes for the message, as in "[B, 1, H, W]".
+template <typename T, int Rank>
+View<T, Rank> view(const py::array& array, const char* name, const char* axes) {
+  View<T, Rank> result{data_of<T>(array, name), {}};
+  check(array.ndim() == Rank, name, ": expected shape ", axes, ", got ",
+        shape_text(shape_of(array)));
+  std::copy_n(array.shape(), Rank, result.shape.begin());
+  return result;
+}
+
+// An array of the given shape as one axis, for operations on single voxels.
+template <typename T>
+View<T, 1> flat(const py::array& array, const char* name, const std::vector<Index>& shape) {
+  check(shape_of(array) == shape, name, ": expected shape ", shape_text(shape), ", got ",
+        shape_text(shape_of(array)));
+  return {data_of<T>(array, name), {array.size()}};
+}
+
+// Any Python or NumPy integer in [0, 2^64).
+inline std::uint64_t seed_of(const py::object& seed) {
+  const auto integer = py::reinterpret_steal<py::object>(PyNumber_Index(seed.ptr()));
+  if (!integer) throw py::error_already_set();
+  const std::uint64_t value = PyLong_AsUnsignedLongLong(integer.ptr());
+  if (PyErr_Occurred() == nullptr) return value;
+  PyErr_Clear();
+  throw std::invalid_argument("seed: expected 0 <= seed < 2^64, got " +
+                              std::string(py::str(integer)));
+}
+
+// A word of the noise counter. Ids are 64 bits wide outside; folding them would repeat noise.
+inline std::uint32_t counter_word(Index value, const char* name) {
+  check(value >= 0 && value < Index{1} << 32, name, ": expected 0 <= id < 2^32, got ", value);
+  return static_cast<std::uint32_t>(value);
+}
+
+inline StepCoefs step_coefs(const double* row) {
+  return {static_cast<float>(row[0]), static_cast<float>(row[1]), static_cast<float>(row[2]),
+          static_cast<float>(row[3]), static_cast<float>(row[4]), static_cast<float>(row[5])};
+}
+
+}  // namespace petrt

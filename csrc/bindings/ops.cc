@@ -1,0 +1,92 @@
+#include "petrt/ops.h"
+
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "arrays.h"
+#include "petrt/noise.h"
+
+namespace petrt {
+namespace {
+
+using Array = py::array;
+using Released = py::gil_scoped_release;
+
+void bind_stack_slices(const Array& volume, Index first, const Array& out, int threads) {
+  const auto in = view<const float, 3>(volume, "volume", "[Z, H, W]");
+  const auto stacked = view<float, 4>(out, "out", "[B, 5, H, W]");
+  const Released released;
+  stack_slices(in, first, stacked, threads);
+}
+
+void bind_normals(const py::object& seed, Index slice, Index sample, Index step, const Array& out,
+                  int threads) {
+  const std::uint64_t key = seed_of(seed);
+  const std::uint32_t id = counter_word(slice, "slice");
+  const std::uint32_t number = counter_word(sample, "sample");
+  const std::uint32_t entry = counter_word(step, "step");
+  const auto z = view<float, 1>(out, "out", "[n]");
+  const Released released;
+  normals(key, {&id, {1}}, number, entry, {z.data, {1, 1, z.shape[0]}}, threads);
+}
+
+std::array<std::uint32_t, 4> bind_philox(const std::array<std::uint32_t, 4>& counter,
+                                         const std::array<std::uint32_t, 2>& key) {
+  const Words words =
+      philox4x32_10({{counter[0], counter[1], counter[2], counter[3]}}, key[0], key[1]);
+  return {words.w[0], words.w[1], words.w[2], words.w[3]};
+}
+
+void bind_reverse_step(const Array& r, const Array& eps, const Array& x0_previous,
+                       const std::optional<Array>& noise, const Array& coefs, float clip,
+                       int threads) {
+  const auto shape = shape_of(r);
+  const auto row = view<const double, 1>(coefs, "coefs", "[6]");
+  check_shape("coefs", row, {6});
+  const StepCoefs k = step_coefs(row.data);
+  check(clip > 0.0f, "clip: expected a positive bound, got ", clip);
+  check(k.s == 0.0f || noise.has_value(), "noise: expected an array where s is ", k.s, ", got None");
+  const auto r_view = flat<float>(r, "r", shape);
+  const auto eps_view = flat<const float>(eps, "eps", shape);
+  const auto x0_view = flat<float>(x0_previous, "x0_previous", shape);
+  const auto z = noise ? flat<const float>(*noise, "noise", shape) : View<const float, 1>{};
+  const Released released;
+  reverse_step(r_view, eps_view, x0_view, z, k, clip, threads);
+}
+
+void bind_accumulate(const Array& image, const Array& mean, const Array& m2, Index count,
+                     int threads) {
+  const auto shape = shape_of(image);
+  const auto y = flat<const float>(image, "image", shape);
+  const auto mean_view = flat<float>(mean, "mean", shape);
+  const auto m2_view = flat<float>(m2, "m2", shape);
+  const Released released;
+  accumulate(y, mean_view, m2_view, count, threads);
+}
+
+void bind_finish(const Array& m2, Index count, const Array& std, int threads) {
+  const auto shape = shape_of(m2);
+  const auto m2_view = flat<const float>(m2, "m2", shape);
+  const auto std_view = flat<float>(std, "std", shape);
+  const Released released;
+  finish(m2_view, count, std_view, threads);
+}
+
+}  // namespace
+
+void register_ops(py::module_& module) {
+  using py::arg;
+  module.def("stack_slices", &bind_stack_slices, arg("volume"), arg("first"), arg("out"),
+             arg("threads") = 1);
+  module.def("normals", &bind_normals, arg("seed"), arg("slice"), arg("sample"), arg("step"),
+             arg("out"), arg("threads") = 1);
+  module.def("philox4x32_10", &bind_philox, arg("counter"), arg("key"));
+  module.def("reverse_step", &bind_reverse_step, arg("r"), arg("eps"), arg("x0_previous"),
+             arg("noise"), arg("coefs"), arg("clip"), arg("threads") = 1);
+  module.def("accumulate", &bind_accumulate, arg("image"), arg("mean"), arg("m2"), arg("count"),
+             arg("threads") = 1);
+  module.def("finish", &bind_finish, arg("m2"), arg("count"), arg("std"), arg("threads") = 1);
+}
+
+}  // namespace petrt

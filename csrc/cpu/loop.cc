@@ -1,0 +1,167 @@
+#include "petrt/loop.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include "petrt/check.h"
+#include "petrt/ops.h"
+#include "petrt/parallel.h"
+
+namespace petrt {
+
+// Two calls at once would mix their buffers; so would a run inside the enqueue of another.
+class ReverseLoop::InUse {
+ public:
+  explicit InUse(std::atomic<bool>& flag) : flag_(flag) {
+    if (flag_.exchange(true)) throw std::runtime_error("ReverseLoop is already in use");
+  }
+  ~InUse() { flag_ = false; }
+  InUse(const InUse&) = delete;
+  InUse& operator=(const InUse&) = delete;
+
+ private:
+  std::atomic<bool>& flag_;
+};
+
+namespace {
+
+LoopShape checked(const LoopShape& shape) {
+  check(std::min({shape.slices, shape.samples, shape.height, shape.width}) >= 1,
+        "slices, samples, height, width: expected each at least 1, got ", shape.slices, ", ",
+        shape.samples, ", ", shape.height, ", ", shape.width);
+  return shape;
+}
+
+bool finite(const StepCoefs& k) {
+  for (const float value : {k.x0_r, k.x0_eps, k.a, k.b, k.c, k.s}) {
+    if (!std::isfinite(value)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+ReverseLoop::ReverseLoop(std::vector<StepCoefs> steps, float clip, View<const float, 2> film,
+                         LoopShape shape, int threads, bool keep_first)
+    : steps_(std::move(steps)),
+      clip_(clip),
+      shape_(checked(shape)),
+      threads_(threads),
+      keep_first_(keep_first),
+      film_width_(film.shape[1]),
+      film_(film.data, film.data + film.size()),
+      r_(shape.images() * shape.voxels()),
+      eps_(shape.images() * shape.voxels()),
+      x0_previous_(shape.images() * shape.voxels()),
+      noise_(shape.images() * shape.voxels()),
+      film_row_(film.shape[1]),
+      mean_(shape.slices * shape.voxels()),
+      m2_(shape.slices * shape.voxels()),
+      first_image_(keep_first ? shape.slices * shape.voxels() : 0) {
+  check_threads(threads);
+  check(!steps_.empty(), "coefs: expected at least 1 step, got 0");
+  check(clip > 0.0f, "clip: expected a positive bound, got ", clip);
+  check_shape("film", film, {static_cast<Index>(steps_.size()), std::max<Index>(1, film_width_)});
+  check(std::all_of(steps_.begin(), steps_.end(), finite), "coefs: expected finite float32 values");
+  check(std::all_of(film_.begin(), film_.end(), [](float value) { return std::isfinite(value); }),
+        "film: expected finite values");
+  check(steps_.front().c == 0.0f, "coefs: step 1 has no previous x0, expected c = 0, got ",
+        steps_.front().c);
+}
+
+void ReverseLoop::run(const std::function<void()>& enqueue, const LoopNoise& noise) {
+  const InUse guard(in_use_);
+  check_run(noise);
+  const Index size = shape_.images() * shape_.voxels();
+  std::copy_n(noise_entry(noise, 0).data, size, r_.data());
+  for (Index i = 1; i <= static_cast<Index>(steps_.size()); ++i) {
+    const StepCoefs& coefs = steps_[static_cast<std::size_t>(i - 1)];
+    std::copy_n(film_.data() + (i - 1) * film_width_, film_width_, film_row_.data());
+    enqueue();
+    const View<const float, 1> z =
+        coefs.s != 0.0f ? noise_entry(noise, i) : View<const float, 1>{};
+    reverse_step({r_.data(), {size}}, {eps_.data(), {size}}, {x0_previous_.data(), {size}}, z,
+                 coefs, clip_, threads_);
+  }
+}
+
+// Entry 0 starts the loop, entry i follows step i. Drawing ahead of the step costs one pass over
+// memory and lets drawn and given noise take the same path.
+View<const float, 1> ReverseLoop::noise_entry(const LoopNoise& noise, Index entry) {
+  const Index size = shape_.images() * shape_.voxels();
+  if (noise.given.data != nullptr) return {noise.given.data + entry * size, {size}};
+  normals(noise.seed, {noise.slice_ids.data(), {shape_.slices}}, noise.first_sample,
+          static_cast<std::uint32_t>(entry),
+          {noise_.data(), {shape_.slices, shape_.samples, shape_.voxels()}}, threads_);
+  return {noise_.data(), {size}};
+}
+
+void ReverseLoop::check_run(const LoopNoise& noise) const {
+  const Index ids = static_cast<Index>(noise.slice_ids.size());
+  check(ids == shape_.slices, "slice_ids: expected ", shape_.slices, " ids, got ", ids);
+  const Index last = static_cast<Index>(noise.first_sample) + shape_.samples - 1;
+  check(last < Index{1} << 32, "first_sample: expected sample numbers below 2^32, got ", last);
+  if (noise.given.data == nullptr) return;
+  check_shape("noise", noise.given,
+              {static_cast<Index>(steps_.size()) + 1, shape_.slices, shape_.samples, 1,
+               shape_.height, shape_.width});
+}
+
+void ReverseLoop::accumulate(View<const float, 4> coarse, float sigma_r) {
+  const InUse guard(in_use_);
+  check_shape("coarse", coarse, {shape_.slices, 1, shape_.height, shape_.width});
+  check(sigma_r > 0.0f && std::isfinite(sigma_r), "sigma_r: expected a positive number, got ",
+        sigma_r);
+  const Index rows = shape_.slices * shape_.height;
+  parallel_for(rows, 128, threads_, [&](Index begin, Index end) {
+    for (Index row = begin; row < end; ++row) accumulate_row(coarse.data, sigma_r, row);
+  });
+  count_ += shape_.samples;
+}
+
+// One image row of one slice, all samples in order: no sum depends on threads or batches.
+void ReverseLoop::accumulate_row(const float* coarse, float sigma_r, Index row) {
+  const Index width = shape_.width, slice = row / shape_.height;
+  const Index at = row * width;  // in [slices, 1, H, W]
+  for (Index sample = 0; sample < shape_.samples; ++sample) {
+    const float* r = r_.data() + at + (slice * (shape_.samples - 1) + sample) * shape_.voxels();
+    const float n = static_cast<float>(count_ + sample + 1);
+    const bool keep = keep_first_ && count_ + sample == 0;
+    for (Index x = 0; x < width; ++x) {
+      const float y = reconstruct(coarse[at + x], sigma_r, r[x]);
+      add_sample(y, n, mean_.data()[at + x], m2_.data()[at + x]);
+      if (keep) first_image_.data()[at + x] = y;
+    }
+  }
+}
+
+void ReverseLoop::reset() {
+  const InUse guard(in_use_);
+  std::fill_n(mean_.data(), shape_.slices * shape_.voxels(), 0.0f);
+  std::fill_n(m2_.data(), shape_.slices * shape_.voxels(), 0.0f);
+  count_ = 0;
+}
+
+void ReverseLoop::finish(View<float, 4> mean, View<float, 4> std) {
+  const InUse guard(in_use_);
+  const std::array<Index, 4> expected{shape_.slices, 1, shape_.height, shape_.width};
+  const Index size = shape_.slices * shape_.voxels();
+  check(count_ >= 1, "finish: expected accumulated samples, got none");
+  check_shape("mean", mean, expected);
+  if (std.data != nullptr) check_shape("std", std, expected);
+  std::copy_n(mean_.data(), size, mean.data);
+  if (std.data == nullptr) return;
+  petrt::finish({m2_.data(), {size}}, count_, {std.data, {size}}, threads_);
+}
+
+View<float, 4> ReverseLoop::first_image() const {
+  check(keep_first_, "first_image: expected a loop made with keep_first=True");
+  return {first_image_.data(), {shape_.slices, 1, shape_.height, shape_.width}};
+}
+
+View<float, 4> ReverseLoop::images_view(const Buffer<float>& buffer) const {
+  return {buffer.data(), {shape_.images(), 1, shape_.height, shape_.width}};
+}
+
+}  // namespace petrt

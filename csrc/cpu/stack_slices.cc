@@ -1,0 +1,26 @@
+#include <algorithm>
+
+#include "petrt/check.h"
+#include "petrt/ops.h"
+#include "petrt/parallel.h"
+
+namespace petrt {
+
+void stack_slices(View<const float, 3> volume, Index first, View<float, 4> out, int threads) {
+  const Index depth = volume.shape[0], batch = out.shape[0];
+  const Index pixels = volume.shape[1] * volume.shape[2];
+  check_threads(threads);
+  check_shape("out", out, {batch, kNeighbours, volume.shape[1], volume.shape[2]});
+  check(first >= 0 && first + batch <= depth, "first: expected slices within 0..", depth - 1,
+        ", got ", first, "..", first + batch - 1);
+  parallel_for(batch * kNeighbours, 8, threads, [=](Index begin, Index end) {
+    for (Index plane = begin; plane < end; ++plane) {
+      const Index centre = first + plane / kNeighbours;
+      const Index wanted = centre + plane % kNeighbours - kNeighbours / 2;
+      const Index source = wanted >= 0 && wanted < depth ? wanted : centre;
+      std::copy_n(volume.data + source * pixels, pixels, out.data + plane * pixels);
+    }
+  });
+}
+
+}  // namespace petrt

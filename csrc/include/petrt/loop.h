@@ -1,0 +1,75 @@
+// The reverse loop over an injected network: draws noise, calls the network, steps, averages.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <vector>
+
+#include "petrt/buffer.h"
+#include "petrt/step.h"
+#include "petrt/view.h"
+
+namespace petrt {
+
+struct LoopShape {
+  Index slices, samples, height, width;
+
+  Index voxels() const { return height * width; }
+  Index images() const { return slices * samples; }
+};
+
+// Where the noise of a run comes from: drawn by (seed, slice id, sample), or given.
+struct LoopNoise {
+  std::uint64_t seed = 0;
+  std::vector<std::uint32_t> slice_ids;  // [slices]
+  std::uint32_t first_sample = 0;        // number of the loop's sample 0 among all of a slice
+  View<const float, 6> given;            // [steps + 1, slices, samples, 1, H, W]; null to draw
+};
+
+// Images are slice-major: image = slice * samples + sample. Buffers never move.
+class ReverseLoop {
+ public:
+  ReverseLoop(std::vector<StepCoefs> steps, float clip,
+              View<const float, 2> film,  // [steps, C], copied
+              LoopShape shape, int threads, bool keep_first);
+
+  // r <- noise 0; then for each step i = 1 ..: film_row <- film[i - 1], enqueue() (reads r and
+  // film_row, writes eps), reverse step with noise i. What enqueue throws ends the run.
+  void run(const std::function<void()>& enqueue, const LoopNoise& noise);
+
+  // max(coarse + sigma_r r, 0) of every sample enters mean and m2, in the order of the samples.
+  void accumulate(View<const float, 4> coarse /* [slices, 1, H, W] */, float sigma_r);
+  void reset();
+
+  // Mean and, unless null, sample standard deviation of what was accumulated, [slices, 1, H, W].
+  void finish(View<float, 4> mean, View<float, 4> std);
+
+  Index count() const { return count_; }
+  View<float, 4> r() const { return images_view(r_); }
+  View<float, 4> eps() const { return images_view(eps_); }
+  View<float, 2> film_row() const { return {film_row_.data(), {1, film_width_}}; }
+  View<float, 4> first_image() const;  // image of sample 0 of each slice, [slices, 1, H, W]
+
+ private:
+  class InUse;
+
+  View<float, 4> images_view(const Buffer<float>& buffer) const;
+  View<const float, 1> noise_entry(const LoopNoise& noise, Index entry);
+  void check_run(const LoopNoise& noise) const;
+  void accumulate_row(const float* coarse, float sigma_r, Index row);
+
+  const std::vector<StepCoefs> steps_;
+  const float clip_;
+  const LoopShape shape_;
+  const int threads_;
+  const bool keep_first_;
+  const Index film_width_;
+  std::vector<float> film_;
+  Buffer<float> r_, eps_, x0_previous_, noise_;   // [images, 1, H, W]
+  Buffer<float> film_row_;                        // [1, C]
+  Buffer<float> mean_, m2_, first_image_;         // [slices, 1, H, W]
+  Index count_ = 0;
+  std::atomic<bool> in_use_{false};
+};
+
+}  // namespace petrt

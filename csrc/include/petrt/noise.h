@@ -1,0 +1,64 @@
+// Counter-based Gaussian noise: a pure function of (seed, slice, sample, step, voxel), so that
+// a result does not depend on how slices and samples are split into batches or threads.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "petrt/hostdevice.h"
+
+namespace petrt {
+
+struct NoiseKey {
+  std::uint64_t seed;
+  std::uint32_t slice, sample, step;
+};
+
+struct Words {
+  std::uint32_t w[4];
+};
+
+struct Normals {
+  float z[4];
+};
+
+// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+PETRT_HD inline Words philox4x32_10(Words counter, std::uint32_t key0, std::uint32_t key1) {
+  for (int round = 0; round < 10; ++round) {
+    const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * counter.w[0];
+    const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * counter.w[2];
+    counter = {{static_cast<std::uint32_t>(p1 >> 32) ^ counter.w[1] ^ key0,
+                static_cast<std::uint32_t>(p1),
+                static_cast<std::uint32_t>(p0 >> 32) ^ counter.w[3] ^ key1,
+                static_cast<std::uint32_t>(p0)}};
+    key0 += 0x9E3779B9u;
+    key1 += 0xBB67AE85u;
+  }
+  return counter;
+}
+
+// A word as a float in (0, 1]: float(word) 2^-32 + 2^-33. Never 0, so that its log is finite.
+PETRT_HD inline float uniform(std::uint32_t word) {
+  return static_cast<float>(word) * 0x1p-32f + 0x1p-33f;
+}
+
+// Box-Muller: two uniform words to two independent N(0, 1) values.
+PETRT_HD inline void box_muller(std::uint32_t word0, std::uint32_t word1, float* z) {
+  const float radius = std::sqrt(-2.0f * std::log(uniform(word0)));
+  const float angle = 6.2831853071795864769f * uniform(word1);
+  z[0] = radius * std::cos(angle);
+  z[1] = radius * std::sin(angle);
+}
+
+// The four normals of voxels 4 block .. 4 block + 3 of a slice.
+PETRT_HD inline Normals normals4(const NoiseKey& key, std::uint32_t block) {
+  const Words words = philox4x32_10({{block, key.step, key.sample, key.slice}},
+                                    static_cast<std::uint32_t>(key.seed),
+                                    static_cast<std::uint32_t>(key.seed >> 32));
+  Normals normals;
+  box_muller(words.w[0], words.w[1], normals.z);
+  box_muller(words.w[2], words.w[3], normals.z + 2);
+  return normals;
+}
+
+}  // namespace petrt

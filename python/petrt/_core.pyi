@@ -1,0 +1,131 @@
+"""Noise, reverse steps and sample statistics in C++.
+
+All arrays are C-contiguous, aligned and of exactly the given dtype (float32 unless stated): nothing
+is converted or copied, what does not fit raises ValueError with what was expected and what came.
+Every function releases the GIL, and no result depends on `threads`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+
+__version__: str
+
+def stack_slices(volume: Float32, first: int, out: Float32, threads: int = 1) -> None:
+    """Slices first .. first+B-1 of volume [Z, H, W] with their neighbours into out [B, 5, H, W].
+
+    Channels are z-2, z-1, z, z+1, z+2; a missing neighbour is the centre slice.
+    """
+
+def normals(
+    seed: SupportsIndex, slice: int, sample: int, step: int, out: Float32, threads: int = 1
+) -> None:
+    """N(0, 1) noise of one image into out [n]: a pure function of the four numbers and the voxel.
+
+    Philox4x32-10 with key = seed (64 bits), counter = (voxel // 4, step, sample, slice), then
+    Box-Muller. slice, sample and step lie in [0, 2^32).
+    """
+
+def philox4x32_10(counter: Sequence[int], key: Sequence[int]) -> list[int]:
+    """The four 32-bit words of the generator (Salmon et al. 2011) for counter [4] and key [2]."""
+
+def reverse_step(
+    r: Float32,
+    eps: Float32,
+    x0_previous: Float32,
+    noise: Float32 | None,
+    coefs: NDArray[np.float64],
+    clip: float,
+    threads: int = 1,
+) -> None:
+    """One reverse step in place on r and x0_previous; all arrays of one shape.
+
+    coefs [6] = (x0_r, x0_eps, a, b, c, s), float64, rounded to float32::
+
+        x0 = clamp(x0_r r - x0_eps eps, -clip, clip)
+        r <- a r + b x0 + c x0_previous + s z;  x0_previous <- x0
+
+    Terms with c = 0 or s = 0 are not read (noise may then be None). Where x0 before the clamp is
+    NaN or infinite, x0 and r become NaN: a network that overflows stays visible.
+    """
+
+def accumulate(image: Float32, mean: Float32, m2: Float32, count: int, threads: int = 1) -> None:
+    """One more sample enters mean and m2 (Welford), in place; count = samples already in."""
+
+def finish(m2: Float32, count: int, std: Float32, threads: int = 1) -> None:
+    """Sample standard deviation (ddof 1) of `count` samples into std; 0 for a single sample."""
+
+class ReverseLoop:
+    """The reverse loop over an injected network, on buffers whose addresses never change.
+
+    Images are slice-major: index = slice * samples + sample. Results are bit-equal however slices
+    and samples are split over loops, and whatever the order of the slices.
+    """
+
+    def __init__(
+        self,
+        coefs: NDArray[np.float64],
+        clip: float,
+        film: Float32,
+        slices: int,
+        samples: int,
+        height: int,
+        width: int,
+        threads: int = 1,
+        *,
+        keep_first: bool = False,
+    ) -> None:
+        """coefs [steps, 6] float64 (see reverse_step), film [steps, C]: the noise-bias table."""
+
+    @property
+    def r(self) -> Float32:
+        """The residuals in units of sigma_r [slices * samples, 1, H, W], the buffer itself."""
+
+    @property
+    def eps(self) -> Float32:
+        """Where enqueue writes the predicted noise [slices * samples, 1, H, W]."""
+
+    @property
+    def film_row(self) -> Float32:
+        """The noise bias of the current step [1, C]."""
+
+    @property
+    def first_image(self) -> Float32:
+        """Image of the first sample accumulated [slices, 1, H, W]; needs keep_first=True."""
+
+    @property
+    def count(self) -> int:
+        """Samples accumulated of each slice."""
+
+    def run(
+        self,
+        enqueue: Callable[[], object],
+        seed: SupportsIndex,
+        slice_ids: NDArray[np.int64],
+        first_sample: int = 0,
+        noise: Float32 | None = None,
+    ) -> None:
+        """Draw r, then per step: film_row <- film[i-1], enqueue(), reverse step with noise i.
+
+        enqueue reads r and film_row and writes eps, with the GIL held; what it raises ends the run
+        and is raised here. slice_ids [slices] in [0, 2^32) name the slices and first_sample the
+        loop's sample 0 among all samples of a slice. noise [steps+1, slices, samples, 1, H, W]
+        replaces the drawn noise: entry 0 starts, entry i follows step i (unread where s = 0).
+        RuntimeError when the loop is in use, by another thread or from within enqueue.
+        """
+
+    def accumulate(self, coarse: Float32, sigma_r: float) -> None:
+        """max(coarse + sigma_r r, 0) of every sample enters mean and m2, in order; NaN stays.
+
+        coarse [slices, 1, H, W] is shared by the samples of a slice.
+        """
+
+    def reset(self) -> None:
+        """Forget what was accumulated; buffers keep their addresses."""
+
+    def finish(self, mean: Float32, std: Float32 | None = None) -> None:
+        """Mean and sample standard deviation (ddof 1) into arrays [slices, 1, H, W]."""
