@@ -31,6 +31,8 @@ class UNetSpec(Spec):
             raise ValueError(f"multipliers must be positive, got {self.multipliers}")
         if self.base % self.norm_groups:
             raise ValueError(f"norm_groups {self.norm_groups} does not divide base {self.base}")
+        if self.base % 2:
+            raise ValueError(f"base must be even (sin and cos of the noise), got {self.base}")
         return self
 
 
@@ -42,6 +44,13 @@ class GuidanceSpec(Spec):
     norm_groups: int = 8
     # z offsets of the neighbouring slices; the paper text says four, its code stacks five.
     neighbours: tuple[int, ...] = (-2, -1, 0, 1, 2)
+
+    @model_validator(mode="after")
+    def _groups_divide_widths(self) -> GuidanceSpec:
+        if not self.widths or any(width % self.norm_groups for width in (self.stem, *self.widths)):
+            widths = (self.stem, *self.widths)
+            raise ValueError(f"norm_groups {self.norm_groups} does not divide widths {widths}")
+        return self
 
 
 class NetworkSpec(Spec):
@@ -59,7 +68,16 @@ class NetworkSpec(Spec):
     def _something_to_run(self) -> NetworkSpec:
         if self.coarse is None and self.denoiser is None:
             raise ValueError("a network needs a coarse part, a denoiser, or both")
+        levels = {len(u.multipliers) for u in (self.coarse, self.denoiser) if u is not None}
+        if self.guides != "none" and (len(levels) > 1 or min(levels) < 2):
+            got = sorted(levels)
+            raise ValueError(f"guides need U-Nets of one depth, at least 2 levels, got {got}")
         return self
+
+    @property
+    def scales(self) -> int:
+        """Number of times H and W are halved; both must be multiples of 2 ** scales."""
+        return max(len(u.multipliers) for u in (self.coarse, self.denoiser) if u is not None) - 1
 
     @property
     def guide_count(self) -> int:

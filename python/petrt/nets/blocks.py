@@ -1,0 +1,160 @@
+"""The parts of both U-Nets and of the guidance extractors (method.md section 2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def conv3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
+    """3x3 convolution that keeps H and W, or halves them with ``stride`` 2."""
+    return nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1)
+
+
+class Down(nn.Module):
+    """Stride-2 3x3 convolution: [B, C, H, W] -> [B, C, H/2, W/2]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = conv3(width, width, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class Up(nn.Module):
+    """Nearest x2, then a 3x3 convolution: [B, C, H, W] -> [B, C, 2H, 2W]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = conv3(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Attention(nn.Module):
+    """Single-head self-attention over all H*W positions, added to its input; scale 1/sqrt(C)."""
+
+    def __init__(self, width: int, groups: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, width)
+        self.qkv = nn.Conv2d(width, 3 * width, 1, bias=False)
+        self.out = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> the same shape."""
+        query, key, value = self.qkv(self.norm(x)).flatten(2).chunk(3, dim=1)  # each [B, C, H*W]
+        weight = (query.transpose(1, 2) @ key / math.sqrt(x.shape[1])).softmax(dim=-1)
+        mixed = value @ weight.transpose(1, 2)
+        return x + self.out(mixed.reshape(x.shape))
+
+
+class NoiseEncoding(nn.Module):
+    """Level -> sin, cos of ``level * exp(-ln(1e4) k / pairs)``, k = 0 .. pairs - 1 (WaveGrad)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.pairs = width // 2
+
+    def frequencies(self, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
+        """[pairs], computed in float64 and rounded once."""
+        k = torch.arange(self.pairs, dtype=torch.float64, device=device)
+        return torch.exp(-math.log(1e4) * k / self.pairs).to(dtype)
+
+    def forward(self, level: Tensor) -> Tensor:
+        """[B] -> [B, width]."""
+        angle = level[:, None] * self.frequencies(level.dtype, level.device)
+        return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+def noise_mlp(width: int) -> nn.Sequential:
+    """Level [B] -> noise embedding [B, width]: encoding, Linear x4, SiLU, Linear."""
+    return nn.Sequential(
+        NoiseEncoding(width), nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width)
+    )
+
+
+class Block(nn.Module):
+    """Residual block: GroupNorm, SiLU, 3x3 conv, twice; a 1x1 shortcut where widths differ.
+
+    ``noise`` is the width of the noise embedding; a linear map of it is added to the first conv's
+    output.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        groups: int,
+        *,
+        noise: int | None = None,
+        attention: bool = False,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, c_in)
+        self.conv1 = conv3(c_in, c_out)
+        self.noise = nn.Linear(noise, c_out) if noise is not None else None
+        self.norm2 = nn.GroupNorm(groups, c_out)
+        self.conv2 = conv3(c_out, c_out)
+        self.shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
+        self.attention = Attention(c_out, groups) if attention else nn.Identity()
+
+    def first(self, x: Tensor, embedding: Tensor | None) -> Tensor:
+        """First half, the noise bias added: [B, c_in, H, W] -> [B, c_out, H, W]."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        if self.noise is not None:
+            h = h + self.noise(embedding)[:, :, None, None]
+        return h
+
+    def second(self, h: Tensor) -> Tensor:
+        """Second half: [B, c_out, H, W] -> the same shape."""
+        return self.conv2(F.silu(self.norm2(h)))
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """x [B, c_in, H, W], embedding [B, noise] or None -> [B, c_out, H, W]."""
+        return self.attention(self.second(self.first(x, embedding)) + self.shortcut(x))
+
+
+class GuidedBlock(Block):
+    """Residual block that mixes the guides' features in before each half.
+
+    ``guide1``/``guide2`` are shared by the guides; ``mix1``/``mix2`` take ``cat[x, guide(a),
+    guide(f)]``. ``scale`` k says which features it wants: those at H/2^k.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, groups: int, *, scale: int, guides: int, guide_width: int,
+        noise: int | None = None, attention: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(c_in, c_out, groups, noise=noise, attention=attention)
+        self.scale = scale
+        self.guide1 = nn.Conv2d(guide_width, c_in, 1)
+        self.guide2 = nn.Conv2d(guide_width, c_out, 1)
+        self.mix1 = nn.Conv2d((1 + guides) * c_in, c_in, 1)
+        self.mix2 = nn.Conv2d((1 + guides) * c_out, c_out, 1)
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, embedding: Tensor | None, guides: Sequence[Tensor]
+    ) -> Tensor:
+        """x [B, c_in, H, W], embedding [B, noise] or None, each guide [B, guide_width, H, W]."""
+        h = self.mix1(torch.cat([x, *(self.guide1(g) for g in guides)], dim=1))
+        h = self.first(h, embedding)
+        h = self.mix2(torch.cat([h, *(self.guide2(g) for g in guides)], dim=1))
+        return self.attention(self.second(h) + self.shortcut(x))
+
+
+class Head(nn.Module):
+    """The end of a U-Net: GroupNorm, SiLU, 3x3 conv."""
+
+    def __init__(self, c_in: int, c_out: int, groups: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, c_in)
+        self.conv = conv3(c_in, c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.silu(self.norm(x)))

@@ -1,0 +1,175 @@
+"""A checkpoint: a directory of ``checkpoint.json`` and the safetensors files it vouches for.
+
+Nothing is ever unpickled, so a checkpoint from a stranger can do no more than be refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
+from torch import Tensor
+
+from petrt.errors import InputError, UsageError
+from petrt.nets.model import Model
+from petrt.spec import ModelSpec
+
+FORMAT = "petrt-checkpoint"
+VERSION = 1
+HEADER = "checkpoint.json"
+WEIGHTS = "model.safetensors"
+STATE = "training.safetensors"
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: Model,
+    spec: ModelSpec,
+    *,
+    state: Mapping[str, Tensor] | None = None,
+    **info: Any,
+) -> None:
+    """Write float32 ``model`` and ``spec`` to directory ``path``, replacing a checkpoint there.
+
+    ``state`` is what training needs to go on (optimiser moments and the like), ``info`` whatever
+    JSON should travel along (``step=...``). Everything is written beside ``path`` first, then
+    renamed, so an interrupted save leaves no half checkpoint. Raises InputError for weights that
+    ``load_checkpoint`` would refuse, UsageError where ``path`` is something else.
+    """
+    path = Path(path)
+    if path.exists() and not (path / HEADER).is_file():
+        raise UsageError(f"{path} exists and is not a checkpoint", "choose another directory")
+    if model.spec != spec.network:
+        raise InputError(
+            "the model was not built from this specification", "pass the spec it came from"
+        )
+    files = {WEIGHTS: {k: v.detach() for k, v in model.state_dict().items()}}
+    _check_weights(files[WEIGHTS], model, "the model")
+    if state is not None:
+        files[STATE] = {k: v.detach() for k, v in state.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        new = staging / "new"
+        new.mkdir()
+        hashes = {}
+        for name, tensors in files.items():
+            save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, new / name)
+            hashes[name] = hashlib.sha256((new / name).read_bytes()).hexdigest()
+        header = {
+            "format": FORMAT,
+            "version": VERSION,
+            "spec": spec.model_dump(mode="json"),
+            "files": hashes,
+            "info": info,
+        }
+        (new / HEADER).write_text(json.dumps(header, indent=2, allow_nan=False) + "\n")
+        _flush(new)
+        if path.exists():
+            path.rename(staging / "old")
+        new.rename(path)
+    finally:
+        if (staging / "old").exists() and not path.exists():  # the second rename failed
+            (staging / "old").rename(path)
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def load_checkpoint(path: str | Path) -> tuple[Model, ModelSpec, dict[str, Any]]:
+    """Read a checkpoint: model (float32, CPU, eval mode), specification and saved info.
+
+    Raises InputError where anything is missing, altered, of an unknown version, or does not fit.
+    """
+    path = Path(path)
+    header = _read_header(path)
+    try:
+        spec = ModelSpec.model_validate(header["spec"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path / HEADER}: spec.{where}: {first['msg']}") from error
+    tensors = _read_tensors(path, header, WEIGHTS)
+    with torch.device("meta"):
+        model = Model(spec.network)
+    _check_weights(tensors, model, str(path / WEIGHTS))
+    model.load_state_dict(tensors, assign=True)
+    return model.eval(), spec, header["info"]
+
+
+def load_state(path: str | Path) -> dict[str, Tensor]:
+    """The ``state`` tensors saved with a checkpoint. Raises InputError where there are none."""
+    path = Path(path)
+    return _read_tensors(path, _read_header(path), STATE)
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads((path / HEADER).read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is not a checkpoint: no {HEADER}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path / HEADER} cannot be read: {error}") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise InputError(f"{path / HEADER} is not a {FORMAT} header")
+    if header.get("version") != VERSION:
+        got = header.get("version")
+        raise InputError(
+            f"{path} has checkpoint version {got}; this release reads version {VERSION}",
+            "load it with the release that wrote it",
+        )
+    if not all(isinstance(header.get(key), dict) for key in ("spec", "files", "info")):
+        raise InputError(f"{path / HEADER} lacks spec, files or info")
+    return header
+
+
+def _read_tensors(path: Path, header: dict[str, Any], name: str) -> dict[str, Tensor]:
+    if name not in header["files"]:
+        raise InputError(f"{path} holds no {name}")
+    try:
+        data = (path / name).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path / name} cannot be read: {error}") from error
+    if hashlib.sha256(data).hexdigest() != header["files"][name]:
+        raise InputError(
+            f"{path / name} is not the file that was saved: its sha256 differs",
+            "copy the checkpoint again",
+        )
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise InputError(f"{path / name} is not a safetensors file: {error}") from error
+
+
+def _check_weights(tensors: Mapping[str, Tensor], model: Model, what: str) -> None:
+    """Raise InputError unless ``tensors`` are finite float32 of the model's names and shapes."""
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if tensors.keys() != expected.keys():
+        odd = sorted(tensors.keys() ^ expected.keys())
+        raise InputError(f"{what}: {len(odd)} tensors are missing or unknown, first {odd[0]}")
+    for name, tensor in tensors.items():
+        if tuple(tensor.shape) != expected[name] or tensor.dtype != torch.float32:
+            got, want = f"{tuple(tensor.shape)} {tensor.dtype}", f"{expected[name]} torch.float32"
+            raise InputError(f"{what}: {name} is {got}, expected {want}")
+        if not torch.isfinite(tensor).all():
+            raise InputError(
+                f"{what}: {name} is not finite", "the training diverged; use an earlier one"
+            )
+
+
+def _flush(directory: Path) -> None:
+    """Force files and directory to disk, so that the rename never outruns the data."""
+    for path in (*directory.iterdir(), directory):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

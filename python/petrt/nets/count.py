@@ -1,0 +1,121 @@
+"""Parameters and multiply-accumulates (MACs) of a network, by forward hooks on the meta device.
+
+Convention: the MACs of convolutions and linear layers for one slice, biases and norms free; the two
+matrix products of attention are counted apart. "BFLOPs" in the paper's Table 2 are these MACs
+in G, without attention's; its parameters leave the GroupNorms out: ``Count.table_parameters``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from petrt.nets.blocks import Attention
+from petrt.nets.model import Model
+from petrt.nets.unet import Features
+from petrt.spec import NetworkSpec
+
+
+@dataclass(frozen=True)
+class Count:
+    """Size and work of one part for one slice, or of one call where the part runs once a step."""
+
+    parameters: int = 0
+    norm_parameters: int = 0
+    macs: int = 0
+    attention_macs: int = 0
+
+    @property
+    def table_parameters(self) -> int:
+        """Parameters as the paper's Table 2 counts them: without the GroupNorms'."""
+        return self.parameters - self.norm_parameters
+
+
+@dataclass(frozen=True)
+class ModelCount:
+    """The parts: P once a slice, D once a step, the extractors once a slice.
+
+    The extractors' parameters include their training-only heads, their MACs do not.
+    """
+
+    coarse: Count
+    denoiser: Count
+    guidance: Count
+
+    def total(self, steps: int) -> Count:
+        """One slice, one sample, ``steps`` evaluations of D."""
+        parts = (self.coarse, self.denoiser, self.guidance)
+        return Count(
+            parameters=sum(p.parameters for p in parts),
+            norm_parameters=sum(p.norm_parameters for p in parts),
+            macs=self.coarse.macs + self.guidance.macs + steps * self.denoiser.macs,
+            attention_macs=self.coarse.attention_macs + steps * self.denoiser.attention_macs,
+        )
+
+
+class MacCounter:
+    """Sums the MACs of every call of ``module`` while the context lasts."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.macs = self.attention_macs = 0
+        self._module = module
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> MacCounter:
+        kinds = (nn.Conv2d, nn.Linear, Attention)
+        for layer in self._module.modules():
+            if isinstance(layer, kinds):
+                self._handles.append(layer.register_forward_hook(self._hook))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _hook(self, layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(layer, Attention):
+            batch, channels, height, width = output.shape
+            self.attention_macs += 2 * batch * channels * (height * width) ** 2
+        else:  # every output value is one dot product with its row of the weight
+            assert isinstance(layer.weight, Tensor)
+            self.macs += output.numel() * layer.weight[0].numel()
+
+
+def _count(part: nn.Module | None, call: MacCounter | None) -> Count:
+    if part is None or call is None:
+        return Count()
+    norms = (m for m in part.modules() if isinstance(m, nn.GroupNorm))
+    return Count(
+        parameters=sum(p.numel() for p in part.parameters()),
+        norm_parameters=sum(p.numel() for m in norms for p in m.parameters()),
+        macs=call.macs,
+        attention_macs=call.attention_macs,
+    )
+
+
+@cache
+def count(spec: NetworkSpec, height: int = 128, width: int = 128) -> ModelCount:
+    """Parameters and MACs of each part of ``spec`` at one slice of ``height`` x ``width``."""
+    calls: dict[str, MacCounter] = {}
+    with torch.device("meta"), torch.no_grad():
+        model = Model(spec)
+        x, level = torch.empty(1, 1, height, width), torch.empty(1)
+        features: Features = ()
+        if model.guidance is not None:
+            nas = torch.empty(1, len(spec.guidance.neighbours), height, width)
+            with MacCounter(model.guidance) as calls["guidance"]:
+                features = model.guidance(nas, x if spec.guide_count == 2 else None)
+        if model.coarse is not None:
+            with MacCounter(model.coarse) as calls["coarse"]:
+                model.coarse(x, features)
+        if model.denoiser is not None:
+            with MacCounter(model.denoiser) as calls["denoiser"]:
+                model.denoiser(x, x, level, features)
+    return ModelCount(
+        coarse=_count(model.coarse, calls.get("coarse")),
+        denoiser=_count(model.denoiser, calls.get("denoiser")),
+        guidance=_count(model.guidance, calls.get("guidance")),
+    )

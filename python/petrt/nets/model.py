@@ -1,0 +1,26 @@
+"""The whole model: guidance, coarse prediction and denoiser."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from petrt.nets.guidance import Guidance
+from petrt.nets.unet import Coarse, Denoiser
+from petrt.spec import NetworkSpec
+
+
+class Model(nn.Module):
+    """The networks of one ``NetworkSpec``; parts that the specification leaves out are None.
+
+    features = model.guidance(nas, spectrum)          per scale, per guide
+    x_cp     = model.coarse(x, features)              Eq. 3
+    eps      = model.denoiser(x, r, level, features)  level = sqrt(gamma) [B]
+    """
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        guides, width = spec.guide_count, spec.guidance.widths[-1]
+        self.guidance = Guidance(spec.guidance, guides, spec.scales) if guides else None
+        self.coarse = Coarse(spec.coarse, guides, width) if spec.coarse else None
+        self.denoiser = Denoiser(spec.denoiser, guides, width) if spec.denoiser else None

@@ -1,0 +1,94 @@
+"""Every number of method.md section 2, the paper's Table 2 included, within 0.1 %."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from petrt.nets.count import MacCounter, count
+from petrt.nets.guidance import Extractor
+from petrt.nets.model import Model
+from petrt.nets.presets import PRESETS
+from petrt.spec import NetworkSpec
+
+M, G = 1e6, 1e9
+within = pytest.approx
+
+
+def test_parts_of_the_paper_model() -> None:
+    parts = count(PRESETS["paper"])
+    assert parts.coarse.parameters / M == within(26.5968, rel=1e-4)
+    assert parts.denoiser.parameters / M == within(6.7969, rel=1e-4)
+    assert parts.guidance.parameters / M == within(0.7488, rel=1e-4)
+    assert parts.coarse.macs / G == within(40.21, rel=1e-3)
+    assert parts.denoiser.macs / G == within(10.20, rel=1e-3)
+    # 2 * 128 channels * (16 * 16)^2; the method's table rounds it to 0.017
+    assert parts.denoiser.attention_macs == 2 * 128 * 256**2
+    total = parts.total(steps=10)
+    assert total.parameters / M == within(34.1425, rel=1e-4)
+    assert total.macs / G == within(143.6, rel=1e-3)
+
+
+def test_extractors_as_the_authors_run_them() -> None:
+    """Their forward pass also runs the Eq. 5 heads and downsamples the target: 1.335 G in all."""
+    spec = PRESETS["paper"]
+    with torch.device("meta"):
+        guidance = Model(spec).guidance
+        nas, spectrum = torch.empty(1, 5, 128, 128), torch.empty(1, 1, 128, 128)
+    assert guidance is not None
+    with MacCounter(guidance) as call:
+        guidance.predict(guidance(nas, spectrum))
+        for extractors, target in ((guidance.nas, nas), (guidance.spectrum, spectrum)):
+            for extractor in extractors:
+                assert isinstance(extractor, Extractor)
+                extractor.downs(target)
+    assert call.macs / G == within(1.335, rel=1e-3)
+    features_only = count(spec).guidance.macs
+    assert call.macs > features_only
+    assert (count(spec).total(10).macs + call.macs) / G == within(144.9, rel=1e-3)
+
+
+def four_neighbours(spec: NetworkSpec) -> NetworkSpec:
+    guidance = spec.guidance.model_copy(update={"neighbours": (-2, -1, 1, 2)})
+    return spec.model_copy(update={"guidance": guidance})
+
+
+@pytest.mark.parametrize(
+    ("spec", "steps", "parameters", "macs"),
+    [
+        pytest.param(PRESETS["a"], 100, 128.737, 5972.6, id="a"),
+        pytest.param(PRESETS["b"], 10, 24.739, 37.79, id="b"),
+        pytest.param(PRESETS["c"], 10, 31.019, 132.4, id="c"),
+        pytest.param(PRESETS["d"], 10, 33.047, 139.1, id="d"),
+        pytest.param(four_neighbours(PRESETS["d"]), 10, 33.045, 139.1, id="d, 4-channel NAS"),
+        pytest.param(PRESETS["e"], 10, 34.101, 143.6, id="e"),
+        pytest.param(PRESETS["f"], 10, 34.101, 143.6, id="f"),
+    ],
+)
+def test_table_2(spec: NetworkSpec, steps: int, parameters: float, macs: float) -> None:
+    total = count(spec).total(steps)
+    assert total.table_parameters / M == within(parameters, rel=5e-5)
+    assert total.macs / G == within(macs, rel=1e-3)
+
+
+def test_sr3_work_of_one_step() -> None:
+    assert count(PRESETS["a"]).denoiser.macs / G == within(59.726, rel=1e-3)
+
+
+def test_convolutional_work_grows_with_the_area() -> None:
+    small, large = count(PRESETS["mini"], 32, 32), count(PRESETS["mini"], 64, 96)
+    assert large.coarse.macs == 6 * small.coarse.macs
+    assert large.coarse.attention_macs == 36 * small.coarse.attention_macs
+    assert large.coarse.parameters == small.coarse.parameters
+
+
+def test_counter_leaves_no_hooks() -> None:
+    layer = torch.nn.Linear(3, 5)
+    with MacCounter(layer) as call:
+        layer(torch.zeros(7, 3))
+    layer(torch.zeros(7, 3))
+    assert call.macs == 7 * 3 * 5
+
+
+def test_tiny_is_tiny() -> None:
+    assert count(PRESETS["tiny"]).total(1).parameters < 50_000
