@@ -1,0 +1,46 @@
+"""petrt simulate: write a data set of simulated subjects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from petrt.simulate import write_dataset
+
+
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder for the data set; made if absent.")],
+    subjects: Annotated[int, typer.Option(help="How many subjects.", min=1)] = 1,
+    first: Annotated[
+        int, typer.Option(help="Number of the first; separate ranges share no subject.", min=0)
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the data set.", min=0)] = 0,
+    dose: Annotated[
+        list[int] | None,
+        typer.Option(help="Dose reduction: 4, 10, 20, 50 or 100; repeat for more. [default: 100]"),
+    ] = None,
+    size: Annotated[int, typer.Option(help="Voxels along each axis.")] = 128,
+    voxel_mm: Annotated[float, typer.Option(help="Voxel size in millimetres.")] = 2.0,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
+) -> None:
+    """Simulate FDG brain PET at full and reduced dose: NIfTI volumes in Bq/ml and dataset.json."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("subjects", total=subjects)
+        index = write_dataset(
+            out,
+            range(first, first + subjects),
+            seed,
+            dose or (100,),
+            shape=(size, size, size),
+            voxel_mm=voxel_mm,
+            workers=workers,
+            overwrite=overwrite,
+            progress=lambda _: bar.advance(task),
+        )
+    typer.echo(index)
