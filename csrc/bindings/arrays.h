@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -23,19 +24,22 @@ void register_reverse_loop(py::module_& module);
 
 // Data of a C-contiguous, aligned array of exactly T, writable unless T is const.
 template <typename T>
-T* data_of(const py::array& array, const char* name) {
+T* data_of(py::array array, const char* name) {
   using Value = std::remove_const_t<T>;
   const py::dtype expected = py::dtype::of<Value>();
-  check(array.dtype().equal(expected), name, ": expected dtype ", std::string(py::str(expected)),
-        ", got ", std::string(py::str(array.dtype())));
-  check((array.flags() & py::array::c_style) != 0, name, ": expected a C-contiguous array");
-  const auto address = reinterpret_cast<std::uintptr_t>(array.data());
-  check(address % alignof(Value) == 0, name, ": expected an aligned array");
+  if (!array.dtype().equal(expected)) {
+    refuse(name, ": expected dtype ", std::string(py::str(expected)), ", got ",
+           std::string(py::str(array.dtype())));
+  }
+  check((array.flags() & py::array::c_style) != 0, name,
+        ": expected a C-contiguous array, got another layout");
+  check(reinterpret_cast<std::uintptr_t>(array.data()) % alignof(Value) == 0, name,
+        ": expected an aligned array, got an address between elements");
   if constexpr (std::is_const_v<T>) {
     return static_cast<T*>(array.data());
   } else {
-    check(array.writeable(), name, ": expected a writable array");
-    return static_cast<T*>(const_cast<void*>(array.data()));
+    check(array.writeable(), name, ": expected a writable array, got a read-only one");
+    return static_cast<T*>(array.mutable_data());
   }
 }
 
@@ -46,9 +50,10 @@ inline std::vector<Index> shape_of(const py::array& array) {
 // `axes` names the axes for the message, as in "[B, 1, H, W]".
 template <typename T, int Rank>
 View<T, Rank> view(const py::array& array, const char* name, const char* axes) {
+  if (array.ndim() != Rank) {
+    refuse(name, ": expected shape ", axes, ", got ", shape_text(shape_of(array)));
+  }
   View<T, Rank> result{data_of<T>(array, name), {}};
-  check(array.ndim() == Rank, name, ": expected shape ", axes, ", got ",
-        shape_text(shape_of(array)));
   std::copy_n(array.shape(), Rank, result.shape.begin());
   return result;
 }
@@ -56,8 +61,9 @@ View<T, Rank> view(const py::array& array, const char* name, const char* axes) {
 // An array of the given shape as one axis, for operations on single voxels.
 template <typename T>
 View<T, 1> flat(const py::array& array, const char* name, const std::vector<Index>& shape) {
-  check(shape_of(array) == shape, name, ": expected shape ", shape_text(shape), ", got ",
-        shape_text(shape_of(array)));
+  if (shape_of(array) != shape) {
+    refuse(name, ": expected shape ", shape_text(shape), ", got ", shape_text(shape_of(array)));
+  }
   return {data_of<T>(array, name), {array.size()}};
 }
 
@@ -68,8 +74,7 @@ inline std::uint64_t seed_of(const py::object& seed) {
   const std::uint64_t value = PyLong_AsUnsignedLongLong(integer.ptr());
   if (PyErr_Occurred() == nullptr) return value;
   PyErr_Clear();
-  throw std::invalid_argument("seed: expected 0 <= seed < 2^64, got " +
-                              std::string(py::str(integer)));
+  refuse("seed: expected 0 <= seed < 2^64, got ", std::string(py::str(integer)));
 }
 
 // A word of the noise counter. Ids are 64 bits wide outside; folding them would repeat noise.

@@ -46,7 +46,8 @@ void bind_reverse_step(const Array& r, const Array& eps, const Array& x0_previou
   check_shape("coefs", row, {6});
   const StepCoefs k = step_coefs(row.data);
   check(clip > 0.0f, "clip: expected a positive bound, got ", clip);
-  check(k.s == 0.0f || noise.has_value(), "noise: expected an array where s is ", k.s, ", got None");
+  check(k.s == 0.0f || noise.has_value(), "noise: expected an array where s is ", k.s,
+        ", got None");
   const auto r_view = flat<float>(r, "r", shape);
   const auto eps_view = flat<const float>(eps, "eps", shape);
   const auto x0_view = flat<float>(x0_previous, "x0_previous", shape);

@@ -18,9 +18,9 @@ std::unique_ptr<ReverseLoop> make_loop(const Array& coefs, float clip, const Arr
   check_shape("coefs", table, {table.shape[0], 6});
   std::vector<StepCoefs> steps;
   for (Index i = 0; i < table.shape[0]; ++i) steps.push_back(step_coefs(table.data + 6 * i));
-  return std::make_unique<ReverseLoop>(std::move(steps), clip,
-                                       view<const float, 2>(film, "film", "[steps, C]"),
-                                       LoopShape{slices, samples, height, width}, threads, keep_first);
+  return std::make_unique<ReverseLoop>(
+      std::move(steps), clip, view<const float, 2>(film, "film", "[steps, C]"),
+      LoopShape{slices, samples, height, width}, threads, keep_first);
 }
 
 LoopNoise loop_noise(const py::object& seed, const Array& slice_ids, Index first_sample,
@@ -58,8 +58,7 @@ void accumulate(ReverseLoop& loop, const Array& coarse, float sigma_r) {
 
 void finish(ReverseLoop& loop, const Array& mean, const std::optional<Array>& std) {
   const auto mean_view = view<float, 4>(mean, "mean", "[slices, 1, H, W]");
-  const auto std_view =
-      std ? view<float, 4>(*std, "std", "[slices, 1, H, W]") : View<float, 4>{};
+  const auto std_view = std ? view<float, 4>(*std, "std", "[slices, 1, H, W]") : View<float, 4>{};
   const py::gil_scoped_release released;
   loop.finish(mean_view, std_view);
 }

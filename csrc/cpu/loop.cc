@@ -79,8 +79,7 @@ void ReverseLoop::run(const std::function<void()>& enqueue, const LoopNoise& noi
     const StepCoefs& coefs = steps_[static_cast<std::size_t>(i - 1)];
     std::copy_n(film_.data() + (i - 1) * film_width_, film_width_, film_row_.data());
     enqueue();
-    const View<const float, 1> z =
-        coefs.s != 0.0f ? noise_entry(noise, i) : View<const float, 1>{};
+    const View<const float, 1> z = coefs.s != 0.0f ? noise_entry(noise, i) : View<const float, 1>{};
     reverse_step({r_.data(), {size}}, {eps_.data(), {size}}, {x0_previous_.data(), {size}}, z,
                  coefs, clip_, threads_);
   }
@@ -143,16 +142,16 @@ void ReverseLoop::reset() {
   count_ = 0;
 }
 
-void ReverseLoop::finish(View<float, 4> mean, View<float, 4> std) {
+void ReverseLoop::finish(View<float, 4> mean, View<float, 4> deviation) {
   const InUse guard(in_use_);
   const std::array<Index, 4> expected{shape_.slices, 1, shape_.height, shape_.width};
   const Index size = shape_.slices * shape_.voxels();
   check(count_ >= 1, "finish: expected accumulated samples, got none");
   check_shape("mean", mean, expected);
-  if (std.data != nullptr) check_shape("std", std, expected);
+  if (deviation.data != nullptr) check_shape("std", deviation, expected);
   std::copy_n(mean_.data(), size, mean.data);
-  if (std.data == nullptr) return;
-  petrt::finish({m2_.data(), {size}}, count_, {std.data, {size}}, threads_);
+  if (deviation.data == nullptr) return;
+  petrt::finish({m2_.data(), {size}}, count_, {deviation.data, {size}}, threads_);
 }
 
 View<float, 4> ReverseLoop::first_image() const {

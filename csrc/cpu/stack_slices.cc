@@ -11,8 +11,8 @@ void stack_slices(View<const float, 3> volume, Index first, View<float, 4> out, 
   const Index pixels = volume.shape[1] * volume.shape[2];
   check_threads(threads);
   check_shape("out", out, {batch, kNeighbours, volume.shape[1], volume.shape[2]});
-  check(first >= 0 && first + batch <= depth, "first: expected slices within 0..", depth - 1,
-        ", got ", first, "..", first + batch - 1);
+  check(first >= 0 && first <= depth - batch, "first: expected ", batch, " slices within the ",
+        depth, " of volume, got first = ", first);
   parallel_for(batch * kNeighbours, 8, threads, [=](Index begin, Index end) {
     for (Index plane = begin; plane < end; ++plane) {
       const Index centre = first + plane / kNeighbours;

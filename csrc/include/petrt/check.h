@@ -9,24 +9,29 @@
 
 namespace petrt {
 
-// Throws std::invalid_argument (ValueError in Python) with the parts joined unless ok.
+// Throws std::invalid_argument, a ValueError in Python.
 template <typename... Parts>
-void check(bool ok, const Parts&... parts) {
-  if (ok) return;
+[[noreturn]] void refuse(const Parts&... parts) {
   std::ostringstream message;
   (message << ... << parts);
   throw std::invalid_argument(message.str());
 }
 
+template <typename... Parts>
+void check(bool ok, const Parts&... parts) {
+  if (!ok) refuse(parts...);
+}
+
 template <typename Extents>
 std::string shape_text(const Extents& shape) {
   std::ostringstream text;
-  const char* separator = "[";
+  const char* separator = "";
+  text << "[";
   for (const auto extent : shape) {
     text << separator << extent;
     separator = ", ";
   }
-  text << (shape.size() == 0 ? "[]" : "]");
+  text << "]";
   return text.str();
 }
 
@@ -34,7 +39,7 @@ template <typename T, int Rank>
 void check_shape(const char* name, const View<T, Rank>& view,
                  const typename View<T, Rank>::Shape& expected) {
   if (view.shape == expected) return;
-  check(false, name, ": expected shape ", shape_text(expected), ", got ", shape_text(view.shape));
+  refuse(name, ": expected shape ", shape_text(expected), ", got ", shape_text(view.shape));
 }
 
 inline void check_threads(int threads) {

@@ -42,7 +42,7 @@ class ReverseLoop {
   void reset();
 
   // Mean and, unless null, sample standard deviation of what was accumulated, [slices, 1, H, W].
-  void finish(View<float, 4> mean, View<float, 4> std);
+  void finish(View<float, 4> mean, View<float, 4> deviation);
 
   Index count() const { return count_; }
   View<float, 4> r() const { return images_view(r_); }
@@ -65,9 +65,9 @@ class ReverseLoop {
   const bool keep_first_;
   const Index film_width_;
   std::vector<float> film_;
-  Buffer<float> r_, eps_, x0_previous_, noise_;   // [images, 1, H, W]
-  Buffer<float> film_row_;                        // [1, C]
-  Buffer<float> mean_, m2_, first_image_;         // [slices, 1, H, W]
+  Buffer<float> r_, eps_, x0_previous_, noise_;  // [images, 1, H, W]
+  Buffer<float> film_row_;                       // [1, C]
+  Buffer<float> mean_, m2_, first_image_;        // [slices, 1, H, W]
   Index count_ = 0;
   std::atomic<bool> in_use_{false};
 };

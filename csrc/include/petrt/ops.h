@@ -9,14 +9,12 @@ namespace petrt {
 constexpr Index kNeighbours = 5;  // slices z-2 .. z+2
 
 // Slices first .. first+B-1 with their neighbours; a missing neighbour is the centre slice.
-void stack_slices(View<const float, 3> volume,  // [Z, H, W]
-                  Index first,
-                  View<float, 4> out,  // [B, 5, H, W]
+void stack_slices(View<const float, 3> volume,      // [Z, H, W]
+                  Index first, View<float, 4> out,  // [B, 5, H, W]
                   int threads);
 
 // N(0, 1) noise; see noise.h for what a value depends on.
-void normals(std::uint64_t seed,
-             View<const std::uint32_t, 1> slices,  // [slices] ids
+void normals(std::uint64_t seed, View<const std::uint32_t, 1> slices,  // [slices] ids
              std::uint32_t first_sample, std::uint32_t step,
              View<float, 3> out,  // [slices, samples, voxels]
              int threads);
@@ -31,6 +29,6 @@ void accumulate(View<const float, 1> image, View<float, 1> mean, View<float, 1> 
                 int threads);
 
 // Sample standard deviation (ddof = 1) from m2 of `count` samples; 0 for a single one.
-void finish(View<const float, 1> m2, Index count, View<float, 1> std, int threads);
+void finish(View<const float, 1> m2, Index count, View<float, 1> deviation, int threads);
 
 }  // namespace petrt

@@ -1,0 +1,288 @@
+"""The reverse loop: agreement with the twin, and results that no split, order or thread changes."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from petrt import _core
+from tests.core import twin
+
+STEPS, H, W, CHANNELS = 4, 6, 7, 3
+COEFS = np.array(
+    [
+        [2.0, 1.7, 0.45, 0.50, 0.0, 0.40],
+        [1.5, 1.1, 0.40, 0.55, 0.1, 0.00],
+        [1.2, 0.6, 0.35, 0.60, 0.0, 0.20],
+        [1.0, 0.1, 0.00, 1.00, 0.0, 0.00],
+    ]
+)
+FILM = np.linspace(-1, 1, STEPS * CHANNELS, dtype=np.float32).reshape(STEPS, CHANNELS)
+SEED = 20240617
+
+
+def network(r: twin.Floats, film: twin.Floats) -> twin.Floats:
+    """A stand-in denoiser of exact float32 operations; it depends on every input."""
+    return r * film[0] + np.abs(r) * film[1] - film[2]
+
+
+def make(
+    slices: int, samples: int, threads: int = 1, keep_first: bool = False
+) -> _core.ReverseLoop:
+    return _core.ReverseLoop(
+        COEFS, 1.0, FILM, slices, samples, H, W, threads, keep_first=keep_first
+    )
+
+
+def enqueue_of(loop: _core.ReverseLoop) -> Callable[[], None]:
+    r, eps, film = loop.r, loop.eps, loop.film_row
+
+    def enqueue() -> None:
+        eps[...] = network(r, film[0])
+
+    return enqueue
+
+
+def drawn(ids: list[int], samples: range) -> twin.Floats:
+    """The noise the loop draws, [steps + 1, slices, samples, 1, H, W]."""
+    noise = np.empty((STEPS + 1, len(ids), len(samples), 1, H, W), np.float32)
+    for entry in range(STEPS + 1):
+        for i, slice_id in enumerate(ids):
+            for j, sample in enumerate(samples):
+                flat = noise[entry, i, j].reshape(-1)
+                _core.normals(SEED, slice_id, sample, entry, flat)
+    return noise
+
+
+def coarse_of(ids: list[int]) -> twin.Floats:
+    rng = [np.random.default_rng(i).random((1, H, W), np.float32) for i in ids]
+    return np.stack(rng)
+
+
+def reconstruct(
+    ids: list[int], batch: int, samples: int, chunk: int, threads: int = 1
+) -> dict[int, tuple[bytes, bytes, bytes]]:
+    """Mean, std and first image of each slice, `batch` slices and `chunk` samples at a time."""
+    result = {}
+    for start in range(0, len(ids), batch):
+        part = ids[start : start + batch]
+        loop = make(len(part), chunk, threads, keep_first=True)
+        for first in range(0, samples, chunk):
+            loop.run(enqueue_of(loop), SEED, np.array(part), first)
+            loop.accumulate(coarse_of(part), 0.7)
+        mean, std = (np.empty((len(part), 1, H, W), np.float32) for _ in range(2))
+        loop.finish(mean, std)
+        for i, slice_id in enumerate(part):
+            result[slice_id] = (mean[i].tobytes(), std[i].tobytes(), loop.first_image[i].tobytes())
+    return result
+
+
+def test_loop_equals_twin() -> None:
+    ids, samples = [4, 9, 2**32 - 1], range(5, 7)
+    loop = make(3, 2)
+    loop.run(enqueue_of(loop), SEED, np.array(ids), samples.start)
+    noise = drawn(ids, samples).reshape(STEPS + 1, 6, 1, H, W)
+    assert np.array_equal(loop.r, twin.reverse_loop(network, COEFS, 1.0, FILM, noise))
+
+
+def test_given_noise_equals_drawn_noise() -> None:
+    ids = [3, 1]
+    by_key, by_hand = make(2, 2), make(2, 2)
+    by_key.run(enqueue_of(by_key), SEED, np.array(ids))
+    noise = drawn(ids, range(2))
+    noise[[2, 4]] = np.nan  # after steps 2 and 4, whose s is 0: never read
+    by_hand.run(enqueue_of(by_hand), 0, np.array([7, 8]), noise=noise)
+    assert np.array_equal(by_key.r, by_hand.r)
+
+
+def test_statistics_equal_twin() -> None:
+    ids, samples, sigma_r = [4, 9], 5, 0.7
+    loop = make(2, samples, keep_first=True)
+    loop.run(enqueue_of(loop), SEED, np.array(ids))
+    loop.accumulate(coarse_of(ids), sigma_r)
+    r = loop.r.reshape(2, samples, 1, H, W)
+    images = [twin.reconstruct(coarse_of(ids), sigma_r, r[:, n]) for n in range(samples)]
+    mean, m2 = (np.zeros_like(images[0]) for _ in range(2))
+    for n, image in enumerate(images):
+        mean, m2 = twin.accumulate(image, mean, m2, n)
+    found_mean, found_std = np.empty_like(mean), np.empty_like(mean)
+    loop.finish(found_mean, found_std)
+    assert np.array_equal(loop.first_image, images[0])
+    assert np.array_equal(found_mean, mean)
+    assert np.array_equal(found_std, twin.finish(m2, samples))
+    assert np.count_nonzero(mean == 0) < mean.size  # the clamp at 0 did not swallow everything
+    assert any(np.count_nonzero(image == 0) for image in images)  # and it did act
+
+
+@settings(max_examples=40)
+@given(
+    batch=st.integers(1, 5),
+    chunk=st.sampled_from([1, 2, 3, 6]),
+    threads=st.integers(1, 4),
+    order=st.permutations([11, 3, 500, 2**31, 8]),
+)
+def test_no_split_order_or_thread_changes_a_bit(
+    batch: int, chunk: int, threads: int, order: list[int]
+) -> None:
+    expected = reconstruct([3, 8, 11, 500, 2**31], batch=5, samples=6, chunk=6)
+    assert reconstruct(order, batch, 6, chunk, threads) == expected
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4])
+def test_threads_on_images_large_enough_to_split(threads: int) -> None:
+    def result(threads: int) -> list[bytes]:
+        loop = _core.ReverseLoop(COEFS, 1.0, FILM, 2, 3, 150, 151, threads)
+        loop.run(enqueue_of(loop), SEED, np.arange(2))
+        loop.accumulate(np.full((2, 1, 150, 151), 0.5, np.float32), 1.0)
+        mean, std = (np.empty((2, 1, 150, 151), np.float32) for _ in range(2))
+        loop.finish(mean, std)
+        return [loop.r.tobytes(), mean.tobytes(), std.tobytes()]
+
+    assert result(threads) == result(1)
+
+
+def test_samples_and_slices_differ() -> None:
+    loop = make(2, 2)
+    loop.run(enqueue_of(loop), SEED, np.arange(2))
+    assert len({image.tobytes() for image in loop.r}) == 4
+
+
+def test_a_second_run_forgets_the_first() -> None:
+    loop = make(1, 2)
+    loop.run(enqueue_of(loop), SEED, np.array([1]))
+    expected = loop.r.copy()
+    loop.run(enqueue_of(loop), SEED + 1, np.array([2]))
+    assert not np.array_equal(loop.r, expected)
+    loop.run(enqueue_of(loop), SEED, np.array([1]))
+    assert np.array_equal(loop.r, expected)
+
+
+def test_reset() -> None:
+    loop = make(1, 3, keep_first=True)
+    results = []
+    for _ in range(2):
+        assert loop.count == 0
+        loop.run(enqueue_of(loop), SEED, np.array([1]))
+        loop.accumulate(coarse_of([1]), 1.0)
+        assert loop.count == 3
+        mean, std = (np.empty((1, 1, H, W), np.float32) for _ in range(2))
+        loop.finish(mean, std)
+        results.append(mean.tobytes() + std.tobytes() + loop.first_image.tobytes())
+        loop.reset()
+    assert results[0] == results[1]
+
+
+def test_mean_without_std() -> None:
+    loop = make(1, 1)
+    loop.accumulate(coarse_of([1]), 1.0)  # r is still 0: the image is the coarse one
+    mean, std = np.empty((1, 1, H, W), np.float32), np.ones((1, 1, H, W), np.float32)
+    loop.finish(mean)
+    assert np.array_equal(mean, coarse_of([1]))
+    loop.finish(mean, std)
+    assert not std.any()
+
+
+def test_a_nan_from_the_network_reaches_the_mean() -> None:
+    loop = make(2, 2)
+    calls = 0
+
+    def enqueue() -> None:
+        nonlocal calls
+        calls += 1
+        loop.eps[...] = 0
+        if calls == 2:
+            loop.eps[3, 0, 2, 2] = np.inf
+
+    loop.run(enqueue, SEED, np.arange(2))
+    loop.accumulate(coarse_of([0, 1]), 1.0)
+    mean = np.empty((2, 1, H, W), np.float32)
+    loop.finish(mean)
+    assert np.argwhere(np.isnan(mean)).tolist() == [[1, 0, 2, 2]]
+
+
+def test_buffers_stay_where_they_are() -> None:
+    loop = make(2, 2, keep_first=True)
+
+    def addresses() -> list[int]:
+        views = (loop.r, loop.eps, loop.film_row, loop.first_image)
+        return [view.__array_interface__["data"][0] for view in views]
+
+    before = addresses()
+    assert all(address % 64 == 0 for address in before)
+    assert (loop.r.shape, loop.eps.shape) == ((4, 1, H, W), (4, 1, H, W))
+    assert (loop.film_row.shape, loop.first_image.shape) == ((1, CHANNELS), (2, 1, H, W))
+    loop.run(enqueue_of(loop), SEED, np.arange(2))
+    loop.accumulate(coarse_of([0, 1]), 1.0)
+    loop.reset()
+    assert addresses() == before
+
+
+def test_a_view_keeps_its_buffer_alive() -> None:
+    # 64 MiB, so that a freed buffer goes back to the system at once and reading it would crash.
+    r = _core.ReverseLoop(COEFS, 1.0, FILM, 1, 1, 4096, 4096).r
+    gc.collect()
+    r += 1
+    assert r.min() == r.max() == 1
+
+
+def test_enqueue_sees_each_film_row_in_turn() -> None:
+    loop = make(1, 1)
+    rows: list[twin.Floats] = []
+    loop.run(lambda: rows.append(loop.film_row.copy()), SEED, np.array([0]))
+    assert np.array_equal(np.concatenate(rows), FILM)
+
+
+def test_what_enqueue_raises_comes_out_and_the_loop_lives_on() -> None:
+    loop = make(1, 1)
+
+    def fail() -> None:
+        raise KeyError("engine lost")
+
+    with pytest.raises(KeyError, match="engine lost"):
+        loop.run(fail, SEED, np.array([0]))
+    loop.run(enqueue_of(loop), SEED, np.array([0]))
+    other = make(1, 1)
+    other.run(enqueue_of(other), SEED, np.array([0]))
+    assert np.array_equal(loop.r, other.r)
+
+
+def test_a_loop_in_use_refuses_a_second_call() -> None:
+    loop = make(1, 1)
+    attempts: list[Callable[[], None]] = [
+        lambda: loop.run(lambda: None, SEED, np.array([0])),
+        lambda: loop.accumulate(coarse_of([0]), 1.0),
+        loop.reset,
+        lambda: loop.finish(np.empty((1, 1, H, W), np.float32)),
+    ]
+    for attempt in attempts:
+        with pytest.raises(RuntimeError, match="already in use"):
+            loop.run(attempt, SEED, np.array([0]))
+
+
+def test_two_loops_run_at_once() -> None:
+    """enqueue of one waits for enqueue of the other: neither holds the GIL or a lock meanwhile."""
+    meet = threading.Barrier(2, timeout=20)
+    loops = [make(1, 1), make(1, 1)]
+
+    def run(loop: _core.ReverseLoop) -> None:
+        compute = enqueue_of(loop)
+
+        def enqueue() -> None:
+            meet.wait()
+            compute()
+
+        loop.run(enqueue, SEED, np.array([5]))
+
+    threads = [threading.Thread(target=run, args=(loop,)) for loop in loops]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not meet.broken
+    assert np.array_equal(loops[0].r, loops[1].r)
