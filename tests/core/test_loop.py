@@ -120,7 +120,7 @@ def test_statistics_equal_twin() -> None:
     assert any(np.count_nonzero(image == 0) for image in images)  # and it did act
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     batch=st.integers(1, 5),
     chunk=st.sampled_from([1, 2, 3, 6]),

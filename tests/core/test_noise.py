@@ -45,6 +45,7 @@ def test_philox_known_answers(
     assert tuple(twin.philox(np.array([counter], np.uint32), key)[0]) == words
 
 
+@settings(deadline=None)
 @given(counter=st.tuples(WORD, WORD, WORD, WORD), key=st.tuples(WORD, WORD))
 def test_philox_twin(counter: tuple[int, ...], key: tuple[int, int]) -> None:
     assert _core.philox4x32_10(counter, key) == list(
@@ -52,6 +53,7 @@ def test_philox_twin(counter: tuple[int, ...], key: tuple[int, int]) -> None:
     )
 
 
+@settings(deadline=None)
 @given(seed=SEED, slice_id=WORD, sample=WORD, step=WORD, n=st.integers(1, 70))
 def test_normals_twin(seed: int, slice_id: int, sample: int, step: int, n: int) -> None:
     expected = twin.normals(seed, slice_id, sample, step, n)
@@ -66,7 +68,7 @@ def test_every_voxel_is_drawn_for_any_length() -> None:
         assert np.array_equal(draw(5, 6, 7, 8, n), whole[:n])
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(
     key=st.tuples(SEED, WORD, WORD, WORD),
     which=st.integers(0, 3),

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from petrt import _core
@@ -44,6 +44,7 @@ def test_stack_slices_repeats_the_centre_at_the_ends() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(
     coefs=st.tuples(*[st.floats(-3, 3)] * 6),
     zeros=st.sets(st.sampled_from(NAMES)),
