@@ -1,1 +1,39 @@
-"""petrt: low-dose PET to standard-dose quality. Not for diagnostic use."""
+"""petrt: low-dose PET to standard-dose quality with a coarse-to-fine diffusion model.
+
+>>> import petrt
+>>> image = petrt.reconstruct("low_dose.nii.gz", samples=8)
+
+Not for diagnostic use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from petrt._core import __version__
+
+if TYPE_CHECKING:
+    from petrt.bundle import load_bundle
+    from petrt.reconstructor import Reconstruction, Reconstructor, reconstruct
+
+__all__ = ["Reconstruction", "Reconstructor", "__version__", "load_bundle", "reconstruct"]
+
+_HOMES = {
+    "Reconstruction": "petrt.reconstructor",
+    "Reconstructor": "petrt.reconstructor",
+    "load_bundle": "petrt.bundle",
+    "reconstruct": "petrt.reconstructor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load on first use, so that ``import petrt`` stays quick."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'petrt' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,92 @@
+"""The application: commands, global options, logging, exit codes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from petrt import __version__
+from petrt.cli.demo import demo
+from petrt.cli.evaluate import evaluate
+from petrt.cli.export import export
+from petrt.cli.import_official import import_official
+from petrt.cli.inspect import inspect
+from petrt.cli.reconstruct import reconstruct
+from petrt.cli.simulate import simulate
+from petrt.cli.train import train
+from petrt.errors import PetrtError
+
+app = typer.Typer(
+    name="petrt",
+    help="Low-dose PET to standard-dose quality. Not for diagnostic use.",
+    epilog="Exit codes: 0 ok, 2 usage, 3 input, 4 device or engine, 5 some cases failed.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (reconstruct, demo, evaluate, inspect, simulate, train, export):
+    app.command()(command)
+app.command("import-official")(import_official)
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {"level": record.levelname.lower(), "message": record.getMessage()}
+        return json.dumps({"time": self.formatTime(record), **fields})
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"petrt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    log_format: Annotated[str, typer.Option(help="text or json.", metavar="FORMAT")] = "text",
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Low-dose PET to standard-dose quality. Not for diagnostic use."""
+    if log_format not in ("text", "json"):
+        raise typer.BadParameter(f"log format is '{log_format}'; choose text or json")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _JsonFormatter() if log_format == "json" else logging.Formatter("petrt: %(message)s")
+    )
+    logger = logging.getLogger("petrt")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
+    logger.propagate = False
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code."""
+    try:
+        app(list(arguments), prog_name="petrt")
+    except SystemExit as stop:  # Typer's way to end, after its own usage errors, too
+        return stop.code if isinstance(stop.code, int) else 0
+    except PetrtError as error:
+        if "--debug" in arguments:
+            raise
+        _say(f"error: {error}")
+        return error.exit_code
+    except MemoryError:
+        _say("error: out of memory; use fewer samples or a smaller volume")
+        return 4
+    return 0
+
+
+def _say(text: str) -> None:
+    print("petrt: " + " ".join(text.split()), file=sys.stderr)

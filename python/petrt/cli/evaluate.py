@@ -1,0 +1,273 @@
+"""petrt evaluate: compare a volume with a reference under named protocols."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from numpy.typing import NDArray
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import petrt
+from petrt.errors import InputError, UsageError
+from petrt.io import nifti
+from petrt.io.atomic import atomic_write_json, check_output
+from petrt.io.names import shown
+from petrt.metrics import PROTOCOLS, json_number
+from petrt.metrics import evaluate as compare
+from petrt.stats import Change, RoiStatistics, change, roi_statistics
+
+# Corners of two equal grids may lie this far apart, in voxels: headers round.
+GRID_TOLERANCE = 0.01
+METRICS = {"psnr": ("PSNR (dB)", ".2f"), "ssim": ("SSIM", ".4f")} | {
+    name: (name.upper(), ".5f") for name in ("nmse", "nrmse")
+}
+
+
+def evaluate(
+    prediction: Annotated[Path, typer.Argument(metavar="PRED", help="Volume to judge (NIfTI).")],
+    reference: Annotated[
+        Path, typer.Argument(metavar="REF", help="What it should be: full dose, on the same grid.")
+    ],
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{', '.join(PROTOCOLS)}; repeat for more. Default: all."),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            help="Mask of 'standard', non-zero inside. Default: REF > 5 % of its maximum."
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Label map: statistics of each region; 0 is left out.")
+    ] = None,
+    background: Annotated[
+        int | None,
+        typer.Option(help="Label against which contrast recovery (CRC) and CNR are taken."),
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            help="For 'paper' and 'inference' both volumes are divided by it. "
+            "Default: the maximum of REF."
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write all numbers here.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the JSON file.")] = False,
+) -> None:
+    """Compare PRED with REF: PSNR, SSIM, NMSE and NRMSE by protocol, activity, regions."""
+    paths = {"prediction": prediction, "reference": reference, "mask": mask, "labels": labels}
+    inputs = {role: path for role, path in paths.items() if path is not None}
+    if json_file is not None:
+        check_output(json_file, inputs.values(), overwrite=overwrite)
+    if background is not None and labels is None:
+        raise UsageError("--background needs --labels")
+    volumes = {role: _read(path) for role, path in inputs.items()}
+    for role in volumes:
+        _check_same_grid(volumes[role], volumes["reference"], may_be_static=role in _STATIC)
+    frames = [
+        _frame(frame, volumes["reference"].voxel_mm, protocol, scale, background)
+        for frame in _by_frame(volumes)
+    ]
+    if json_file is not None:
+        atomic_write_json(json_file, _record(inputs, frames), overwrite=overwrite)
+    console = Console()
+    console.print(Text(f"{shown(prediction)} against {shown(reference)}"))
+    for number, frame in enumerate(frames, start=1):
+        if len(frames) > 1:
+            console.print(f"frame {number} of {len(frames)}")
+        _print_frame(console, frame)
+    console.print(_rules(list(frames[0].metrics)))
+
+
+_STATIC = ("mask", "labels")
+
+
+@dataclass(frozen=True)
+class _Turned:
+    """A file's frames [T, X, Y, Z] with axes turned to x right, y front, z up; affine in mm."""
+
+    name: str
+    frames: NDArray[np.float32]
+    affine: NDArray[np.float64]
+
+    @property
+    def voxel_mm(self) -> tuple[float, float, float]:
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    @property
+    def grid(self) -> str:
+        sizes = "x".join(f"{mm:.4g}" for mm in self.voxel_mm)
+        origin = ", ".join(f"{mm:.4g}" for mm in self.affine[:3, 3])
+        shape = "x".join(str(n) for n in self.frames.shape[1:])
+        return f"{shape} voxels of {sizes} mm from ({origin}), frames: {len(self.frames)}"
+
+
+def _read(path: Path) -> _Turned:
+    """Turning is a permutation with flips, so files that differ only in storage order agree."""
+    volume = nifti.read(path)
+    orientation = io_orientation(volume.affine_mm)
+    shape = volume.data.shape[:3]
+    data = apply_orientation(volume.data.reshape(*shape, -1), orientation)
+    return _Turned(
+        shown(path),
+        np.moveaxis(np.asarray(data), 3, 0),
+        volume.affine_mm @ inv_ornt_aff(orientation, shape),
+    )
+
+
+def _check_same_grid(volume: _Turned, reference: _Turned, *, may_be_static: bool) -> None:
+    """InputError unless both have the same voxels in the same places, and as many frames."""
+    frames = {len(reference.frames), 1} if may_be_static else {len(reference.frames)}
+    same = volume.frames.shape[1:] == reference.frames.shape[1:] and len(volume.frames) in frames
+    if same:
+        last = np.array(reference.frames.shape[1:]) - 1
+        corners = np.array([(x, y, z, 1) for x in (0, 1) for y in (0, 1) for z in (0, 1)])
+        corners[:, :3] *= last
+        apart = np.abs(corners @ (volume.affine - reference.affine).T).max()
+        same = apart <= GRID_TOLERANCE * min(reference.voxel_mm)
+    if not same:
+        raise InputError(
+            f"the grids differ: {volume.name} has {volume.grid}; "
+            f"{reference.name} has {reference.grid}",
+            "resample one onto the other",
+        )
+
+
+def _by_frame(volumes: dict[str, _Turned]) -> Iterator[dict[str, NDArray[np.float32]]]:
+    for t in range(len(volumes["reference"].frames)):
+        yield {role: v.frames[min(t, len(v.frames) - 1)] for role, v in volumes.items()}
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """All numbers of one frame; ``rois`` is None without labels."""
+
+    metrics: dict[str, dict[str, float]]
+    scale: float
+    change: Change
+    rois: list[RoiStatistics] | None
+
+
+def _frame(
+    volumes: dict[str, NDArray[np.float32]],
+    voxel_mm: tuple[float, float, float],
+    protocols: list[str] | None,
+    scale: float | None,
+    background: int | None,
+) -> _Frame:
+    pred, ref, labels = volumes["prediction"], volumes["reference"], volumes.get("labels")
+    rois = None
+    if labels is not None:
+        rois = roi_statistics(pred, labels, reference=ref, voxel_mm=voxel_mm, background=background)
+    return _Frame(
+        compare(pred, ref, protocols=protocols or None, mask=volumes.get("mask"), scale=scale),
+        float(ref.max()) if scale is None else scale,
+        change(pred, ref),
+        rois,
+    )
+
+
+def _record(inputs: dict[str, Path], frames: list[_Frame]) -> dict[str, Any]:
+    """The JSON file: null stands for infinity (equal volumes) and for what cannot be formed."""
+    return {
+        "petrt": petrt.__version__,
+        "inputs": {role: {"name": shown(p), "sha256": _sha256(p)} for role, p in inputs.items()},
+        "protocols": {
+            name: {key: value for key, value in asdict(PROTOCOLS[name]).items() if key != "compute"}
+            for name in frames[0].metrics
+        },
+        "frames": [
+            {
+                "metrics": {
+                    name: {key: json_number(value) for key, value in numbers.items()}
+                    for name, numbers in frame.metrics.items()
+                },
+                "scale": frame.scale,
+                **asdict(frame.change),
+                "rois": None if frame.rois is None else [asdict(roi) for roi in frame.rois],
+            }
+            for frame in frames
+        ],
+    }
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _print_frame(console: Console, frame: _Frame) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for name in frame.metrics:
+        table.add_column(name, justify="right")
+    for key, (label, form) in METRICS.items():
+        table.add_row(label, *(format(m[key], form) for m in frame.metrics.values()))
+    console.print(table)
+    if set(frame.metrics) - {"standard"}:
+        console.print(f"scale of paper and inference: {frame.scale:.6g}", highlight=False)
+    console.print(
+        f"against the reference: activity ratio {_number(frame.change.activity_ratio, '.4f')}, "
+        f"SUVmax shift {_number(frame.change.suvmax_shift_percent, '+.2f')} %",
+        highlight=False,
+    )
+    if frame.rois is not None:
+        console.print(_roi_table(frame.rois))
+
+
+def _rules(protocols: list[str]) -> Table:
+    """What each protocol's numbers mean, so that no table travels without it."""
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), style="dim")
+    for name in protocols:
+        rules = PROTOCOLS[name]
+        text = f"mask {rules.mask}; PSNR {rules.psnr}; SSIM {rules.ssim}; NMSE {rules.nmse}"
+        table.add_row(f"{name}:", text)
+    return table
+
+
+def _roi_table(rois: list[RoiStatistics]) -> Table:
+    columns = {
+        "ml": ("volume_ml", ".4g"),
+        "mean": ("mean", ""),
+        "max": ("max", ""),
+        "peak": ("peak", ""),
+        "mean\nbias %": ("mean_bias_percent", "+.1f"),
+        "max\nbias %": ("max_bias_percent", "+.1f"),
+        "peak\nbias %": ("peak_bias_percent", "+.1f"),
+        "COV": ("cov", ".2f"),
+        "CNR": ("cnr", ".2f"),
+        "CRC": ("contrast_recovery", ".2f"),
+    }
+    if all(roi.cnr is None for roi in rois):
+        del columns["CNR"], columns["CRC"]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("label", *columns):
+        table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
+    for roi in rois:
+        cells = (_number(getattr(roi, key), form) for key, form in columns.values())
+        table.add_row(str(roi.label), *cells)
+    return table
+
+
+def _number(value: float | None, form: str) -> str:
+    """``value`` in ``form``; without one, at least four digits and no exponent in usual units."""
+    if value is None:
+        return "-"
+    return format(value, form or (".0f" if 1e3 <= abs(value) < 1e7 else ".4g"))

@@ -1,0 +1,25 @@
+"""petrt import-official: the authors' weights -> a petrt checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def import_official(
+    prefix: Annotated[
+        str, typer.Argument(help="Path and prefix of the files {prefix}_PreNet_gen.pth and so on.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new checkpoint.")],
+    name: Annotated[str, typer.Option(help="The model's name.")] = "official",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint.")] = False,
+) -> None:
+    """Convert a checkpoint of the method's authors. Nothing in it is executed."""
+    from petrt.cli.needs import need_torch
+
+    need_torch("petrt import-official")
+    from petrt.export.official import import_official as convert
+
+    typer.echo(convert(prefix, out, name=name, overwrite=overwrite))

@@ -1,0 +1,13 @@
+"""Optional parts, asked for before they are imported."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from petrt.errors import UsageError
+
+
+def need_torch(command: str) -> None:
+    """Raise UsageError, with the way to get it, where PyTorch is not installed."""
+    if find_spec("torch") is None:
+        raise UsageError(f"{command} needs PyTorch", "pip install 'petrt[train]'")

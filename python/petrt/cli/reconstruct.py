@@ -1,0 +1,235 @@
+"""petrt reconstruct: volumes in, volumes out, on exactly the grid they came on."""
+
+from __future__ import annotations
+
+import glob
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from petrt.errors import InputError, PartialFailure, PetrtError, UsageError
+
+if TYPE_CHECKING:
+    from petrt.reconstructor import Reconstructor
+
+logger = logging.getLogger("petrt")
+
+SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input and all that is written for it."""
+
+    source: Path
+    image: Path
+    std: Path | None
+    record: Path | None
+    preview: Path | None
+
+
+def reconstruct(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="IN...", help="NIfTI files, folders or globs.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File, or folder for several inputs.")],
+    model: Annotated[str, typer.Option(help="Bundle, or name of a shipped model.")] = "demo",
+    samples: Annotated[int, typer.Option(min=1, help="Samples to average (AMS).")] = 1,
+    std: Annotated[
+        Path | None, typer.Option(help="Write the samples' standard deviation here.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    sampler: Annotated[
+        str | None, typer.Option(help="ddpm, ddim, dpmpp2m or mean. [default: the model's]")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Reverse steps. [default: the model's]")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads. [default: all cores]")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option("--json", help="Write the record of the run here.")
+    ] = None,
+    preview: Annotated[Path | None, typer.Option(help="Write a picture (PNG) here.")] = None,
+    nonfinite: Annotated[
+        str, typer.Option(help="NaN and infinite voxels: refuse, or zero.")
+    ] = "refuse",
+    max_voxels: Annotated[
+        int, typer.Option(min=1, help="Refuse volumes of more voxels than this.")
+    ] = 1 << 29,
+    num_parts: Annotated[int, typer.Option(min=1, help="Split the cases into so many parts.")] = 1,
+    part_id: Annotated[int, typer.Option(min=0, help="Do this part only (from 0).")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and list, run nothing.")
+    ] = False,
+) -> None:
+    """Reconstruct low-dose PET volumes. For several inputs OUT, --std, --json and --preview are folders.
+
+    Outputs lie on the input's grid, in its units. Not for diagnostic use.
+    """
+    from petrt.io import nifti
+    from petrt.io.atomic import check_output
+    from petrt.reconstructor import Reconstructor
+
+    if std is not None and samples < 2:
+        raise UsageError("--std needs at least two samples", "add --samples 8")
+    if part_id >= num_parts:
+        raise UsageError(f"--part-id {part_id} must be below --num-parts {num_parts}")
+    sources, several = find(inputs)
+    cases = plan_cases(sources, several, out, std, record, preview)[part_id::num_parts]
+    for case in cases:
+        for path in (case.image, case.std):
+            if path is not None:
+                _make_folder(path, several and not dry_run)
+                if path.parent.exists() or not several:
+                    nifti.check_nifti_output(path, sources, overwrite=overwrite)
+        for path in (case.record, case.preview):
+            if path is not None:
+                _make_folder(path, several and not dry_run)
+                if path.parent.exists() or not several:
+                    check_output(path, sources, overwrite=overwrite)
+    reconstructor = Reconstructor(
+        model,
+        samples=samples,
+        steps=steps,
+        sampler=sampler,
+        seed=seed,
+        engine=engine,
+        device=device,
+        threads=threads,
+    )
+    if dry_run:
+        for case in cases:
+            typer.echo(f"{case.source} -> {case.image}")
+        return
+    failures: list[PetrtError] = []
+    for index, case in enumerate(cases):
+        try:
+            _one(reconstructor, case, nonfinite, max_voxels, overwrite, f"{index + 1}/{len(cases)}")
+        except PetrtError as error:
+            if len(cases) == 1:
+                raise
+            logger.error("failed: %s", error)
+            failures.append(error)
+    if failures:
+        raise PartialFailure(
+            f"{len(failures)} of {len(cases)} cases failed, the others are done", "see above"
+        )
+
+
+def find(inputs: Sequence[Path]) -> tuple[list[Path], bool]:
+    """The files meant by ``inputs`` (files, folders, globs), and whether they may be several."""
+    found: list[Path] = []
+    several = len(inputs) > 1
+    for entry in inputs:
+        if entry.is_dir():
+            several = True
+            found += sorted(
+                p for p in entry.iterdir() if p.name.endswith(SUFFIXES[:3]) and p.is_file()
+            )
+        elif not entry.exists() and glob.has_magic(str(entry)):
+            several = True
+            found += sorted(Path(p) for p in glob.glob(str(entry)))
+        else:
+            found.append(entry)
+    if not found:
+        raise InputError("no NIfTI files found", "give .nii, .nii.gz or .hdr files")
+    return list(dict.fromkeys(found)), several
+
+
+def plan_cases(
+    sources: Sequence[Path],
+    several: bool,
+    out: Path,
+    std: Path | None,
+    record: Path | None,
+    preview: Path | None,
+) -> list[Case]:
+    """Where each input's results go."""
+    if not several:
+        image = out / _output_name(sources[0], ".nii.gz") if out.is_dir() else out
+        return [Case(sources[0], image, std, record, preview)]
+    cases = []
+    for source in sources:
+        names = [_output_name(source, end) for end in (".nii.gz", "_std.nii.gz", ".json", ".png")]
+        folders = (out, std, record, preview)
+        cases.append(
+            Case(
+                source,
+                out / names[0],
+                *(
+                    f / n if f is not None else None
+                    for f, n in zip(folders[1:], names[1:], strict=True)
+                ),
+            )
+        )
+    images = [case.image for case in cases]
+    if len(set(images)) != len(images):
+        raise UsageError("two inputs have the same name", "reconstruct their folders one by one")
+    return cases
+
+
+def _output_name(source: Path, ending: str) -> str:
+    stem = source.name
+    for suffix in (".nii.gz", ".nii", ".hdr", ".img"):
+        if stem.lower().endswith(suffix):
+            stem = stem[: -len(suffix)]
+            break
+    return stem + ending
+
+
+def _make_folder(path: Path, wanted: bool) -> None:
+    if wanted:
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _one(
+    reconstructor: Reconstructor,
+    case: Case,
+    nonfinite: str,
+    max_voxels: int,
+    overwrite: bool,
+    label: str,
+) -> None:
+    """Read, reconstruct and write one case; everything is computed before anything is written."""
+    from petrt.cli.progress import bar
+    from petrt.io import nifti
+    from petrt.io.atomic import atomic_write_json
+    from petrt.report.picture import comparison, save_comparison
+
+    if nonfinite not in ("refuse", "zero"):
+        raise UsageError(f"--nonfinite is '{nonfinite}'", "choose refuse or zero")
+    volume = nifti.read(case.source, max_voxels=max_voxels, nonfinite=nonfinite)  # type: ignore[arg-type]
+    with bar(label, "slices") as progress:
+        result = reconstructor(volume, progress=progress)
+    stats: dict[str, Any] = result.stats
+    image = result.image.get_fdata(dtype="float32")
+    deviation = None if result.std is None else result.std.get_fdata(dtype="float32")
+    nifti.write(case.image, image, volume, overwrite=overwrite)
+    if case.std is not None and deviation is not None:
+        nifti.write(case.std, deviation, volume, overwrite=overwrite)
+    if case.record is not None:
+        atomic_write_json(case.record, stats, overwrite=overwrite)
+    if case.preview is not None:
+        first = (..., 0) if image.ndim == 4 else ...
+        spread = None if deviation is None else deviation[first]
+        columns = comparison(volume.data[first], image[first], uncertainty=spread)
+        save_comparison(case.preview, columns, affine=volume.affine_mm, overwrite=overwrite)
+    for warning in stats["warnings"]:
+        logger.warning("warning: %s", warning)
+    ratio = stats["frames"][0]["activity_ratio"]
+    logger.info(
+        "%s: activity ratio %s, %.1f s, %s",
+        case.image.name,
+        "undefined" if ratio is None else f"{ratio:.4f}",
+        stats["seconds"]["total"],
+        stats["label"],
+    )

@@ -1,0 +1,90 @@
+"""ONNX Runtime on the CPU: the engine that is always there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from petrt.bundle import GRAPHS, Bundle
+from petrt.engines.base import Buffers, check_interface, check_names
+from petrt.errors import DeviceError, InputError
+
+
+class OnnxRuntimeEngine:
+    """One session per graph; buffers are bound by address, so nothing is copied around a call."""
+
+    name = "onnxruntime"
+    device = "cpu"
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        import onnxruntime as ort
+
+        self.version = ort.__version__
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._ort = ort
+        self._sessions: dict[str, Any] = {}
+        for graph in GRAPHS:
+            model = bundle.onnx(graph)
+            if model is None:
+                continue
+            try:
+                self._sessions[graph] = ort.InferenceSession(
+                    model, options, providers=["CPUExecutionProvider"]
+                )
+            except Exception as error:  # onnxruntime raises classes of its own, without a base
+                raise InputError(
+                    f"{bundle.source}: ONNX Runtime {ort.__version__} refuses {graph}.onnx: "
+                    f"{_first_line(error)}",
+                    "export the model again",
+                ) from error
+        check_interface(self, bundle)
+
+    def tensors(self, graph: str) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+        session = self._sessions[graph]
+        return (
+            {tensor.name: list(tensor.shape) for tensor in session.get_inputs()},
+            {tensor.name: list(tensor.shape) for tensor in session.get_outputs()},
+        )
+
+    def output_shapes(
+        self, graph: str, inputs: Mapping[str, tuple[int, ...]]
+    ) -> dict[str, tuple[int, ...]]:
+        # ONNX Runtime knows the shapes of dynamic outputs only by running the graph.
+        session = self._sessions[graph]
+        zeros = {name: np.zeros(shape, np.float32) for name, shape in inputs.items()}
+        names = [tensor.name for tensor in session.get_outputs()]
+        arrays = session.run(names, zeros)
+        return {name: array.shape for name, array in zip(names, arrays, strict=True)}
+
+    def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
+        session = self._sessions[graph]
+        wanted = self.tensors(graph)
+        check_names(graph, "inputs", set(wanted[0]), set(inputs))
+        check_names(graph, "outputs", set(wanted[1]), set(outputs))
+        binding = session.io_binding()
+        for bind, buffers in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
+            for name, array in buffers.items():
+                if array.dtype != np.float32 or not array.flags.c_contiguous:
+                    raise ValueError(f"{graph}: {name} must be C-contiguous float32")
+                bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+        keep_alive = (dict(inputs), dict(outputs))
+
+        def enqueue() -> None:
+            try:
+                session.run_with_iobinding(binding)
+            except Exception as error:
+                raise DeviceError(
+                    f"ONNX Runtime failed in {graph}.onnx on buffers "
+                    f"{ {name: a.shape for name, a in keep_alive[0].items()} }: {_first_line(error)}"
+                ) from error
+
+        return enqueue
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

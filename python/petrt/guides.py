@@ -1,0 +1,36 @@
+"""The two auxiliary guides (paper section 3.2): neighbouring axial slices and the spectrum."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from petrt import _core
+
+NEIGHBOURS = 5
+
+
+def neighbours(
+    volume: NDArray[np.float32], first: int, out: NDArray[np.float32], threads: int = 1
+) -> NDArray[np.float32]:
+    """NAS of slices ``first .. first + B - 1`` of ``volume`` [Z, H, W] into ``out`` [B, 5, H, W].
+
+    Channels are z-2, z-1, z, z+1, z+2; a neighbour outside the volume is the centre slice.
+    """
+    _core.stack_slices(volume, first, out, threads)
+    return out
+
+
+def spectrum(slices: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
+    """Log magnitude spectrum of each slice of [B, 1, H, W], same shape, scaled to [0, 1] per slice.
+
+    ``20 ln|fftshift(fft2(x)) + 1e-8|``, then min-max; a slice whose spectrum is flat (an empty one)
+    gives zeros. The transform is in float64: where the spectrum vanishes, float32 round-off would
+    stand 9 orders above the 1e-8 floor and set the minimum.
+    """
+    transform = scipy.fft.fft2(slices.astype(np.float64), axes=(-2, -1), workers=threads)
+    log = 20.0 * np.log(np.abs(scipy.fft.fftshift(transform, axes=(-2, -1)) + 1e-8))
+    low = log.min(axis=(-2, -1), keepdims=True)
+    extent = log.max(axis=(-2, -1), keepdims=True) - low
+    return ((log - low) / np.where(extent > 0, extent, 1.0)).astype(np.float32)

@@ -1,0 +1,267 @@
+"""Bundle + engine + reverse loop -> reconstruction of a volume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petrt import _core
+from petrt.bundle import Bundle, load_bundle
+from petrt.engines.base import Engine
+from petrt.engines.select import default_threads, select_engine
+from petrt.errors import DeviceError, InputError, UsageError
+from petrt.geometry import Placement, domain_warnings, plan, scale_of
+from petrt.io.volume import Nonfinite
+from petrt.pipeline import Pipeline
+from petrt.schedule import step_table
+from petrt.spec import SamplerSpec
+from petrt.stats import change
+from petrt.volumes import Loaded, give_back, load
+
+Progress = Callable[[int, int], None]
+
+# Slices and samples per call of the denoiser. On a CPU a larger batch is no faster.
+SLICES = 1
+SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a reconstruction gives, on the input's grid, in its units and as its kind.
+
+    ``image``: the mean of the samples (AMS). ``std``: their standard deviation (ddof 1), None for a
+    single sample; it is the spread of the samples, not yet a calibrated uncertainty. ``coarse``: the
+    coarse prediction x_cp. ``stats``: JSON-ready record of the run.
+    """
+
+    image: Any
+    std: Any
+    coarse: Any
+    stats: dict[str, Any]
+
+
+@dataclass
+class _Frame:
+    """One frame's results on its input grid and its part of the record."""
+
+    image: NDArray[np.float32]
+    std: NDArray[np.float32]
+    coarse: NDArray[np.float32]
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+class Reconstructor:
+    """Keeps a model loaded; call it with volumes.
+
+    Args:
+        model: a bundle's path, or the name of a model shipped with petrt.
+        samples: how many samples are averaged (AMS); 1 is a single draw.
+        steps, sampler: the reverse process; by default the model's own.
+        seed: the noise depends on it, and on slice, sample, step and voxel alone, so results do not
+            depend on batch size, slice order or thread count.
+        engine, device: see ``petrt.engines.select_engine``.
+        threads: default all cores this process may use.
+        batch: (slices, samples) in one call of the denoiser.
+
+    Raises:
+        InputError: a bundle that cannot be used. DeviceError: an absent device. UsageError: options
+        that contradict each other.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "demo",
+        *,
+        samples: int = 1,
+        steps: int | None = None,
+        sampler: str | None = None,
+        seed: int = 0,
+        engine: str = "auto",
+        device: str = "auto",
+        threads: int | None = None,
+        batch: tuple[int, int] = (SLICES, SAMPLES),
+    ) -> None:
+        if samples < 1 or min(batch) < 1:
+            raise UsageError(f"samples and batch must be at least 1, got {samples} and {batch}")
+        if not 0 <= seed < 1 << 64:
+            raise UsageError(f"seed must lie in [0, 2^64), got {seed}")
+        self.bundle: Bundle = load_bundle(model)
+        self.samples, self.seed = samples, seed
+        self.threads = threads if threads is not None else default_threads()
+        self.engine: Engine = select_engine(self.bundle, engine, device, threads)
+        self.sampler = _sampler(self.bundle.model.sampler, sampler, steps)
+        self.table = step_table(self.bundle.model.schedule, self.sampler)
+        self._pipeline = Pipeline(self.bundle, self.engine, self.table, self.threads, batch)
+
+    def __call__(
+        self,
+        volume: Any,
+        *,
+        affine: NDArray[np.float64] | None = None,
+        voxel_mm: tuple[float, float, float] | None = None,
+        noise: NDArray[np.float32] | None = None,
+        nonfinite: Nonfinite = "refuse",
+        progress: Progress | None = None,
+    ) -> Reconstruction:
+        """Reconstruct a path, nibabel image, NumPy or torch array [X, Y, Z] or [X, Y, Z, T].
+
+        A path gives nibabel images, anything else its own kind. A bare array without ``affine`` and
+        ``voxel_mm`` lies on the model's grid already (x to the right, y to the front, z up).
+
+        Args:
+            noise: the noise itself, float32 [steps + 1, samples, slices, 1, H, W] on the network
+                grid (H along x, W along y, slices along z): entry 0 starts, entry i follows step i.
+            nonfinite: "refuse", or "zero" to replace NaN and infinite voxels.
+            progress: called with (slices done, slices in all).
+
+        Raises:
+            InputError: an unfit volume. DeviceError: non-finite output.
+        """
+        loaded = load(volume, affine, voxel_mm, nonfinite)
+        frames = loaded.frames
+        if noise is not None and len(frames) > 1:
+            raise UsageError("noise is for a single frame", "pass one frame at a time")
+        model = self.bundle.model
+        placement = plan(
+            frames[0].shape,
+            loaded.affine_mm,
+            model.domain.voxel_mm,
+            voxel_mm=loaded.voxel_mm if loaded.affine_mm is None else None,
+            multiple=2**model.network.scales,
+            name=loaded.name,
+        )
+        started = time.perf_counter()
+        self._pipeline.seconds.clear()
+        slices = placement.network_shape[0]
+        results = []
+        for index, frame in enumerate(frames):
+            done = index * slices
+
+            def report(count: int, done: int = done) -> None:
+                if progress:
+                    progress(done + count, len(frames) * slices)
+
+            results.append(self._frame(frame, loaded, placement, index, noise, report))
+        stats = self._stats(loaded, placement, [result.record for result in results])
+        stats["seconds"] = self._pipeline.report(time.perf_counter() - started)
+        image, coarse = (
+            give_back(loaded, [getattr(result, part) for result in results])
+            for part in ("image", "coarse")
+        )
+        std = give_back(loaded, [result.std for result in results]) if self.samples > 1 else None
+        return Reconstruction(image, std, coarse, stats)
+
+    def _frame(
+        self,
+        frame: NDArray[np.float32],
+        loaded: Loaded,
+        placement: Placement,
+        index: int,
+        noise: NDArray[np.float32] | None,
+        report: Callable[[int], None],
+    ) -> _Frame:
+        """One frame: to the network grid, through the networks, and back."""
+        model = self.bundle.model
+        scale = scale_of(frame, model.scale, loaded.voxel_mm or model.domain.voxel_mm)
+        if scale == 0.0:
+            unchanged = np.array(frame, np.float32)
+            record = {"scale": 0.0, **asdict(change(unchanged, frame)), "unchanged": True}
+            return _Frame(unchanged, np.zeros_like(unchanged), unchanged.copy(), record)
+        grid = placement.to_network(frame)
+        grid /= np.float32(scale)
+        self._check_noise(noise, placement)
+        results = self._pipeline.run(
+            grid, self.samples, self.seed, first_id=index * len(grid), noise=noise, report=report
+        )
+        if not all(np.isfinite(result).all() for result in results):
+            raise DeviceError(
+                f"{loaded.name}: non-finite output from model '{model.name}' on {self.engine.name}",
+                "the model or its engine is broken; export it again",
+            )
+        image, std, coarse = (placement.from_network(r * np.float32(scale)) for r in results)
+        record = {"scale": scale, **asdict(change(image, frame))}
+        return _Frame(image, std, coarse, record)
+
+    def _check_noise(self, noise: NDArray[np.float32] | None, placement: Placement) -> None:
+        slices, height, width = placement.network_shape
+        wanted = (self.table.steps + 1, self.samples, slices, 1, height, width)
+        if noise is not None and (noise.shape != wanted or noise.dtype != np.float32):
+            raise UsageError(f"noise must be float32 {wanted}, got {noise.dtype} {noise.shape}")
+
+    def _stats(
+        self, loaded: Loaded, placement: Placement, frames: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        model = self.bundle.model
+        warnings = domain_warnings(placement, model.domain)
+        if any(frame.get("unchanged") for frame in frames):
+            warnings.append("a constant or empty volume is returned unchanged")
+        return {
+            "label": model.label,
+            "petrt": _core.__version__,
+            "model": {"name": model.name, "sha256": self.bundle.identity},
+            "engine": {"name": self.engine.name, "version": self.engine.version},
+            "device": self.engine.device,
+            "threads": self.threads,
+            "seed": self.seed,
+            "samples": self.samples,
+            "sampler": {"kind": self.sampler.kind, "steps": self.sampler.steps},
+            "grid": {
+                "input": list(placement.input_shape),
+                "network": list(placement.network_shape),
+                "resampled": any(placement.resampled),
+            },
+            "voxels": {
+                "negative": loaded.stats.negative,
+                "nonfinite": loaded.stats.nonfinite,
+                "replaced": loaded.stats.replaced,
+            },
+            "frames": frames,
+            "warnings": warnings,
+        }
+
+
+def _sampler(default: SamplerSpec, kind: str | None, steps: int | None) -> SamplerSpec:
+    if kind not in (None, "ddpm", "ddim", "dpmpp2m", "mean"):
+        raise UsageError(f"unknown sampler '{kind}'", "choose ddpm, ddim, dpmpp2m or mean")
+    if steps is not None and not 1 <= steps <= 1000:
+        raise UsageError(f"steps must lie in 1 .. 1000, got {steps}")
+    if steps is None:
+        steps = 1 if kind == "mean" else max(default.steps, 1)
+    return default.model_copy(update={"kind": kind or default.kind, "steps": steps})
+
+
+def reconstruct(
+    volume: Any,
+    out: str | Path | None = None,
+    *,
+    model: str | Path = "demo",
+    affine: NDArray[np.float64] | None = None,
+    voxel_mm: tuple[float, float, float] | None = None,
+    **options: Any,
+) -> Any:
+    """Reconstruct one volume and give back the same kind; ``options`` as for ``Reconstructor``.
+
+    A path gives a nibabel image; with ``out`` the image is also written there (NIfTI, never over an
+    existing file). For several volumes keep a ``Reconstructor``.
+    """
+    from petrt.io import nifti
+
+    source = volume if isinstance(volume, str | Path) else None
+    if out is not None:
+        if source is None:
+            raise UsageError("out needs a path as input", "save the returned image yourself")
+        nifti.check_nifti_output(out, inputs=[source])
+    result = Reconstructor(model, **options)(volume, affine=affine, voxel_mm=voxel_mm).image
+    if out is not None:
+        like = nifti.from_image(result)
+        nifti.write(out, like.data, like)
+    return result
+
+
+__all__ = ["InputError", "Reconstruction", "Reconstructor", "reconstruct"]

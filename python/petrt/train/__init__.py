@@ -1,0 +1,1 @@
+"""Training (needs torch): configuration, data, losses and the loop."""

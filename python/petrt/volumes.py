@@ -1,0 +1,127 @@
+"""The kinds of volume that come in, and their way back: path, nibabel image, NumPy or torch array."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petrt.errors import InputError, UsageError
+from petrt.io import nifti
+from petrt.io.volume import Nonfinite, Volume, VoxelStats, count_voxels
+
+Frames = list[NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A volume of any kind as frames [X, Y, Z], and how to give results back as that kind.
+
+    ``affine_mm`` [4, 4] and ``voxel_mm`` (along the data's axes) are None for a bare array, which lies
+    on the model's grid. ``restore`` takes an array of the input's shape to the input's kind.
+    """
+
+    name: str
+    frames: Frames
+    affine_mm: NDArray[np.float64] | None
+    voxel_mm: tuple[float, float, float] | None
+    stats: VoxelStats
+    restore: Callable[[NDArray[np.float32]], Any]
+    series: bool
+
+
+def load(
+    volume: Any,
+    affine: NDArray[np.float64] | None = None,
+    voxel_mm: tuple[float, float, float] | None = None,
+    nonfinite: Nonfinite = "refuse",
+) -> Loaded:
+    """Read a volume of any accepted kind.
+
+    Raises InputError for an unfit volume, UsageError for ``affine`` or ``voxel_mm`` beside a kind that
+    has its own.
+    """
+    if isinstance(volume, str | os.PathLike):
+        _no_grid(affine, voxel_mm, "a file")
+        return _from_volume(nifti.read(volume, nonfinite=nonfinite))
+    if isinstance(volume, Volume):
+        _no_grid(affine, voxel_mm, "a Volume")
+        return _from_volume(volume)
+    if hasattr(volume, "dataobj") and hasattr(volume, "affine"):
+        _no_grid(affine, voxel_mm, "an image")
+        return _from_volume(nifti.from_image(volume, nonfinite=nonfinite))
+    return _from_array(volume, affine, voxel_mm, nonfinite)
+
+
+def give_back(loaded: Loaded, frames: Sequence[NDArray[np.float32]]) -> Any:
+    """Results, one per frame, as the kind that came in."""
+    return loaded.restore(np.stack(frames, axis=-1) if loaded.series else frames[0])
+
+
+def _from_volume(volume: Volume) -> Loaded:
+    series = volume.data.ndim == 4
+    return Loaded(
+        name=volume.path.name if volume.path else "image",
+        frames=_split(volume.data),
+        affine_mm=volume.affine_mm,
+        voxel_mm=volume.voxel_mm,
+        stats=volume.stats,
+        restore=lambda data: nifti.to_image(data, volume),
+        series=series,
+    )
+
+
+def _from_array(
+    volume: Any,
+    affine: NDArray[np.float64] | None,
+    voxel_mm: tuple[float, float, float] | None,
+    nonfinite: Nonfinite,
+) -> Loaded:
+    if affine is not None and voxel_mm is not None:
+        raise UsageError("both affine and voxel_mm are given", "give one of them")
+    torch = sys.modules.get("torch")
+    restore: Callable[[NDArray[np.float32]], Any]
+    if torch is not None and isinstance(volume, torch.Tensor):
+        device = volume.device
+        array = volume.detach().cpu().numpy()
+
+        def restore(data: NDArray[np.float32]) -> Any:
+            return torch.from_numpy(data).to(device)
+
+    elif isinstance(volume, np.ndarray):
+        array = volume
+
+        def restore(data: NDArray[np.float32]) -> Any:
+            return data
+
+    else:
+        raise InputError(
+            f"cannot reconstruct a {type(volume).__name__}",
+            "pass a path, a nibabel image, or a NumPy or torch array",
+        )
+    if array.ndim not in (3, 4) or array.size == 0:
+        raise InputError(f"array of shape {array.shape}", "expected [X, Y, Z] or [X, Y, Z, T]")
+    if array.dtype.kind not in "iufb":
+        raise InputError(f"array of type {array.dtype}", "real numbers are needed")
+    with np.errstate(over="ignore"):  # what exceeds float32 is found non-finite just below
+        data = np.array(array, np.float32)
+    stats = count_voxels(data, "array", nonfinite)
+    if affine is not None:
+        affine = np.asarray(affine, np.float64)
+        sizes = np.linalg.norm(affine[:3, :3], axis=0)
+        voxel_mm = (float(sizes[0]), float(sizes[1]), float(sizes[2]))
+    return Loaded("array", _split(data), affine, voxel_mm, stats, restore, data.ndim == 4)
+
+
+def _split(data: NDArray[np.float32]) -> Frames:
+    return [data[..., t] for t in range(data.shape[3])] if data.ndim == 4 else [data]
+
+
+def _no_grid(affine: Any, voxel_mm: Any, kind: str) -> None:
+    if affine is not None or voxel_mm is not None:
+        raise UsageError(f"{kind} has its own grid", "drop affine and voxel_mm")
