@@ -1,0 +1,249 @@
+"""NIfTI-1, NIfTI-2 and Analyze headers: recognised, checked field by field, reduced to the grid.
+
+nibabel repairs many faulty headers on loading, with a log line at most: a zero voxel size becomes
+1, a NaN slope means "unscaled". Here such a field refuses the file and is named, before any voxel
+is read.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
+from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
+from nibabel.spatialimages import HeaderDataError
+from nibabel.spm2analyze import Spm2AnalyzeHeader
+
+from petrt.errors import InputError
+from petrt.geometry import check_affine
+
+logger = logging.getLogger(__name__)
+
+# The longest header of the three, NIfTI-2; the others have 348 bytes.
+LONGEST_HEADER = 540
+# Header extensions lie before the voxels; beyond this the offset is taken for damage.
+MAX_OFFSET = 1 << 26
+
+_REAL_TYPES = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}
+_OTHER_TYPES = {
+    0: "unknown",
+    1: "binary",
+    32: "complex64",
+    128: "RGB",
+    1536: "float128",
+    1792: "complex128",
+    2048: "complex256",
+    2304: "RGBA",
+}
+# What places the grid in space and time, the same in NIfTI-1 and NIfTI-2.
+_GRID_FIELDS = (
+    *("pixdim", "xyzt_units", "toffset", "qform_code", "sform_code"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("srow_x", "srow_y", "srow_z"),
+)
+
+
+@dataclass(frozen=True)
+class SourceHeader:
+    """A recognised header as stored, before any check of its values.
+
+    ``kind`` is NIfTI-1, NIfTI-2 or Analyze; ``single`` says that the voxels follow in the same
+    file.
+    """
+
+    kind: str
+    single: bool
+    raw: Nifti1Header | Spm2AnalyzeHeader
+
+    @property
+    def field(self) -> np.ndarray:
+        """The header's fields by name, a structured scalar array."""
+        array: np.ndarray = self.raw.structarr
+        return array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The array's shape, from dim."""
+        dim = self.field["dim"]
+        return tuple(int(n) for n in dim[1 : int(dim[0]) + 1])
+
+    @property
+    def offset(self) -> int:
+        """Bytes before the first voxel."""
+        return int(self.field["vox_offset"])
+
+    @property
+    def summary(self) -> str:
+        """One line for people, as in ``NIfTI-1, int16, big-endian``."""
+        endian = "little" if self.raw.endianness == "<" else "big"
+        return f"{self.kind}, {self.raw.get_data_dtype().name}, {endian}-endian"
+
+
+def recognise(block: bytes, name: str) -> SourceHeader:
+    """The header at the start of ``block`` (up to 540 bytes); InputError if there is none."""
+    for endian, order in (("<", "little"), (">", "big")):
+        size = int.from_bytes(block[:4], order)  # type: ignore[arg-type]
+        if size == 540 and block[4:8] in (b"n+2\0", b"ni2\0") and len(block) >= 540:
+            single = block[5:6] == b"+"
+            nifti2 = Nifti2Header if single else Nifti2PairHeader
+            return SourceHeader("NIfTI-2", single, nifti2(block[:540], endian, check=False))
+        if size == 348 and len(block) >= 348:
+            magic = block[344:348]
+            if magic in (b"n+1\0", b"ni1\0"):
+                single = magic[1:2] == b"+"
+                nifti1 = Nifti1Header if single else Nifti1PairHeader
+                return SourceHeader("NIfTI-1", single, nifti1(block[:348], endian, check=False))
+            # nibabel takes this class for any Analyze file.
+            analyze = Spm2AnalyzeHeader(block[:348], endian, check=False)
+            return SourceHeader("Analyze", False, analyze)
+    if len(block) < 348:
+        raise InputError(
+            f"{name}: not NIfTI: {len(block)} bytes, a header needs at least 348", _GET_IT_AGAIN
+        )
+    raise InputError(f"{name}: not NIfTI: no NIfTI or Analyze header at its start", _GET_IT_AGAIN)
+
+
+_GET_IT_AGAIN = "check that this is the image itself, or copy or download it again"
+
+
+def check_header(source: SourceHeader, name: str, max_voxels: int) -> None:
+    """InputError, naming the field, for a header that describes no real 3-D or 4-D volume."""
+    _check_shape(source, name, max_voxels)
+    _check_datatype(source, name)
+    _check_offset(source, name)
+    _check_scaling(source, name)
+    for axis in (1, 2, 3):
+        size = float(source.field["pixdim"][axis])
+        if not (math.isfinite(size) and size > 0):
+            raise _faulty(name, f"pixdim[{axis}]", size, "a voxel size above 0")
+
+
+def slope_and_intercept(source: SourceHeader, name: str) -> tuple[float, float]:
+    """The scaling ``value = slope * stored + intercept``; (1, 0) where the header has none."""
+    slope, intercept = source.raw.get_slope_inter()
+    if slope is None:
+        if float(source.field["scl_slope"]) == 0 and source.kind != "Analyze":
+            logger.info("%s: scl_slope is 0: values are taken unscaled", name)
+        return 1.0, 0.0
+    return float(slope), float(intercept or 0.0)
+
+
+def header_affine(source: SourceHeader, name: str) -> np.ndarray:
+    """Voxel indices to world, float64 [4, 4], by nibabel's rule: sform, else qform, else pixdim."""
+    fields = source.field
+    if source.kind == "Analyze":
+        return check_affine(source.raw.get_best_affine(), name)
+    for code in ("qform_code", "sform_code"):
+        if not 0 <= int(fields[code]) <= 5:
+            raise _faulty(name, code, int(fields[code]), "a code from 0 to 5")
+    header = source.raw.copy()
+    if fields["sform_code"] == 0 and fields["qform_code"] != 0:
+        qfac = float(fields["pixdim"][0])
+        if qfac not in (-1.0, 0.0, 1.0):
+            raise _faulty(name, "pixdim[0]", qfac, "-1 or 1")
+        header["pixdim"][0] = qfac or 1.0  # the standard reads 0 as 1
+    elif fields["sform_code"] == 0:
+        logger.warning("%s: no orientation stored; nibabel's default is assumed", name)
+    try:
+        affine = header.get_best_affine()
+    except (HeaderDataError, ValueError) as error:
+        raise InputError(
+            f"{name}: the quaternion (quatern_b, _c, _d) is no rotation", "correct the qform"
+        ) from error
+    return check_affine(affine, name)
+
+
+def grid_header(source: Nifti1Header | Spm2AnalyzeHeader, shape: tuple[int, ...]) -> Nifti1Header:
+    """A fresh float32 header on the same grid, of the same NIfTI version, little-endian.
+
+    Orientation, codes, voxel sizes, repetition time and units are copied bit for bit (only a qfac
+    of 0, which means 1, is written as 1: nibabel rejects it). Everything else starts empty:
+    scaling, display range, intent, slice timing, and the free texts and extensions, which may name
+    a patient. An Analyze header has no such grid: see affine_header.
+    """
+    fresh = (Nifti2Header if isinstance(source, Nifti2Header) else Nifti1Header)(endianness="<")
+    fresh.set_data_dtype(np.float32)
+    fresh.set_data_shape(shape)
+    for field in _GRID_FIELDS:
+        fresh[field] = source[field]
+    if fresh["pixdim"][0] == 0:
+        fresh["pixdim"][0] = 1
+    fresh["scl_slope"], fresh["scl_inter"] = 1.0, 0.0
+    return fresh
+
+
+def affine_header(affine: np.ndarray, shape: tuple[int, ...]) -> Nifti1Header:
+    """A NIfTI-1 header for a volume that had none: sform with code 2 (aligned), qform code 0.
+
+    As nibabel converts, too. The sform holds float32.
+    """
+    fresh = Nifti1Header(endianness="<")
+    fresh.set_data_dtype(np.float32)
+    fresh.set_data_shape(shape)
+    fresh.set_qform(affine, code="unknown")
+    fresh.set_sform(affine, code="aligned")
+    fresh["scl_slope"], fresh["scl_inter"] = 1.0, 0.0
+    return fresh
+
+
+def check_shape(shape: tuple[int, ...], name: str, max_voxels: int) -> None:
+    """Refuse (InputError) a shape that is not 3-D or 4-D, is empty, or holds too many voxels."""
+    if len(shape) not in (3, 4):
+        raise InputError(
+            f"{name}: {len(shape)}-D image, expected a 3-D volume or a 4-D series",
+            "extract the volume first",
+        )
+    size = " x ".join(map(str, shape))
+    if min(shape) < 1:
+        raise InputError(f"{name}: empty image of {size} voxels", "every dim must be at least 1")
+    if math.prod(shape) > max_voxels:
+        raise InputError(
+            f"{name}: claims {size} = {math.prod(shape)} voxels, the limit is {max_voxels}",
+            "if that is right, raise --max-voxels",
+        )
+
+
+def _faulty(name: str, field: str, value: object, expected: str) -> InputError:
+    return InputError(f"{name}: header field {field} is {value}, expected {expected}", "repair it")
+
+
+def _check_shape(source: SourceHeader, name: str, max_voxels: int) -> None:
+    ndim = int(source.field["dim"][0])
+    if not 1 <= ndim <= 7:
+        raise _faulty(name, "dim[0]", ndim, "3 or 4")
+    for axis, length in enumerate(source.shape, start=1):
+        if length < 1:
+            raise _faulty(name, f"dim[{axis}]", length, "at least 1")
+    check_shape(source.shape, name, max_voxels)
+
+
+def _check_datatype(source: SourceHeader, name: str) -> None:
+    code = int(source.field["datatype"])
+    if code not in _REAL_TYPES or code not in source.raw._data_type_codes.value_set():
+        kind = _OTHER_TYPES.get(code, "not a NIfTI type")
+        raise _faulty(name, "datatype", f"{code} ({kind})", "real numbers of 8 to 64 bits")
+    bits = source.raw.get_data_dtype().itemsize * 8
+    if int(source.field["bitpix"]) != bits:
+        logger.warning(
+            "%s: header field bitpix is %d, datatype means %d", name, source.field["bitpix"], bits
+        )
+
+
+def _check_offset(source: SourceHeader, name: str) -> None:
+    least = 0
+    if source.single:
+        least = 544 if source.kind == "NIfTI-2" else 352
+    offset = float(source.field["vox_offset"])
+    if not (least <= offset <= MAX_OFFSET and offset == math.floor(offset)):
+        raise _faulty(name, "vox_offset", offset, f"whole bytes from {least} to {MAX_OFFSET}")
+
+
+def _check_scaling(source: SourceHeader, name: str) -> None:
+    for field in ("scl_slope", "scl_inter"):
+        value = float(source.field[field])
+        # Without a slope the intercept has no meaning, whatever it holds.
+        if not math.isfinite(value) and (field == "scl_slope" or source.field["scl_slope"] != 0):
+            raise _faulty(name, field, value, "a finite number")

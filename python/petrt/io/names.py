@@ -1,0 +1,26 @@
+"""File names as text that is safe in a message, a log line and a report."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+LONGEST = 120
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """The last part of ``path``, printable on one line.
+
+    Control characters, line ends, text-direction marks and undecodable bytes are written as
+    escapes, and a name over 120 characters is cut in the middle. The folders are left out: people
+    name them after patients.
+    """
+    text = Path(path).name or str(path)
+    safe = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+    if len(safe) <= LONGEST:
+        return safe
+    half = (LONGEST - 1) // 2
+    return f"{safe[:half]}…{safe[-half:]}"

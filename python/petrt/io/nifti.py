@@ -1,0 +1,179 @@
+"""NIfTI volumes in and out, on exactly the grid they came on.
+
+Reads NIfTI-1, NIfTI-2 (``.nii``, ``.nii.gz``, ``.hdr``/``.img``) and Analyze 7.5, of any byte order
+and any real type; writes float32 NIfTI. A file that is damaged or says something impossible is
+refused with an InputError of one line (exit code 3) and nothing is repaired by guessing.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+from collections.abc import Iterable
+from io import BufferedIOBase
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from petrt.errors import InputError, UsageError
+from petrt.geometry import check_affine
+from petrt.io.atomic import atomic_file, check_output
+from petrt.io.header import (
+    LONGEST_HEADER,
+    SourceHeader,
+    affine_header,
+    check_header,
+    grid_header,
+    header_affine,
+    recognise,
+    slope_and_intercept,
+)
+from petrt.io.names import shown
+from petrt.io.stream import opened, read_start, read_voxels
+from petrt.io.volume import (
+    DESCRIPTION,
+    MAX_VOXELS,
+    Nonfinite,
+    Volume,
+    VoxelStats,
+    as_float32,
+    count_voxels,
+    from_image,
+    to_image,
+)
+
+__all__ = [
+    "MAX_VOXELS",
+    "Volume",
+    "VoxelStats",
+    "check_nifti_output",
+    "from_image",
+    "read",
+    "to_image",
+    "write",
+]
+
+_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
+# An SPM .mat file holds one or two 4 x 4 matrices.
+_LARGEST_MATRIX = 1 << 16
+
+
+def read(
+    path: str | os.PathLike[str], *, max_voxels: int = MAX_VOXELS, nonfinite: Nonfinite = "refuse"
+) -> Volume:
+    """Read and check a file; ``nonfinite="zero"`` replaces NaN and infinite voxels and counts them.
+
+    Raises InputError naming the file, the fault and, for a header, the field. Nothing large is
+    allocated before the header, ``max_voxels`` (all frames together) and the file's size agree.
+    """
+    header_path, image_path = _files(Path(path))
+    name = shown(path)
+    with opened(header_path) as stream:
+        source = recognise(read_start(stream, LONGEST_HEADER), name)
+        _check_pairing(source, header_path, image_path)
+        check_header(source, name, max_voxels)
+        affine = _analyze_affine(image_path) if source.kind == "Analyze" else None
+        affine = header_affine(source, name) if affine is None else check_affine(affine, name)
+        slope, intercept = slope_and_intercept(source, name)
+        if source.single:
+            stored = _stored(stream, source, image_path)
+    if not source.single:
+        with opened(image_path) as stream:
+            stored = _stored(stream, source, image_path)
+    data = as_float32(stored, slope, intercept).reshape(source.shape, order="F")
+    if source.kind == "Analyze":
+        header = affine_header(affine, source.shape)
+    else:
+        header = grid_header(source.raw, source.shape)
+    stats = count_voxels(data, name, nonfinite)
+    return Volume(data, affine, header, stats, Path(path), source.summary)
+
+
+def write(
+    path: str | os.PathLike[str],
+    data: np.ndarray,
+    like: Volume,
+    *,
+    description: str = DESCRIPTION,
+    overwrite: bool = False,
+) -> None:
+    """Write ``data`` (the shape of ``like``) as float32 on exactly the grid of ``like``.
+
+    Affine, qform, sform, their codes, voxel sizes, repetition time and units equal the input's bit
+    for bit. ``.nii`` or ``.nii.gz``; equal data give equal bytes. The file appears whole or not at
+    all (petrt.io.atomic). Raises UsageError for the path, InputError for non-finite data.
+    """
+    target = Path(path)
+    check_nifti_output(target, [like.path] if like.path else [], overwrite=overwrite)
+    image = to_image(data, like, description=description)
+    with atomic_file(target, overwrite=overwrite) as handle:
+        if target.suffix.lower() != ".gz":
+            image.to_stream(handle)
+            return
+        # No name and no time in the gzip header, so that equal data give equal files. Level 1, as
+        # in nibabel: noise hardly compresses, and higher levels only take longer.
+        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=handle, mtime=0) as zipped:
+            image.to_stream(zipped)
+
+
+def check_nifti_output(
+    path: str | os.PathLike[str],
+    inputs: Iterable[str | os.PathLike[str]] = (),
+    *,
+    overwrite: bool = False,
+) -> None:
+    """check_output for a NIfTI file: names other than .nii and .nii.gz are a UsageError, too."""
+    if not str(path).lower().endswith((".nii", ".nii.gz")):
+        raise UsageError(f"{shown(path)}: not a NIfTI output", "end its name in .nii or .nii.gz")
+    check_output(path, inputs, overwrite=overwrite)
+
+
+def _files(path: Path) -> tuple[Path, Path]:
+    """Header and image file of ``path``, the same one for .nii."""
+    lower = path.name.lower()
+    suffix = next((s for s in sorted(_SUFFIXES, key=len, reverse=True) if lower.endswith(s)), None)
+    if suffix is None:
+        raise InputError(
+            f"{shown(path)}: not a NIfTI name", f"expected one of {', '.join(_SUFFIXES)}"
+        )
+    if suffix.startswith(".nii"):
+        return path, path
+    stem, end = path.name[: -len(suffix)], path.name[len(path.name) - len(suffix) :]
+    header, image = ("HDR", "IMG") if end[1:4].isupper() else ("hdr", "img")
+    rest = end[4:]
+    return path.with_name(f"{stem}.{header}{rest}"), path.with_name(f"{stem}.{image}{rest}")
+
+
+def _check_pairing(source: SourceHeader, header_path: Path, image_path: Path) -> None:
+    """The header's magic must agree with the file's name on where the voxels are."""
+    if source.single != (header_path == image_path):
+        where = "this file, named .nii" if source.single else "an .img file beside a .hdr"
+        raise InputError(
+            f"{shown(header_path)}: header field magic ({source.kind}) means voxels in {where}",
+            "rename the file or files",
+        )
+
+
+def _analyze_affine(image_path: Path) -> np.ndarray | None:
+    """The affine from the .mat file that SPM puts beside an Analyze pair; None without one."""
+    stem = image_path.name[: image_path.name.lower().rindex(".img")]
+    matrix = image_path.with_name(f"{stem}.mat")
+    if not matrix.exists():
+        return None
+    try:
+        if matrix.stat().st_size > _LARGEST_MATRIX:
+            raise ValueError(f"over {_LARGEST_MATRIX} bytes")
+        affine: np.ndarray = nibabel.load(image_path).affine  # type: ignore[attr-defined]
+    except Exception as error:  # a damaged .mat file fails in SciPy in many ways
+        reason = " ".join(str(error).split())
+        raise InputError(f"{shown(matrix)}: cannot read: {reason}", "move it away") from error
+    return affine
+
+
+def _stored(stream: BufferedIOBase, source: SourceHeader, path: Path) -> np.ndarray:
+    """The voxels as stored, flat in file order."""
+    dtype = source.raw.get_data_dtype()
+    count = math.prod(source.shape)
+    return read_voxels(stream, path, offset=source.offset, count=count, dtype=dtype)

@@ -1,0 +1,162 @@
+"""Bytes of a plain or gzip file, read once to the end and never beyond what was announced.
+
+A compressed file tells neither its size nor whether it is intact before its last byte, so the
+voxels are read piece by piece into one array, and the rest is read for gzip's check sum.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedIOBase
+from pathlib import Path
+
+import numpy as np
+
+from petrt.errors import InputError
+from petrt.io.names import shown
+
+_PIECE = 1 << 20
+# Deflate cannot compress further (zlib's documentation), so a file's size bounds its content.
+_DEFLATE_LIMIT = 1032
+# Some writers pad the end; more than this means that the header does not describe the content.
+_MAX_TRAILING = 1 << 20
+_COPY_AGAIN = "copy or download it again"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BufferedIOBase]:
+    """The decompressed content of ``path`` as a stream; errors of the file become InputError."""
+    name = shown(path)
+    try:
+        _check_regular(path)
+        with open(path, "rb") as plain:
+            zipped = plain.read(2) == b"\x1f\x8b"
+            plain.seek(0)
+            _check_suffix(path, zipped)
+            if not zipped:
+                yield plain
+                return
+            with gzip.GzipFile(fileobj=plain, mode="rb") as stream:
+                yield stream
+    except gzip.BadGzipFile as error:
+        raise InputError(
+            f"{name}: corrupt gzip file (check sum or structure)", _COPY_AGAIN
+        ) from error
+    except zlib.error as error:
+        raise InputError(f"{name}: corrupt gzip file (compressed data)", _COPY_AGAIN) from error
+    except FileNotFoundError as error:
+        raise InputError(f"{name}: no such file", "check the path") from error
+    except OSError as error:
+        raise InputError(
+            f"{name}: cannot read: {error.strerror or error}", "check the file"
+        ) from error
+
+
+def read_start(stream: BufferedIOBase, length: int) -> bytes:
+    """The first ``length`` bytes, fewer where the file ends before."""
+    start = b""
+    while len(start) < length and (piece := _some(stream, length - len(start))):
+        start += piece
+    return start
+
+
+def read_voxels(
+    stream: BufferedIOBase, path: Path, *, offset: int, count: int, dtype: np.dtype
+) -> np.ndarray:
+    """``count`` values of ``dtype`` from byte ``offset`` of the stream, flat in file order.
+
+    Reads the stream to its end. Raises InputError with the expected and actual byte counts where it
+    ends early, before allocating where the file's size already tells, or where it goes on.
+    """
+    expected = offset + count * dtype.itemsize
+    _check_size(stream, path, expected)
+    if stream.tell() > offset:  # a NIfTI-1 volume starts before the longest header's end
+        stream.seek(offset)
+    position = stream.tell()
+    position += _skip(stream, offset - position)
+    values = np.empty(count, dtype)
+    target = values.view(np.uint8)
+    filled = 0
+    if position == offset:
+        while filled < len(target) and (piece := _some(stream, len(target) - filled)):
+            target[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
+            filled += len(piece)
+    if position + filled < expected:
+        raise _truncated(path, expected, f"{position + filled}")
+    trailing = _skip(stream, _MAX_TRAILING + 1)
+    if trailing > _MAX_TRAILING:
+        raise InputError(
+            f"{shown(path)}: goes on beyond the {expected} bytes that its header announces",
+            "the header is wrong, or this is not a volume",
+        )
+    _check_end(stream, path)
+    return values
+
+
+def _check_regular(path: Path) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except ValueError as error:  # a null byte, or characters the file system cannot encode
+        raise InputError(f"{shown(path)}: not a possible file name", "check the path") from error
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{shown(path)}: not a file", "give the path of one image")
+
+
+def _check_suffix(path: Path, zipped: bool) -> None:
+    if zipped != (path.suffix.lower() == ".gz"):
+        if zipped:
+            raise InputError(
+                f"{shown(path)}: gzip-compressed, without .gz in its name", "add .gz to its name"
+            )
+        size = path.stat().st_size
+        raise InputError(
+            f"{shown(path)}: not gzip/NIfTI ({size} bytes)",
+            "check that this is the image itself; an uncompressed one is named .nii",
+        )
+
+
+def _some(stream: BufferedIOBase, most: int) -> bytes:
+    """Up to ``most`` next bytes; none at the end, also at the abrupt end of a cut gzip file."""
+    try:
+        return stream.read1(min(most, _PIECE))
+    except EOFError:
+        return b""
+
+
+def _skip(stream: BufferedIOBase, count: int) -> int:
+    """Read and drop up to ``count`` bytes; the number there were."""
+    done = 0
+    while done < count and (piece := _some(stream, count - done)):
+        done += len(piece)
+    return done
+
+
+def _check_size(stream: BufferedIOBase, path: Path, expected: int) -> None:
+    size = path.stat().st_size
+    if not isinstance(stream, gzip.GzipFile):
+        if size < expected:
+            raise _truncated(path, expected, f"{size}")
+    elif size * _DEFLATE_LIMIT < expected:
+        raise _truncated(path, expected, f"at most {size * _DEFLATE_LIMIT} ({size} compressed)")
+
+
+def _check_end(stream: BufferedIOBase, path: Path) -> None:
+    """A gzip stream must end with its check sum, which reading beyond the content verifies."""
+    try:
+        stream.read(1)
+    except EOFError as error:
+        raise InputError(
+            f"{shown(path)}: truncated: the end of the gzip file, its check sum, is missing",
+            _COPY_AGAIN,
+        ) from error
+
+
+def _truncated(path: Path, expected: int, actual: str) -> InputError:
+    return InputError(
+        f"{shown(path)}: truncated: expected {expected} bytes, found {actual}", _COPY_AGAIN
+    )

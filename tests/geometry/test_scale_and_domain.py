@@ -1,0 +1,94 @@
+"""The number a volume is divided by, and the warnings about its grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from petrt.errors import UsageError
+from petrt.geometry import domain_warnings, plan, scale_of
+from petrt.spec import DomainSpec, ScaleRule
+
+VOXEL = (2.0, 2.0, 2.0)
+SMOOTHED = ScaleRule()
+
+
+def object_in_air(level: float) -> np.ndarray:
+    data = np.zeros((40, 40, 40), np.float32)
+    data[8:32, 8:32, 8:32] = level
+    return data
+
+
+def test_maximum_is_the_largest_voxel():
+    data = object_in_air(5.0)
+    data[3, 4, 5] = 70.0
+    assert scale_of(data, ScaleRule(kind="maximum"), None) == 70.0
+
+
+def test_smoothed_percentile_of_a_uniform_object_is_its_level():
+    assert scale_of(object_in_air(5.0), SMOOTHED, VOXEL) == pytest.approx(5.0, rel=0.01)
+
+
+def test_smoothed_percentile_hardly_feels_noise_that_owns_the_maximum():
+    clean = object_in_air(5.0)
+    noisy = np.random.default_rng(0).poisson(clean).astype(np.float32)
+    assert noisy.max() > 2.5 * clean.max()
+    expected = scale_of(clean, SMOOTHED, VOXEL)
+    assert scale_of(noisy, SMOOTHED, VOXEL) == pytest.approx(expected, rel=0.1)
+
+
+def test_scale_follows_the_unit():
+    data = np.random.default_rng(0).poisson(object_in_air(5.0)).astype(np.float32)
+    expected = 1000 * scale_of(data, SMOOTHED, VOXEL)
+    assert scale_of(data * 1000, SMOOTHED, VOXEL) == pytest.approx(expected, rel=1e-6)
+
+
+def test_width_is_in_millimetres_along_each_axis():
+    """The same object on half as many voxels of twice the length, along one axis."""
+    fine = object_in_air(5.0)
+    fine[20:24, 20:24, 20:24] = 50.0
+    for axis in range(3):
+        coarse = fine.take(np.arange(0, 40, 2), axis)
+        voxel = tuple(4.0 if i == axis else 2.0 for i in range(3))
+        expected = scale_of(fine, SMOOTHED, VOXEL)
+        assert scale_of(coarse, SMOOTHED, voxel) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, -1.0])
+@pytest.mark.parametrize("kind", ["maximum", "smoothed-percentile"])
+def test_constant_volumes_have_no_scale(value, kind):
+    data = np.full((12, 12, 12), value, np.float32)
+    assert scale_of(data, ScaleRule(kind=kind), VOXEL) == 0.0
+
+
+def test_volumes_without_positive_activity_have_no_scale():
+    data = -np.random.default_rng(0).random((12, 12, 12), dtype=np.float32)
+    assert scale_of(data, ScaleRule(kind="maximum"), VOXEL) == 0.0
+    assert scale_of(data, SMOOTHED, VOXEL) == 0.0
+    assert scale_of(np.linspace(0, 1e-40, 1000).reshape(10, 10, 10), SMOOTHED, VOXEL) == 0.0
+
+
+def test_smoothing_needs_a_voxel_size():
+    with pytest.raises(UsageError, match="voxel size"):
+        scale_of(object_in_air(5.0), SMOOTHED, None)
+
+
+def test_domain_warnings():
+    domain = DomainSpec(voxel_mm=(2.0, 2.0, 2.0), matrix=(96, 112))
+    alike = plan((91, 109, 91), np.diag([2.0, 2.0, 2.0, 1.0]))
+    assert domain_warnings(alike, domain) == []
+    assert domain_warnings(plan((96, 112, 50)), domain) == []
+
+    body = plan((440, 440, 600), np.diag([1.5, 1.65, 1.65, 1.0]))
+    assert domain_warnings(body, domain) == [
+        "voxel size along x is 1.5 mm, trained on 2 mm",
+        "field of view along x is 660 mm, trained on 192 mm",
+        "field of view along y is 726 mm, trained on 224 mm",
+    ]
+    tilted = np.diag([2.0, 2.0, 2.0, 1.0])
+    c, s = np.cos(0.4), np.sin(0.4)
+    tilted[1:3, 1:3] = [[2 * c, -2 * s], [2 * s, 2 * c]]
+    assert domain_warnings(plan((96, 112, 90), tilted), domain) == [
+        "slices are tilted by 23 degrees, trained on axial ones"
+    ]
+    assert domain_warnings(plan((9, 9, 9)), DomainSpec(voxel_mm=(2.0, 2.0, 2.0))) == []

@@ -1,0 +1,302 @@
+"""Files that must be refused: one line names file, fault and what to do; exit code 3."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from petrt.errors import InputError, UsageError
+from petrt.io import nifti
+
+SHAPE = (12, 11, 10)
+
+
+def good_bytes(dtype: type = np.int16, shape: tuple[int, ...] = SHAPE) -> bytearray:
+    data = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
+    return bytearray(nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_bytes())
+
+
+# Offsets of NIfTI-1 fields (nifti1.h).
+FIELDS = {
+    "dim0": (40, "h"),
+    "dim1": (42, "h"),
+    "dim2": (44, "h"),
+    "dim3": (46, "h"),
+    "datatype": (70, "h"),
+    "pixdim0": (76, "f"),
+    "pixdim1": (80, "f"),
+    "pixdim3": (88, "f"),
+    "vox_offset": (108, "f"),
+    "scl_slope": (112, "f"),
+    "scl_inter": (116, "f"),
+    "qform_code": (252, "h"),
+    "sform_code": (254, "h"),
+    "quatern_b": (256, "f"),
+    "srow_x0": (280, "f"),
+    "srow_y1": (300, "f"),
+}
+
+
+def with_fields(content: bytearray | None = None, **values: float) -> bytes:
+    content = good_bytes() if content is None else content
+    for name, value in values.items():
+        offset, kind = FIELDS[name]
+        struct.pack_into(f"<{kind}", content, offset, value)
+    return bytes(content)
+
+
+NAN, INF = float("nan"), float("inf")
+HEADERS: dict[str, tuple[dict[str, float], str]] = {
+    "dim[0] zero": ({"dim0": 0}, r"dim\[0\] is 0"),
+    "dim[0] 9": ({"dim0": 9}, r"dim\[0\] is 9"),
+    "dim[0] negative": ({"dim0": -3}, r"dim\[0\] is -3"),
+    "zero dim": ({"dim2": 0}, r"dim\[2\] is 0"),
+    "negative dim": ({"dim1": -12}, r"dim\[1\] is -12"),
+    "32767 cubed": ({"dim1": 32767, "dim2": 32767, "dim3": 32767}, r"limit is .* --max-voxels"),
+    "2-D": ({"dim0": 2}, "2-D image"),
+    "5-D": ({"dim0": 5}, "5-D image"),
+    "datatype unknown": ({"datatype": 0}, r"datatype is 0 \(unknown\)"),
+    "datatype binary": ({"datatype": 1}, r"datatype is 1 \(binary\)"),
+    "datatype RGB": ({"datatype": 128}, r"datatype is 128 \(RGB\)"),
+    "datatype RGBA": ({"datatype": 2304}, r"datatype is 2304 \(RGBA\)"),
+    "datatype complex": ({"datatype": 32}, r"datatype is 32 \(complex64\)"),
+    "datatype nonsense": ({"datatype": 77}, "datatype is 77"),
+    "vox_offset NaN": ({"vox_offset": NAN}, "vox_offset is nan"),
+    "vox_offset -1": ({"vox_offset": -1}, "vox_offset is -1"),
+    "vox_offset 0": ({"vox_offset": 0}, "vox_offset is 0"),
+    "vox_offset fraction": ({"vox_offset": 352.5}, "vox_offset is 352.5"),
+    "vox_offset huge": ({"vox_offset": 1e30}, "vox_offset is 1"),
+    "vox_offset past the end": ({"vox_offset": 9600}, "expected 12240 bytes, found 2992"),
+    "slope NaN": ({"scl_slope": NAN}, "scl_slope is nan"),
+    "slope infinite": ({"scl_slope": INF}, "scl_slope is inf"),
+    "intercept NaN": ({"scl_slope": 2, "scl_inter": NAN}, "scl_inter is nan"),
+    "pixdim 0": ({"pixdim1": 0}, r"pixdim\[1\] is 0"),
+    "pixdim negative": ({"pixdim3": -2}, r"pixdim\[3\] is -2"),
+    "pixdim NaN": ({"pixdim1": NAN}, r"pixdim\[1\] is nan"),
+    "affine NaN": ({"srow_x0": NAN}, "the affine holds NaN"),
+    "affine singular": ({"srow_y1": 0}, "the affine is singular"),
+    "sform code": ({"sform_code": 99}, "sform_code is 99"),
+    "qform code": ({"qform_code": -1}, "qform_code is -1"),
+    "no rotation": ({"sform_code": 0, "qform_code": 1, "quatern_b": 3}, "is no rotation"),
+    "qfac": ({"sform_code": 0, "qform_code": 1, "pixdim0": 5}, r"pixdim\[0\] is 5"),
+}
+
+
+def refused(path: Path, words: str, **options) -> InputError:
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=words) as caught:
+        nifti.read(path, **options)
+    error = caught.value
+    assert error.exit_code == 3
+    assert str(error).startswith(path.name)
+    assert "\n" not in str(error)
+    assert error.hint
+    assert path.read_bytes() == before
+    return error
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("case", HEADERS)
+def test_bad_headers_name_the_field(tmp_path, case, suffix):
+    values, words = HEADERS[case]
+    content = with_fields(**values)
+    if suffix == ".nii.gz":
+        content = gzip.compress(content)
+        words = words.split(" bytes, found")[0]
+    path = tmp_path / f"pet{suffix}"
+    path.write_bytes(content)
+    refused(path, words)
+
+
+def test_the_unchanged_file_is_accepted(tmp_path):
+    """The tables above and below prove nothing if the file they start from is refused as well."""
+    (tmp_path / "pet.nii").write_bytes(with_fields())
+    assert nifti.read(tmp_path / "pet.nii").data.shape == SHAPE
+    (tmp_path / "pet.nii.gz").write_bytes(gzip.compress(with_fields()))
+    assert nifti.read(tmp_path / "pet.nii.gz").data.shape == SHAPE
+
+
+def wrong_sum(content: bytes) -> bytes:
+    zipped = bytearray(gzip.compress(content))
+    zipped[-8] ^= 1
+    return bytes(zipped)
+
+
+def damaged(content: bytes) -> bytes:
+    zipped = bytearray(gzip.compress(content))
+    zipped[len(zipped) // 2] ^= 0xFF
+    return bytes(zipped)
+
+
+HTML = b"<!DOCTYPE html><html><body>404 Not Found</body></html>" * 20
+FILES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
+    "truncated": ("pet.nii", lambda c: c[:-700], "expected 2992 bytes, found 2292"),
+    "truncated header": ("pet.nii", lambda c: c[:200], "200 bytes, a header needs at least 348"),
+    "gz cut": ("pet.nii.gz", lambda c: gzip.compress(c)[:-300], "expected 2992 bytes, found"),
+    "gz without check sum": (
+        "pet.nii.gz",
+        lambda c: gzip.compress(c)[:-8],
+        "check sum, is missing",
+    ),
+    "gz of truncated": ("pet.nii.gz", lambda c: gzip.compress(c[:-700]), "2992 bytes, found 2292"),
+    "gz wrong check sum": ("pet.nii.gz", wrong_sum, "corrupt gzip"),
+    "gz damaged": ("pet.nii.gz", damaged, "corrupt gzip|truncated"),
+    "gz then garbage": ("pet.nii.gz", lambda c: gzip.compress(c) + b"garbage", "corrupt gzip"),
+    "gz of HTML": ("pet.nii.gz", lambda _: gzip.compress(HTML), "not NIfTI"),
+    "HTML": ("pet.nii.gz", lambda _: HTML, r"not gzip/NIfTI \(\d+ bytes\)"),
+    "empty gz": ("pet.nii.gz", lambda _: b"", r"not gzip/NIfTI \(0 bytes\)"),
+    "empty": ("pet.nii", lambda _: b"", "not NIfTI: 0 bytes"),
+    "HTML as .nii": ("pet.nii", lambda _: HTML, "not NIfTI"),
+    "random": ("pet.nii", lambda _: np.random.default_rng(0).bytes(5000), "not NIfTI"),
+    "plain named .gz": ("pet.nii.gz", lambda c: c, "not gzip.* is named .nii"),
+    "gz named .nii": ("pet.nii", lambda c: gzip.compress(c), "add .gz"),
+    "single named .img": ("pet.hdr", lambda c: c, "magic"),
+    "other name": ("pet.dat", lambda c: c, "expected one of .nii"),
+    "twice as long": ("pet.nii", lambda c: c + bytes(3 << 20), "goes on beyond the 2992 bytes"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_bad_files_are_refused(tmp_path, case):
+    name, spoil, words = FILES[case]
+    path = tmp_path / name
+    path.write_bytes(spoil(with_fields()))
+    refused(path, words)
+
+
+def test_a_few_padding_bytes_are_accepted(tmp_path):
+    (tmp_path / "pet.nii").write_bytes(with_fields() + bytes(512))
+    nifti.read(tmp_path / "pet.nii")
+
+
+def test_gzip_bomb_is_stopped_at_the_announced_size(tmp_path):
+    """64 MiB of zeros behind a small header: neither stored nor unpacked to the end."""
+    packer = zlib.compressobj(wbits=31)
+    with open(tmp_path / "bomb.nii.gz", "wb") as file:
+        file.write(packer.compress(with_fields()))
+        file.write(packer.compress(bytes(64 << 20)))
+        file.write(packer.flush())
+    tracemalloc.start()
+    refused(tmp_path / "bomb.nii.gz", "goes on beyond the 2992 bytes")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_nothing_large_is_allocated_for_a_large_claim(tmp_path, suffix):
+    """1000 x 1000 x 500 voxels are within the limit, but the file is far too small for them."""
+    content = with_fields(dim1=1000, dim2=1000, dim3=500)
+    path = tmp_path / f"pet{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
+    tracemalloc.start()
+    refused(path, "expected 1000000352 bytes, found")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_max_voxels_counts_all_frames(tmp_path):
+    path = tmp_path / "pet.nii"
+    path.write_bytes(bytes(good_bytes(shape=(10, 10, 10, 3))))
+    refused(path, r"10 x 10 x 10 x 3 = 3000 voxels, the limit is 2999", max_voxels=2999)
+    nifti.read(path, max_voxels=3000)
+
+
+@pytest.mark.parametrize("bad", [NAN, INF, -INF])
+def test_nonfinite_voxels_are_refused_or_zeroed_and_counted(tmp_path, bad):
+    data = np.full(SHAPE, 4.0, np.float32)
+    data[1, 2, 3] = data[4, 5, 6] = bad
+    data[0, 0, 0] = -1.0
+    path = tmp_path / "pet.nii"
+    nibabel.Nifti1Image(data, np.eye(4)).to_filename(path)
+    refused(path, "2 of 1320 voxels are NaN or infinite; --nonfinite zero")
+    volume = nifti.read(path, nonfinite="zero")
+    assert volume.stats == nifti.VoxelStats(negative=1, nonfinite=2, replaced=2)
+    assert volume.data[1, 2, 3] == volume.data[4, 5, 6] == 0
+    assert np.count_nonzero(volume.data == 4) == data.size - 3
+
+
+def test_values_beyond_float32_are_refused(tmp_path):
+    data = np.full(SHAPE, 1e300)
+    nibabel.Nifti1Image(data, np.eye(4)).to_filename(tmp_path / "pet.nii")
+    refused(tmp_path / "pet.nii", "1320 of 1320 voxels")
+
+
+def test_unknown_nonfinite_setting_is_a_usage_error(tmp_path):
+    (tmp_path / "pet.nii").write_bytes(with_fields())
+    with pytest.raises(UsageError, match="nonfinite"):
+        nifti.read(tmp_path / "pet.nii", nonfinite="keep")  # type: ignore[arg-type]
+
+
+def test_paths_that_are_no_files(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.nii: no such file"):
+        nifti.read(tmp_path / "absent.nii")
+    (tmp_path / "folder.nii").mkdir()
+    with pytest.raises(InputError, match=r"folder\.nii: not a file"):
+        nifti.read(tmp_path / "folder.nii")
+    with pytest.raises(InputError, match="not a possible file name"):
+        nifti.read(tmp_path / "nul\0.nii")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.nii")
+        with pytest.raises(InputError, match="not a file"):  # and it must not wait for a writer
+            nifti.read(tmp_path / "pipe.nii")
+
+
+def test_hostile_names_stay_on_one_line(tmp_path):
+    path = tmp_path / "a\nb\x1b[31m.nii"
+    path.write_bytes(HTML)
+    with pytest.raises(InputError) as caught:
+        nifti.read(path)
+    assert str(caught.value).startswith(r"a\nb\x1b[31m.nii: not NIfTI")
+
+
+def test_pairs_need_both_files(tmp_path):
+    pair = nibabel.Nifti1Pair(np.ones(SHAPE, np.float32), np.eye(4))
+    pair.to_filename(tmp_path / "pet.img")
+    (tmp_path / "pet.img").rename(tmp_path / "moved.img")
+    with pytest.raises(InputError, match=r"pet\.img: no such file"):
+        nifti.read(tmp_path / "pet.hdr")
+    with pytest.raises(InputError, match=r"moved\.hdr: no such file"):
+        nifti.read(tmp_path / "moved.img")
+    content = (tmp_path / "moved.img").read_bytes()
+    (tmp_path / "pet.img").write_bytes(content[:-4])
+    with pytest.raises(InputError, match="expected 5280 bytes, found 5276"):
+        nifti.read(tmp_path / "pet.hdr")
+    (tmp_path / "pet.nii").write_bytes((tmp_path / "pet.hdr").read_bytes())
+    with pytest.raises(InputError, match=r"magic .* means voxels in an \.img file"):
+        nifti.read(tmp_path / "pet.nii")
+
+
+def test_damaged_mat_file_beside_analyze_is_refused(tmp_path):
+    nibabel.AnalyzeImage(np.ones(SHAPE, np.int16), np.eye(4)).to_filename(tmp_path / "pet.img")
+    (tmp_path / "pet.mat").write_bytes(b"garbage" * 100)
+    with pytest.raises(InputError, match=r"pet\.mat: cannot read"):
+        nifti.read(tmp_path / "pet.img")
+
+
+def test_in_memory_images_are_checked_as_well():
+    for image, words in [
+        (nibabel.Nifti1Image(np.ones((4, 4)), np.eye(4)), "2-D image"),
+        (nibabel.Nifti1Image(np.ones((9, 9, 9)), None), "without affine"),
+        (nibabel.Nifti1Image(np.ones((9, 9, 9), np.complex64), np.eye(4)), "complex64"),
+        (nibabel.Nifti1Image(np.full((9, 9, 9), np.nan), np.eye(4)), "NaN"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            nifti.from_image(image)
+
+
+def test_truncated_file_behind_a_lazy_image_is_refused(tmp_path):
+    path = tmp_path / "pet.nii"
+    path.write_bytes(with_fields()[:-700])
+    with pytest.raises(InputError, match=r"pet\.nii: its voxels cannot be read"):
+        nifti.from_image(nibabel.load(path))
