@@ -22,14 +22,17 @@ namespace py = pybind11;
 void register_ops(py::module_& module);
 void register_reverse_loop(py::module_& module);
 
+inline std::string text(py::handle object) {
+  return py::str(object);
+}
+
 // Data of a C-contiguous, aligned array of exactly T, writable unless T is const.
 template <typename T>
 T* data_of(py::array array, const char* name) {
   using Value = std::remove_const_t<T>;
   const py::dtype expected = py::dtype::of<Value>();
   if (!array.dtype().equal(expected)) {
-    refuse(name, ": expected dtype ", std::string(py::str(expected)), ", got ",
-           std::string(py::str(array.dtype())));
+    refuse(name, ": expected dtype ", text(expected), ", got ", text(array.dtype()));
   }
   check((array.flags() & py::array::c_style) != 0, name,
         ": expected a C-contiguous array, got another layout");
@@ -74,7 +77,7 @@ inline std::uint64_t seed_of(const py::object& seed) {
   const std::uint64_t value = PyLong_AsUnsignedLongLong(integer.ptr());
   if (PyErr_Occurred() == nullptr) return value;
   PyErr_Clear();
-  refuse("seed: expected 0 <= seed < 2^64, got ", std::string(py::str(integer)));
+  refuse("seed: expected 0 <= seed < 2^64, got ", text(integer));
 }
 
 // A word of the noise counter. Ids are 64 bits wide outside; folding them would repeat noise.
