@@ -10,6 +10,7 @@ import hashlib
 import json
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,6 +205,8 @@ def _archive_reader(path: Path) -> Reader:
     for member in members:
         if member.filename not in KNOWN | {MANIFEST}:
             raise InputError(f"{path}: unexpected member {member.filename!r}")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InputError(f"{path}: member {member.filename!r} is neither stored nor deflated")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise InputError(f"{path}: member {member.filename!r} is a link")
     if len(set(names)) != len(names):
@@ -218,7 +221,7 @@ def _archive_reader(path: Path) -> Reader:
             # Never more than the manifest allows, whatever the member claims to hold.
             with archive.open(name) as stream:
                 return stream.read(limit + 1)
-        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, zlib.error) as error:
             raise InputError(f"{path}: {name} cannot be read: {error}") from error
 
     return read

@@ -184,9 +184,9 @@ def check_affine(affine: Any, name: str = "volume") -> np.ndarray:
 def scale_of(data: np.ndarray, rule: ScaleRule, voxel_mm: Size3 | None) -> float:
     """The number that ``data`` [X, Y, Z], a low-dose volume on its own grid, is divided by.
 
-    ``maximum``: the largest voxel. ``smoothed-percentile``: the percentile, over all voxels, of the
-    volume after a Gaussian of ``fwhm_mm``; beyond its edges the volume is continued by its edge
-    voxels. ``voxel_mm`` is along the data's axes. Returns 0.0 for a volume with nothing to scale by
+    ``maximum``: the largest voxel. ``smoothed-hottest``: after a Gaussian of ``fwhm_mm``, the level
+    that the hottest ``volume_ml`` exceed (at most half of the voxels); beyond its edges the volume
+    is continued by its edge voxels. ``voxel_mm`` is along the data's axes. Returns 0.0 for a volume with nothing to scale by
     (constant, or nowhere above 0): the caller leaves it unchanged.
     """
     if data.size == 0 or float(data.max()) == float(data.min()):
@@ -200,7 +200,9 @@ def scale_of(data: np.ndarray, rule: ScaleRule, voxel_mm: Size3 | None) -> float
             raise UsageError("the scale rule needs the voxel size", "give affine or voxel_mm")
         sigma = [rule.fwhm_mm / FWHM / size for size in voxel_mm]
         smooth = gaussian_filter(np.asarray(data, np.float32), sigma, mode="nearest")
-        scale = float(np.percentile(smooth, rule.percentile))
+        hottest = round(1000 * rule.volume_ml / math.prod(voxel_mm))
+        rank = smooth.size - min(max(hottest, 1), max(smooth.size // 2, 1))
+        scale = float(np.partition(smooth, rank, axis=None)[rank])
     # Dividing by less than the smallest normal float32 would overflow.
     return scale if scale >= float(np.finfo(np.float32).tiny) else 0.0
 

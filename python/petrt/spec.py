@@ -88,13 +88,14 @@ class NetworkSpec(Spec):
 class ScaleRule(Spec):
     """How the low-dose volume alone gives the number it is divided by.
 
-    ``maximum`` is the authors' rule. ``smoothed-percentile`` is the given percentile of the volume
-    after a Gaussian of ``fwhm_mm``: noise, which owns the maximum of a 1/100-dose volume, hardly moves it.
+    ``maximum`` is the authors' rule. ``smoothed-hottest`` smooths the volume by a Gaussian of
+    ``fwhm_mm`` and takes the level that its hottest ``volume_ml`` exceed: noise, which owns the maximum
+    of a 1/100-dose volume, hardly moves it, and neither does air around the body or a small lesion.
     """
 
-    kind: Literal["maximum", "smoothed-percentile"] = "smoothed-percentile"
+    kind: Literal["maximum", "smoothed-hottest"] = "smoothed-hottest"
     fwhm_mm: float = Field(default=12.0, gt=0)
-    percentile: float = Field(default=99.5, gt=0, le=100)
+    volume_ml: float = Field(default=84.0, gt=0)
 
 
 class ScheduleSpec(Spec):

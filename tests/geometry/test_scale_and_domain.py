@@ -10,7 +10,7 @@ from petrt.geometry import domain_warnings, plan, scale_of
 from petrt.spec import DomainSpec, ScaleRule
 
 VOXEL = (2.0, 2.0, 2.0)
-SMOOTHED = ScaleRule()
+SMOOTHED = ScaleRule(volume_ml=2.5)  # of an object of 110 ml
 
 
 def object_in_air(level: float) -> np.ndarray:
@@ -25,16 +25,31 @@ def test_maximum_is_the_largest_voxel():
     assert scale_of(data, ScaleRule(kind="maximum"), None) == 70.0
 
 
-def test_smoothed_percentile_of_a_uniform_object_is_its_level():
+def test_smoothed_hottest_of_a_uniform_object_is_its_level():
     assert scale_of(object_in_air(5.0), SMOOTHED, VOXEL) == pytest.approx(5.0, rel=0.01)
 
 
-def test_smoothed_percentile_hardly_feels_noise_that_owns_the_maximum():
+def test_smoothed_hottest_hardly_feels_noise_that_owns_the_maximum():
     clean = object_in_air(5.0)
     noisy = np.random.default_rng(0).poisson(clean).astype(np.float32)
     assert noisy.max() > 2.5 * clean.max()
     expected = scale_of(clean, SMOOTHED, VOXEL)
     assert scale_of(noisy, SMOOTHED, VOXEL) == pytest.approx(expected, rel=0.1)
+
+
+def test_air_around_the_object_does_not_matter():
+    data = object_in_air(5.0)
+    data[10:20, 10:20, 10:20] = 8.0
+    padded = np.pad(data, ((30, 10), (0, 50), (20, 0)))
+    assert scale_of(padded, SMOOTHED, VOXEL) == scale_of(data, SMOOTHED, VOXEL)
+
+
+def test_hottest_volume_is_a_rank_of_voxels():
+    """Without smoothing to speak of: the level that 10 of the 1 ml voxels exceed or reach."""
+    data = np.random.default_rng(0).permutation(1000).reshape(10, 10, 10).astype(np.float32)
+    rule = ScaleRule(fwhm_mm=1e-3, volume_ml=10.0)
+    assert scale_of(data, rule, (10.0, 10.0, 10.0)) == 990.0
+    assert scale_of(data, ScaleRule(fwhm_mm=1e-3, volume_ml=1e6), (10.0, 10.0, 10.0)) == 500.0
 
 
 def test_scale_follows_the_unit():
@@ -55,7 +70,7 @@ def test_width_is_in_millimetres_along_each_axis():
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, -1.0])
-@pytest.mark.parametrize("kind", ["maximum", "smoothed-percentile"])
+@pytest.mark.parametrize("kind", ["maximum", "smoothed-hottest"])
 def test_constant_volumes_have_no_scale(value, kind):
     data = np.full((12, 12, 12), value, np.float32)
     assert scale_of(data, ScaleRule(kind=kind), VOXEL) == 0.0
