@@ -1,0 +1,1 @@
+"""Pictures of a reconstruction for people to look at."""
