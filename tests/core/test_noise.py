@@ -62,6 +62,14 @@ def test_normals_twin(seed: int, slice_id: int, sample: int, step: int, n: int) 
     assert np.all(np.abs(found - expected) <= 4 * np.spacing(np.abs(expected).astype(np.float32)))
 
 
+@pytest.mark.parametrize(("slice_id", "voxel"), [(4070077160, 0), (3225343554, 2)])
+def test_the_word_zero_gives_the_farthest_normal(slice_id: int, voxel: int) -> None:
+    """Slices found by search whose block 0 of seed 0 holds the word 0: log must not see 0."""
+    pair = draw(0, slice_id, 0, 0, 4)[voxel : voxel + 2].astype(np.float64)
+    farthest = np.sqrt(66 * np.log(2))  # sqrt(-2 log 2^-33)
+    assert np.hypot(*pair) == pytest.approx(farthest, rel=1e-6)
+
+
 def test_every_voxel_is_drawn_for_any_length() -> None:
     whole = draw(5, 6, 7, 8, 32)
     for n in range(32):
