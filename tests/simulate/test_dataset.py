@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from petrt.cli.simulate import simulate
 from petrt.errors import UsageError
 from petrt.simulate import simulate_subject, write_dataset
-from petrt.simulate.dataset import subject_files
+from petrt.simulate.dataset import nifti_gz, subject_files
 
 GRID = {"shape": (24, 24, 6), "voxel_mm": 10.0}
 
@@ -69,6 +69,11 @@ def test_volumes_and_geometry(dataset: Path) -> None:
         assert image.header.get_zooms() == (10, 10, 10)
         assert image.header.get_xyzt_units()[0] == "mm"
         assert b"not for diagnostic use" in bytes(image.header["descrip"])
+
+
+def test_file_content_does_not_depend_on_the_clock() -> None:
+    content = nifti_gz(np.zeros((2, 3, 4), np.float32), np.eye(4))
+    assert content[4:8] == bytes(4)  # the time stamp of the gzip header
 
 
 def test_description(dataset: Path) -> None:

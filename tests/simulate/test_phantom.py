@@ -108,7 +108,7 @@ def test_regional_factor_varies_by_region_side_and_person() -> None:
     assert nowhere == pytest.approx(1)
     asymmetry = np.abs(draws[:, 0] - draws[:, 1])
     assert 0.01 < np.median(asymmetry) < 0.1
-    assert asymmetry.max() > 0.15  # hypometabolism of one side
+    assert 3 <= (asymmetry > 0.2).sum() < 30  # hypometabolism of one side is rare but there
     assert draws.min() >= np.float32(0.2)
 
 
@@ -138,6 +138,8 @@ def test_lesions_are_hot_or_cold_of_the_stated_size_and_inside_the_brain() -> No
         volume = lesion.sum() * 8.0
         assert volume < 6 * np.pi / 6 * (20 * 1.25) ** 3
         assert (activity[lesion] <= 2001).all()
+        # Labelled voxels are at least half lesion (where two overlap, they may even out).
+        assert (np.abs(activity[lesion] - 1000) < 100).mean() < 0.02
         hot += int(activity.max() > 1250)
         cold += int(activity[lesion].min() < 300)
     assert hot >= 6

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from petrt.errors import UsageError
-from petrt.simulate import Subject, scanner, simulate_subject
+from petrt.simulate import DOSES, Subject, scanner, simulate_subject
+from petrt.simulate.subject import _stream
 
 GRID = {"shape": (48, 44, 20), "voxel_mm": 5.0}
 
@@ -55,6 +56,13 @@ def test_a_dose_does_not_depend_on_the_others(subject: Subject) -> None:
     assert np.array_equal(alone.low[100], subject.low[100])
     assert np.array_equal(alone.full, subject.full)
     assert np.array_equal(alone.labels, subject.labels)
+
+
+def test_doses_share_no_random_numbers() -> None:
+    first = [_stream(np.random.SeedSequence([5, 2]), dose).random() for dose in (1, *DOSES)]
+    again = [_stream(np.random.SeedSequence([5, 2]), dose).random() for dose in (1, *DOSES)]
+    assert len(set(first)) == 1 + len(DOSES)
+    assert first == again
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])
