@@ -21,7 +21,7 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Seed of the data set.", min=0)] = 0,
     dose: Annotated[
         list[int] | None,
-        typer.Option(help="Dose reduction: 4, 10, 20, 50 or 100; repeat for more. [default: 100]"),
+        typer.Option(help="Dose reduction: 4, 10, 20, 50 or 100 (the default); repeatable."),
     ] = None,
     size: Annotated[int, typer.Option(help="Voxels along each axis.")] = 128,
     voxel_mm: Annotated[float, typer.Option(help="Voxel size in millimetres.")] = 2.0,
