@@ -24,20 +24,9 @@ def brain_template() -> Path:
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the ``tiny`` networks with random weights, exported once."""
-    torch = pytest.importorskip("torch")
     from petrt.export.onnx import export_model
-    from petrt.nets import Model
-    from petrt.nets.presets import PRESETS
-    from petrt.spec import DomainSpec, ModelSpec
+    from tests.models import tiny_model, tiny_spec
 
-    torch.manual_seed(0)
-    spec = ModelSpec(
-        name="tiny",
-        network=PRESETS["tiny"],
-        domain=DomainSpec(voxel_mm=(2.0, 2.0, 2.0), matrix=(32, 32)),
-        sigma_r=0.05,
-        clip=20.0,
-    )
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    export_model(Model(spec.network), spec, folder)
+    export_model(tiny_model(), tiny_spec(), folder)
     return folder

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from petrt import _core
 
-NEIGHBOURS = 5
+OFFSETS = (-2, -1, 0, 1, 2)
+NEIGHBOURS = len(OFFSETS)
 
 
 def neighbours(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from petrt.bundle import Bundle
 from petrt.errors import InputError
+from petrt.guides import OFFSETS
 
 Buffers = Mapping[str, NDArray[Any]]
 
@@ -60,6 +61,10 @@ def check_names(graph: str, kind: str, expected: set[str], found: set[str]) -> N
 def check_interface(engine: Engine, bundle: Bundle) -> None:
     """The chain guidance -> coarse -> denoiser must close: each input has a source (bundle format)."""
     network = bundle.model.network
+    if network.guide_count and network.guidance.neighbours != OFFSETS:
+        raise InputError(
+            f"the model takes neighbouring slices {network.guidance.neighbours}, the runtime stacks {OFFSETS}"
+        )
     guides = {1: {"nas"}, 2: {"nas", "spectrum"}}.get(network.guide_count, set())
     produced: set[str] = set()
     if bundle.onnx("guidance") is not None:
