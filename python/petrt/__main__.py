@@ -1,0 +1,5 @@
+"""``python -m petrt`` is the command ``petrt``."""
+
+from petrt.cli import main
+
+main()

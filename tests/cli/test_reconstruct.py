@@ -1,0 +1,266 @@
+"""``petrt reconstruct`` as a user runs it: grids, exit codes, nothing left behind."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from petrt.cli.app import run
+from tests.io.test_nifti_bad_input import FILES, HEADERS, with_fields
+from tests.test_bundle import rewrite
+
+SHAPE = (17, 22, 4)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def petrt(tiny_bundle, capsys):
+    """Run the command; returns exit code and the lines of stderr."""
+
+    def call(*arguments: object) -> tuple[int, list[str]]:
+        extra = ["--model", str(tiny_bundle), "--threads", "1", "--steps", "2"]
+        code = run(["reconstruct", *map(str, arguments), *extra])
+        return code, capsys.readouterr().err.splitlines()
+
+    return call
+
+
+@pytest.fixture
+def low(tmp_path) -> Path:
+    path = tmp_path / "low.nii.gz"
+    data = np.random.default_rng(0).gamma(2, 300, SHAPE).astype(np.float32)
+    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(path)
+    return path
+
+
+def image(kind: str) -> nibabel.Nifti1Image:
+    """Inputs of the kinds that scanners and toolboxes write."""
+    data = np.random.default_rng(0).gamma(2, 300, SHAPE)
+    affine = np.array([[-2.0, 0, 0, 40.5], [0, 2.0, 0, -60.25], [0, 0, 2.0, -7], [0, 0, 0, 1]])
+    if kind == "int16 + slope, LAS":
+        made = nibabel.Nifti1Image(np.round(data).astype(np.int16), affine)
+        made.header.set_slope_inter(0.37, 0)
+        made.set_qform(affine, code=1)
+        made.set_sform(affine, code=4)
+        return made
+    if kind == "4-D":
+        made = nibabel.Nifti1Image(np.stack([data, 2 * data, data + 5], -1).astype("f4"), affine)
+        made.header.set_zooms((2.0, 2.0, 2.0, 300.0))
+        made.header.set_xyzt_units("mm", "sec")
+        return made
+    angle = np.deg2rad(12)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    oblique = np.eye(4)
+    oblique[:3, :3] = turn @ np.diag([2.3, 1.7, 4.0])
+    oblique[:3, 3] = 11, -7.5, 3
+    return nibabel.Nifti1Image(data.astype(">f4"), oblique)
+
+
+@pytest.mark.parametrize("kind", ["int16 + slope, LAS", "4-D", "oblique, resampled, big-endian"])
+def test_output_lies_on_the_grid_of_the_input(petrt, tmp_path, kind):
+    source, out = tmp_path / "in.nii", tmp_path / "out.nii.gz"
+    image(kind).to_filename(source)
+    code, lines = petrt(source, out)
+    assert code == 0, lines
+    before, after = nibabel.load(source), nibabel.load(out)
+    assert after.shape == before.shape
+    assert after.get_data_dtype() == np.float32
+    for field in ("qform_code", "sform_code", "srow_x", "srow_y", "srow_z", "quatern_b",
+                  "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "xyzt_units"):  # fmt: skip
+        np.testing.assert_array_equal(after.header[field], before.header[field])
+    np.testing.assert_array_equal(after.header["pixdim"], before.header["pixdim"])
+    np.testing.assert_array_equal(after.affine, before.affine)
+    assert "activity ratio" in lines[-1]
+
+
+def test_real_brain_template_and_its_copies(petrt, brain_template, tmp_path):
+    """The bar of the product on a real volume: LAS, int16 + slope, 4-D, odd-sized."""
+    original = nibabel.load(brain_template)
+    data = original.get_fdata(dtype=np.float32)[:, :, 40:45]
+    flip = original.affine @ np.diag([-1.0, 1, 1, 1])
+    flip[:3, 3] = original.affine[:3, 3] + original.affine[:3, 0] * (data.shape[0] - 1)
+    series = np.stack([data, data[::-1]], -1)[1:, 2:]  # odd-sized: 90 x 107
+    ints = np.round(series[::-1] * 1000).astype(np.int16)
+    copy = nibabel.Nifti1Image(ints, flip)
+    copy.header.set_slope_inter(0.001, 0)
+    copy.set_sform(flip, code=4)
+    copy.to_filename(tmp_path / "copy.nii.gz")
+    code, lines = petrt(tmp_path / "copy.nii.gz", tmp_path / "out.nii.gz")
+    assert code == 0, lines
+    before, after = nibabel.load(tmp_path / "copy.nii.gz"), nibabel.load(tmp_path / "out.nii.gz")
+    assert after.shape == before.shape
+    np.testing.assert_array_equal(after.affine, before.affine)
+    assert after.header["sform_code"] == 4
+    assert after.header["qform_code"] == before.header["qform_code"]
+
+
+def test_everything_that_can_be_written(petrt, low, tmp_path):
+    code, lines = petrt(
+        low, tmp_path / "out.nii.gz", "--samples", 2, "--std", tmp_path / "std.nii.gz",
+        "--json", tmp_path / "run.json", "--preview", tmp_path / "view.png",
+    )  # fmt: skip
+    assert code == 0, lines
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["samples"] == 2
+    assert record["label"] == "not for diagnostic use"
+    assert nibabel.load(tmp_path / "std.nii.gz").get_fdata().max() > 0
+    assert (tmp_path / "view.png").read_bytes().startswith(b"\x89PNG")
+    assert b"not for diagnostic use" in nibabel.load(tmp_path / "out.nii.gz").header["descrip"].item()
+
+
+def test_same_seed_same_bytes(petrt, low, tmp_path):
+    for name in ("a", "b"):
+        assert petrt(low, tmp_path / f"{name}.nii.gz", "--seed", 3)[0] == 0
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+    assert petrt(low, tmp_path / "c.nii.gz", "--seed", 4)[0] == 0
+    assert (tmp_path / "a.nii.gz").read_bytes() != (tmp_path / "c.nii.gz").read_bytes()
+
+
+BAD = [f"header: {case}" for case in HEADERS] + [f"file: {case}" for case in FILES]
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_in_one_line(petrt, tmp_path, case):
+    kind, name = case.split(": ", 1)
+    if kind == "header":
+        path, content = tmp_path / "pet.nii", with_fields(**HEADERS[name][0])
+    else:
+        file, spoil, _ = FILES[name]
+        path, content = tmp_path / file, spoil(with_fields())
+    path.write_bytes(content)
+    before = snapshot(tmp_path)
+    code, lines = petrt(path, tmp_path / "out.nii.gz", "--json", tmp_path / "run.json")
+    assert code == 3
+    assert len(lines) == 1, lines
+    assert path.name in lines[0]
+    assert snapshot(tmp_path) == before
+
+
+def test_nonfinite_voxels(petrt, tmp_path):
+    data = np.random.default_rng(0).random(SHAPE).astype(np.float32)
+    data[3, 4, 2] = np.nan
+    source, out = tmp_path / "in.nii", tmp_path / "out.nii"
+    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(source)
+    code, lines = petrt(source, out)
+    assert (code, len(lines), out.exists()) == (3, 1, False)
+    code, lines = petrt(source, out, "--nonfinite", "zero", "--json", tmp_path / "run.json")
+    assert code == 0
+    voxels = json.loads((tmp_path / "run.json").read_text())["voxels"]
+    assert voxels == {"negative": 0, "nonfinite": 1, "replaced": 1}
+
+
+def test_max_voxels(petrt, low, tmp_path):
+    code, lines = petrt(low, tmp_path / "out.nii.gz", "--max-voxels", 1000)
+    assert (code, len(lines)) == (3, 1)
+
+
+@pytest.mark.parametrize("model", ["truncated", "nan", "missing"])
+def test_bad_bundle_leaves_nothing(tiny_bundle, low, tmp_path, capsys, model):
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    expected = 3
+    if model == "missing":
+        (bundle / "coarse.onnx").unlink()
+    elif model == "truncated":
+        rewrite(bundle, "coarse.onnx", (bundle / "coarse.onnx").read_bytes()[:5000])
+    else:
+        import onnx
+
+        graph = onnx.load(bundle / "coarse.onnx")
+        tensor = graph.graph.initializer[-1]
+        values = np.full_like(onnx.numpy_helper.to_array(tensor), np.nan)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+        rewrite(bundle, "coarse.onnx", graph.SerializeToString())
+        expected = 4
+    before = snapshot(tmp_path)
+    code = run(["reconstruct", str(low), str(tmp_path / "out.nii.gz"), "--model", str(bundle)])
+    lines = capsys.readouterr().err.splitlines()
+    assert code == expected
+    assert len(lines) == 1, lines
+    assert snapshot(tmp_path) == before
+
+
+def test_outputs_are_protected(petrt, low, tmp_path):
+    out = tmp_path / "out.nii.gz"
+    out.write_bytes(b"precious")
+    code, lines = petrt(low, out)
+    assert (code, len(lines), out.read_bytes()) == (2, 1, b"precious")
+    original = low.read_bytes()
+    os.link(low, tmp_path / "hard.nii.gz")
+    for target in (low, tmp_path / "hard.nii.gz"):
+        code, lines = petrt(low, target, "--overwrite")
+        assert (code, len(lines), low.read_bytes()) == (2, 1, original)
+    assert petrt(low, out, "--overwrite")[0] == 0
+    assert out.read_bytes()[:2] == b"\x1f\x8b"
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (("--std", "s.nii.gz"), 2),
+        (("--device", "cuda"), 4),
+        (("--engine", "abacus"), 2),
+        (("--sampler", "euler"), 2),
+        (("--part-id", "3"), 2),
+        (("--nonfinite", "maybe"), 2),
+    ],
+)
+def test_contradictory_options(petrt, low, tmp_path, options, code):
+    got, lines = petrt(low, tmp_path / "out.nii.gz", *options)
+    assert (got, len(lines)) == (code, 1), lines
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_a_folder_goes_on_after_a_bad_case(petrt, low, tmp_path):
+    cases, out = tmp_path / "cases", tmp_path / "out"
+    cases.mkdir()
+    shutil.copy(low, cases / "a.nii.gz")
+    (cases / "b.nii.gz").write_bytes(b"<html>")
+    shutil.copy(low, cases / "c.nii.gz")
+    code, lines = petrt(cases, out, "--json", tmp_path / "json")
+    assert code == 5
+    assert sorted(p.name for p in out.iterdir()) == ["a.nii.gz", "c.nii.gz"]
+    assert sorted(p.name for p in (tmp_path / "json").iterdir()) == ["a.json", "c.json"]
+    assert "1 of 3 cases failed" in lines[-1]
+
+
+def test_parts_and_dry_run(petrt, low, tmp_path, capsys):
+    cases = tmp_path / "cases"
+    cases.mkdir()
+    for name in "abc":
+        shutil.copy(low, cases / f"{name}.nii.gz")
+    code, _ = petrt(cases, tmp_path / "out", "--dry-run")
+    assert code == 0
+    assert not (tmp_path / "out").exists()
+    for part in (0, 1):
+        assert petrt(cases, tmp_path / "out", "--num-parts", 2, "--part-id", part)[0] == 0
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_hostile_name_stays_on_one_line(petrt, tmp_path):
+    path = tmp_path / "evil\nname [red].nii.gz"
+    path.write_bytes(gzip.compress(b"<html>" * 100))
+    code, lines = petrt(path, tmp_path / "out.nii.gz")
+    assert (code, len(lines)) == (3, 1)
+    assert "[red]" in lines[0]
+
+
+def test_entry_point(tiny_bundle, low, tmp_path):
+    """The installed command itself, in a process of its own."""
+    command = [sys.executable, "-m", "petrt", "reconstruct", str(low), str(tmp_path / "o.nii.gz")]
+    command += ["--model", str(tiny_bundle), "--steps", "1", "--threads", "1"]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    again = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert again.returncode == 2
+    assert again.stderr.count("\n") == 1
