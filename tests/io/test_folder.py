@@ -38,9 +38,14 @@ def test_a_failure_keeps_the_old_folder(tmp_path: Path) -> None:
     target = tmp_path / "folder"
     with atomic_folder(target) as new:
         (new / "marker").write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic_folder(target, replaces="marker") as new:
-        (new / "marker").write_text("half")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with atomic_folder(target, replaces="marker") as new:
+            (new / "marker").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert (target / "marker").read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

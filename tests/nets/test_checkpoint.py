@@ -69,7 +69,7 @@ def test_a_failed_save_keeps_the_old_checkpoint(checkpoint: Path, model: Model) 
 def test_never_replaces_another_directory(tmp_path: Path, model: Model) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("years of work")
-    with pytest.raises(UsageError, match="is not a checkpoint"):
+    with pytest.raises(UsageError, match="thesis exists"):
         save_checkpoint(tmp_path / "thesis", model, SPEC)
     assert (tmp_path / "thesis" / "chapter").read_text() == "years of work"
 

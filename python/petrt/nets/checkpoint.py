@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError
+from petrt.io.folder import atomic_folder
 from petrt.nets.model import Model
 from petrt.spec import ModelSpec
 
@@ -47,8 +45,6 @@ def save_checkpoint(
     ``load_checkpoint`` would refuse, UsageError where ``path`` is something else.
     """
     path = Path(path)
-    if path.exists() and not (path / HEADER).is_file():
-        raise UsageError(f"{path} exists and is not a checkpoint", "choose another directory")
     if model.spec != spec.network:
         raise InputError(
             "the model was not built from this specification", "pass the spec it came from"
@@ -57,15 +53,11 @@ def save_checkpoint(
     _check_weights(files[WEIGHTS], model, "the model")
     if state is not None:
         files[STATE] = {k: v.detach() for k, v in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        new = staging / "new"
-        new.mkdir()
+    with atomic_folder(path, replaces=HEADER) as folder:
         hashes = {}
         for name, tensors in files.items():
-            save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, new / name)
-            hashes[name] = hashlib.sha256((new / name).read_bytes()).hexdigest()
+            save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, folder / name)
+            hashes[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         header = {
             "format": FORMAT,
             "version": VERSION,
@@ -73,15 +65,7 @@ def save_checkpoint(
             "files": hashes,
             "info": info,
         }
-        (new / HEADER).write_text(json.dumps(header, indent=2, allow_nan=False) + "\n")
-        _flush(new)
-        if path.exists():
-            path.rename(staging / "old")
-        new.rename(path)
-    finally:
-        if (staging / "old").exists() and not path.exists():  # the second rename failed
-            (staging / "old").rename(path)
-        shutil.rmtree(staging, ignore_errors=True)
+        (folder / HEADER).write_text(json.dumps(header, indent=2, allow_nan=False) + "\n")
 
 
 def load_checkpoint(path: str | Path) -> tuple[Model, ModelSpec, dict[str, Any]]:
@@ -163,13 +147,3 @@ def _check_weights(tensors: Mapping[str, Tensor], model: Model, what: str) -> No
             raise InputError(
                 f"{what}: {name} is not finite", "the training diverged; use an earlier one"
             )
-
-
-def _flush(directory: Path) -> None:
-    """Force files and directory to disk, so that the rename never outruns the data."""
-    for path in (*directory.iterdir(), directory):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

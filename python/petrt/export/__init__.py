@@ -1,0 +1,5 @@
+"""From checkpoint to bundle: exact folding, ONNX, verification. Needs torch."""
+
+from petrt.export.onnx import export_bundle, export_model
+
+__all__ = ["export_bundle", "export_model"]
