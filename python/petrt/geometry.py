@@ -186,8 +186,8 @@ def scale_of(data: np.ndarray, rule: ScaleRule, voxel_mm: Size3 | None) -> float
 
     ``maximum``: the largest voxel. ``smoothed-hottest``: after a Gaussian of ``fwhm_mm``, the level
     that the hottest ``volume_ml`` exceed (at most half of the voxels); beyond its edges the volume
-    is continued by its edge voxels. ``voxel_mm`` is along the data's axes. Returns 0.0 for a volume with nothing to scale by
-    (constant, or nowhere above 0): the caller leaves it unchanged.
+    is continued by its edge voxels. ``voxel_mm`` is along the data's axes. Returns 0.0 for a volume
+    with nothing to scale by (constant, or nowhere above 0): the caller leaves it unchanged.
     """
     if data.size == 0 or float(data.max()) == float(data.min()):
         return 0.0

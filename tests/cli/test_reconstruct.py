@@ -61,7 +61,9 @@ def image(kind: str) -> nibabel.Nifti1Image:
         made.header.set_xyzt_units("mm", "sec")
         return made
     angle = np.deg2rad(12)
-    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    turn = np.array(
+        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+    )
     oblique = np.eye(4)
     oblique[:3, :3] = turn @ np.diag([2.3, 1.7, 4.0])
     oblique[:3, 3] = 11, -7.5, 3
@@ -117,7 +119,9 @@ def test_everything_that_can_be_written(petrt, low, tmp_path):
     assert record["label"] == "not for diagnostic use"
     assert nibabel.load(tmp_path / "std.nii.gz").get_fdata().max() > 0
     assert (tmp_path / "view.png").read_bytes().startswith(b"\x89PNG")
-    assert b"not for diagnostic use" in nibabel.load(tmp_path / "out.nii.gz").header["descrip"].item()
+    assert (
+        b"not for diagnostic use" in nibabel.load(tmp_path / "out.nii.gz").header["descrip"].item()
+    )
 
 
 def test_same_seed_same_bytes(petrt, low, tmp_path):

@@ -28,7 +28,7 @@ def demo(
     samples: Annotated[int, typer.Option(min=2, help="Samples to average (AMS).")] = 8,
     subject: Annotated[int, typer.Option(min=0, help="Number of the simulated subject.")] = 0,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. [default: all cores]")
+        int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")] = False,
 ) -> None:

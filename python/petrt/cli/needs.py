@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import importlib.util
 
 from petrt.errors import UsageError
 
 
 def need_torch(command: str) -> None:
     """Raise UsageError, with the way to get it, where PyTorch is not installed."""
-    if find_spec("torch") is None:
+    if importlib.util.find_spec("torch") is None:
         raise UsageError(f"{command} needs PyTorch", "pip install 'petrt[train]'")

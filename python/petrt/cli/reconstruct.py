@@ -44,15 +44,15 @@ def reconstruct(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     sampler: Annotated[
-        str | None, typer.Option(help="ddpm, ddim, dpmpp2m or mean. [default: the model's]")
+        str | None, typer.Option(help="ddpm, ddim, dpmpp2m or mean. Default: the model's.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Reverse steps. [default: the model's]")
+        int | None, typer.Option(min=1, help="Reverse steps. Default: the model's.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     engine: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. [default: all cores]")
+        int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
     ] = None,
     record: Annotated[
         Path | None, typer.Option("--json", help="Write the record of the run here.")

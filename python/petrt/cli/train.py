@@ -16,13 +16,13 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run: checkpoint and log.")],
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT.")] = False,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps in all. [default: the configuration's]")
+        int | None, typer.Option(min=1, help="Steps in all. Default: the configuration's.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed. [default: the configuration's]")
+        int | None, typer.Option(min=0, help="Seed. Default: the configuration's.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. [default: all cores]")
+        int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
     ] = None,
 ) -> None:
     """Train a model; a run that was stopped goes on with --resume as if it had not been."""

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from petrt.errors import InputError
 from petrt.spec import DomainSpec, NetworkSpec, SamplerSpec, ScaleRule, ScheduleSpec, Spec
@@ -45,6 +45,12 @@ class ModelConfig(Spec):
     scale: ScaleRule = ScaleRule()
     schedule: ScheduleSpec = ScheduleSpec(kind="log-snr")
     sampler: SamplerSpec = SamplerSpec()
+
+    @model_validator(mode="after")
+    def _coarse_first(self) -> ModelConfig:
+        if self.network.coarse is None:
+            raise ValueError("this recipe trains a coarse network first; give network.coarse")
+        return self
 
 
 class LossConfig(Spec):

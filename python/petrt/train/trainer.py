@@ -61,13 +61,19 @@ class Trainer:
         cosine = o.final_rate + (1 - o.final_rate) * 0.5 * (1 + math.cos(math.pi * progress))
         return o.rate * cosine * min(1.0, (self.step + 1) / max(o.warmup, 1))
 
+    def coarse(self, batch: Batch, features: list[list[Tensor]]) -> Tensor:
+        """x_cp of a batch [B, 1, H, W]."""
+        assert self.model.coarse is not None  # the configuration demands one
+        x_cp: Tensor = self.model.coarse(batch.x, features)
+        return x_cp
+
     @torch.no_grad()
     def measure_sigma_r(self, batches: int = 8) -> float:
         """RMS of y - x_cp over active voxels of the first ``batches`` batches."""
         total, count = 0.0, 0
         for index in range(batches):
             batch = self.sampler(index)
-            residual = batch.y - self.model.coarse(batch.x, self._features(batch))
+            residual = batch.y - self.coarse(batch, self._features(batch))
             active = batch.y > ACTIVE
             total += float((residual[active].double() ** 2).sum())
             count += int(active.sum())
@@ -83,7 +89,7 @@ class Trainer:
         """The weighted terms of the objective (Eq. 9) on one batch; their sum is minimised."""
         loss, model = self.config.loss, self.model
         features = self._features(batch)
-        x_cp = model.coarse(batch.x, features)
+        x_cp = self.coarse(batch, features)
         terms = {"coarse": loss.coarse_weight * distance(loss.coarse, x_cp, batch.y)}
         if model.guidance is not None:
             targets = {"nas": batch.y_nas, "spectrum": batch.y_spectrum}
@@ -97,6 +103,7 @@ class Trainer:
     def _denoiser_loss(self, batch: Batch, x_cp: Tensor, features: list[list[Tensor]]) -> Tensor:
         """L_main (Eq. 8) on the scaled residual. P is held fixed here: its own loss trains it."""
         assert self.sigma_r is not None
+        assert self.model.denoiser is not None
         generator = step_generator(self.config.seed, self.step)
         count = len(batch.x)
         if self.config.loss.levels == "wavegrad":

@@ -35,8 +35,10 @@ def predict(
         two = spec.network.guide_count == 2
         guide = torch.from_numpy(spectrum(x, threads)) if two else None
         features = model.guidance(torch.from_numpy(nas), guide)
+    assert model.coarse is not None
     coarse = model.coarse(torch.from_numpy(x), features)
-    if model.denoiser is None:
+    denoiser = model.denoiser
+    if denoiser is None:
         return coarse.numpy()[:, 0], None
     table = step_table(spec.schedule, spec.sampler)
     # The network takes the level itself here, so the table of noise biases has nothing to carry.
@@ -49,7 +51,7 @@ def predict(
 
     def enqueue() -> None:
         level = torch.full((count,), next(levels), dtype=torch.float32)
-        eps.copy_(model.denoiser(torch.from_numpy(x), r, level, features))
+        eps.copy_(denoiser(torch.from_numpy(x), r, level, features))
 
     x_cp = coarse.numpy()
     for sample in range(SAMPLES):

@@ -1,0 +1,85 @@
+"""Time outside the networks, and peak memory.
+
+    python benchmarks/overhead.py            # needs petrt[train]: it exports paper-size networks
+
+The paper-size networks get random weights: neither time nor memory depends on their values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from common import save
+
+PAPER = """
+import sys, torch
+from petrt.export.onnx import export_model
+from petrt.nets import Model, PRESETS
+from petrt.spec import DomainSpec, ModelSpec
+torch.manual_seed(0)
+spec = ModelSpec(name="paper", network=PRESETS["paper"], domain=DomainSpec(voxel_mm=(2.0, 2.0, 2.0)))
+export_model(Model(spec.network), spec, sys.argv[1])
+"""
+
+
+def run_once(model: str, slices: int, samples: int, steps: int) -> dict[str, float]:
+    """One volume 128 x 128 x ``slices``; called in a process of its own, so that its peak is its own."""
+    import numpy as np
+
+    from petrt.reconstructor import Reconstructor
+
+    volume = np.random.default_rng(0).gamma(2, 300, (128, 128, slices)).astype(np.float32)
+    begun = time.perf_counter()
+    reconstructor = Reconstructor(model, samples=samples, steps=steps)
+    loaded = time.perf_counter() - begun
+    seconds = reconstructor(volume).stats["seconds"]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"load_s": round(loaded, 2), "peak_mib": round(peak), **seconds}
+
+
+def apart(*arguments: str) -> dict[str, float]:
+    """``run_once`` in a fresh process."""
+    command = [sys.executable, __file__, "--once", *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    row: dict[str, float] = json.loads(done.stdout)
+    print(arguments, row, flush=True)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--once", nargs=4, help="model slices samples steps (internal)")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    if options.once:
+        model, *numbers = options.once
+        print(json.dumps(run_once(model, *(int(n) for n in numbers))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        paper = str(Path(folder) / "paper")
+        subprocess.run([sys.executable, "-c", PAPER, paper], check=True)
+        runs = [apart(paper, "4", "1", "10") for _ in range(options.repeats)]
+        memory = {
+            "paper, 128^3, 8 samples, 1 step": apart(paper, "128", "8", "1"),
+            "demo, 128^3, 8 samples, 10 steps": apart("demo", "128", "8", "10"),
+        }
+    shares = sorted(run["outside"] / run["total"] for run in runs)
+    result = {
+        "paper_size_4_slices": runs,
+        "outside_share_median": round(shares[len(shares) // 2], 4),
+        "memory": memory,
+        "note": "The peak does not depend on the number of steps: the buffers are the same in each.",
+    }
+    print(f"outside the networks: {100 * result['outside_share_median']:.2f} % (median)")
+    print(save("overhead", result))
+
+
+if __name__ == "__main__":
+    main()

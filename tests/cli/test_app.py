@@ -1,0 +1,110 @@
+"""Global options, help, and the commands that other files do not cover."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import nibabel
+import numpy as np
+import pytest
+
+from petrt import __version__
+from petrt.cli.app import run
+
+COMMANDS = (
+    "reconstruct",
+    "demo",
+    "evaluate",
+    "inspect",
+    "simulate",
+    "train",
+    "export",
+    "import-official",
+)
+
+
+def test_version(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"petrt {__version__}\n"
+
+
+def test_help_lists_every_command_and_the_exit_codes(capsys):
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    for command in COMMANDS:
+        assert command in text
+    assert "5 some cases failed" in re.sub(r"\s+", " ", text)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    assert run([command, "--help"]) == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_usage_errors_exit_with_2(capsys):
+    assert run(["reconstruct", "--nonsense"]) == 2
+    assert run(["nonsense"]) == 2
+    assert run(["--log-format", "xml", "inspect", "demo"]) == 2
+
+
+def test_inspect_shows_model_and_measured_errors(tiny_bundle, capsys):
+    assert run(["inspect", str(tiny_bundle)]) == 0
+    text = capsys.readouterr().out
+    for word in ("identity", "model.sigma_r", "files.denoiser.onnx.sha256", "export.verified"):
+        assert word in text
+
+
+def test_inspect_shows_a_volume(tmp_path, capsys):
+    path = tmp_path / "pet.nii.gz"
+    data = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4) - 1
+    nibabel.Nifti1Image(data, np.diag([-2.0, 2.0, 3.0, 1.0])).to_filename(path)
+    assert run(["inspect", str(path), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["orientation"] == "LAS"
+    assert facts["voxel_mm"] == [2.0, 2.0, 3.0]
+    assert (facts["minimum"], facts["negative_voxels"]) == (-1.0, 1)
+
+
+def test_errors_are_one_line_and_debug_shows_more(capsys, tmp_path):
+    absent = str(tmp_path / "absent.nii.gz")
+    assert run(["inspect", absent]) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("petrt: error: absent.nii.gz: no such file")
+    with pytest.raises(Exception, match="no such file"):
+        run(["--debug", "inspect", absent])
+
+
+def test_json_log_lines(tiny_bundle, tmp_path, capsys):
+    source = tmp_path / "low.nii"
+    data = np.random.default_rng(0).random((16, 16, 2)).astype(np.float32)
+    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(source)
+    arguments = ["reconstruct", str(source), str(tmp_path / "out.nii"), "--steps", "1"]
+    arguments += ["--model", str(tiny_bundle)]
+    assert run(["--log-format", "json", *arguments]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert any("activity ratio" in record["message"] for record in records)
+    assert run(["--quiet", *arguments, "--overwrite"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("command", [["train", "demo", "--data", ".", "--out", "x"],
+                                     ["export", "x", "-o", "y"],
+                                     ["import-official", "x", "-o", "y"]])  # fmt: skip
+def test_commands_that_need_torch_say_so(command, tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'torch' else find(name, *a)\n"
+        f"from petrt.cli.app import run; sys.exit(run({command!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "petrt[train]" in done.stderr
