@@ -54,7 +54,13 @@ def test_usage_errors_exit_with_2(capsys):
 def test_inspect_shows_model_and_measured_errors(tiny_bundle, capsys):
     assert run(["inspect", str(tiny_bundle)]) == 0
     text = capsys.readouterr().out
-    for word in ("identity", "model.sigma_r", "files.denoiser.onnx.sha256", "export.verified"):
+    for word in (
+        "identity",
+        "model.sigma_r",
+        "files.denoiser.onnx.sha256",
+        "export.verified",
+        "export.size.denoiser.macs",
+    ):
         assert word in text
 
 

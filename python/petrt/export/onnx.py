@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from petrt.export.graph import OPSET, Precision
 from petrt.export.networks import write_graphs
 from petrt.io.folder import atomic_folder
 from petrt.nets.checkpoint import load_checkpoint
+from petrt.nets.count import count
 from petrt.nets.model import Model
 from petrt.spec import ModelSpec
 
@@ -83,6 +85,8 @@ def export_model(
             "precision": precision,
             "upsample": upsample,
             "opset": OPSET,
+            # Unfolded; MACs of one slice at 128 x 128, one call of each part (petrt.nets.count).
+            "size": asdict(count(spec.network)),
             "versions": versions(),
             "source": dict(source or {}),
             "verified": verified,
