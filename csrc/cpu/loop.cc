@@ -43,12 +43,11 @@ bool finite(const StepCoefs& k) {
 }  // namespace
 
 ReverseLoop::ReverseLoop(std::vector<StepCoefs> steps, float clip, View<const float, 2> film,
-                         LoopShape shape, int threads, bool keep_first)
+                         LoopShape shape, int threads)
     : steps_(std::move(steps)),
       clip_(clip),
       shape_(checked(shape)),
       threads_(threads),
-      keep_first_(keep_first),
       film_width_(film.shape[1]),
       film_(film.data, film.data + film.size()),
       r_(shape.images() * shape.voxels()),
@@ -57,8 +56,7 @@ ReverseLoop::ReverseLoop(std::vector<StepCoefs> steps, float clip, View<const fl
       noise_(shape.images() * shape.voxels()),
       film_row_(film.shape[1]),
       mean_(shape.slices * shape.voxels()),
-      m2_(shape.slices * shape.voxels()),
-      first_image_(keep_first ? shape.slices * shape.voxels() : 0) {
+      m2_(shape.slices * shape.voxels()) {
   check_threads(threads);
   check(!steps_.empty(), "coefs: expected at least 1 step, got 0");
   check(clip > 0.0f, "clip: expected a positive bound, got ", clip);
@@ -126,11 +124,9 @@ void ReverseLoop::accumulate_row(const float* coarse, float sigma_r, Index row) 
   for (Index sample = 0; sample < shape_.samples; ++sample) {
     const float* r = r_.data() + at + (slice * (shape_.samples - 1) + sample) * shape_.voxels();
     const float n = static_cast<float>(count_ + sample + 1);
-    const bool keep = keep_first_ && count_ + sample == 0;
     for (Index x = 0; x < width; ++x) {
       const float y = reconstruct(coarse[at + x], sigma_r, r[x]);
       add_sample(y, n, mean_.data()[at + x], m2_.data()[at + x]);
-      if (keep) first_image_.data()[at + x] = y;
     }
   }
 }
@@ -152,11 +148,6 @@ void ReverseLoop::finish(View<float, 4> mean, View<float, 4> deviation) {
   std::copy_n(mean_.data(), size, mean.data);
   if (deviation.data == nullptr) return;
   petrt::finish({m2_.data(), {size}}, count_, {deviation.data, {size}}, threads_);
-}
-
-View<float, 4> ReverseLoop::first_image() const {
-  check(keep_first_, "first_image: expected a loop made with keep_first=True");
-  return {first_image_.data(), {shape_.slices, 1, shape_.height, shape_.width}};
 }
 
 View<float, 4> ReverseLoop::images_view(const Buffer<float>& buffer) const {

@@ -76,8 +76,6 @@ class ReverseLoop:
         height: int,
         width: int,
         threads: int = 1,
-        *,
-        keep_first: bool = False,
     ) -> None:
         """coefs [steps, 6] float64 (see reverse_step), film [steps, C]: the noise-bias table."""
 
@@ -92,10 +90,6 @@ class ReverseLoop:
     @property
     def film_row(self) -> Float32:
         """The noise bias of the current step [1, C]."""
-
-    @property
-    def first_image(self) -> Float32:
-        """Image of the first sample accumulated [slices, 1, H, W]; needs keep_first=True."""
 
     @property
     def count(self) -> int:

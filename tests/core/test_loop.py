@@ -32,12 +32,8 @@ def network(r: twin.Floats, film: twin.Floats) -> twin.Floats:
     return r * film[0] + np.abs(r) * film[1] - film[2]
 
 
-def make(
-    slices: int, samples: int, threads: int = 1, keep_first: bool = False
-) -> _core.ReverseLoop:
-    return _core.ReverseLoop(
-        COEFS, 1.0, FILM, slices, samples, H, W, threads, keep_first=keep_first
-    )
+def make(slices: int, samples: int, threads: int = 1) -> _core.ReverseLoop:
+    return _core.ReverseLoop(COEFS, 1.0, FILM, slices, samples, H, W, threads)
 
 
 def enqueue_of(loop: _core.ReverseLoop) -> Callable[[], None]:
@@ -67,19 +63,19 @@ def coarse_of(ids: list[int]) -> twin.Floats:
 
 def reconstruct(
     ids: list[int], batch: int, samples: int, chunk: int, threads: int = 1
-) -> dict[int, tuple[bytes, bytes, bytes]]:
-    """Mean, std and first image of each slice, `batch` slices and `chunk` samples at a time."""
+) -> dict[int, tuple[bytes, bytes]]:
+    """Mean and std of each slice, `batch` slices and `chunk` samples at a time."""
     result = {}
     for start in range(0, len(ids), batch):
         part = ids[start : start + batch]
-        loop = make(len(part), chunk, threads, keep_first=True)
+        loop = make(len(part), chunk, threads)
         for first in range(0, samples, chunk):
             loop.run(enqueue_of(loop), SEED, np.array(part), first)
             loop.accumulate(coarse_of(part), 0.7)
         mean, std = (np.empty((len(part), 1, H, W), np.float32) for _ in range(2))
         loop.finish(mean, std)
         for i, slice_id in enumerate(part):
-            result[slice_id] = (mean[i].tobytes(), std[i].tobytes(), loop.first_image[i].tobytes())
+            result[slice_id] = (mean[i].tobytes(), std[i].tobytes())
     return result
 
 
@@ -103,7 +99,7 @@ def test_given_noise_equals_drawn_noise() -> None:
 
 def test_statistics_equal_twin() -> None:
     ids, samples, sigma_r = [4, 9], 5, 0.7
-    loop = make(2, samples, keep_first=True)
+    loop = make(2, samples)
     loop.run(enqueue_of(loop), SEED, np.array(ids))
     loop.accumulate(coarse_of(ids), sigma_r)
     r = loop.r.reshape(2, samples, 1, H, W)
@@ -113,7 +109,6 @@ def test_statistics_equal_twin() -> None:
         mean, m2 = twin.accumulate(image, mean, m2, n)
     found_mean, found_std = np.empty_like(mean), np.empty_like(mean)
     loop.finish(found_mean, found_std)
-    assert np.array_equal(loop.first_image, images[0])
     assert np.array_equal(found_mean, mean)
     assert np.array_equal(found_std, twin.finish(m2, samples))
     assert np.count_nonzero(mean == 0) < mean.size  # the clamp at 0 did not swallow everything
@@ -164,7 +159,7 @@ def test_a_second_run_forgets_the_first() -> None:
 
 
 def test_reset() -> None:
-    loop = make(1, 3, keep_first=True)
+    loop = make(1, 3)
     results = []
     for _ in range(2):
         assert loop.count == 0
@@ -173,7 +168,7 @@ def test_reset() -> None:
         assert loop.count == 3
         mean, std = (np.empty((1, 1, H, W), np.float32) for _ in range(2))
         loop.finish(mean, std)
-        results.append(mean.tobytes() + std.tobytes() + loop.first_image.tobytes())
+        results.append(mean.tobytes() + std.tobytes())
         loop.reset()
     assert results[0] == results[1]
 
@@ -207,16 +202,16 @@ def test_a_nan_from_the_network_reaches_the_mean() -> None:
 
 
 def test_buffers_stay_where_they_are() -> None:
-    loop = make(2, 2, keep_first=True)
+    loop = make(2, 2)
 
     def addresses() -> list[int]:
-        views = (loop.r, loop.eps, loop.film_row, loop.first_image)
+        views = (loop.r, loop.eps, loop.film_row)
         return [view.__array_interface__["data"][0] for view in views]
 
     before = addresses()
     assert all(address % 64 == 0 for address in before)
     assert (loop.r.shape, loop.eps.shape) == ((4, 1, H, W), (4, 1, H, W))
-    assert (loop.film_row.shape, loop.first_image.shape) == ((1, CHANNELS), (2, 1, H, W))
+    assert loop.film_row.shape == (1, CHANNELS)
     loop.run(enqueue_of(loop), SEED, np.arange(2))
     loop.accumulate(coarse_of([0, 1]), 1.0)
     loop.reset()

@@ -125,7 +125,6 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: loop().accumulate(f32(2, 1, 4, 5), 0.0), "sigma_r: expected a positive number"),
     (lambda: loop().accumulate(f32(2, 1, 4, 5), np.inf), "sigma_r: expected a positive number"),
     (lambda: loop().finish(f32(2, 1, 4, 5)), "finish: expected accumulated samples, got none"),
-    (lambda: loop().first_image, "first_image: expected a loop made with keep_first=True"),
 ]
 
 

@@ -31,7 +31,7 @@ class ReverseLoop {
  public:
   ReverseLoop(std::vector<StepCoefs> steps, float clip,
               View<const float, 2> film,  // [steps, C], copied
-              LoopShape shape, int threads, bool keep_first);
+              LoopShape shape, int threads);
 
   // r <- noise 0; then for each step i = 1 ..: film_row <- film[i - 1], enqueue() (reads r and
   // film_row, writes eps), reverse step with noise i. What enqueue throws ends the run.
@@ -48,7 +48,6 @@ class ReverseLoop {
   View<float, 4> r() const { return images_view(r_); }
   View<float, 4> eps() const { return images_view(eps_); }
   View<float, 2> film_row() const { return {film_row_.data(), {1, film_width_}}; }
-  View<float, 4> first_image() const;  // image of sample 0 of each slice, [slices, 1, H, W]
 
  private:
   class InUse;
@@ -62,12 +61,11 @@ class ReverseLoop {
   const float clip_;
   const LoopShape shape_;
   const int threads_;
-  const bool keep_first_;
   const Index film_width_;
   std::vector<float> film_;
   Buffer<float> r_, eps_, x0_previous_, noise_;  // [images, 1, H, W]
   Buffer<float> film_row_;                       // [1, C]
-  Buffer<float> mean_, m2_, first_image_;        // [slices, 1, H, W]
+  Buffer<float> mean_, m2_;                      // [slices, 1, H, W]
   Index count_ = 0;
   std::atomic<bool> in_use_{false};
 };
