@@ -22,9 +22,13 @@ lint: $(VENV)/test.stamp
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/demo_quality.py
-	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/runtime.py
 
 $(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "petrt needs Python 3.10 or newer: make PYTHON=python3.x ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' \
+	  2>/dev/null || { echo "petrt needs Python's venv and headers: apt install python3-venv python3-dev" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/runtime.stamp: $(VENV)/bin/python $(SOURCES)

@@ -70,9 +70,10 @@ def test_noise_bias_is_the_formula():
     assert table.dtype == np.float32
 
 
-def test_golden_values_replay(tiny_bundle):
+@pytest.mark.parametrize("model", ["tiny", "demo"])
+def test_golden_values_replay(tiny_bundle, model):
     """The exporter's own inputs and outputs, through the engine."""
-    bundle = load_bundle(tiny_bundle)
+    bundle = load_bundle(tiny_bundle if model == "tiny" else model)
     engine = select_engine(bundle, threads=1)
     golden = bundle.golden()
     graphs = sorted({name.split("/")[0] for name in golden})

@@ -217,10 +217,13 @@ def test_outputs_are_protected(petrt, low, tmp_path):
         (("--engine", "abacus"), 2),
         (("--sampler", "euler"), 2),
         (("--part-id", "3"), 2),
+        (("--samples", "2", "--std", "out.nii.gz"), 2),
+        (("--json", "absent-folder/run.json"), 2),
         (("--nonfinite", "maybe"), 2),
     ],
 )
-def test_contradictory_options(petrt, low, tmp_path, options, code):
+def test_contradictory_options(petrt, low, tmp_path, monkeypatch, options, code):
+    monkeypatch.chdir(tmp_path)
     got, lines = petrt(low, tmp_path / "out.nii.gz", *options)
     assert (got, len(lines)) == (code, 1), lines
     assert not (tmp_path / "out.nii.gz").exists()

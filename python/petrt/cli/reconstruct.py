@@ -75,8 +75,6 @@ def reconstruct(
 
     Outputs lie on the input's grid, in its units. Not for diagnostic use.
     """
-    from petrt.io import nifti
-    from petrt.io.atomic import check_output
     from petrt.reconstructor import Reconstructor
 
     if std is not None and samples < 2:
@@ -85,17 +83,7 @@ def reconstruct(
         raise UsageError(f"--part-id {part_id} must be below --num-parts {num_parts}")
     sources, several = find(inputs)
     cases = plan_cases(sources, several, out, std, record, preview)[part_id::num_parts]
-    for case in cases:
-        for path in (case.image, case.std):
-            if path is not None:
-                _make_folder(path, several and not dry_run)
-                if path.parent.exists() or not several:
-                    nifti.check_nifti_output(path, sources, overwrite=overwrite)
-        for path in (case.record, case.preview):
-            if path is not None:
-                _make_folder(path, several and not dry_run)
-                if path.parent.exists() or not several:
-                    check_output(path, sources, overwrite=overwrite)
+    check(cases, sources, several, dry_run, overwrite)
     reconstructor = Reconstructor(
         model,
         samples=samples,
@@ -123,6 +111,26 @@ def reconstruct(
         raise PartialFailure(
             f"{len(failures)} of {len(cases)} cases failed, the others are done", "see above"
         )
+
+
+def check(
+    cases: Sequence[Case], sources: Sequence[Path], several: bool, dry_run: bool, overwrite: bool
+) -> None:
+    """Refuse, before any work, outputs that could not be written; make the folders of a batch."""
+    from petrt.io import nifti
+    from petrt.io.atomic import check_outputs, explained
+
+    volumes = [path for case in cases for path in (case.image, case.std) if path]
+    others = [path for case in cases for path in (case.record, case.preview) if path]
+    if several:
+        if dry_run:
+            return
+        for folder in {path.parent for path in (*volumes, *others)}:
+            with explained(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+    for path in volumes:
+        nifti.check_nifti_output(path, sources, overwrite=overwrite)
+    check_outputs([*volumes, *others], sources, overwrite=overwrite)
 
 
 def find(inputs: Sequence[Path]) -> tuple[list[Path], bool]:
@@ -184,11 +192,6 @@ def _output_name(source: Path, ending: str) -> str:
             stem = stem[: -len(suffix)]
             break
     return stem + ending
-
-
-def _make_folder(path: Path, wanted: bool) -> None:
-    if wanted:
-        path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _one(

@@ -116,10 +116,7 @@ def import_official(
         weights |= _convert(part, file, model.get_submodule(part).state_dict())
     model.load_state_dict(weights, assign=True)
     hashes = {file.label: file.sha256 for file in files.values()}
-    try:
-        save_checkpoint(out, model, spec, source={"code": CODE, "files": hashes})
-    except OSError as error:
-        raise UsageError(f"{shown(out)}: cannot write: {error.strerror}") from error
+    save_checkpoint(out, model, spec, source={"code": CODE, "files": hashes})
     return out
 
 

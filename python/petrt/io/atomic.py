@@ -53,7 +53,7 @@ def check_output(
     """
     target = Path(path)
     try:
-        with _explained(target):
+        with explained(target):
             if _exists(target):
                 _check_existing(target, inputs, overwrite)
             descriptor, scratch = _open_scratch(target.parent)
@@ -90,7 +90,7 @@ def atomic_file(path: PathLike, *, overwrite: bool = False) -> Iterator[Buffered
     check_output(target, overwrite=overwrite)
     scratch: Path | None = None
     try:
-        with _explained(target):
+        with explained(target):
             descriptor, scratch = _open_scratch(target.parent)
             with os.fdopen(descriptor, "w+b") as handle:
                 yield handle
@@ -146,7 +146,7 @@ def _check_existing(target: Path, inputs: Iterable[PathLike], overwrite: bool) -
 
 
 @contextmanager
-def _explained(target: Path) -> Iterator[None]:
+def explained(target: Path) -> Iterator[None]:
     """Turn the errors that an output path can be blamed for into a UsageError."""
     try:
         yield

@@ -1,6 +1,6 @@
-"""Time outside the networks, and peak memory.
+"""Time outside the networks, peak memory, import and simulation time.
 
-    python benchmarks/overhead.py            # needs petrt[train]: it exports paper-size networks
+    python benchmarks/runtime.py            # needs petrt[train]: it exports paper-size networks
 
 The paper-size networks get random weights: neither time nor memory depends on their values.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,23 @@ def apart(*arguments: str) -> dict[str, float]:
     return row
 
 
+def import_seconds() -> float:
+    """Median of ``import petrt`` in fresh interpreters, the interpreter's own start left out."""
+    code = "import time; t = time.perf_counter(); import petrt; print(time.perf_counter() - t)"
+    command = [sys.executable, "-c", code]
+    times = [float(subprocess.check_output(command, text=True)) for _ in range(5)]
+    return round(statistics.median(times), 3)
+
+
+def simulation_seconds() -> float:
+    """One 128^3 subject at full and 1/100 dose."""
+    from petrt.simulate import simulate_subject
+
+    begun = time.perf_counter()
+    simulate_subject(0, 0)
+    return round(time.perf_counter() - begun, 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--once", nargs=4, help="model slices samples steps (internal)")
@@ -72,13 +90,15 @@ def main() -> None:
         }
     shares = sorted(run["outside"] / run["total"] for run in runs)
     result = {
+        "import_s": import_seconds(),
+        "simulate_128_cubed_s": simulation_seconds(),
         "paper_size_4_slices": runs,
         "outside_share_median": round(shares[len(shares) // 2], 4),
         "memory": memory,
         "note": "The peak does not depend on the number of steps: the buffers are the same in each.",
     }
     print(f"outside the networks: {100 * result['outside_share_median']:.2f} % (median)")
-    print(save("overhead", result))
+    print(save("runtime", result))
 
 
 if __name__ == "__main__":
