@@ -27,9 +27,9 @@ def test_shipped_model_is_small_and_labelled():
 
 def test_beats_low_dose_and_the_best_gaussian_on_a_held_out_subject():
     """The bars of the release, on a few slices of a subject that was not in the training data."""
-    person = simulate_subject(4242, 17, shape=(96, 112, 14))
+    person = simulate_subject(4242, 17, shape=(96, 112, 24))
     low, full = person.low[100], person.full
-    result = Reconstructor("demo", samples=4)(low, affine=person.affine)
+    result = Reconstructor("demo", samples=8)(low, affine=person.affine)
     scores = {
         name: evaluate(volume, full, protocols=["standard"])["standard"]["psnr"]
         for name, volume in (

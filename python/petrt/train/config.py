@@ -43,7 +43,7 @@ class ModelConfig(Spec):
     network: NetworkSpec
     domain: DomainSpec
     scale: ScaleRule = ScaleRule()
-    schedule: ScheduleSpec = ScheduleSpec(kind="log-snr")
+    schedule: ScheduleSpec = ScheduleSpec()
     sampler: SamplerSpec = SamplerSpec()
 
     @model_validator(mode="after")
@@ -55,7 +55,8 @@ class ModelConfig(Spec):
 
 class LossConfig(Spec):
     """Terms and weights. ``coarse`` is P's own loss, which keeps it from collapsing (method.md section 5);
-    ``nas`` and ``spectrum`` are m and n of Eq. 9."""
+    ``nas`` and ``spectrum`` are m and n of Eq. 9. ``levels``: how gamma is drawn, ``log-snr`` evenly between
+    gamma_min and gamma_max, ``wavegrad`` as in the paper."""
 
     coarse: Literal["l1", "l2"] = "l2"
     denoiser: Literal["l1", "l2"] = "l1"
@@ -64,6 +65,8 @@ class LossConfig(Spec):
     nas: float = 1.0
     spectrum: float = 1.0
     levels: Literal["log-snr", "wavegrad"] = "log-snr"
+    gamma_min: float = Field(default=0.005, gt=0, lt=1)
+    gamma_max: float = Field(default=0.999, gt=0, lt=1)
 
 
 class OptimizerConfig(Spec):

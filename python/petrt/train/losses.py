@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from petrt.schedule import gammas, linear_beta_gammas, log_snr
-from petrt.spec import ScheduleSpec
+from petrt.schedule import linear_beta_gammas, log_snr
 
 
 def distance(kind: str, a: Tensor, b: Tensor) -> Tensor:
@@ -45,13 +45,13 @@ def wavegrad_gamma(count: int, generator: torch.Generator) -> Tensor:
     return (root**2).float()
 
 
-def log_snr_gamma(count: int, schedule: ScheduleSpec, generator: torch.Generator) -> Tensor:
-    """gamma with log-SNR uniform between the ends of the inference schedule: [count].
+def log_snr_gamma(
+    count: int, gamma_min: float, gamma_max: float, generator: torch.Generator
+) -> Tensor:
+    """gamma with log-SNR uniform between that of gamma_min and gamma_max: [count].
 
-    Trains where the sampler goes; the linear training schedule spends 44 % of its draws beyond it.
+    Trains where samplers go; the linear training schedule spends 44 % of its draws beyond the paper's.
     """
-    # The ends do not depend on the number of steps.
-    ends = log_snr(gammas(schedule, 10)[1:])
-    low, high = float(ends.min()), float(ends.max())
+    low, high = log_snr(np.array([gamma_min, gamma_max]))
     u = torch.rand(count, generator=generator, dtype=torch.float64)
     return torch.sigmoid(low + (high - low) * u).float()

@@ -106,15 +106,16 @@ class Trainer:
         assert self.model.denoiser is not None
         generator = step_generator(self.config.seed, self.step)
         count = len(batch.x)
-        if self.config.loss.levels == "wavegrad":
+        loss = self.config.loss
+        if loss.levels == "wavegrad":
             gamma = wavegrad_gamma(count, generator)
         else:
-            gamma = log_snr_gamma(count, self.config.model.schedule, generator)
+            gamma = log_snr_gamma(count, loss.gamma_min, loss.gamma_max, generator)
         noise = torch.randn(batch.x.shape, generator=generator)
         r0 = (batch.y - x_cp.detach()) / self.sigma_r
         r_t = noisy_residual(r0, gamma, noise)
         eps = self.model.denoiser(batch.x, r_t, gamma.sqrt(), features)
-        return distance(self.config.loss.denoiser, eps, noise)
+        return distance(loss.denoiser, eps, noise)
 
     def advance(self) -> dict[str, float]:
         """Run one step; returns the terms of the loss, the gradient's norm and the rate."""
