@@ -74,7 +74,7 @@ def test_noise_bias_is_the_formula():
 def test_golden_values_replay(tiny_bundle, model):
     """The exporter's own inputs and outputs, through the engine."""
     bundle = load_bundle(tiny_bundle if model == "tiny" else model)
-    engine = select_engine(bundle, threads=1)
+    engine = select_engine(bundle)
     golden = bundle.golden()
     graphs = sorted({name.split("/")[0] for name in golden})
     assert graphs == ["coarse", "denoiser", "guidance"]
@@ -139,7 +139,7 @@ def _external(location: str):
 def test_bad_onnx_is_refused(copy, change, says):
     rewrite(copy, "coarse.onnx", change((copy / "coarse.onnx").read_bytes()))
     with pytest.raises(InputError, match=says):
-        select_engine(load_bundle(copy), threads=1)
+        select_engine(load_bundle(copy))
 
 
 def test_external_data_is_refused_through_links(copy, tmp_path):

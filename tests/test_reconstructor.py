@@ -108,7 +108,15 @@ def test_noise_given_is_noise_drawn(two_samples, volume):
 
 
 @pytest.mark.parametrize(
-    "change", [{"batch": (1, 1)}, {"batch": (2, 2)}, {"batch": (5, 3)}, {"threads": 3}], ids=str
+    "change",
+    [
+        {"batch": (1, 1)},
+        {"batch": (2, 2)},
+        {"batch": (5, 3)},
+        {"threads": 3},
+        {"threads": 5, "batch": (2, 3)},
+    ],
+    ids=str,
 )
 def test_batch_and_threads_change_no_bit(tiny_bundle, volume, change):
     plain_run = Reconstructor(tiny_bundle, samples=3, seed=1, threads=1)(volume)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +24,10 @@ Array = NDArray[np.float32]
 class Pipeline:
     """Runs volumes [Z, H, W] batch by batch of slices, on buffers kept between volumes.
 
-    ``batch`` = (slices, samples) in one call of the denoiser: it bounds the memory, never the result.
-    ``seconds`` collects the time spent inside the networks, by part.
+    ``threads`` workers take one batch each and run it on one thread, so that no sum is ever split
+    between threads and no result depends on their number. ``batch`` = (slices, samples) in one call of
+    the denoiser: it bounds the memory, never the result. ``seconds`` collects the time spent inside
+    the networks, by part and over all workers.
     """
 
     def __init__(
@@ -37,8 +42,9 @@ class Pipeline:
         self._table, self._threads, self._batch = table, threads, batch
         has_denoiser = bundle.model.network.denoiser is not None
         self._film = bundle.noise_bias(table.levels) if has_denoiser else None
-        self._stages: dict[tuple[int, int, int, int], _Stage] = {}
+        self._idle: dict[tuple[int, int, int, int], list[_Stage]] = {}
         self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
 
     def run(
         self,
@@ -57,31 +63,49 @@ class Pipeline:
         """
         mean, std, coarse = (np.empty_like(volume) for _ in range(3))
         chunk = max(n for n in range(1, self._batch[1] + 1) if samples % n == 0)
-        for first in range(0, len(volume), self._batch[0]):
+
+        def one(first: int) -> int:
             count = min(self._batch[0], len(volume) - first)
             part = slice(first, first + count)
-            stage = self._stage(count, chunk, volume.shape[1:])
-            stage.prepare(volume, first)
             drawn = None if noise is None else noise[:, :, part].swapaxes(1, 2)
             ids = np.arange(first_id + first, first_id + first + count, dtype=np.int64)
-            stage.sample(samples, seed, ids, drawn)
-            stage.finish(mean[part], std[part], coarse[part])
-            report(first + count)
+            with self._stage(count, chunk, volume.shape[1], volume.shape[2]) as stage:
+                stage.prepare(volume, first)
+                stage.sample(samples, seed, ids, drawn)
+                stage.finish(mean[part], std[part], coarse[part])
+            return count
+
+        pool, done = ThreadPoolExecutor(self._threads), 0
+        try:
+            firsts = range(0, len(volume), self._batch[0])
+            for future in as_completed([pool.submit(one, first) for first in firsts]):
+                done += future.result()
+                report(done)
+        finally:  # after an error or an interrupt, what has not begun is not begun
+            pool.shutdown(cancel_futures=True)
         return mean, std, coarse
 
     def report(self, total: float) -> dict[str, float]:
-        """Seconds in each network, outside of them, and in all."""
-        parts = {name: round(value, 4) for name, value in self.seconds.items()}
-        outside = max(total - sum(self.seconds.values()), 0.0)
-        return parts | {"outside": round(outside, 4), "total": round(total, 4)}
+        """Seconds in each network and outside of them, per worker, and in all."""
+        parts = {name: value / self._threads for name, value in self.seconds.items()}
+        parts |= {"outside": max(total - sum(parts.values()), 0.0), "total": total}
+        return {name: round(value, 4) for name, value in parts.items()}
 
-    def _stage(self, slices: int, samples: int, size: tuple[int, ...]) -> _Stage:
-        key = (slices, samples, size[0], size[1])
-        if key not in self._stages:
-            if len(self._stages) > 3:  # a new volume size: the old buffers are of no more use
-                self._stages.clear()
-            self._stages[key] = _Stage(self, *key)
-        return self._stages[key]
+    @contextmanager
+    def _stage(self, *shape: int) -> Iterator[_Stage]:
+        """A stage that no other worker uses meanwhile. shape = (slices, samples, height, width)."""
+        key = (shape[0], shape[1], shape[2], shape[3])
+        if key not in self._idle and len(self._idle) > 3:
+            self._idle.clear()  # a new volume size: the old buffers are of no more use
+        idle = self._idle.setdefault(key, [])
+        try:
+            stage = idle.pop()
+        except IndexError:
+            stage = _Stage(self, *key)
+        try:
+            yield stage
+        finally:
+            idle.append(stage)
 
 
 class _Stage:
@@ -111,7 +135,7 @@ class _Stage:
         if owner._film is not None:
             self._loop = ReverseLoop(
                 owner._table.coefs, owner._spec.clip, owner._film,
-                slices, samples, height, width, owner._threads,
+                slices, samples, height, width,
             )  # fmt: skip
             maps = {k: v for k, v in produced.items() if not is_feature(k)}
             inputs = {"r": self._loop.r, "film": self._loop.film_row, **maps}
@@ -119,13 +143,13 @@ class _Stage:
 
     def prepare(self, volume: Array, first: int) -> None:
         """Guides, guidance and coarse prediction of slices ``first ..``."""
-        count, threads = len(self._x), self._owner._threads
+        count = len(self._x)
         self._x[:, 0] = volume[first : first + count]
         guides = self._owner._spec.network.guide_count
         if guides > 0:
-            neighbours(volume, first, self._guides["nas"], threads)
+            neighbours(volume, first, self._guides["nas"])
         if guides > 1:
-            self._guides["spectrum"][:] = spectrum(self._x, threads)
+            self._guides["spectrum"][:] = spectrum(self._x)
         for run in self._per_slice:
             run()
 
@@ -150,11 +174,14 @@ class _Stage:
         self._loop.finish(mean[:, None], std[:, None])
 
     def _bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
-        run, seconds = self._owner._engine.bind(graph, inputs, outputs), self._owner.seconds
+        run = self._owner._engine.bind(graph, inputs, outputs)
+        seconds, lock = self._owner.seconds, self._owner._lock
 
         def timed() -> None:
             started = time.perf_counter()
             run()
-            seconds[graph] += time.perf_counter() - started
+            elapsed = time.perf_counter() - started
+            with lock:
+                seconds[graph] += elapsed
 
         return timed

@@ -66,7 +66,7 @@ class Reconstructor:
         seed: the noise depends on it, and on slice, sample, step and voxel alone, so results do not
             depend on batch size, slice order or thread count.
         engine, device: see ``petrt.engines.select_engine``.
-        threads: default all cores this process may use.
+        threads: slices that run side by side; default all cores this process may use.
         batch: (slices, samples) in one call of the denoiser.
 
     Raises:
@@ -89,12 +89,14 @@ class Reconstructor:
     ) -> None:
         if samples < 1 or min(batch) < 1:
             raise UsageError(f"samples and batch must be at least 1, got {samples} and {batch}")
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads must be at least 1, got {threads}")
         if not 0 <= seed < 1 << 64:
             raise UsageError(f"seed must lie in [0, 2^64), got {seed}")
         self.bundle: Bundle = load_bundle(model)
         self.samples, self.seed = samples, seed
         self.threads = threads if threads is not None else default_threads()
-        self.engine: Engine = select_engine(self.bundle, engine, device, threads)
+        self.engine: Engine = select_engine(self.bundle, engine, device)
         self.sampler = _sampler(self.bundle.model.sampler, sampler, steps)
         self.table = step_table(self.bundle.model.schedule, self.sampler)
         self._pipeline = Pipeline(self.bundle, self.engine, self.table, self.threads, batch)

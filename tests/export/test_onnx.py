@@ -153,9 +153,9 @@ def test_the_engine_accepts_the_interface(exported: tuple[Model, Path]) -> None:
     model, path = exported
     if len(model.spec.guidance.neighbours) != 5:
         with pytest.raises(InputError, match="neighbouring slices"):
-            OnnxRuntimeEngine(load_bundle(path), threads=1)
+            OnnxRuntimeEngine(load_bundle(path))
         return
-    engine = OnnxRuntimeEngine(load_bundle(path), threads=1)
+    engine = OnnxRuntimeEngine(load_bundle(path))
     for graph, part in fold(model).parts.items():
         inputs, outputs = engine.tensors(graph)
         assert (list(inputs), list(outputs)) == (part.inputs, part.outputs)

@@ -19,9 +19,7 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def select_engine(
-    bundle: Bundle, engine: str = "auto", device: str = "auto", threads: int | None = None
-) -> Engine:
+def select_engine(bundle: Bundle, engine: str = "auto", device: str = "auto") -> Engine:
     """The engine asked for, or for ``auto`` the one this machine offers: ONNX Runtime on the CPU.
 
     Raises DeviceError where a GPU is asked for: this version has no engine for one.
@@ -34,6 +32,4 @@ def select_engine(
         )
     if device not in ("auto", "cpu"):
         raise UsageError(f"unknown device '{device}'", "choose auto or cpu")
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads must be at least 1, got {threads}")
-    return OnnxRuntimeEngine(bundle, threads or default_threads())
+    return OnnxRuntimeEngine(bundle)
