@@ -117,7 +117,7 @@ class Reconstructor:
         ``voxel_mm`` lies on the model's grid already (x to the right, y to the front, z up).
 
         Args:
-            noise: the noise itself, float32 [steps + 1, samples, slices, 1, H, W] on the network
+            noise: the noise itself, [steps + 1, samples, slices, 1, H, W] on the network
                 grid (H along x, W along y, slices along z): entry 0 starts, entry i follows step i.
             nonfinite: "refuse", or "zero" to replace NaN and infinite voxels.
             progress: called with (slices done, slices in all).
@@ -126,6 +126,7 @@ class Reconstructor:
             InputError: an unfit volume. DeviceError: non-finite output.
         """
         loaded = load(volume, affine, voxel_mm, nonfinite)
+        noise = None if noise is None else np.asarray(noise, np.float32)
         frames = loaded.frames
         if noise is not None and len(frames) > 1:
             raise UsageError("noise is for a single frame", "pass one frame at a time")
@@ -193,8 +194,8 @@ class Reconstructor:
     def _check_noise(self, noise: NDArray[np.float32] | None, placement: Placement) -> None:
         slices, height, width = placement.network_shape
         wanted = (self.table.steps + 1, self.samples, slices, 1, height, width)
-        if noise is not None and (noise.shape != wanted or noise.dtype != np.float32):
-            raise UsageError(f"noise must be float32 {wanted}, got {noise.dtype} {noise.shape}")
+        if noise is not None and noise.shape != wanted:
+            raise UsageError(f"noise must be of shape {wanted}, got {noise.shape}")
 
     def _stats(
         self, loaded: Loaded, placement: Placement, frames: list[dict[str, Any]]
