@@ -15,7 +15,9 @@ import torch
 import petrt
 from petrt import _core
 from petrt.errors import DeviceError, InputError, UsageError
+from petrt.export.onnx import export_model
 from petrt.reconstructor import Reconstructor
+from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.models import tiny_model, tiny_spec
 from tests.test_bundle import rewrite
 
@@ -278,3 +280,25 @@ def test_reconstruct_writes_and_refuses_to_overwrite(tiny_bundle, volume, tmp_pa
         petrt.reconstruct(source, out, model=tiny_bundle)
     with pytest.raises(UsageError):
         petrt.reconstruct(source, source, model=tiny_bundle)
+
+
+@pytest.mark.parametrize("kind", [k for k in NETWORKS if k != "four neighbours"])
+def test_every_kind_of_network_runs(tmp_path, volume, kind):
+    """Without guides, without a coarse network, without a denoiser: each is a model."""
+    network = NETWORKS[kind]
+    export_model(scrambled(network), model_spec(network), tmp_path / "bundle")
+    run = Reconstructor(tmp_path / "bundle", samples=2, steps=2, threads=1)
+    result = run(volume)
+    assert result.image.shape == SHAPE
+    assert result.image.min() >= 0
+    assert (result.std.max() > 0) == (network.denoiser is not None)
+    assert bool(np.any(result.coarse)) == (network.coarse is not None)
+    if network.denoiser is None:
+        np.testing.assert_array_equal(result.image, np.maximum(result.coarse, 0))
+
+
+def test_other_neighbours_than_the_runtime_stacks_are_refused(tmp_path):
+    network = NETWORKS["four neighbours"]
+    export_model(scrambled(network), model_spec(network), tmp_path / "bundle")
+    with pytest.raises(InputError, match="neighbouring slices"):
+        Reconstructor(tmp_path / "bundle")
