@@ -49,6 +49,16 @@ def test_directory_and_archive_are_the_same(tiny_bundle, tmp_path):
     assert folder.model.label == "not for diagnostic use"
 
 
+def test_a_folder_of_the_same_name_does_not_hide_a_shipped_model(
+    tiny_bundle, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    assert load_bundle("demo").model.name == "demo"
+    shutil.copytree(tiny_bundle, tmp_path / "demo", dirs_exist_ok=True)
+    assert load_bundle("demo").model.name == "tiny"
+
+
 def test_noise_bias_is_the_formula():
     rng = np.random.default_rng(0)
     w = {

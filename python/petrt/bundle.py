@@ -106,7 +106,9 @@ def load_bundle(source: str | Path) -> Bundle:
     """
     path = Path(source)
     shipped = Path(__file__).parent / "models" / str(source)
-    if not path.exists() and path.name == str(source) and (shipped / MANIFEST).is_file():
+    # A folder that happens to be called "demo" must not hide the shipped model of that name.
+    local = path.is_file() or (path / MANIFEST).is_file()
+    if not local and path.name == str(source) and (shipped / MANIFEST).is_file():
         path = shipped
     if path.is_dir():
         read = _directory_reader(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from petrt import _core
 from petrt.bundle import Bundle, load_bundle
 from petrt.engines.base import Engine
 from petrt.engines.select import default_threads, select_engine
-from petrt.errors import DeviceError, InputError, UsageError
+from petrt.errors import DeviceError, UsageError
 from petrt.geometry import Placement, domain_warnings, plan, scale_of
 from petrt.io.volume import Nonfinite
 from petrt.pipeline import Pipeline
@@ -53,7 +53,7 @@ class _Frame:
     image: NDArray[np.float32]
     std: NDArray[np.float32]
     coarse: NDArray[np.float32]
-    record: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any]
 
 
 class Reconstructor:
@@ -267,4 +267,4 @@ def reconstruct(
     return result
 
 
-__all__ = ["InputError", "Reconstruction", "Reconstructor", "reconstruct"]
+__all__ = ["Reconstruction", "Reconstructor", "reconstruct"]

@@ -242,6 +242,16 @@ def test_a_folder_goes_on_after_a_bad_case(petrt, low, tmp_path):
     assert "1 of 3 cases failed" in lines[-1]
 
 
+def test_a_bad_option_of_a_batch_is_a_usage_error(petrt, low, tmp_path):
+    cases = tmp_path / "cases"
+    cases.mkdir()
+    for name in "ab":
+        shutil.copy(low, cases / f"{name}.nii.gz")
+    code, lines = petrt(cases, tmp_path / "out", "--nonfinite", "maybe")
+    assert (code, len(lines)) == (2, 1)
+    assert not (tmp_path / "out").exists()
+
+
 def test_parts_and_dry_run(petrt, low, tmp_path, capsys):
     cases = tmp_path / "cases"
     cases.mkdir()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("petrt")
 
-SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img")
+SUFFIXES = (".nii", ".nii.gz", ".hdr")
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ def reconstruct(
         raise UsageError("--std needs at least two samples", "add --samples 8")
     if part_id >= num_parts:
         raise UsageError(f"--part-id {part_id} must be below --num-parts {num_parts}")
+    if nonfinite not in ("refuse", "zero"):
+        raise UsageError(f"--nonfinite is '{nonfinite}'", "choose refuse or zero")
     sources, several = find(inputs)
     cases = plan_cases(sources, several, out, std, record, preview)[part_id::num_parts]
     check(cases, sources, several, dry_run, overwrite)
@@ -140,9 +142,7 @@ def find(inputs: Sequence[Path]) -> tuple[list[Path], bool]:
     for entry in inputs:
         if entry.is_dir():
             several = True
-            found += sorted(
-                p for p in entry.iterdir() if p.name.endswith(SUFFIXES[:3]) and p.is_file()
-            )
+            found += sorted(p for p in entry.iterdir() if p.name.endswith(SUFFIXES) and p.is_file())
         elif not entry.exists() and glob.has_magic(str(entry)):
             several = True
             found += sorted(Path(p) for p in glob.glob(str(entry)))
@@ -202,14 +202,12 @@ def _one(
     overwrite: bool,
     label: str,
 ) -> None:
-    """Read, reconstruct and write one case; everything is computed before anything is written."""
+    """Read, reconstruct and write one case; nothing is written before the reconstruction is done."""
     from petrt.cli.progress import bar
     from petrt.io import nifti
     from petrt.io.atomic import atomic_write_json
     from petrt.report.picture import comparison, save_comparison
 
-    if nonfinite not in ("refuse", "zero"):
-        raise UsageError(f"--nonfinite is '{nonfinite}'", "choose refuse or zero")
     volume = nifti.read(case.source, max_voxels=max_voxels, nonfinite=nonfinite)  # type: ignore[arg-type]
     with bar(label, "slices") as progress:
         result = reconstructor(volume, progress=progress)

@@ -25,7 +25,7 @@ def train(
         int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
     ] = None,
 ) -> None:
-    """Train a model; a run that was stopped goes on with --resume as if it had not been."""
+    """Train a model; a run that was stopped goes on with --resume."""
     from petrt.cli.needs import need_torch
 
     need_torch("petrt train")

@@ -46,7 +46,8 @@ def fit(
 
     The checkpoint's weights are the moving average; beside them lie the raw weights and Adam's
     moments. Every batch and every noise depend on (seed, step) alone, so a run interrupted and
-    resumed (``resume=True``) gives the weights of an uninterrupted one. Raises InputError for
+    resumed (``resume=True``) gives the weights of an uninterrupted one: to the bit on one thread; on
+    several, PyTorch's sums run in no fixed order. Raises InputError for
     missing or unfit data, UsageError where ``out`` holds a run and ``resume`` is False.
     """
     checkpoint = out / CHECKPOINT
