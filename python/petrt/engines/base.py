@@ -5,28 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from numpy.typing import NDArray
-
 from petrt.bundle import Bundle
 from petrt.errors import InputError
 from petrt.guides import OFFSETS
 
-Buffers = Mapping[str, NDArray[Any]]
+# name -> NumPy array on a CPU, petrt._cuda.DeviceArray on a GPU; C-contiguous either way.
+Buffers = Mapping[str, Any]
 
 
 class Engine(Protocol):
     """Runs the graphs of one bundle on one device.
 
     Buffers stay where they are between calls: ``bind`` fixes the addresses once, and the function it
-    returns runs one forward, reading the inputs and writing the outputs in place.
+    returns runs one forward, reading the inputs and writing the outputs in place. On a GPU it only
+    enqueues: the forward runs on ``stream``, after what was enqueued there before.
+
+    ``device``: "cpu" or "cuda:0". ``precision``: "fp32", "fp16" or "bf16", of the arithmetic inside;
+    images, noise-bias rows and guides are float32 at the interface in every precision, features and
+    maps are of the dtype that ``dtypes`` tells. ``capturable``: a CUDA graph may record what it
+    enqueues. ``stream``: the petrt._cuda.Stream of all its work; None on a CPU.
     """
 
     name: str
     device: str
     version: str
+    precision: str
+    capturable: bool
+    stream: Any
 
     def tensors(self, graph: str) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
         """Inputs and outputs of ``graph``: name -> shape, with a string for a dynamic dimension."""
+        ...
+
+    def dtypes(self, graph: str) -> dict[str, str]:
+        """Inputs and outputs of ``graph``: name -> "float32", "float16" or "bfloat16"."""
+        ...
+
+    def max_batch(self, graph: str) -> int | None:
+        """Most slices (guidance, coarse) or images (denoiser) of one call; None where any number is."""
         ...
 
     def output_shapes(
@@ -36,13 +52,51 @@ class Engine(Protocol):
         ...
 
     def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
-        """Bind C-contiguous float32 buffers; names must be exactly the graph's."""
+        """Bind C-contiguous buffers; names must be exactly the graph's."""
         ...
 
 
 def is_feature(name: str) -> bool:
     """Guidance's outputs are features, for the coarse network, and maps, for the denoiser."""
     return name.startswith("features_")
+
+
+def resolve_shapes(
+    tensors: tuple[dict[str, list[Any]], dict[str, list[Any]]],
+    inputs: Mapping[str, tuple[int, ...]],
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the outputs of a bundle's graph, from its named dimensions.
+
+    A dimension is a number, a name ("slices"), or a name over a power of two ("height/4"). Raises
+    InputError where the inputs contradict each other or do not settle an output.
+    """
+    sizes: dict[str, int] = {}
+    for name, shape in inputs.items():
+        declared = tensors[0][name]
+        if len(declared) != len(shape):
+            raise InputError(f"{name}: expected {len(declared)} dimensions, got shape {shape}")
+        for dim, size in zip(declared, shape, strict=True):
+            base, over = _dimension(dim)
+            if base.isdigit():
+                sizes[base] = int(base)
+            if sizes.setdefault(base, size * over) != size * over:
+                raise InputError(f"{name}: dimension {dim} is {sizes[base]}, got shape {shape}")
+
+    def resolve(dim: Any) -> int:
+        base, over = _dimension(dim)
+        if base.isdigit():
+            return int(base)
+        if base not in sizes:
+            raise InputError(f"no input tells the dimension {dim}", "export the model again")
+        return sizes[base] // over
+
+    return {name: tuple(map(resolve, dims)) for name, dims in tensors[1].items()}
+
+
+def _dimension(dim: Any) -> tuple[str, int]:
+    """("height", 4) for "height/4", ("5", 1) for 5."""
+    base, _, over = str(dim).partition("/")
+    return base, int(over or 1)
 
 
 def check_names(graph: str, kind: str, expected: set[str], found: set[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from petrt.bundle import GRAPHS, Bundle
-from petrt.engines.base import Buffers, check_interface, check_names
+from petrt.engines.base import Buffers, check_interface, check_names, resolve_shapes
 from petrt.errors import DeviceError, InputError
 
 
@@ -17,6 +17,9 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
     device = "cpu"
+    precision = "fp32"
+    capturable = False
+    stream = None
 
     def __init__(self, bundle: Bundle) -> None:
         import onnxruntime as ort
@@ -56,12 +59,13 @@ class OnnxRuntimeEngine:
     def output_shapes(
         self, graph: str, inputs: Mapping[str, tuple[int, ...]]
     ) -> dict[str, tuple[int, ...]]:
-        # ONNX Runtime knows the shapes of dynamic outputs only by running the graph.
-        session = self._sessions[graph]
-        zeros = {name: np.zeros(shape, np.float32) for name, shape in inputs.items()}
-        names = [tensor.name for tensor in session.get_outputs()]
-        arrays = session.run(names, zeros)
-        return {name: array.shape for name, array in zip(names, arrays, strict=True)}
+        return resolve_shapes(self.tensors(graph), inputs)
+
+    def dtypes(self, graph: str) -> dict[str, str]:
+        return {name: "float32" for part in self.tensors(graph) for name in part}
+
+    def max_batch(self, graph: str) -> int | None:
+        return None
 
     def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
         session = self._sessions[graph]
