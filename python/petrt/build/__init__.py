@@ -1,0 +1,1 @@
+"""Building engines: precision in the ONNX graph, then a plan of TensorRT."""
