@@ -35,6 +35,10 @@ class DeviceError(PetrtError, RuntimeError):
     exit_code = 4
 
 
+class OutOfDeviceMemory(DeviceError):
+    """An engine that does not get the GPU memory it needs for this batch; a smaller one may do."""
+
+
 class PartialFailure(PetrtError):
     """A batch in which some cases failed and the others are done."""
 

@@ -8,15 +8,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from petrt._core import ReverseLoop
 from petrt.bundle import Bundle
-from petrt.engines.base import Buffers, Engine, is_feature
+from petrt.engines.base import Buffers, Engine
 from petrt.guides import NEIGHBOURS, neighbours, spectrum
 from petrt.schedule import StepTable
+from petrt.wiring import wire
 
 Array = NDArray[np.float32]
 
@@ -91,6 +93,11 @@ class Pipeline:
         parts |= {"outside": max(total - sum(parts.values()), 0.0), "total": total}
         return {name: round(value, 4) for name, value in parts.items()}
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """How volumes run, for their record."""
+        return {"threads": self._threads}
+
     @contextmanager
     def _stage(self, *shape: int) -> Iterator[_Stage]:
         """A stage that no other worker uses meanwhile. shape = (slices, samples, height, width)."""
@@ -118,28 +125,15 @@ class _Stage:
         nas = np.empty((slices, NEIGHBOURS, height, width), np.float32)
         self._guides = {"nas": nas, "spectrum": np.empty_like(self._x)}
         self._x_cp = np.zeros_like(self._x)
-        self._per_slice: list[Callable[[], None]] = []
-        produced: dict[str, Array] = {}
-        if network.guide_count or network.denoiser:
-            wanted, _ = engine.tensors("guidance")
-            sources = {"x": self._x, **self._guides}
-            inputs = {name: sources[name] for name in wanted}
-            shapes = engine.output_shapes("guidance", {k: v.shape for k, v in inputs.items()})
-            produced = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-            self._per_slice.append(self._bind("guidance", inputs, produced))
-        if network.coarse:
-            features = {k: v for k, v in produced.items() if is_feature(k)}
-            inputs = {"x": self._x, **features}
-            self._per_slice.append(self._bind("coarse", inputs, {"x_cp": self._x_cp}))
         self._loop: ReverseLoop | None = None
         if owner._film is not None:
             self._loop = ReverseLoop(
                 owner._table.coefs, owner._spec.clip, owner._film,
                 slices, samples, height, width,
             )  # fmt: skip
-            maps = {k: v for k, v in produced.items() if not is_feature(k)}
-            inputs = {"r": self._loop.r, "film": self._loop.film_row, **maps}
-            self._denoise = self._bind("denoiser", inputs, {"eps": self._loop.eps})
+        images = {"x": self._x, "x_cp": self._x_cp, **self._guides}
+        forwards = wire(engine, network, images, self._loop, np.empty, self._bind)
+        self._per_slice, self._denoise = forwards.per_slice, forwards.denoise
 
     def prepare(self, volume: Array, first: int) -> None:
         """Guides, guidance and coarse prediction of slices ``first ..``."""
@@ -155,7 +149,7 @@ class _Stage:
 
     def sample(self, samples: int, seed: int, ids: NDArray[np.int64], noise: Array | None) -> None:
         """Draw ``samples`` reconstructions of each slice and accumulate them, in sample order."""
-        if self._loop is None:
+        if self._loop is None or self._denoise is None:
             return
         self._loop.reset()
         for first in range(0, samples, self._samples):

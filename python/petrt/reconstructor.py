@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,13 @@ from petrt.spec import SamplerSpec
 from petrt.stats import change
 from petrt.volumes import Loaded, give_back, load
 
+if TYPE_CHECKING:
+    from petrt.cuda.pipeline import DevicePipeline
+
 Progress = Callable[[int, int], None]
 
-# Slices and samples per call of the denoiser. On a CPU a larger batch is no faster.
-SLICES = 1
-SAMPLES = 8
+# Most slices and samples per call of the denoiser on a CPU, where a larger batch is no faster.
+CPU_BATCH = (1, 8)
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,10 @@ class Reconstructor:
         steps, sampler: the reverse process; by default the model's own.
         seed: the noise depends on it, and on slice, sample, step and voxel alone, so results do not
             depend on batch size, slice order or thread count.
-        engine, device: see ``petrt.engines.select_engine``.
-        threads: slices that run side by side; default all cores this process may use.
-        batch: (slices, samples) in one call of the denoiser.
+        engine, device: see ``petrt.engines.select_engine``; ``engine`` may also be an engine itself.
+        threads: slices that run side by side on a CPU; default all cores this process may use.
+        batch: most (slices, samples) in one call of the denoiser; by default what suits the device.
+        memory: bytes of GPU memory that a batch may take; default 80 % of what is free.
 
     Raises:
         InputError: a bundle that cannot be used. DeviceError: an absent device. UsageError: options
@@ -82,12 +85,13 @@ class Reconstructor:
         steps: int | None = None,
         sampler: str | None = None,
         seed: int = 0,
-        engine: str = "auto",
+        engine: str | Engine = "auto",
         device: str = "auto",
         threads: int | None = None,
-        batch: tuple[int, int] = (SLICES, SAMPLES),
+        batch: tuple[int, int] | None = None,
+        memory: int | None = None,
     ) -> None:
-        if samples < 1 or min(batch) < 1:
+        if samples < 1 or min(batch or (1,)) < 1:
             raise UsageError(f"samples and batch must be at least 1, got {samples} and {batch}")
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, got {threads}")
@@ -96,10 +100,20 @@ class Reconstructor:
         self.bundle: Bundle = load_bundle(model)
         self.samples, self.seed = samples, seed
         self.threads = threads if threads is not None else default_threads()
-        self.engine: Engine = select_engine(self.bundle, engine, device)
+        self.engine: Engine = (
+            select_engine(self.bundle, engine, device) if isinstance(engine, str) else engine
+        )
         self.sampler = _sampler(self.bundle.model.sampler, sampler, steps)
         self.table = step_table(self.bundle.model.schedule, self.sampler)
-        self._pipeline = Pipeline(self.bundle, self.engine, self.table, self.threads, batch)
+        self._pipeline: Pipeline | DevicePipeline
+        if self.engine.stream is None:
+            self._pipeline = Pipeline(
+                self.bundle, self.engine, self.table, self.threads, batch or CPU_BATCH
+            )
+        else:
+            from petrt.cuda.pipeline import DevicePipeline
+
+            self._pipeline = DevicePipeline(self.bundle, self.engine, self.table, batch, memory)
 
     def __call__(
         self,
@@ -210,7 +224,7 @@ class Reconstructor:
             "model": {"name": model.name, "sha256": self.bundle.identity},
             "engine": {"name": self.engine.name, "version": self.engine.version},
             "device": self.engine.device,
-            "threads": self.threads,
+            **self._pipeline.record,
             "seed": self.seed,
             "samples": self.samples,
             "sampler": {"kind": self.sampler.kind, "steps": self.sampler.steps},

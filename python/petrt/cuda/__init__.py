@@ -1,0 +1,1 @@
+"""Volumes through the networks on a GPU: batches, transfers, one graph a batch. Needs petrt._cuda."""

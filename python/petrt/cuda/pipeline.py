@@ -1,0 +1,173 @@
+"""A volume on the network grid through the networks of a GPU."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petrt import _cuda
+from petrt.bundle import Bundle
+from petrt.cuda.batches import Batch, image_bytes, images_within, plan_batch, starts
+from petrt.cuda.stage import Stage
+from petrt.cuda.transfer import Transfer
+from petrt.engines.base import Engine
+from petrt.errors import DeviceError, OutOfDeviceMemory
+from petrt.schedule import StepTable
+
+Array = NDArray[np.float32]
+logger = logging.getLogger("petrt")
+
+# The driver, other programs and the engine's own scratch want some of the GPU, too.
+SHARE = 0.8
+
+
+class DevicePipeline:
+    """As ``petrt.pipeline.Pipeline``, on a GPU: batches of many slices, one CUDA graph each.
+
+    ``batch``: most (slices, samples) in one call; None for as many as fill the GPU. ``memory``: bytes
+    the batches may take; None for 80 % of what is free. A batch for which memory does not suffice is
+    halved. The noise is that of the CPU to the last bits of its logarithms and cosines.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        table: StepTable,
+        batch: tuple[int, int] | None,
+        memory: int | None,
+    ) -> None:
+        self._bundle, self._engine, self._table = bundle, engine, table
+        self._most, self._memory = batch, memory
+        self._has_denoiser = bundle.model.network.denoiser is not None
+        self._key: tuple[Any, ...] | None = None
+        self._stage: Stage | None = None
+        self._transfers: list[Transfer] = []
+        self._plane: tuple[int, int] | None = None
+        self._images = 1  # at once, of this plane
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def run(
+        self,
+        volume: Array,
+        samples: int,
+        seed: int,
+        *,
+        first_id: int,
+        noise: Array | None,
+        report: Callable[[int], None],
+    ) -> tuple[Array, Array, Array]:
+        """Mean, standard deviation and coarse prediction, each [Z, H, W], of scaled ``volume``.
+
+        Arguments as for ``Pipeline.run``. Raises DeviceError where the GPU fails or memory does not
+        suffice for a single image.
+        """
+        while True:
+            batch = self._batch(volume, samples if self._has_denoiser else 1, noise is not None)
+            try:
+                return self._run(volume, batch, seed, first_id, noise, report)
+            except (_cuda.OutOfMemory, OutOfDeviceMemory) as error:
+                self._shrink(batch, error)
+            except _cuda.CudaError as error:
+                raise DeviceError(f"the GPU failed: {error}", "see petrt doctor") from error
+
+    def report(self, total: float) -> dict[str, float]:
+        """Seconds in all; a graph does not tell its parts (see ``petrt bench``)."""
+        return {"total": round(total, 4)}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """How the last volume ran, for its record."""
+        if self._stage is None:
+            return {}
+        mode, reason = self._stage.launches
+        return {
+            "batch": [self._stage.batch.slices, self._stage.batch.samples],
+            "launches": {"mode": mode, "reason": reason},
+            "spectrum": self._stage.spectrum_by,
+        }
+
+    def _run(
+        self,
+        volume: Array,
+        batch: Batch,
+        seed: int,
+        first_id: int,
+        noise: Array | None,
+        report: Callable[[int], None],
+    ) -> tuple[Array, Array, Array]:
+        stage = self._prepared(batch, volume.shape[1], volume.shape[2])
+        every = {name: np.zeros_like(volume) for name in ("mean", "std", "coarse")}
+        out = {name: every[name] for name in stage.results}
+        done = 0
+        firsts = starts(len(volume), batch.slices)
+        try:
+            for index in range(len(firsts) + len(self._transfers)):
+                transfer = self._transfers[index % len(self._transfers)]
+                done += transfer.collect(out)
+                report(min(done, len(volume)))
+                if index >= len(firsts):
+                    continue
+                first = firsts[index]
+                part = slice(first, first + batch.slices)
+                planes, begin = transfer.send(volume, first)
+                stage.prepare(planes, begin, first, volume)
+                ids = np.arange(first_id + part.start, first_id + part.stop, dtype=np.int64)
+                drawn = None if noise is None else noise[:, :, part].swapaxes(1, 2)
+                stage.run(seed, ids, drawn)
+                transfer.fetch(stage.results)
+        except BaseException:
+            self._forget()  # batches in flight hold half a volume: begin anew next time
+            raise
+        if "mean" not in out:  # a coarse network alone: its prediction is the reconstruction
+            np.maximum(every["coarse"], 0, out=every["mean"])
+        return every["mean"], every["std"], every["coarse"]
+
+    def _prepared(self, batch: Batch, height: int, width: int) -> Stage:
+        """The stage for such a batch, kept while the shape stays."""
+        key = (batch, height, width)
+        if self._stage is None or self._key != key:
+            self._forget()
+            self._stage = Stage(self._bundle, self._engine, self._table, batch, height, width)
+            self._transfers = [
+                Transfer(batch.slices, height, width, self._engine.stream) for _ in range(2)
+            ]
+            self._key = key
+        return self._stage
+
+    def _batch(self, volume: Array, samples: int, given: bool) -> Batch:
+        depth, height, width = volume.shape
+        if self._plane != (height, width):
+            each = image_bytes(self._engine, self._bundle.model.network, height, width)
+            free = _cuda.memory(self._engine.stream.device)[0]
+            budget = self._memory if self._memory is not None else int(SHARE * free)
+            self._plane, self._images = (height, width), images_within(budget, each, height, width)
+        slices, most_samples = self._most or (depth, samples)
+        slices = min(slices, self._engine.max_batch("guidance") or slices)
+        images = min(self._images, self._engine.max_batch("denoiser") or self._images)
+        return plan_batch(depth, samples, (slices, most_samples), images, divide=given)
+
+    def _shrink(self, batch: Batch, error: Exception) -> None:
+        images = batch.slices * batch.samples
+        self._forget()
+        if images == 1:
+            raise DeviceError(
+                f"the GPU's memory does not hold a single image: {error}",
+                "use --device cpu, or free the GPU",
+            ) from error
+        self._images = images // 2
+        logger.warning("warning: GPU out of memory with %d images at once; halved", images)
+
+    def _forget(self) -> None:
+        """Give the buffers back, once nothing on the GPU uses them any more."""
+        with suppress(_cuda.CudaError):  # after an error the GPU may not answer
+            self._engine.stream.synchronize()
+            for transfer in self._transfers:
+                transfer.wait()
+        self._stage, self._key, self._transfers = None, None, []
