@@ -23,7 +23,7 @@ def test_neighbours_and_their_edges():
     np.testing.assert_array_equal(out[:, :, 0, 0], expected)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (16, 24)])
+@pytest.mark.parametrize("size", [(8, 8), (16, 24), (9, 8), (8, 9), (7, 5), (1, 6), (6, 1)])
 def test_spectrum_is_its_formula(size):
     x = np.random.default_rng(0).random((3, 1, *size)).astype(np.float32)
     result = spectrum(x, threads=2)

@@ -1,7 +1,9 @@
 #include "petrt/ops.h"
 
+#include <pybind11/complex.h>
 #include <pybind11/stl.h>
 
+#include <complex>
 #include <optional>
 
 #include "arrays.h"
@@ -56,6 +58,15 @@ void bind_reverse_step(const Array& r, const Array& eps, const Array& x0_previou
   reverse_step(r_view, eps_view, x0_view, z, k, clip, threads);
 }
 
+void bind_log_spectrum(const Array& half, const Array& out, int threads) {
+  const auto transform = view<const std::complex<double>, 4>(half, "half", "[B, 1, H, W // 2 + 1]");
+  const auto shown = view<float, 4>(out, "out", "[B, 1, H, W]");
+  const View<const Complex, 4> in{reinterpret_cast<const Complex*>(transform.data),
+                                  transform.shape};  // the same two doubles
+  const Released released;
+  log_spectrum(in, shown, threads);
+}
+
 void bind_accumulate(const Array& image, const Array& mean, const Array& m2, Index count,
                      int threads) {
   const auto shape = shape_of(image);
@@ -85,6 +96,7 @@ void register_ops(py::module_& module) {
   module.def("philox4x32_10", &bind_philox, arg("counter"), arg("key"));
   module.def("reverse_step", &bind_reverse_step, arg("r"), arg("eps"), arg("x0_previous"),
              arg("noise"), arg("coefs"), arg("clip"), arg("threads") = 1);
+  module.def("log_spectrum", &bind_log_spectrum, arg("half"), arg("out"), arg("threads") = 1);
   module.def("accumulate", &bind_accumulate, arg("image"), arg("mean"), arg("m2"), arg("count"),
              arg("threads") = 1);
   module.def("finish", &bind_finish, arg("m2"), arg("count"), arg("std"), arg("threads") = 1);

@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include "petrt/check.h"
 #include "petrt/ops.h"
 #include "petrt/parallel.h"
@@ -18,13 +16,13 @@ void accumulate(View<const float, 1> image, View<float, 1> mean, View<float, 1> 
   });
 }
 
-void finish(View<const float, 1> m2, Index count, View<float, 1> deviation, int threads) {
+void finish(View<const float, 1> m2, Index count, View<float, 1> std, int threads) {
   check_threads(threads);
-  check_shape("std", deviation, m2.shape);
+  check_shape("std", std, m2.shape);
   check(count >= 1, "count: expected at least 1 sample, got ", count);
-  const float freedom = static_cast<float>(count > 1 ? count - 1 : 1);  // m2 of one sample is 0
+  const float n = static_cast<float>(count);
   parallel_for(m2.shape[0], 1 << 14, threads, [=](Index begin, Index end) {
-    for (Index i = begin; i < end; ++i) deviation.data[i] = std::sqrt(m2.data[i] / freedom);
+    for (Index i = begin; i < end; ++i) std.data[i] = deviation(m2.data[i], n);
   });
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "petrt/check.h"
+#include "petrt/neighbours.h"
 #include "petrt/ops.h"
 #include "petrt/parallel.h"
 
@@ -16,8 +17,7 @@ void stack_slices(View<const float, 3> volume, Index first, View<float, 4> out, 
   parallel_for(batch * kNeighbours, 8, threads, [=](Index begin, Index end) {
     for (Index plane = begin; plane < end; ++plane) {
       const Index centre = first + plane / kNeighbours;
-      const Index wanted = centre + plane % kNeighbours - kNeighbours / 2;
-      const Index source = wanted >= 0 && wanted < depth ? wanted : centre;
+      const Index source = neighbour(centre, plane % kNeighbours, depth);
       std::copy_n(volume.data + source * pixels, pixels, out.data + plane * pixels);
     }
   });

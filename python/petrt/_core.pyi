@@ -53,6 +53,13 @@ def reverse_step(
     NaN or infinite, x0 and r become NaN: a network that overflows stays visible.
     """
 
+def log_spectrum(half: NDArray[np.complex128], out: Float32, threads: int = 1) -> None:
+    """Log magnitude spectrum of each slice, scaled to [0, 1], from the half that rfft2 gives.
+
+    half: complex128 [B, 1, H, W // 2 + 1], unshifted; out [B, 1, H, W]: 20 ln|F + 1e-8|, then min-max,
+    with the zero frequency at [H // 2, W // 2]. A slice of a flat spectrum gives zeros.
+    """
+
 def accumulate(image: Float32, mean: Float32, m2: Float32, count: int, threads: int = 1) -> None:
     """One more sample enters mean and m2 (Welford), in place; count = samples already in."""
 

@@ -128,6 +128,26 @@ def test_spread_survives_a_large_mean() -> None:
     assert np.abs(std / expected - 1).max() < 0.02
 
 
+@pytest.mark.parametrize("size", [(8, 8), (9, 7), (1, 1), (1, 4), (5, 1), (64, 50)])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_log_spectrum_equals_the_whole_transform(size: tuple[int, int], threads: int) -> None:
+    x = np.random.default_rng(3).random((4, 1, *size))
+    out = np.full(x.shape, np.nan, np.float32)
+    _core.log_spectrum(np.ascontiguousarray(np.fft.rfft2(x)), out, threads)
+    # Measured: 3e-7, where the transform's own rounding meets the 1e-8 floor.
+    assert np.abs(out - twin.log_spectrum(x)).max() < 1e-6
+
+
+def test_log_spectrum_of_what_is_flat_or_not_finite() -> None:
+    half = np.full((3, 1, 4, 3), 2 + 0j)
+    half[1] = 0
+    half[2, 0, 1, 1] = np.inf
+    out = np.full((3, 1, 4, 4), 7, np.float32)
+    _core.log_spectrum(half, out)
+    assert not out[:2].any()
+    assert np.isnan(out[2]).any()
+
+
 def test_finish_in_place() -> None:
     m2 = np.array([0.0, 8.0, 18.0], np.float32)
     _core.finish(m2, 3, m2)

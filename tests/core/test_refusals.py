@@ -85,6 +85,19 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: _core.normals(1, 2**32, 0, 0, f32(4)), "slice: expected 0 <= id < 2^32"),
     (lambda: _core.normals(1, 0, -1, 0, f32(4)), "sample: expected 0 <= id < 2^32, got -1"),
     (lambda: _core.normals(1, 0, 0, -1, f32(4)), "step: expected 0 <= id < 2^32, got -1"),
+    # log_spectrum
+    (
+        lambda: _core.log_spectrum(np.zeros((1, 1, 4, 3), "c8"), f32(1, 1, 4, 4)),
+        "half: expected dtype complex128, got complex64",
+    ),
+    (
+        lambda: _core.log_spectrum(np.zeros((1, 1, 4, 4), "c16"), f32(1, 1, 4, 4)),
+        "half: expected shape [1, 1, 4, 3], got [1, 1, 4, 4]",
+    ),
+    (
+        lambda: _core.log_spectrum(np.zeros((1, 1, 4, 1), "c16"), f32(1, 1, 4, 0)),
+        "out: expected slices of at least 1 x 1, got 4 x 0",
+    ),
     # moments
     (lambda: _core.accumulate(f32(4), f32(4), f32(3), 0), "m2: expected shape [4], got [3]"),
     (lambda: _core.accumulate(f32(4), f32(4), f32(4), -1), "count: expected the number of"),

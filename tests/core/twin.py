@@ -80,6 +80,15 @@ def reverse_step(
     return r, x0
 
 
+def log_spectrum(slices: NDArray[np.float64]) -> Floats:
+    """20 ln|fftshift(fft2) + 1e-8| of [B, 1, H, W], min-max per slice; zeros where it is flat."""
+    transform = np.fft.fftshift(np.fft.fft2(slices), axes=(-2, -1))
+    log = 20.0 * np.log(np.abs(transform + 1e-8))
+    low = log.min(axis=(-2, -1), keepdims=True)
+    extent = log.max(axis=(-2, -1), keepdims=True) - low
+    return ((log - low) / np.where(extent > 0, extent, 1.0)).astype(F32)
+
+
 def reconstruct(coarse: Floats, sigma_r: float, r: Floats) -> Floats:
     """max(coarse + sigma_r r, 0), NaN where it is NaN."""
     return np.maximum(coarse + F32(sigma_r) * r, F32(0))

@@ -1,12 +1,11 @@
 // The operations around the networks, on host memory. Each checks its shapes and thread count.
 #pragma once
 
+#include "petrt/spectrum.h"
 #include "petrt/step.h"
 #include "petrt/view.h"
 
 namespace petrt {
-
-constexpr Index kNeighbours = 5;  // slices z-2 .. z+2
 
 // Slices first .. first+B-1 with their neighbours; a missing neighbour is the centre slice.
 void stack_slices(View<const float, 3> volume,      // [Z, H, W]
@@ -28,7 +27,12 @@ void reverse_step(View<float, 1> r, View<const float, 1> eps, View<float, 1> x0_
 void accumulate(View<const float, 1> image, View<float, 1> mean, View<float, 1> m2, Index count,
                 int threads);
 
+// The log spectrum of each slice (spectrum.h) from the half that a real FFT gives.
+void log_spectrum(View<const Complex, 4> half,  // [B, 1, H, W / 2 + 1], unshifted
+                  View<float, 4> out,           // [B, 1, H, W], zero frequency in the centre
+                  int threads);
+
 // Sample standard deviation (ddof = 1) from m2 of `count` samples; 0 for a single one.
-void finish(View<const float, 1> m2, Index count, View<float, 1> deviation, int threads);
+void finish(View<const float, 1> m2, Index count, View<float, 1> std, int threads);
 
 }  // namespace petrt

@@ -1,6 +1,8 @@
 // The arithmetic of one voxel, in the order in which it is rounded: the only place it is written.
 #pragma once
 
+#include <cmath>
+
 #include "petrt/hostdevice.h"
 
 namespace petrt {
@@ -38,6 +40,11 @@ PETRT_HD inline void add_sample(float y, float n, float& mean, float& m2) {
   const float delta = y - mean;
   mean += delta / n;
   m2 += delta * (y - mean);
+}
+
+// Sample standard deviation (ddof = 1) of n samples; m2 of a single one is 0.
+PETRT_HD inline float deviation(float m2, float n) {
+  return std::sqrt(m2 / (n > 1.0f ? n - 1.0f : 1.0f));
 }
 
 }  // namespace petrt
