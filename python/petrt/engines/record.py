@@ -1,0 +1,167 @@
+"""``engine.json``: what an installed engine is, and what was measured when it was verified."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from petrt.bundle import FileEntry
+from petrt.errors import DeviceError
+from petrt.spec import Spec
+
+RECORD = "engine.json"
+TIMING_CACHE = "timing.cache"
+PLANS = {"guidance": "guidance.plan", "coarse": "coarse.plan", "denoiser": "denoiser.plan"}
+
+EngineKind = Literal["tensorrt", "tensorrt-rtx"]
+LABELS: dict[str, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+Capability = tuple[int, int]
+Range = tuple[int, int, int]
+
+
+class GpuRecord(Spec):
+    """A GPU and its driver."""
+
+    name: str
+    compute_capability: Capability
+    driver: str
+
+
+class ProfileRecord(Spec):
+    """Sizes the plans accept: smallest, the one they are tuned for, largest."""
+
+    slices: Range
+    samples: Range
+    height: Range
+    width: Range
+
+    @field_validator("slices", "samples", "height", "width")
+    @classmethod
+    def _ordered(cls, value: Range) -> Range:
+        if not 1 <= value[0] <= value[1] <= value[2]:
+            raise ValueError(f"a profile rises from 1 on: smallest, usual, largest; got {value}")
+        return value
+
+    def __str__(self) -> str:
+        parts = (("slices", self.slices), ("samples", self.samples))
+        text = ", ".join(f"{name} {','.join(map(str, sizes))}" for name, sizes in parts)
+        sizes = " ".join(f"{h}x{w}" for h, w in zip(self.height, self.width, strict=True))
+        return f"{text}, size {sizes}"
+
+
+class Flags(Spec):
+    """How the plans were built, beside precision and profile."""
+
+    hardware_compatibility: Literal["none", "same-compute-capability", "ampere-plus"] = "none"
+    tf32: bool = False
+    workspace_bytes: int | None = Field(default=None, gt=0)
+
+
+class Verified(Spec):
+    """Result of ``petrt.build.verify``. ``psnr_db`` None: equal to the last bit. ``gpu``: where."""
+
+    psnr_db: float | None
+    suvmax_shift_percent: float
+    nonfinite: int = Field(ge=0)
+    against: str
+    volume: str
+    gpu: GpuRecord | None = None
+
+
+class ModelRef(Spec):
+    """Name and identity (``Bundle.identity``) of the model."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class EngineRecord(Spec):
+    """The sidecar. ``gpu``: the GPU a TensorRT plan was tuned on; ``targets``: compute capabilities
+    that a plan of TensorRT-RTX was built for, with or without such a GPU."""
+
+    format: Literal["petrt-engine"] = "petrt-engine"
+    version: Literal[1] = 1
+    petrt: str
+    model: ModelRef
+    engine: EngineKind
+    engine_version: str
+    precision: Literal["fp32", "fp16", "bf16"]
+    profile: ProfileRecord
+    gpu: GpuRecord | None = None
+    targets: tuple[Capability, ...] = ()
+    flags: Flags = Flags()
+    files: dict[str, FileEntry]
+    built: str
+    built_seconds: float = Field(ge=0)
+    verified: Verified | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EngineRecord:
+        if (self.engine == "tensorrt") != (self.gpu is not None):
+            raise ValueError("a TensorRT engine names its GPU, a TensorRT-RTX engine does not")
+        if (self.engine == "tensorrt-rtx") != bool(self.targets):
+            raise ValueError("a TensorRT-RTX engine names its targets, a TensorRT engine does not")
+        unknown = set(self.files) - {*PLANS.values(), TIMING_CACHE}
+        if unknown or not set(self.files) & set(PLANS.values()):
+            raise ValueError(f"files {sorted(self.files)} are not those of an engine")
+        return self
+
+    @property
+    def key(self) -> str:
+        """One engine is installed for each (model, engine, precision, GPU): its SHA-256, in hex."""
+        gpu = None if self.gpu is None else [self.gpu.name, *self.gpu.compute_capability]
+        parts = [self.model.sha256, self.engine, self.precision, gpu, sorted(self.targets)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @property
+    def folder(self) -> str:
+        """Start of the folder's name: readable, and unique by the key at its end."""
+        capabilities = [self.gpu.compute_capability] if self.gpu else sorted(self.targets)
+        gpus = "-".join(f"sm{major}{minor}" for major, minor in capabilities)
+        name = self.model.name[:40]
+        return f"{name}-{self.engine}-{self.precision}-{gpus}-{self.key[:12]}"
+
+    def verified_on(self, gpu: GpuRecord) -> bool:
+        """Whether it was verified on this kind of GPU, with this driver."""
+        return self.verified is not None and self.verified.gpu == gpu
+
+
+def capability_text(capabilities: Sequence[Capability]) -> str:
+    return ", ".join(f"{major}.{minor}" for major, minor in capabilities)
+
+
+def dump_record(record: EngineRecord) -> bytes:
+    """The record as JSON, with a digest of itself, so that an edited one is noticed."""
+    fields = record.model_dump(mode="json")
+    text = json.dumps({**fields, "sha256": _digest(fields)}, indent=2, allow_nan=False)
+    return f"{text}\n".encode("ascii")
+
+
+def parse_record(text: bytes) -> EngineRecord:
+    """Read a record. Raises DeviceError, in a few words, for all that ``dump_record`` never writes."""
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DeviceError(f"{RECORD} is not JSON") from error
+    if not isinstance(fields, dict) or fields.get("format") != "petrt-engine":
+        raise DeviceError(f"{RECORD} is not the record of an engine")
+    if fields.get("version") != 1:
+        raise DeviceError(f"{RECORD} has version {fields.get('version')!r}, this petrt reads 1")
+    digest = fields.pop("sha256", None)
+    if digest != _digest(fields):
+        raise DeviceError(f"{RECORD} was edited or damaged")
+    try:
+        return EngineRecord.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "record"
+        raise DeviceError(f"{RECORD}: {key}: {first['msg']}") from error
+
+
+def _digest(fields: dict[str, object]) -> str:
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
