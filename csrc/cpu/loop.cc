@@ -1,46 +1,13 @@
 #include "petrt/loop.h"
 
 #include <algorithm>
-#include <cmath>
-#include <stdexcept>
 
 #include "petrt/check.h"
+#include "petrt/in_use.h"
 #include "petrt/ops.h"
 #include "petrt/parallel.h"
 
 namespace petrt {
-
-// Two calls at once would mix their buffers; so would a run inside the enqueue of another.
-class ReverseLoop::InUse {
- public:
-  explicit InUse(std::atomic<bool>& flag) : flag_(flag) {
-    if (flag_.exchange(true)) throw std::runtime_error("ReverseLoop is already in use");
-  }
-  ~InUse() { flag_ = false; }
-  InUse(const InUse&) = delete;
-  InUse& operator=(const InUse&) = delete;
-
- private:
-  std::atomic<bool>& flag_;
-};
-
-namespace {
-
-LoopShape checked(const LoopShape& shape) {
-  check(std::min({shape.slices, shape.samples, shape.height, shape.width}) >= 1,
-        "slices, samples, height, width: expected each at least 1, got ", shape.slices, ", ",
-        shape.samples, ", ", shape.height, ", ", shape.width);
-  return shape;
-}
-
-bool finite(const StepCoefs& k) {
-  for (const float value : {k.x0_r, k.x0_eps, k.a, k.b, k.c, k.s}) {
-    if (!std::isfinite(value)) return false;
-  }
-  return true;
-}
-
-}  // namespace
 
 ReverseLoop::ReverseLoop(std::vector<StepCoefs> steps, float clip, View<const float, 2> film,
                          LoopShape shape, int threads)
@@ -58,14 +25,7 @@ ReverseLoop::ReverseLoop(std::vector<StepCoefs> steps, float clip, View<const fl
       mean_(shape.slices * shape.voxels()),
       m2_(shape.slices * shape.voxels()) {
   check_threads(threads);
-  check(!steps_.empty(), "coefs: expected at least 1 step, got 0");
-  check(clip > 0.0f, "clip: expected a positive bound, got ", clip);
-  check_shape("film", film, {static_cast<Index>(steps_.size()), std::max<Index>(1, film_width_)});
-  check(std::all_of(steps_.begin(), steps_.end(), finite), "coefs: expected finite float32 values");
-  check(std::all_of(film_.begin(), film_.end(), [](float value) { return std::isfinite(value); }),
-        "film: expected finite values");
-  check(steps_.front().c == 0.0f, "coefs: step 1 has no previous x0, expected c = 0, got ",
-        steps_.front().c);
+  check_table(steps_, clip, film);
 }
 
 void ReverseLoop::run(const std::function<void()>& enqueue, const LoopNoise& noise) {
@@ -97,8 +57,7 @@ View<const float, 1> ReverseLoop::noise_entry(const LoopNoise& noise, Index entr
 void ReverseLoop::check_run(const LoopNoise& noise) const {
   const Index ids = static_cast<Index>(noise.slice_ids.size());
   check(ids == shape_.slices, "slice_ids: expected ", shape_.slices, " ids, got ", ids);
-  const Index last = static_cast<Index>(noise.first_sample) + shape_.samples - 1;
-  check(last < Index{1} << 32, "first_sample: expected sample numbers below 2^32, got ", last);
+  check_samples(noise.first_sample, shape_.samples);
   if (noise.given.data == nullptr) return;
   check_shape("noise", noise.given,
               {static_cast<Index>(steps_.size()) + 1, shape_.slices, shape_.samples, 1,
@@ -108,8 +67,7 @@ void ReverseLoop::check_run(const LoopNoise& noise) const {
 void ReverseLoop::accumulate(View<const float, 4> coarse, float sigma_r) {
   const InUse guard(in_use_);
   check_shape("coarse", coarse, {shape_.slices, 1, shape_.height, shape_.width});
-  check(sigma_r > 0.0f && std::isfinite(sigma_r), "sigma_r: expected a positive number, got ",
-        sigma_r);
+  check_sigma(sigma_r);
   const Index rows = shape_.slices * shape_.height;
   parallel_for(rows, 128, threads_, [&](Index begin, Index end) {
     for (Index row = begin; row < end; ++row) accumulate_row(coarse.data, sigma_r, row);

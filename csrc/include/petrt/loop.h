@@ -6,17 +6,11 @@
 #include <vector>
 
 #include "petrt/buffer.h"
+#include "petrt/loop_table.h"
 #include "petrt/step.h"
 #include "petrt/view.h"
 
 namespace petrt {
-
-struct LoopShape {
-  Index slices, samples, height, width;
-
-  Index voxels() const { return height * width; }
-  Index images() const { return slices * samples; }
-};
 
 // Where the noise of a run comes from: drawn by (seed, slice id, sample), or given.
 struct LoopNoise {
@@ -50,8 +44,6 @@ class ReverseLoop {
   View<float, 2> film_row() const { return {film_row_.data(), {1, film_width_}}; }
 
  private:
-  class InUse;
-
   View<float, 4> images_view(const Buffer<float>& buffer) const;
   View<const float, 1> noise_entry(const LoopNoise& noise, Index entry);
   void check_run(const LoopNoise& noise) const;
