@@ -19,6 +19,7 @@ COMMANDS = (
     "demo",
     "evaluate",
     "inspect",
+    "doctor",
     "simulate",
     "train",
     "export",

@@ -12,6 +12,7 @@ import typer
 
 from petrt import __version__
 from petrt.cli.demo import demo
+from petrt.cli.doctor import doctor
 from petrt.cli.evaluate import evaluate
 from petrt.cli.export import export
 from petrt.cli.import_official import import_official
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (reconstruct, demo, evaluate, inspect, simulate, train, export):
+for command in (reconstruct, demo, evaluate, inspect, doctor, simulate, train, export):
     app.command()(command)
 app.command("import-official")(import_official)
 

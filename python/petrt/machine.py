@@ -1,0 +1,256 @@
+"""What this machine has for petrt: driver, GPUs, CUDA module, engines, and the command for each gap.
+
+Everything is asked cheaply: no engine package is imported, no GPU context is created.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from petrt import gpus, packages
+from petrt.packages import Package
+
+State = Literal["ready", "unusable", "broken", "missing"]
+
+# Instruction sets that change how fast the CPU path is.
+ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
+# TensorRT for RTX runs on these compute capabilities and no others.
+RTX_CAPABILITIES = "8.6, 8.9 and 12.x"
+# Run in the folder of petrt's sources.
+REBUILD = "pip install --force-reinstall --no-deps -C cmake.define.PETRT_CUDA=ON ."
+TOOLKIT = "install the CUDA toolkit 13 (https://developer.nvidia.com/cuda-downloads), then"
+DRIVER = (
+    "install NVIDIA's driver 580 or newer (https://www.nvidia.com/drivers); "
+    "in a container, start it with --gpus all"
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that may be there. ``fix``: the command that adds or repairs it, None if it is ready."""
+
+    name: str
+    device: str
+    state: State
+    version: str | None
+    detail: str
+    fix: str | None
+
+
+@dataclass(frozen=True)
+class CudaModule:
+    """``petrt._cuda``, compiled where nvcc was found; ``architectures`` such as "90"."""
+
+    state: State
+    architectures: tuple[str, ...]
+    detail: str
+    fix: str | None
+
+
+@dataclass(frozen=True)
+class GpuRow:
+    """``code``: what of the compiled CUDA module runs on it ("sm_90", "PTX"); None: nothing."""
+
+    index: int
+    name: str
+    compute_capability: str
+    memory_bytes: int
+    code: str | None
+
+
+@dataclass(frozen=True)
+class Driver:
+    """NVIDIA's driver; ``problem``: why it shows no GPU. ``card``: an NVIDIA card is built in."""
+
+    version: str | None
+    cuda: str | None
+    problem: str | None
+    card: bool
+    fix: str | None
+
+
+def driver() -> Driver:
+    """Ask the driver, and the PCI bus whether there should be one."""
+    problem, cuda = gpus.why_none(), gpus.cuda_version()
+    card = problem is None or _card()
+    return Driver(
+        gpus.driver_version(),
+        f"{cuda[0]}.{cuda[1]}" if cuda else None,
+        problem,
+        card,
+        DRIVER if problem and card else None,
+    )
+
+
+def _card() -> bool:
+    """An NVIDIA display or compute device on the PCI bus (always False where Linux hides the bus)."""
+    for device in Path("/sys/bus/pci/devices").glob("*"):
+        try:
+            vendor, kind = (device / "vendor").read_text(), (device / "class").read_text()
+        except OSError:
+            continue
+        if vendor.strip() == "0x10de" and kind.startswith("0x03"):
+            return True
+    return False
+
+
+def cuda_module() -> CudaModule:
+    """Whether petrt was built with its CUDA part, and for which GPUs."""
+    fix = REBUILD if _nvcc() else f"{TOOLKIT}: {REBUILD}"
+    try:
+        module: Any = importlib.import_module("petrt._cuda")
+    except ModuleNotFoundError:
+        return CudaModule("missing", (), "petrt was built without nvcc", fix)
+    except ImportError as error:
+        return CudaModule("broken", (), first_line(error), fix)
+    architectures = tuple(module.architectures)
+    if gpus.why_none() is None:
+        try:
+            module.device_count()
+        except module.CudaError as error:  # a driver older than the CUDA it was built with
+            return CudaModule("unusable", architectures, first_line(error), DRIVER)
+    return CudaModule("ready", architectures, "", None)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its class where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _nvcc() -> str | None:
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda"
+    return shutil.which("nvcc") or shutil.which(f"{home}/bin/nvcc")
+
+
+def code_for(capability: tuple[int, int], architectures: tuple[str, ...]) -> str | None:
+    """What runs on a GPU of ``capability``: machine code of its generation, else PTX, else nothing.
+
+    Machine code runs on GPUs of the same major version and an equal or higher minor one; PTX of
+    the newest architecture is compiled by the driver for anything newer.
+    """
+    major, minor = capability
+    numbers = sorted(int(re.sub(r"\D", "", name)) for name in architectures)
+    native = [n for n in numbers if n // 10 == major and n % 10 <= minor]
+    if native:
+        return f"sm_{native[-1]}"
+    return "PTX" if numbers and numbers[-1] <= 10 * major + minor else None
+
+
+def gpu_rows(module: CudaModule) -> list[GpuRow]:
+    """The GPUs, with what the CUDA module holds for each."""
+    return [
+        GpuRow(
+            gpu.index,
+            gpu.name,
+            "{}.{}".format(*gpu.compute_capability),
+            gpu.memory_bytes,
+            code_for(gpu.compute_capability, module.architectures),
+        )
+        for gpu in gpus.list_gpus()
+    ]
+
+
+@dataclass(frozen=True)
+class Place:
+    """What every CUDA engine depends on. ``blocked``: why none can run, None if one can."""
+
+    cuda_major: int
+    driver_cuda: str | None
+    blocked: str | None
+    rtx: bool
+
+
+def place(driver: Driver, module: CudaModule, rows: list[GpuRow]) -> Place:
+    """Judge driver, GPUs and CUDA module together."""
+    blocked = driver.problem
+    if blocked is None and module.state != "ready":
+        blocked = f"petrt's CUDA module is {module.state}"
+        blocked += f": {module.detail}" if module.state == "unusable" else ""
+    if blocked is None and not any(row.code for row in rows):
+        blocked = (
+            f"petrt's CUDA module is built for {', '.join(module.architectures)}, not for this GPU"
+        )
+    # A machine without a driver gets the commands for the newest CUDA.
+    major = min(int(driver.cuda.split(".")[0]), 13) if driver.cuda else 13
+    rtx = any(
+        r.compute_capability in ("8.6", "8.9") or r.compute_capability[:3] == "12." for r in rows
+    )
+    return Place(major, driver.cuda, blocked, rtx)
+
+
+def engines(place: Place) -> list[Part]:
+    """Every engine on every device it knows."""
+    n = place.cuda_major
+    runtime, torch = packages.onnxruntime(), packages.torch()
+    gpu_runtime = 'pip uninstall -y onnxruntime && pip install "onnxruntime-gpu[cuda,cudnn]"'
+    wheel = f"https://download.pytorch.org/whl/cu{130 if n >= 13 else 126}"
+    again = "--force-reinstall " if torch else ""
+    rtx = _on_cuda("tensorrt-rtx", packages.tensorrt_rtx(), place, "pip install tensorrt-rtx")
+    if rtx.state == "ready" and not place.rtx:
+        rtx = Part(
+            rtx.name, "cuda", "unusable", rtx.version,
+            f"runs on compute capability {RTX_CAPABILITIES} only", None,
+        )  # fmt: skip
+    return [
+        _on_cpu("onnxruntime", runtime, "pip install --force-reinstall onnxruntime"),
+        _on_cuda("onnxruntime", runtime, place, gpu_runtime),
+        _on_cpu("torch", torch, "pip install 'petrt[train]'"),
+        _on_cuda("torch", torch, place, f"pip install {again}torch --index-url {wheel}"),
+        _on_cuda("tensorrt", packages.tensorrt(), place, f"pip install tensorrt-cu{n}"),
+        rtx,
+    ]
+
+
+def cupy(place: Place) -> Part:
+    """CuPy: the spectrum guide's Fourier transform on the GPU."""
+    command = f'pip install "cupy-cuda{place.cuda_major}x[ctk]"'
+    return _on_cuda("cupy", packages.cupy(), place, command)
+
+
+def _on_cpu(name: str, package: Package | None, fix: str) -> Part:
+    if package is None:
+        return Part(name, "cpu", "missing", None, "", fix)
+    if package.broken:
+        return Part(name, "cpu", "broken", package.version, package.broken, fix)
+    return Part(name, "cpu", "ready", package.version, "", None)
+
+
+def _on_cuda(name: str, package: Package | None, place: Place, fix: str) -> Part:
+    """The state of ``package`` on a GPU; ``fix`` also replaces a build without CUDA."""
+    if package is None:
+        return Part(name, "cuda", "missing", None, "", fix)
+    version, major = package.version, (package.cuda or "").split(".")[0]
+    if package.broken:
+        again = (
+            fix
+            if "--force-reinstall" in fix
+            else fix.replace("install ", "install --force-reinstall ")
+        )
+        return Part(name, "cuda", "broken", version, package.broken, again)
+    if package.cuda == "":
+        return Part(name, "cuda", "unusable", version, "installed without CUDA", fix)
+    if place.driver_cuda and major.isdigit() and int(major) > place.cuda_major:
+        detail = f"built for CUDA {package.cuda}, the driver supports {place.driver_cuda}"
+        return Part(name, "cuda", "unusable", version, detail, fix)
+    if place.blocked:
+        return Part(name, "cuda", "unusable", version, place.blocked, None)
+    return Part(
+        name, "cuda", "ready", version, f"CUDA {package.cuda}" if major.isdigit() else "", None
+    )
+
+
+def isa() -> list[str]:
+    """Instruction sets of this CPU that matter here; empty where Linux does not tell."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return []
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.M)
+    here = set(flags[1].split()) if flags else set()
+    return [name for name in ISA if name in here]

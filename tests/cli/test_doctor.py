@@ -1,0 +1,61 @@
+"""petrt doctor as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from petrt.cli.app import run
+from tests.stub_cuda import TWO_GPUS, compile_libcuda
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PETRT_CACHE", str(tmp_path / "cache"))
+
+
+def test_report_for_reading_and_for_programs(capsys):
+    assert run(["doctor"]) == 0
+    text = capsys.readouterr().out
+    for word in ("petrt", "driver", "CUDA module", "engine cache", "onnxruntime", "auto picks"):
+        assert word in text
+    assert run(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["auto"]["model"] == "demo"
+
+
+def test_a_named_model_is_chosen_for_and_a_bad_one_is_an_input_error(tiny_bundle, capsys):
+    assert run(["doctor", "--json", "--model", str(tiny_bundle)]) == 0
+    assert json.loads(capsys.readouterr().out)["auto"]["model"] == str(tiny_bundle)
+    assert run(["doctor", "--model", "absent"]) == 3
+    assert "no model 'absent'" in capsys.readouterr().err
+
+
+def test_gpus_of_the_driver_are_shown(tmp_path):
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(compile_libcuda(tmp_path, TWO_GPUS))}
+    done = subprocess.run(
+        [sys.executable, "-m", "petrt", "doctor"],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "NVIDIA H100 80GB HBM3, compute capability 9.0, 79 GiB" in done.stdout
+    assert "NVIDIA GeForce RTX 4090" in done.stdout
+    assert "to add here:" in done.stdout
+    assert 'pip install "cupy-cuda13x[ctk]"' in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_broken_packages_make_no_traceback(tmp_path):
+    for name in ("torch", "cupy", "tensorrt", "tensorrt_rtx"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('broken')")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-m", "petrt", "doctor", "--json"],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    states = {f"{p['name']} {p['device']}": p["state"] for p in json.loads(done.stdout)["engines"]}
+    assert states["torch cpu"] == "broken"
+    assert "Traceback" not in done.stderr
