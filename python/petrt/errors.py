@@ -39,6 +39,14 @@ class OutOfDeviceMemory(DeviceError):
     """An engine that does not get the GPU memory it needs for this batch; a smaller one may do."""
 
 
+class NonfiniteOutput(DeviceError):
+    """NaN or infinity in a result: ``count`` voxels. The model or its engine is broken."""
+
+    def __init__(self, message: str, hint: str, count: int) -> None:
+        super().__init__(message, hint)
+        self.count = count
+
+
 class PartialFailure(PetrtError):
     """A batch in which some cases failed and the others are done."""
 

@@ -15,7 +15,7 @@ from petrt import _core
 from petrt.bundle import Bundle, load_bundle
 from petrt.engines.base import Engine
 from petrt.engines.select import default_threads, select_engine
-from petrt.errors import DeviceError, UsageError
+from petrt.errors import NonfiniteOutput, UsageError
 from petrt.geometry import Placement, domain_warnings, plan, scale_of
 from petrt.io.volume import Nonfinite
 from petrt.pipeline import Pipeline
@@ -62,7 +62,7 @@ class Reconstructor:
     """Keeps a model loaded; call it with volumes.
 
     Args:
-        model: a bundle's path, or the name of a model shipped with petrt.
+        model: a bundle's path, the name of a model shipped with petrt, or a loaded bundle.
         samples: how many samples are averaged (AMS); 1 is a single draw.
         steps, sampler: the reverse process; by default the model's own.
         seed: the noise depends on it, and on slice, sample, step and voxel alone, so results do not
@@ -79,7 +79,7 @@ class Reconstructor:
 
     def __init__(
         self,
-        model: str | Path = "demo",
+        model: str | Path | Bundle = "demo",
         *,
         samples: int = 1,
         steps: int | None = None,
@@ -97,7 +97,7 @@ class Reconstructor:
             raise UsageError(f"threads must be at least 1, got {threads}")
         if not 0 <= seed < 1 << 64:
             raise UsageError(f"seed must lie in [0, 2^64), got {seed}")
-        self.bundle: Bundle = load_bundle(model)
+        self.bundle: Bundle = model if isinstance(model, Bundle) else load_bundle(model)
         self.samples, self.seed = samples, seed
         self.threads = threads if threads is not None else default_threads()
         self.engine: Engine = (
@@ -196,10 +196,12 @@ class Reconstructor:
         results = self._pipeline.run(
             grid, self.samples, self.seed, first_id=index * len(grid), noise=noise, report=report
         )
-        if not all(np.isfinite(result).all() for result in results):
-            raise DeviceError(
+        bad = sum(result.size - int(np.isfinite(result).sum()) for result in results)
+        if bad:
+            raise NonfiniteOutput(
                 f"{loaded.name}: non-finite output from model '{model.name}' on {self.engine.name}",
                 "the model or its engine is broken; export it again",
+                bad,
             )
         image, std, coarse = (placement.from_network(r * np.float32(scale)) for r in results)
         record = {"scale": scale, **asdict(change(image, frame))}

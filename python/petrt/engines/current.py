@@ -1,0 +1,41 @@
+"""The GPU that libraries without a device argument, such as TensorRT, work on."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from petrt.errors import DeviceError
+from petrt.gpus import LIBRARY
+
+
+class CurrentDevice:
+    """``with CurrentDevice(1):`` makes ``cuda:1`` the calling thread's GPU, then the earlier one again.
+
+    By the driver's own calls: TensorRT brings its own CUDA runtime, and all of them follow the
+    context that the driver holds for a thread. Raises DeviceError where the driver refuses.
+    """
+
+    def __init__(self, index: int) -> None:
+        try:
+            self._library = ctypes.CDLL(LIBRARY)
+        except OSError as error:
+            raise DeviceError(f"{LIBRARY} cannot be loaded: {error}", "see petrt doctor") from error
+        device = ctypes.c_int()
+        self._context = ctypes.c_void_p()
+        self._call("cuInit", 0)
+        self._call("cuDeviceGet", ctypes.byref(device), index)
+        # Kept until the process ends, as the CUDA runtime itself does.
+        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), device)
+
+    def __enter__(self) -> CurrentDevice:
+        self._call("cuCtxPushCurrent_v2", self._context)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        code = getattr(self._library, name)(*arguments)
+        if code != 0:
+            raise DeviceError(f"the NVIDIA driver fails: {name}: error {code}", "see petrt doctor")
