@@ -1,4 +1,4 @@
-"""The kinds of volume that come in, and their way back: path, nibabel image, NumPy or torch array."""
+"""The kinds of volume that come in, and their way back: path, image, NumPy, CuPy or torch array."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _from_array(
 ) -> Loaded:
     if affine is not None and voxel_mm is not None:
         raise UsageError("both affine and voxel_mm are given", "give one of them")
-    torch = sys.modules.get("torch")
+    torch, cupy = sys.modules.get("torch"), sys.modules.get("cupy")
     restore: Callable[[NDArray[np.float32]], Any]
     if torch is not None and isinstance(volume, torch.Tensor):
         device = volume.device
@@ -92,6 +92,14 @@ def _from_array(
 
         def restore(data: NDArray[np.float32]) -> Any:
             return torch.from_numpy(data).to(device)
+
+    elif cupy is not None and isinstance(volume, cupy.ndarray):
+        device = volume.device
+        array = volume.get()  # waits for the array's own stream
+
+        def restore(data: NDArray[np.float32]) -> Any:
+            with device:
+                return cupy.asarray(data)
 
     elif isinstance(volume, np.ndarray):
         array = volume
@@ -102,7 +110,7 @@ def _from_array(
     else:
         raise InputError(
             f"cannot reconstruct a {type(volume).__name__}",
-            "pass a path, a nibabel image, or a NumPy or torch array",
+            "pass a path, a nibabel image, or a NumPy, CuPy or torch array",
         )
     if array.ndim not in (3, 4) or array.size == 0:
         raise InputError(f"array of shape {array.shape}", "expected [X, Y, Z] or [X, Y, Z, T]")
