@@ -1,0 +1,189 @@
+"""PyTorch as an engine: the bundle's ONNX graphs as torch modules, without the training code.
+
+Eager float32 on a CPU; bfloat16, channels-last and compiled on a GPU. It is the fastest engine on
+GPUs without TensorRT, and runs every precision anywhere, which makes it the reference.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from petrt.build.precision import Precision, convert
+from petrt.bundle import GRAPHS, Bundle
+from petrt.engines.base import Buffers, check_interface, check_names, resolve_shapes
+from petrt.errors import DeviceError, OutOfDeviceMemory
+
+try:
+    import torch
+except ModuleNotFoundError as error:
+    raise DeviceError("the torch engine needs PyTorch", "pip install 'petrt[train]'") from error
+
+from petrt.engines.torch_cuda import Cuda
+from petrt.engines.torch_graph import TorchGraph
+
+_NAMES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+
+
+class TorchEngine:
+    """One module per graph and shape; buffers are wrapped without a copy and written in place.
+
+    Args:
+        precision: by default "fp32" on a CPU and "bf16" on a GPU. In 16 bit a CPU rounds where a GPU
+            does and sums in float32, so it shows what the precision costs, at no gain in speed.
+        stream: a petrt._cuda.Stream; None for the CPU.
+        mode: of torch.compile on a GPU, or None for eager. A CPU is always eager.
+
+    Raises:
+        InputError: a graph with an operator that our exporter does not write.
+    """
+
+    name = "torch"
+    precision: str
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        precision: Precision | None = None,
+        stream: Any = None,
+        mode: str | None = "default",
+    ) -> None:
+        self.version = str(torch.__version__)
+        self.stream = stream
+        self.capturable = stream is not None
+        chosen: Precision = precision or ("fp32" if stream is None else "bf16")
+        self.precision = chosen
+        self._place: _Place = _Cpu() if stream is None else Cuda(stream, chosen, mode)
+        self.device = str(self._place.device)
+        self._graphs: dict[str, TorchGraph] = {}
+        for graph in GRAPHS:
+            model = bundle.onnx(graph)
+            if model is not None:
+                converted = convert(model, graph, chosen)
+                where = f"{bundle.source}: {graph}.onnx"
+                self._graphs[graph] = TorchGraph(converted, where, self._place.device)
+        self._modules: dict[Any, Callable[..., Any]] = {}
+        self._lock = threading.Lock()
+        check_interface(self, bundle)
+
+    def tensors(self, graph: str) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+        return self._graphs[graph].inputs, self._graphs[graph].outputs
+
+    def dtypes(self, graph: str) -> dict[str, str]:
+        """On a CPU every buffer is float32, whatever the precision: NumPy has no bfloat16."""
+        own = self._graphs[graph].dtypes
+        return {
+            name: "float32" if self.stream is None else _NAMES[dtype] for name, dtype in own.items()
+        }
+
+    def max_batch(self, graph: str) -> int | None:
+        return None
+
+    def output_shapes(
+        self, graph: str, inputs: Mapping[str, tuple[int, ...]]
+    ) -> dict[str, tuple[int, ...]]:
+        return resolve_shapes(self.tensors(graph), inputs)
+
+    def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
+        """On a GPU this compiles, where this graph and shape are new, and runs twice to warm up."""
+        wanted, dtypes = self.tensors(graph), self.dtypes(graph)
+        check_names(graph, "inputs", set(wanted[0]), set(inputs))
+        check_names(graph, "outputs", set(wanted[1]), set(outputs))
+        arrays = {
+            **{name: inputs[name] for name in wanted[0]},
+            **{name: outputs[name] for name in wanted[1]},
+        }
+        for name, array in arrays.items():
+            contiguous = self.stream is not None or array.flags.c_contiguous
+            if str(array.dtype) != dtypes[name] or not contiguous:
+                raise ValueError(f"{graph}: {name} must be C-contiguous {dtypes[name]}")
+        tensors = [self._place.tensor(array) for array in arrays.values()]
+        shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+
+        def guarded(call: Callable[[], Any]) -> Any:
+            try:
+                return call()
+            except torch.OutOfMemoryError as error:
+                raise OutOfDeviceMemory(f"torch in {graph}.onnx: {_first_line(error)}") from error
+            except RuntimeError as error:
+                given = {name: shapes[name] for name in wanted[0]}
+                raise DeviceError(
+                    f"torch failed in {graph}.onnx on buffers {given}: {_first_line(error)}"
+                ) from error
+
+        def prepare() -> Callable[[], None]:
+            with self._lock:
+                key = (graph, *shapes.values())
+                if key not in self._modules:
+                    kinds = {
+                        name: tensor.dtype for name, tensor in zip(arrays, tensors, strict=True)
+                    }
+                    module = self._graphs[graph].module(shapes, kinds)
+                    self._modules[key] = self._place.prepare(module, tensors)
+                return self._place.bind(self._modules[key], tensors)
+
+        run = guarded(prepare)
+        return lambda: guarded(run)
+
+
+class _Place(Protocol):
+    """What differs between a CPU and a GPU."""
+
+    device: torch.device
+
+    def tensor(self, array: Any) -> torch.Tensor:
+        """The same memory as a tensor."""
+        ...
+
+    def prepare(self, module: torch.nn.Module, tensors: list[torch.Tensor]) -> Callable[..., Any]:
+        """The module in the form that is run, once for each shape."""
+        ...
+
+    def bind(self, module: Callable[..., Any], tensors: list[torch.Tensor]) -> Callable[[], None]:
+        """One forward on these tensors."""
+        ...
+
+
+class _Cpu:
+    device = torch.device("cpu")
+
+    def tensor(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
+        return torch.from_numpy(array)
+
+    def prepare(self, module: torch.nn.Module, tensors: list[torch.Tensor]) -> Callable[..., Any]:
+        return module
+
+    def bind(self, module: Callable[..., Any], tensors: list[torch.Tensor]) -> Callable[[], None]:
+        def run() -> None:
+            use_one_thread()
+            with torch.inference_mode():
+                module(*tensors)
+
+        return run
+
+
+_threads = threading.Lock()
+
+
+def use_one_thread() -> None:
+    """Make torch compute on the calling thread alone from now on, and on others as before.
+
+    Slices run side by side instead (petrt.pipeline), so no sum depends on the number of threads.
+    torch.set_num_threads also sets what threads to come start with: that is put back.
+    """
+    with _threads:
+        before = torch.get_num_threads()
+        if before == 1:
+            return
+        torch.set_num_threads(1)
+        other = threading.Thread(target=torch.set_num_threads, args=(before,))
+        other.start()
+        other.join()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,130 @@
+"""The torch engine on a GPU: stream, memory and compilation, so that petrt can record what it runs.
+
+A CUDA graph repeats launches at the addresses they had. So all work goes to petrt's own stream, and
+intermediate tensors come from a pool of memory of their own: what was free in it when the graph was
+recorded is used by nobody but this engine, on this stream, one forward after the other.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+logger = logging.getLogger("petrt")
+
+
+class Cuda:
+    """Modules on the GPU of ``stream`` (petrt._cuda.Stream); ``mode`` of torch.compile, None: eager.
+
+    Convolution algorithms are chosen by time, so two processes may differ in rounding; within one,
+    the same input gives the same bits.
+    """
+
+    def __init__(self, stream: Any, precision: str, mode: str | None) -> None:
+        self.device = torch.device("cuda", stream.device)
+        self._owner, self._exact = stream, precision == "fp32"
+        self._stream = torch.cuda.ExternalStream(stream.handle, device=self.device)
+        self._pool = self._new_pool()
+        self._mode = mode
+        if mode is not None and (reason := eager_reason()):
+            self._fall_back(reason)
+
+    def tensor(self, array: Any) -> torch.Tensor:
+        """The device array as a tensor, at the same address."""
+        tensor = torch.as_tensor(array, device=self.device)
+        # The array interface knows no bfloat16; its bits come as 16 bit integers.
+        return tensor.view(torch.bfloat16) if tensor.dtype == torch.uint16 else tensor
+
+    def prepare(self, module: torch.nn.Module, tensors: list[torch.Tensor]) -> Callable[..., Any]:
+        """Compile, and let everything choose its algorithms; outside the pool, which stays small."""
+        if self._mode is not None:
+            try:
+                compiled = compile_module(module, self._mode)
+                self._warm_up(compiled, tensors)
+                return compiled
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # of Triton, the C compiler, the driver: as many classes
+                self._fall_back(str(error).strip().splitlines()[0])
+        self._warm_up(module, tensors)
+        return module
+
+    def bind(self, module: Callable[..., Any], tensors: list[torch.Tensor]) -> Callable[[], None]:
+        pool = self._pool  # lives as long as the forwards that may have been recorded with it
+
+        def run() -> None:
+            with self._scope(pool):
+                module(*tensors)
+
+        try:
+            run()  # the pool now holds what a forward needs: recording it allocates nothing
+        except torch.OutOfMemoryError:
+            self._pool = self._new_pool()  # a smaller batch starts with an empty one
+            raise
+        self._owner.synchronize()
+        return run
+
+    def _warm_up(self, module: Callable[..., Any], tensors: list[torch.Tensor]) -> None:
+        with self._scope(None), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's advice to users of torch.compile
+            module(*tensors)
+        self._owner.synchronize()
+        torch.cuda.empty_cache()
+
+    @contextmanager
+    def _scope(self, pool: Any) -> Iterator[None]:
+        """Everything that torch keeps globally, set for one forward and put back."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            stack.enter_context(torch.cuda.device(self.device))
+            stack.enter_context(torch.cuda.stream(self._stream))
+            if pool is not None:
+                stack.enter_context(torch.cuda.use_mem_pool(pool, self.device))
+            cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+            stack.enter_context(cudnn)
+            if self._exact:
+                stack.enter_context(matmul_in_float32())
+            yield
+
+    def _new_pool(self) -> Any:
+        with torch.cuda.device(self.device):
+            return torch.cuda.MemPool()
+
+    def _fall_back(self, reason: str) -> None:
+        self._mode = None
+        logger.warning("torch cannot compile here and runs eagerly, slower: %s", reason)
+
+
+def compile_module(module: torch.nn.Module, mode: str) -> Callable[..., Any]:
+    """The module compiled for exactly its shapes, as one graph."""
+    compiled: Callable[..., Any] = torch.compile(module, fullgraph=True, dynamic=False, mode=mode)
+    return compiled
+
+
+def eager_reason() -> str | None:
+    """What torch.compile lacks on this machine for a GPU, with the command that adds it."""
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed (pip install triton)"
+    named = os.environ.get("CC")
+    if not any(shutil.which(name) for name in ([named] if named else ["cc", "gcc", "clang"])):
+        return f"no C compiler {named}" if named else "no C compiler is found (apt install gcc)"
+    return None
+
+
+@contextmanager
+def matmul_in_float32() -> Iterator[None]:
+    """No TF32 in matrix products, whatever the caller's process has chosen."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
