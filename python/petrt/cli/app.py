@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from petrt import __version__
+from petrt.cli.build_engine import build_engine
 from petrt.cli.demo import demo
 from petrt.cli.doctor import doctor
 from petrt.cli.evaluate import evaluate
@@ -33,6 +34,7 @@ app = typer.Typer(
 for command in (reconstruct, demo, evaluate, inspect, doctor, simulate, train, export):
     app.command()(command)
 app.command("import-official")(import_official)
+app.command("build-engine")(build_engine)
 
 
 class _JsonFormatter(logging.Formatter):

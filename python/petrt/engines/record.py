@@ -112,10 +112,7 @@ class EngineRecord(Spec):
 
     @property
     def key(self) -> str:
-        """One engine is installed for each (model, engine, precision, GPU): its SHA-256, in hex."""
-        gpu = None if self.gpu is None else [self.gpu.name, *self.gpu.compute_capability]
-        parts = [self.model.sha256, self.engine, self.precision, gpu, sorted(self.targets)]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return engine_key(self.model.sha256, self.engine, self.precision, self.gpu, self.targets)
 
     @property
     def folder(self) -> str:
@@ -128,6 +125,19 @@ class EngineRecord(Spec):
     def verified_on(self, gpu: GpuRecord) -> bool:
         """Whether it was verified on this kind of GPU, with this driver."""
         return self.verified is not None and self.verified.gpu == gpu
+
+
+def engine_key(
+    model_sha256: str,
+    engine: EngineKind,
+    precision: str,
+    gpu: GpuRecord | None,
+    targets: Sequence[Capability],
+) -> str:
+    """One engine is installed for each (model, engine, precision, GPU or targets): SHA-256, in hex."""
+    name = None if gpu is None else [gpu.name, *gpu.compute_capability]
+    parts = [model_sha256, engine, precision, name, sorted(targets)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def capability_text(capabilities: Sequence[Capability]) -> str:

@@ -15,15 +15,12 @@ from petrt.engines.current import CurrentDevice
 from petrt.engines.record import LABELS, EngineKind
 from petrt.engines.tensorrt_log import Errors, log_of
 from petrt.errors import DeviceError, OutOfDeviceMemory
+from petrt.gpus import cuda_version
 
 if TYPE_CHECKING:
     from petrt._cuda import Stream
 
 MODULES: dict[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-INSTALL: dict[str, str] = {
-    "tensorrt": "pip install tensorrt",
-    "tensorrt-rtx": "pip install tensorrt-rtx",
-}
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
 
 Shape = tuple[int, ...]
@@ -33,14 +30,23 @@ Tensors = tuple[dict[str, list[Any]], dict[str, list[Any]]]
 def import_tensorrt(kind: EngineKind) -> Any:
     """The module of ``kind``. Raises DeviceError where it is absent or cannot be loaded."""
     if not is_installed(kind):
-        raise DeviceError(f"{LABELS[kind]} is not installed", INSTALL[kind])
+        raise DeviceError(f"{LABELS[kind]} is not installed", install_command(kind))
     try:
         return importlib.import_module(MODULES[kind])
     except (ImportError, OSError) as error:
         raise DeviceError(
             f"{LABELS[kind]} cannot be loaded: {' '.join(str(error).split())}",
-            INSTALL[kind].replace("install", "install --force-reinstall"),
+            install_command(kind).replace("install", "install --force-reinstall"),
         ) from error
+
+
+def install_command(kind: EngineKind) -> str:
+    """The command that installs TensorRT for the CUDA version that the driver here supports."""
+    cuda = cuda_version() or (13, 0)
+    return {
+        "tensorrt": f"pip install tensorrt-cu{min(cuda[0], 13)}",
+        "tensorrt-rtx": "pip install tensorrt-rtx",
+    }[kind]
 
 
 def is_installed(kind: EngineKind) -> bool:

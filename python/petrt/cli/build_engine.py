@@ -1,0 +1,152 @@
+"""petrt build-engine: a model compiled by TensorRT for one kind of GPU, verified and installed."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from petrt.errors import UsageError
+
+logger = logging.getLogger("petrt")
+
+COMPATIBLE = {
+    "none": "none",
+    "same-cc": "same-compute-capability",
+    "ampere-plus": "ampere-plus",
+}
+
+
+def build_engine(
+    model: Annotated[
+        str | None, typer.Argument(help="Bundle, or name of a shipped model.", show_default=False)
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto, tensorrt or tensorrt-rtx.")] = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32, fp16 or bf16. Default: bf16 from compute capability 8.0 on."),
+    ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(help="rtx30,rtx40,rtx50: built without having one. Default: this machine's."),
+    ] = None,
+    slices: Annotated[
+        str | None,
+        typer.Option(help="Slices in one call. Default: the model's.", metavar="MIN,OPT,MAX"),
+    ] = None,
+    samples: Annotated[
+        str | None,
+        typer.Option(
+            help="Samples of a slice in one call. Default: the model's.", metavar="MIN,OPT,MAX"
+        ),
+    ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(help="Slice size; repeatable, the first is tuned for.", metavar="HxW"),
+    ] = None,
+    workspace: Annotated[
+        float | None,
+        typer.Option(help="Most scratch memory of a layer. Default: no limit.", metavar="GIB"),
+    ] = None,
+    compatible: Annotated[
+        str, typer.Option(help="TensorRT: also run on other GPUs. none, same-cc or ampere-plus.")
+    ] = "none",
+    force: Annotated[bool, typer.Option("--force", help="Build even if it is installed.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be built and why.")
+    ] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Show what is installed.")] = False,
+) -> None:
+    """Compile a model with TensorRT, verify its images against the CPU's, and install it.
+
+    What is installed and still fits is kept. A GPU other than the machine's first is chosen by
+    CUDA_VISIBLE_DEVICES.
+    """
+    if list_:
+        show_installed()
+        return
+    if model is None:
+        raise UsageError("no model given", "petrt build-engine MODEL, for example demo")
+    if compatible not in COMPATIBLE:
+        raise UsageError(f"--compatible is '{compatible}'", f"choose {', '.join(COMPATIBLE)}")
+    if workspace is not None and not workspace > 0:
+        raise UsageError(f"--workspace is {workspace}", "give a positive number of GiB")
+    ranges = {"slices": triple("--slices", slices), "samples": triple("--samples", samples)}
+    sizes = [height_width(each) for each in size or []]
+    names = [name for name in (gpu or "").split(",") if name]
+    _run(
+        model, force, dry_run,
+        engine=engine, precision=precision, gpus=names, sizes=sizes, workspace_gib=workspace,
+        compatible=COMPATIBLE[compatible], **ranges,
+    )  # fmt: skip
+
+
+def _run(model: str, force: bool, dry_run: bool, **options: Any) -> None:
+    from petrt.build.install import build_engine as build
+    from petrt.build.install import look_up
+    from petrt.build.request import make_request
+    from petrt.bundle import load_bundle
+    from petrt.cli.progress import bar
+
+    request = make_request(load_bundle(model), **options)
+    if dry_run:
+        entry, reason = look_up(request)
+        if entry is not None and not force:
+            typer.echo(f"installed: {request}")
+        else:
+            typer.echo(f"would build {request}: {'as asked (--force)' if entry else reason}")
+        return
+    entry = build(request, force=force, bar=bar)
+    if entry.record.verified is None:
+        logger.info("not verified: no such GPU here; it will be on first use")
+    typer.echo(entry.folder)
+
+
+def triple(option: str, text: str | None) -> tuple[int, int, int] | None:
+    """ "1,8,32" -> (1, 8, 32). Raises UsageError."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d{1,6},\d{1,6},\d{1,6}", text):
+        raise UsageError(f"{option} is '{text}'", "give smallest, usual, largest, such as 1,8,32")
+    low, usual, high = (int(part) for part in text.split(","))
+    return low, usual, high
+
+
+def height_width(text: str) -> tuple[int, int]:
+    """ "128x160" -> (128, 160). Raises UsageError."""
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not found:
+        raise UsageError(f"--size is '{text}'", "give height x width, such as 128x128")
+    return int(found[1]), int(found[2])
+
+
+def show_installed() -> None:
+    """A table of the installed engines, and of the folders that cannot be used."""
+    from petrt.engines.cache import cache_root, installed
+    from petrt.engines.record import LABELS, capability_text
+
+    entries, broken = installed()
+    table = Table(title=f"engines in {cache_root()}")
+    for column in ("model", "engine", "precision", "built for", "profile", "MB", "verified"):
+        table.add_column(column, overflow="fold")
+    for entry in entries:
+        record = entry.record
+        where = record.gpu.name if record.gpu else capability_text(record.targets)
+        psnr = record.verified.psnr_db if record.verified else None
+        table.add_row(
+            record.model.name,
+            f"{LABELS[record.engine]} {record.engine_version}",
+            record.precision,
+            where,
+            str(record.profile),
+            f"{sum(file.bytes for file in record.files.values()) / 1e6:.1f}",
+            "no" if record.verified is None else "equal" if psnr is None else f"{psnr:.1f} dB",
+        )
+    console = Console()
+    Console(width=None if console.is_terminal else 160).print(table)
+    for each in broken:
+        logger.warning("warning: %s cannot be used: %s", each.folder.name, each.reason)
