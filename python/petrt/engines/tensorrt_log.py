@@ -85,16 +85,19 @@ def log_of(trt: Any) -> Any:
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self._errors: deque[str] = deque(maxlen=KEPT)
+            self.warnings: deque[str] = deque(maxlen=KEPT)
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
                 self._errors.append(message)
+            elif severity == trt.ILogger.WARNING:
+                self.warnings.append(one_line(message))
             if severity != trt.ILogger.VERBOSE:
                 logger.debug("TensorRT: %s", message)
 
-        def take(self) -> str:
-            """The latest error in one line; "" where there is none."""
-            text = one_line(self._errors[-1]) if self._errors else ""
+        def take(self, which: int = -1) -> str:
+            """The latest error in one line, or the first for ``which`` 0; "" where there is none."""
+            text = one_line(self._errors[which]) if self._errors else ""
             self._errors.clear()
             return text
 
