@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the engine that is always there."""
+"""ONNX Runtime: on the CPU the engine that is always there, on a GPU through its CUDA provider."""
 
 from __future__ import annotations
 
@@ -7,31 +7,61 @@ from typing import Any
 
 import numpy as np
 
+from petrt.build.precision import Precision, convert
 from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import Buffers, check_interface, check_names, resolve_shapes
-from petrt.errors import DeviceError, InputError
+from petrt.errors import DeviceError, InputError, OutOfDeviceMemory, UsageError
+from petrt.machine import first_line
+
+CUDA_PROVIDER = "CUDAExecutionProvider"
+INSTALL_CUDA = 'pip uninstall -y onnxruntime && pip install "onnxruntime-gpu[cuda,cudnn]"'
+# bfloat16 is left out: the CUDA provider has no transposed convolution in it, the CPU's nothing.
+PRECISIONS: dict[str, tuple[Precision, ...]] = {"cpu": ("fp32",), "cuda": ("fp32", "fp16")}
 
 
 class OnnxRuntimeEngine:
-    """One session per graph; buffers are bound by address, so nothing is copied around a call."""
+    """One session per graph; buffers are bound by address, so nothing is copied around a call.
+
+    Args:
+        precision: "fp32", which is the default, or on a GPU "fp16".
+        stream: a petrt._cuda.Stream; None for the CPU. ONNX Runtime enqueues there and does not wait,
+            but what it does cannot be recorded into a CUDA graph.
+
+    Raises:
+        InputError: a graph that ONNX Runtime refuses. DeviceError: a GPU it cannot use. UsageError:
+        a precision it lacks.
+    """
 
     name = "onnxruntime"
-    device = "cpu"
-    precision = "fp32"
     capturable = False
-    stream = None
+    precision: str
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(
+        self, bundle: Bundle, *, precision: Precision | None = None, stream: Any = None
+    ) -> None:
         import onnxruntime as ort
 
-        self.version = ort.__version__
+        chosen: Precision = precision or "fp32"
+        kind = "cpu" if stream is None else "cuda"
+        if chosen not in PRECISIONS[kind]:
+            raise UsageError(
+                f"ONNX Runtime does not run {chosen} on {'the CPU' if kind == 'cpu' else 'a GPU'}",
+                f"choose {' or '.join(PRECISIONS[kind])}, or --engine torch",
+            )
+        self.version, self.precision, self.stream = ort.__version__, chosen, stream
+        self.device = "cpu" if stream is None else f"cuda:{stream.device}"
         options = ort.SessionOptions()
         # Slices run side by side instead (petrt.pipeline): as fast as several threads in one call,
         # and no sum depends on how many there are.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self._ort = ort
+        self._run_options = ort.RunOptions()
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if stream is not None:
+            _check_cuda(ort)
+            providers.insert(0, (CUDA_PROVIDER, cuda_options(stream, chosen)))
+            self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self._sessions: dict[str, Any] = {}
         for graph in GRAPHS:
             model = bundle.onnx(graph)
@@ -39,14 +69,17 @@ class OnnxRuntimeEngine:
                 continue
             try:
                 self._sessions[graph] = ort.InferenceSession(
-                    model, options, providers=["CPUExecutionProvider"]
+                    convert(model, graph, chosen), options, providers=providers
                 )
+            except InputError:
+                raise
             except Exception as error:  # onnxruntime raises classes of its own, without a base
                 raise InputError(
                     f"{bundle.source}: ONNX Runtime {ort.__version__} refuses {graph}.onnx: "
-                    f"{_first_line(error)}",
+                    f"{first_line(error)}",
                     "export the model again",
                 ) from error
+            _check_provider(self._sessions[graph], stream)
         check_interface(self, bundle)
 
     def tensors(self, graph: str) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
@@ -62,35 +95,73 @@ class OnnxRuntimeEngine:
         return resolve_shapes(self.tensors(graph), inputs)
 
     def dtypes(self, graph: str) -> dict[str, str]:
-        return {name: "float32" for part in self.tensors(graph) for name in part}
+        names = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+        session = self._sessions[graph]
+        return {t.name: names[t.type] for t in (*session.get_inputs(), *session.get_outputs())}
 
     def max_batch(self, graph: str) -> int | None:
         return None
 
     def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
-        session = self._sessions[graph]
+        """On a GPU this runs once, which is when convolution algorithms are chosen."""
+        session, dtypes = self._sessions[graph], self.dtypes(graph)
         wanted = self.tensors(graph)
         check_names(graph, "inputs", set(wanted[0]), set(inputs))
         check_names(graph, "outputs", set(wanted[1]), set(outputs))
         binding = session.io_binding()
+        device, index = ("cpu", 0) if self.stream is None else ("cuda", self.stream.device)
         for bind, buffers in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
             for name, array in buffers.items():
-                if array.dtype != np.float32 or not array.flags.c_contiguous:
-                    raise ValueError(f"{graph}: {name} must be C-contiguous float32")
-                bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+                contiguous = self.stream is not None or array.flags.c_contiguous
+                if str(array.dtype) != dtypes[name] or not contiguous:
+                    raise ValueError(f"{graph}: {name} must be C-contiguous {dtypes[name]}")
+                address = array.ctypes.data if self.stream is None else array.ptr
+                bind(name, device, index, np.dtype(dtypes[name]).type, array.shape, address)
         keep_alive = (dict(inputs), dict(outputs))
 
         def enqueue() -> None:
             try:
-                session.run_with_iobinding(binding)
+                session.run_with_iobinding(binding, self._run_options)
             except Exception as error:
-                raise DeviceError(
-                    f"ONNX Runtime failed in {graph}.onnx on buffers "
-                    f"{ {name: a.shape for name, a in keep_alive[0].items()} }: {_first_line(error)}"
-                ) from error
+                text = f"ONNX Runtime failed in {graph}.onnx on buffers "
+                text += f"{ {name: tuple(a.shape) for name, a in keep_alive[0].items()} }: "
+                text += first_line(error)
+                if self.stream is not None and "allocate memory" in str(error):
+                    raise OutOfDeviceMemory(text) from error
+                raise DeviceError(text) from error
 
+        if self.stream is not None:
+            enqueue()
+            self.stream.synchronize()
         return enqueue
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def cuda_options(stream: Any, precision: str) -> dict[str, str]:
+    """The CUDA provider's options: everything on ``stream``, float32 as exact as it is on a CPU."""
+    return {
+        "device_id": str(stream.device),
+        "user_compute_stream": str(stream.handle),
+        "do_copy_in_default_stream": "1",
+        "use_tf32": "0",
+        "prefer_nhwc": "1" if precision == "fp16" else "0",
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+
+
+def _check_cuda(ort: Any) -> None:
+    """Refuse an ONNX Runtime without the CUDA provider; load the CUDA libraries pip installed."""
+    if CUDA_PROVIDER not in ort.get_available_providers():
+        raise DeviceError(
+            f"the installed ONNX Runtime {ort.__version__} runs on a CPU only", INSTALL_CUDA
+        )
+    if hasattr(ort, "preload_dlls"):  # from 1.21 on
+        ort.preload_dlls()
+
+
+def _check_provider(session: Any, stream: Any) -> None:
+    """ONNX Runtime logs that a GPU cannot be used and goes on with the CPU: that is an error here."""
+    if stream is not None and CUDA_PROVIDER not in session.get_providers():
+        raise DeviceError(
+            f"ONNX Runtime cannot use cuda:{stream.device}: its CUDA or cuDNN libraries do not load",
+            INSTALL_CUDA,
+        )

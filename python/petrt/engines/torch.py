@@ -16,6 +16,7 @@ from petrt.build.precision import Precision, convert
 from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import Buffers, check_interface, check_names, resolve_shapes
 from petrt.errors import DeviceError, OutOfDeviceMemory
+from petrt.machine import first_line
 
 try:
     import torch
@@ -108,11 +109,11 @@ class TorchEngine:
             try:
                 return call()
             except torch.OutOfMemoryError as error:
-                raise OutOfDeviceMemory(f"torch in {graph}.onnx: {_first_line(error)}") from error
+                raise OutOfDeviceMemory(f"torch in {graph}.onnx: {first_line(error)}") from error
             except RuntimeError as error:
                 given = {name: shapes[name] for name in wanted[0]}
                 raise DeviceError(
-                    f"torch failed in {graph}.onnx on buffers {given}: {_first_line(error)}"
+                    f"torch failed in {graph}.onnx on buffers {given}: {first_line(error)}"
                 ) from error
 
         def prepare() -> Callable[[], None]:
@@ -183,7 +184,3 @@ def use_one_thread() -> None:
         other = threading.Thread(target=torch.set_num_threads, args=(before,))
         other.start()
         other.join()
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

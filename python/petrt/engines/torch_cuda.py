@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from petrt.machine import first_line
+
 logger = logging.getLogger("petrt")
 
 
@@ -53,7 +55,7 @@ class Cuda:
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # of Triton, the C compiler, the driver: as many classes
-                self._fall_back(str(error).strip().splitlines()[0])
+                self._fall_back(first_line(error))
         self._warm_up(module, tensors)
         return module
 
