@@ -89,6 +89,9 @@ class DeviceArray:
     def download(self, host: NDArray[Any], stream: Stream) -> None:
         """Copy into a host array (see upload), to be read once the stream was synchronised."""
 
+    def copy_from(self, source: DeviceArray, stream: Stream) -> None:
+        """Copy from an array of the same shape, dtype and device."""
+
 def pinned(shape: Sequence[int], dtype: str = "float32") -> NDArray[Any]:
     """A zeroed NumPy array in page-locked memory (bfloat16: uint16): its copies overlap other work."""
 

@@ -36,8 +36,7 @@ inline void check_table(const std::vector<StepCoefs>& steps, float clip,
                         View<const float, 2> film /* [steps, C] */) {
   check(!steps.empty(), "coefs: expected at least 1 step, got 0");
   check(clip > 0.0f, "clip: expected a positive bound, got ", clip);
-  check_shape("film", film,
-              {static_cast<Index>(steps.size()), std::max<Index>(1, film.shape[1])});
+  check_shape("film", film, {static_cast<Index>(steps.size()), std::max<Index>(1, film.shape[1])});
   check(std::all_of(steps.begin(), steps.end(), finite), "coefs: expected finite float32 values");
   check(std::all_of(film.data, film.data + film.size(),
                     [](float value) { return std::isfinite(value); }),
