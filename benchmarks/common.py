@@ -39,6 +39,29 @@ def machine() -> dict[str, Any]:
     }
 
 
+def gpu() -> dict[str, Any] | None:
+    """The first GPU, its driver, and the CUDA builds of what runs on it; None without one."""
+    import torch
+
+    from petrt import gpus, packages
+
+    found = gpus.list_gpus()
+    if not found:
+        return None
+    cupy, cuda = packages.cupy(), gpus.cuda_version()
+    return {
+        "name": found[0].name,
+        "compute_capability": "{}.{}".format(*found[0].compute_capability),
+        "memory_GiB": round(found[0].memory_bytes / 2**30, 1),
+        "driver": gpus.driver_version(),
+        "driver_cuda": "{}.{}".format(*cuda) if cuda else None,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "cupy": cupy.version if cupy else None,
+    }
+
+
 def save(name: str, result: dict[str, Any]) -> Path:
     """Write ``results/<name>.json``."""
     RESULTS.mkdir(exist_ok=True)

@@ -1,0 +1,102 @@
+"""How long a volume takes, against what, and what bounds it.
+
+    python benchmarks/latency.py                          # a GPU, paper-size networks
+    python benchmarks/latency.py --device cpu --small     # any machine, tiny networks, seconds
+
+Everything is measured in this one process, candidates in turn; clocks are left alone. A section
+that fails or finds no time is named in the result, and the others go on. Needs petrt[train].
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+from common import RESULTS, gpu, machine
+from report import rows, table
+from sections import ANYWHERE, GPU_ONLY, Bench
+from subject import make_subject
+
+
+def measure(bench: Bench) -> tuple[dict[str, str], dict[str, str]]:
+    """Run every section into ``bench.found``: what failed, and what there was no time for."""
+    failed: dict[str, str] = {}
+    skipped: dict[str, str] = {}
+    begun = time.perf_counter()
+    for section in (*ANYWHERE, *(GPU_ONLY if bench.on_gpu else ())):
+        name, elapsed = section.__name__, time.perf_counter() - begun
+        if elapsed > bench.options.budget:
+            skipped[name] = f"{elapsed:.0f} s were over"
+            continue
+        if "volume" in failed:
+            skipped[name] = "no engine"
+            continue
+        started = time.perf_counter()
+        try:
+            bench.found[name] = section(bench)
+        except Exception as error:
+            traceback.print_exc()
+            failed[name] = f"{type(error).__name__}: {error}"
+        print(f"{name}: {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
+    return failed, skipped
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda:0", help="cuda:0 or cpu")
+    parser.add_argument("--precision", default=None, help="default bf16 on a GPU, fp32 on a CPU")
+    parser.add_argument("--small", action="store_true", help="tiny networks, few slices and steps")
+    parser.add_argument("--quick", action="store_true", help="few repetitions")
+    parser.add_argument("--preset", default=None, help="networks; default paper")
+    parser.add_argument("--slices", type=int, default=None)
+    parser.add_argument("--repeats", type=int, default=None)
+    parser.add_argument("--batches", type=int, nargs="+", help="of the compiled baseline")
+    parser.add_argument("--budget", type=float, default=480.0, help="start nothing after, seconds")
+    parser.add_argument("--out", type=Path, default=RESULTS / "latency.json")
+    options = parser.parse_args(arguments)
+    gpu_run = options.device != "cpu"
+    options.precision = options.precision or ("bf16" if gpu_run else "fp32")
+    options.preset = options.preset or ("tiny" if options.small else "paper")
+    options.size, options.steps = (32, 2) if options.small else (128, 10)
+    options.slices = options.slices or (8 if options.small else 128)
+    options.repeats = options.repeats or (3 if options.small or options.quick else 10)
+    every = (4, 8) if options.small else (128,) if options.quick else (32, 128)
+    options.batches = options.batches or every
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        subject = make_subject(
+            options.preset, options.size, options.slices, options.steps, Path(folder) / "bundle"
+        )
+        bench = Bench(options, subject)
+        failed, skipped = measure(bench)
+    result = {
+        "machine": machine(),
+        "gpu": gpu() if bench.on_gpu else None,
+        "subject": {
+            "networks": options.preset, "weights": "random", "slices": options.slices,
+            "size": options.size, "steps": options.steps, "precision": options.precision,
+            "device": options.device,
+        },
+        "rows": rows(bench.found, failed, skipped, on_gpu=bench.on_gpu),
+        "failed": failed,
+        "skipped": skipped,
+        **bench.found,
+    }  # fmt: skip
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    print(table(result))
+    print(options.out)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

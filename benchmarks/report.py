@@ -1,0 +1,117 @@
+"""Bars, verdicts and the table of a latency run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Found = dict[str, Any]
+
+
+def _psnr(precision: str) -> Callable[[Found], float | None]:
+    """The worst agreement of any engine and model in ``precision``; bit-equal counts as 999 dB."""
+
+    def worst(found: Found) -> float | None:
+        values = [
+            999.0 if entry["psnr_db"] is None else float(entry["psnr_db"])
+            for name, entry in found["agreement"].items()
+            if name.endswith(precision) and "psnr_db" in entry
+        ]
+        return min(values) if values else None
+
+    return worst
+
+
+def _volume(found: Found) -> float:
+    return min(float(entry["median_s"]) for entry in found["volume"]["engines"].values())
+
+
+# what, unit, section, value, bar, whether the bar is a ceiling, whether it is for a GPU only
+_BARS: tuple[tuple[str, str, str, Callable[[Found], float | None], float, bool], ...] = (
+    ("volume, one sample", "s", "volume", _volume, 0.40, True),
+    ("against the unfolded eager loop, batch 1", "x", "eager",
+     lambda f: f["eager"]["times_faster"], 50.0, False),
+    ("against the unfolded networks under torch.compile, best batch", "x", "compiled",
+     lambda f: f["compiled"]["times_faster"], 1.2, False),
+    ("time outside the networks", "share", "outside", lambda f: f["outside"]["share"], 0.03, True),
+    ("AMS-8 over one sample", "x", "ams", lambda f: f["ams"]["ratio"], 6.5, True),
+    ("agreement with the CPU, fp32", "dB", "agreement", _psnr("fp32"), 60.0, False),
+    ("agreement with the CPU, bf16", "dB", "agreement", _psnr("bf16"), 45.0, False),
+)  # fmt: skip
+
+
+def rows(
+    found: Found, failed: dict[str, str], skipped: dict[str, str], *, on_gpu: bool
+) -> list[dict[str, Any]]:
+    """One row a bar: value and verdict ("met", "missed", or why there is none)."""
+    made = []
+    for what, unit, section, value, bar, ceiling in _BARS:
+        row: dict[str, Any] = {
+            "what": what, "unit": unit, "bar": f"{'<=' if ceiling else '>='} {bar:g}",
+        }  # fmt: skip
+        number = value(found) if section in found else None
+        row["value"] = number
+        if number is None:
+            why = failed.get(section) or skipped.get(section) or "not part of this run"
+            row["verdict"] = f"not measured: {why}"
+        elif not on_gpu:
+            row["verdict"] = "the bar is for a GPU"
+        else:
+            row["verdict"] = "met" if (number <= bar if ceiling else number >= bar) else "missed"
+        made.append(row)
+    return made
+
+
+def table(result: dict[str, Any]) -> str:
+    """The run as text."""
+    gpu, subject = result["gpu"], result["subject"]
+    where = (
+        f"{gpu['name']}, driver {gpu['driver']}, torch {gpu['torch']}, CUDA {gpu['cuda']}"
+        if gpu
+        else result["machine"]["cpu"]
+    )
+    lines = [
+        where,
+        f"{subject['networks']} networks, {subject['slices']} slices of {subject['size']} x "
+        f"{subject['size']}, {subject['steps']} steps, {subject['precision']}",
+        "",
+        f"{'':62}{'bar':>10}{'value':>12}  verdict",
+    ]
+    for row in result["rows"]:
+        value = "-" if row["value"] is None else f"{row['value']:.4g} {row['unit']}"
+        lines.append(f"{row['what']:62}{row['bar']:>10}{value:>12}  {row['verdict'][:60]}")
+    volume = result.get("volume", {})
+    lines += ["", "engine            median s     p90 s"]
+    for name, entry in volume.get("engines", {}).items():
+        lines.append(f"{name:16}{entry['median_s']:>10.4g}{entry['p90_s']:>10.4g}")
+    lines += [f"{name:16}absent: {why[:90]}" for name, why in volume.get("absent", {}).items()]
+    if "outside" in result:
+        lines += _loop_lines(result["outside"])
+    if "peaks" in result:
+        lines += _peak_lines(result["peaks"])
+    lines += [f"failed: {name}: {why}" for name, why in result["failed"].items()]
+    lines += [f"skipped: {name}: {why}" for name, why in result["skipped"].items()]
+    return "\n".join(lines)
+
+
+def _loop_lines(outside: dict[str, Any]) -> list[str]:
+    loop = outside["loop"]
+    lines = ["", f"a batch of {loop['batch'][0]} slices x {loop['batch'][1]} samples, CUDA events"]
+    for name in ("graph", "plain", "graph_empty", "plain_empty"):
+        if name in loop:
+            lines.append(f"{name:16}{loop[name]['median_s']:>10.4g}{loop[name]['p90_s']:>10.4g}")
+    lines.append(f"outside with the host's share: {100 * outside['share_with_host']:.1f} %")
+    return lines
+
+
+def _peak_lines(peaks: dict[str, Any]) -> list[str]:
+    lines = ["", f"copy bandwidth {peaks['copy_GB_per_s']} GB/s"]
+    for row in peaks["kernels"]:
+        share = f"{100 * row['of_copy_bandwidth']:.0f} % of the copy's"
+        lines.append(f"{row['kernel']:16}{row['GB_per_s']:>10.1f} GB/s, {share}")
+    share = 100 * peaks["share_of_matmul_peak"]
+    lines.append(
+        f"whole run: {peaks['volume_Tflop']} Tflop (folded), {share:.1f} % of the measured matmul "
+        f"peak, {peaks['matmul_peak_Tflops']} Tflop/s"
+    )
+    return lines

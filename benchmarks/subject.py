@@ -1,0 +1,97 @@
+"""What latency is measured on: networks of a preset with random weights, and a volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from petrt.export.fold import fold, run_part
+from petrt.export.onnx import export_model
+from petrt.nets import PRESETS, Model
+from petrt.nets.count import MacCounter
+from petrt.schedule import StepTable, step_table
+from petrt.spec import DomainSpec, ModelSpec, SamplerSpec
+
+
+@dataclass(frozen=True)
+class Subject:
+    """``model``: unfolded networks; ``bundle``: their export; ``volume`` [X, Y, Z] on its grid."""
+
+    spec: ModelSpec
+    model: Model
+    bundle: Path
+    table: StepTable
+    volume: NDArray[np.float32]
+
+    @property
+    def planes(self) -> NDArray[np.float32]:
+        """The volume as the networks take it, without its scale: [Z, H, W] with maximum 1."""
+        planes = np.ascontiguousarray(self.volume.transpose(2, 0, 1))
+        return planes / planes.max()
+
+
+def make_subject(preset: str, size: int, slices: int, steps: int, folder: Path) -> Subject:
+    """Export ``preset`` with random weights into ``folder``. Time does not depend on their values.
+
+    The residual is scaled so that both networks shape the image, and the denoiser's last layer,
+    which starts near zero for training, is not: else errors inside it would not show.
+    """
+    torch.manual_seed(0)
+    spec = ModelSpec(
+        name=f"{preset}-random",
+        network=PRESETS[preset],
+        domain=DomainSpec(voxel_mm=(2.0, 2.0, 2.0)),
+        sigma_r=0.25,
+        clip=4.0,
+        sampler=SamplerSpec(steps=steps),
+    )
+    model = Model(spec.network).eval()
+    assert model.denoiser is not None
+    with torch.no_grad():
+        model.denoiser.head.conv.weight.mul_(10.0)
+    export_model(model, spec, folder)
+    table = step_table(spec.schedule, spec.sampler)
+    return Subject(spec, model, folder, table, make_volume(size, slices))
+
+
+def make_volume(size: int, slices: int) -> NDArray[np.float32]:
+    """Blurred blobs with noise, [size, size, slices], like a low-dose brain in smoothness and range."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(0)
+    shape = (size, size, slices)
+    x, y = np.ogrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    inside = (x**2 + y**2 < 0.7)[..., None]
+    blobs = gaussian_filter(rng.standard_normal(shape), (size / 24, size / 24, 2.0))
+    noisy = rng.gamma(4.0, 0.25 * (1 + blobs / blobs.std()).clip(0.1))
+    return (5000 * inside * gaussian_filter(noisy, 1.0)).astype(np.float32)
+
+
+def folded_macs(subject: Subject, size: int) -> dict[str, int]:
+    """MACs of one slice by part, one call each, of the folded networks: convs, linears and attention."""
+    folded = fold(subject.model)
+    values = {
+        "x": torch.zeros(1, 1, size, size),
+        "nas": torch.zeros(1, 5, size, size),
+        "spectrum": torch.zeros(1, 1, size, size),
+        "r": torch.zeros(1, 1, size, size),
+    }
+    if "denoiser" in folded.parts:
+        values["film"] = torch.zeros(1, sum(folded.parts["denoiser"].body.widths))
+    macs = {}
+    with torch.no_grad():
+        for name, part in folded.parts.items():
+            with MacCounter(part) as counter:
+                values |= run_part(part, values)
+            macs[name] = counter.macs + counter.attention_macs
+    return macs
+
+
+def total_macs(macs: dict[str, int], slices: int, samples: int, steps: int) -> int:
+    """MACs of a whole volume."""
+    per_slice = macs.get("guidance", 0) + macs.get("coarse", 0)
+    return slices * (per_slice + samples * steps * macs.get("denoiser", 0))
