@@ -174,7 +174,7 @@ def _record(
             name: FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
             for name, data in files.items()
         },
-        built=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        built=datetime.now(timezone.utc).isoformat(),
         built_seconds=round(seconds, 2),
         verified=verified,
     )

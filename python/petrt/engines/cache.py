@@ -255,14 +255,17 @@ def _read_files(entry: Installed) -> dict[str, bytes]:
 def _read_file(path: Path, limit: int) -> bytes:
     """At most ``limit`` + 1 bytes of a regular file of this user, never through a link."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as stream:
-            status = os.fstat(descriptor)
+        with open(path, "rb", opener=_open_strictly) as stream:
+            status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
                 raise DeviceError(f"{path.name} is not a file of this user")
             return stream.read(limit + 1)
     except OSError as error:
         raise DeviceError(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def _open_strictly(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # opening a pipe would wait
 
 
 def _write(path: Path, content: bytes) -> None:

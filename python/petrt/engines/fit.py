@@ -80,7 +80,7 @@ def _mismatches(record: EngineRecord, wanted: Wanted) -> Iterator[str | None]:
     if record.gpu is not None and wanted.gpu is not None:
         yield _changed("driver", record.gpu.driver, wanted.gpu.driver)
     if wanted.profile is not None:
-        yield _changed("profile:", record.profile, wanted.profile)
+        yield _profile_change(record.profile, wanted.profile)
     if wanted.flags is not None:
         yield _unless(record.flags == wanted.flags, "other build flags")
 
@@ -104,6 +104,17 @@ def _gpu_mismatch(record: EngineRecord, wanted: Wanted) -> str | None:
         "ampere-plus": here.compute_capability >= (8, 0),
     }[record.flags.hardware_compatibility]
     return _unless(fits, f"GPU {built_on.name} -> {here.name}")
+
+
+def _profile_change(before: ProfileRecord, now: ProfileRecord) -> str | None:
+    """Only what differs: "profile: slices 1,8,16 -> 1,8,32"."""
+    pairs = zip(before.model_dump().items(), now.model_dump().values(), strict=True)
+    texts = [
+        f"{name} {','.join(map(str, old))} -> {','.join(map(str, new))}"
+        for (name, old), new in pairs
+        if old != new
+    ]
+    return f"profile: {', '.join(texts)}" if texts else None
 
 
 def _rank(record: EngineRecord, gpu: GpuRecord | None) -> tuple[bool, int]:
