@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
 
+from petrt import gpus
+from petrt.build.precision import Precision
 from petrt.bundle import Bundle
 from petrt.engines.base import Engine
-from petrt.engines.onnxruntime import OnnxRuntimeEngine
+from petrt.engines.candidates import (
+    DOCTOR,
+    NAMES,
+    ON_CPU,
+    ON_GPU,
+    Missing,
+    Ready,
+    candidates,
+    find_gpu,
+)
+from petrt.engines.measured import Measurement, read_measured, time_of
 from petrt.errors import DeviceError, UsageError
+from petrt.gpus import Gpu
 
-ENGINES = ("auto", "onnxruntime")
+logger = logging.getLogger("petrt")
+
+ENGINES = ("auto", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx")
+PRECISIONS = ("fp32", "fp16", "bf16")
+GPU_ONLY = ("tensorrt", "tensorrt-rtx")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine, and in one line which it is and why this one."""
+
+    engine: Engine
+    reason: str
 
 
 def default_threads() -> int:
@@ -19,17 +50,141 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def select_engine(bundle: Bundle, engine: str = "auto", device: str = "auto") -> Engine:
-    """The engine asked for, or for ``auto`` the one this machine offers: ONNX Runtime on the CPU.
+def select_engine(
+    bundle: Bundle, engine: str = "auto", device: str = "auto", precision: str | None = None
+) -> Engine:
+    """The engine that ``choose`` finds; the log says which and why."""
+    choice = choose(bundle, engine, device, precision)
+    logger.info("engine: %s", choice.reason)
+    return choice.engine
 
-    Raises DeviceError where a GPU is asked for: this version has no engine for one.
+
+def choose(
+    bundle: Bundle, engine: str = "auto", device: str = "auto", precision: str | None = None
+) -> Choice:
+    """The engine asked for, or for ``auto`` the best one that this machine offers.
+
+    Args:
+        engine: one of ENGINES. "auto" takes, on a GPU, an installed TensorRT engine, then PyTorch,
+            then ONNX Runtime, unless another one was measured to be faster; on a CPU ONNX Runtime.
+        device: "auto" (the first GPU, if an engine can use it, else the CPU), "cpu", "cuda" or
+            "cuda:1".
+        precision: "fp32", "fp16" or "bf16"; None: the engine's own.
+
+    Raises:
+        UsageError: an unknown or contradictory option. DeviceError: what was asked for cannot be had
+        here, with the next command. InputError: the engine refuses the bundle.
     """
+    index = _check(engine, device, precision)
+    wanted = cast(Precision | None, precision)
+    passed: list[Missing] = []
+    if index is not None:
+        gpu = find_gpu(index)
+        if isinstance(gpu, Missing):
+            if device != "auto" or engine in GPU_ONLY:
+                raise _no_gpu(engine, device, gpu)
+            passed.append(gpu)
+        else:
+            names = ON_GPU if engine == "auto" else (engine,)
+            choice = _best(bundle, gpu, names, wanted, passed)
+            if choice is not None:
+                return choice
+            if device != "auto" or engine in GPU_ONLY:
+                raise _nothing(gpu.name, passed)
+    other: list[Missing] = []
+    choice = _best(bundle, None, ON_CPU if engine == "auto" else (engine,), wanted, other)
+    if choice is None:
+        raise _nothing("the CPU", other)
+    return Choice(choice.engine, _because(choice.reason, [*passed, *other]))
+
+
+def _check(engine: str, device: str, precision: str | None) -> int | None:
+    """The GPU's index, None for the CPU alone. Raises UsageError."""
     if engine not in ENGINES:
         raise UsageError(f"unknown engine '{engine}'", f"choose from {', '.join(ENGINES)}")
-    if device.split(":")[0] == "cuda":
-        raise DeviceError(
-            "this version of petrt has no CUDA engine", "use --device cpu, or --device auto"
+    if precision not in (None, *PRECISIONS):
+        raise UsageError(f"unknown precision '{precision}'", f"choose from {', '.join(PRECISIONS)}")
+    match = re.fullmatch(r"auto|cpu|cuda(?::(\d{1,3}))?", device)
+    if match is None:
+        raise UsageError(f"unknown device '{device}'", "choose auto, cpu, cuda or cuda:N")
+    if device == "cpu" and engine in GPU_ONLY:
+        raise UsageError(
+            f"{NAMES[engine]} runs on a GPU only", "use --device cuda, or another engine"
         )
-    if device not in ("auto", "cpu"):
-        raise UsageError(f"unknown device '{device}'", "choose auto or cpu")
-    return OnnxRuntimeEngine(bundle)
+    return None if device == "cpu" else int(match[1] or 0)
+
+
+def _best(
+    bundle: Bundle,
+    gpu: Gpu | None,
+    names: tuple[str, ...],
+    precision: Precision | None,
+    passed: list[Missing],
+) -> Choice | None:
+    """The best of ``names`` that opens, None if none does; ``passed`` takes the others and why.
+
+    Without measured times, engines behind the first that opens are not asked.
+    """
+    found = candidates(bundle, gpu, names, precision)
+    for candidate in _fastest_first(found, _times(bundle, gpu)):
+        if isinstance(candidate, Missing):
+            passed.append(candidate)
+            continue
+        try:
+            engine = candidate.open()
+        except DeviceError as error:
+            if len(names) == 1:
+                raise
+            logger.warning("%s cannot be used: %s", candidate.name, error)
+            passed.append(Missing(candidate.name, error.message, error.hint))
+            continue
+        text = f"{candidate} on {gpu.name if gpu else 'the CPU'}"
+        # The preferred engine is worth a word where something slower runs in its place.
+        slower = gpu is not None and engine.name not in GPU_ONLY and not candidate.measured
+        return Choice(engine, _because(text, passed if slower else []))
+    return None
+
+
+def _times(bundle: Bundle, gpu: Gpu | None) -> list[Measurement]:
+    if gpu is None:
+        return []
+    return read_measured(bundle.identity, gpu.name, gpus.driver_version() or "unknown")
+
+
+def _fastest_first(
+    found: Iterator[Ready | Missing], times: list[Measurement]
+) -> Iterator[Ready | Missing]:
+    """The same, the measured ones by their time. The first one keeps its place until it is measured:
+    it was installed on purpose."""
+    if not times:
+        yield from found
+        return
+    ready: list[Ready] = []
+    for candidate in found:
+        if isinstance(candidate, Missing):
+            yield candidate
+        else:
+            milliseconds = time_of(times, candidate.name, candidate.version, candidate.precision)
+            ready.append(replace(candidate, measured=milliseconds))
+    if ready and ready[0].measured is not None:
+        ready.sort(key=lambda each: each.measured or math.inf)
+    yield from ready
+
+
+def _because(text: str, passed: Sequence[Missing]) -> str:
+    return f"{text}: {passed[0]}" if passed else text
+
+
+def _no_gpu(engine: str, device: str, gpu: Missing) -> DeviceError:
+    """The GPU that was asked for, or that the engine needs, is not to be had."""
+    if engine in GPU_ONLY:
+        return DeviceError(f"{NAMES[engine]} needs a GPU: {gpu.reason}", gpu.hint)
+    return DeviceError(f"cannot use {device}: {gpu.reason}", f"{gpu.hint}, or use --device cpu")
+
+
+def _nothing(where: str, passed: Sequence[Missing]) -> DeviceError:
+    """No engine runs there."""
+    if len(passed) == 1:
+        return DeviceError(passed[0].reason, passed[0].hint)
+    reasons = "; ".join(missing.reason for missing in passed)
+    return DeviceError(f"no engine can run on {where}: {reasons}", DOCTOR)

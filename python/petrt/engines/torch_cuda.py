@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from petrt.machine import first_line
+from petrt.machine import code_for, first_line
 
 logger = logging.getLogger("petrt")
 
@@ -109,6 +109,23 @@ def compile_module(module: torch.nn.Module, mode: str) -> Callable[..., Any]:
     """The module compiled for exactly its shapes, as one graph."""
     compiled: Callable[..., Any] = torch.compile(module, fullgraph=True, dynamic=False, mode=mode)
     return compiled
+
+
+def unusable(index: int) -> str | None:
+    """Why this PyTorch cannot run on ``cuda:index``."""
+    what = f"PyTorch {torch.__version__}"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+            reason = f": {first_line(said[0].message)}" if said else ""  # type: ignore[arg-type]
+            return f"{what} sees no cuda:{index}{reason}"
+    built = torch.cuda.get_arch_list()
+    numbers = tuple(name[3:] for name in built if name.startswith("sm_"))
+    capability = torch.cuda.get_device_capability(index)
+    code = code_for(capability, numbers)
+    if code is None or (code == "PTX" and not any(name.startswith("compute_") for name in built)):
+        return f"{what} is built for {', '.join(built)}, not for compute capability {capability}"
+    return None
 
 
 def eager_reason() -> str | None:

@@ -1,0 +1,205 @@
+"""Which engines can run a bundle on a device, and why the others cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+from petrt import gpus, machine, packages
+from petrt.build.precision import Precision
+from petrt.bundle import Bundle
+from petrt.engines.base import Engine
+from petrt.engines.onnxruntime import PRECISIONS, OnnxRuntimeEngine
+from petrt.engines.record import LABELS, EngineKind
+from petrt.errors import DeviceError
+from petrt.gpus import Gpu
+
+# In the order in which ``auto`` prefers them.
+ON_GPU = ("tensorrt", "tensorrt-rtx", "torch", "onnxruntime")
+ON_CPU = ("onnxruntime", "torch")
+NAMES = {"onnxruntime": "ONNX Runtime", "torch": "PyTorch", **LABELS}
+
+DOCTOR = "see petrt doctor"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An engine that can run; ``note`` says more, ``open`` makes it.
+
+    ``measured``: milliseconds a slice, where they were measured here.
+    """
+
+    name: str
+    version: str
+    precision: str
+    note: str
+    open: Callable[[], Engine]
+    measured: float | None = None
+
+    def __str__(self) -> str:
+        time = f"{self.measured:.3g} ms a slice measured" if self.measured else ""
+        parts = (f"{self.name} {self.version}", self.precision, self.note, time)
+        return ", ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """An engine, or a GPU, that cannot be used: why, and the next command."""
+
+    name: str
+    reason: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.hint})" if self.hint else self.reason
+
+
+def find_gpu(index: int) -> Gpu | Missing:
+    """``cuda:index``, if driver and petrt's CUDA module can use it."""
+    name = f"cuda:{index}"
+    driver = machine.driver()
+    if driver.problem:
+        return Missing(name, driver.problem, DOCTOR)
+    found = gpus.list_gpus()
+    if index >= len(found):
+        names = ", ".join(f"cuda:{gpu.index}" for gpu in found)
+        return Missing(name, f"there is no {name}; this machine has {names}", "use --device cuda")
+    module = machine.cuda_module()
+    if module.state != "ready":
+        what = f"petrt's CUDA module is {module.state}"
+        return Missing(
+            name,
+            f"{what}: {module.detail}" if module.detail else what,
+            module.fix or DOCTOR,
+        )
+    gpu = found[index]
+    if machine.code_for(gpu.compute_capability, module.architectures) is None:
+        capability = "{}.{}".format(*gpu.compute_capability)
+        built = ", ".join(module.architectures)
+        return Missing(
+            name,
+            f"{gpu.name} has compute capability {capability}, petrt is built for {built}",
+            DOCTOR,
+        )
+    return gpu
+
+
+def on_gpu(bundle: Bundle, gpu: Gpu, name: str, precision: Precision | None) -> Ready | Missing:
+    """The engine ``name`` on ``gpu``. Asks packages and installed engines; opens nothing."""
+    missing = _part(name, "cuda")
+    if missing is not None:
+        return missing
+    if name == "torch":
+        return _torch(bundle, gpu, precision)
+    if name == "onnxruntime":
+        return _onnxruntime(bundle, gpu, precision)
+    return _tensorrt(bundle, gpu, cast(EngineKind, name), precision)
+
+
+def on_cpu(bundle: Bundle, name: str, precision: Precision | None) -> Ready | Missing:
+    """The engine ``name`` on the CPU."""
+    missing = _part(name, "cpu")
+    if missing is not None:
+        return missing
+    if name == "torch":
+        chosen = precision or "fp32"
+        return Ready(
+            name, _version(name), chosen, "", lambda: _torch_engine(bundle, precision=chosen)
+        )
+    return _onnxruntime(bundle, None, precision)
+
+
+def candidates(
+    bundle: Bundle, gpu: Gpu | None, names: tuple[str, ...], precision: Precision | None
+) -> Iterator[Ready | Missing]:
+    """Each of ``names`` on the GPU, or on the CPU where there is none, asked one after the other."""
+    for name in names:
+        yield (
+            on_cpu(bundle, name, precision) if gpu is None else on_gpu(bundle, gpu, name, precision)
+        )
+
+
+def _part(name: str, device: str) -> Missing | None:
+    """Why the package of an engine is of no use on ``device``; None if it is."""
+    driver, module = machine.driver(), machine.cuda_module()
+    place = machine.place(driver, module, machine.gpu_rows(module))
+    part = next(p for p in machine.engines(place) if (p.name, p.device) == (name, device))
+    if part.state == "ready":
+        return None
+    detail = (
+        f"{NAMES[name]} is {part.state}: {part.detail}"
+        if part.detail
+        else f"{NAMES[name]} is not installed"
+    )
+    return Missing(name, detail, part.fix or DOCTOR)
+
+
+def _version(name: str) -> str:
+    package = packages.torch() if name == "torch" else packages.onnxruntime()
+    return (package.version if package else None) or "of unknown version"
+
+
+def _onnxruntime(bundle: Bundle, gpu: Gpu | None, precision: Precision | None) -> Ready | Missing:
+    name, chosen = "onnxruntime", precision or "fp32"
+    where = "cpu" if gpu is None else "cuda"
+    if chosen not in PRECISIONS[where]:
+        place = "the CPU" if gpu is None else "a GPU"
+        hint = f"--precision {PRECISIONS[where][-1]}, or --engine torch"
+        return Missing(name, f"{NAMES[name]} does not run {chosen} on {place}", hint)
+    return Ready(
+        name, _version(name), chosen, "",
+        lambda: OnnxRuntimeEngine(bundle, precision=chosen, stream=_stream(gpu)),
+    )  # fmt: skip
+
+
+def _torch(bundle: Bundle, gpu: Gpu, precision: Precision | None) -> Ready | Missing:
+    try:
+        from petrt.engines.torch_cuda import eager_reason, unusable
+    except (ImportError, OSError) as error:
+        text = f"PyTorch cannot be loaded: {machine.first_line(error)}"
+        return Missing("torch", text, DOCTOR)
+    if reason := unusable(gpu.index):
+        return Missing("torch", reason, DOCTOR)
+    eager = eager_reason()
+    return Ready(
+        "torch", _version("torch"), precision or "bf16", f"not compiled: {eager}" if eager else "compiled",
+        lambda: _torch_engine(bundle, precision=precision, stream=_stream(gpu)),
+    )  # fmt: skip
+
+
+def _torch_engine(bundle: Bundle, **options: Any) -> Engine:
+    from petrt.engines.torch import TorchEngine
+
+    return TorchEngine(bundle, **options)
+
+
+def _tensorrt(
+    bundle: Bundle, gpu: Gpu, kind: EngineKind, precision: Precision | None
+) -> Ready | Missing:
+    from petrt.engines.cache import build_command
+    from petrt.engines.installed import find_installed, gpu_here, open_installed
+    from petrt.engines.tensorrt import import_tensorrt
+
+    try:
+        version, here = str(import_tensorrt(kind).__version__), gpu_here(gpu.index)
+        entry, reason = find_installed(bundle, kind, version, here, precision)
+    except DeviceError as error:
+        return Missing(kind, error.message, error.hint)
+    if entry is None:
+        text = f"no {LABELS[kind]} engine for {gpu.name}: {reason}"
+        return Missing(kind, text, build_command(bundle.source))
+    verified = entry.record.verified_on(here)
+    return Ready(
+        kind, version, entry.record.precision,
+        "installed and verified" if verified else "installed, to be verified now",
+        lambda: open_installed(bundle, kind, index=gpu.index, precision=precision),
+    )  # fmt: skip
+
+
+def _stream(gpu: Gpu | None) -> Any:
+    if gpu is None:
+        return None
+    from petrt._cuda import Stream
+
+    return Stream(gpu.index)
