@@ -259,6 +259,6 @@ def _parser_error(parser: Any) -> str:
 
 def _reason(message: str) -> str:
     """TensorRT's message without the places in its source: "API Usage Error: reason"."""
-    line = re.sub(r"\[\w+\.cpp:\d+: \w+\] | In [\w:~()<> ]+? at /\S+?:\d+", "", message)
+    line = re.sub(r"\[\w+\.cpp:\d+: \w+\] | In [\w:~<>() ]+?( at /[^\s)]*|…$)", "", message)
     found = re.search(r"Error Code \d+: ([^(]+?) ?\((.*)", line)
     return f"{found[1]}: {found[2].rstrip(') .')}" if found else line
