@@ -240,9 +240,29 @@ def test_auto_is_asked_and_its_failure_is_a_finding(monkeypatch):
     def fails(*args, **kwargs):
         raise OSError("libcublas.so.13: cannot open shared object file")
 
-    monkeypatch.setattr(doctor, "select_engine", fails)
+    monkeypatch.setattr(doctor.select, "choose", fails)
     auto = doctor.examine().auto
     assert (auto.engine, auto.problem) == (None, "libcublas.so.13: cannot open shared object file")
+
+
+def test_on_a_gpu_the_choice_is_told_without_opening_an_engine(computer):
+    torch = Package("torch", "torch", "2.9", "13.0")
+    runtime = Package("onnxruntime", "onnxruntime-gpu", "1.32", "yes")
+    computer(H100, architectures=BUILT, torch=torch, onnxruntime=runtime)
+    auto = doctor.examine().auto
+    assert (auto.engine, auto.device, auto.precision) == ("torch", "cuda:0", "bf16")
+    assert "TensorRT is not installed (pip install tensorrt-cu13)" in auto.reason
+    computer(H100, architectures=BUILT, onnxruntime=runtime)
+    assert doctor.examine().auto.engine == "onnxruntime"
+
+
+def test_without_an_engine_for_the_gpu_the_cpu_is_chosen(computer):
+    computer(
+        H100, architectures=BUILT, onnxruntime=Package("onnxruntime", "onnxruntime", "1.32", "")
+    )
+    auto = doctor.examine().auto
+    assert (auto.engine, auto.device) == ("onnxruntime", "cpu")
+    assert auto.problem is None
 
 
 def test_an_unreadable_model_is_an_input_error():

@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from petrt import _core, machine
 from petrt.bundle import Bundle, load_bundle, shipped_models
-from petrt.engines.select import default_threads, select_engine
+from petrt.engines import select
 from petrt.errors import PetrtError
 from petrt.machine import CudaModule, Driver, GpuRow, Part, Place, first_line
 
 if TYPE_CHECKING:
+    from petrt.engines.base import Engine
     from petrt.engines.record import EngineRecord
 
 
@@ -83,7 +85,7 @@ def examine(model: str = "demo") -> Report:
         petrt=_core.__version__,
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
-        cpu={"cores": default_threads(), "isa": machine.isa()},
+        cpu={"cores": select.default_threads(), "isa": machine.isa()},
         driver=driver,
         gpus=rows,
         cuda_module=module,
@@ -92,7 +94,7 @@ def examine(model: str = "demo") -> Report:
         cache=cache(),
         installed=installed(),
         models=models(),
-        auto=choose(model, bundle),
+        auto=choose(model, bundle, place, engines),
         fixes=fixes(place, driver, module, [*engines, *libraries]),
     )
 
@@ -179,13 +181,48 @@ def _installed(folder: str, record: EngineRecord) -> InstalledEngine:
     )
 
 
-def choose(model: str, bundle: Bundle) -> Choice:
-    """What ``auto`` picks for ``model``: it is asked itself."""
+def choose(model: str, bundle: Bundle, place: Place, engines: list[Part]) -> Choice:
+    """What ``auto`` picks for ``model``. On a CPU it is asked itself; on a GPU no engine is opened, and
+    PyTorch, which takes seconds to import, is taken for what its files say."""
     try:
-        engine = select_engine(bundle)
+        if place.blocked:
+            choice = select.choose(bundle)
+            engine = choice.engine
+            return Choice(model, engine.name, engine.device, engine.precision, choice.reason)
+        return _forecast(model, bundle, engines)
     except Exception as error:  # an engine's package may fail in any way: that is the finding
         return Choice(model, None, None, None, None, first_line(error))
-    return Choice(model, engine.name, engine.device, engine.precision, None)
+
+
+def _forecast(model: str, bundle: Bundle, engines: list[Part]) -> Choice:
+    from petrt.engines.candidates import ON_GPU, Missing, Ready, find_gpu, on_gpu
+
+    gpu = find_gpu(0)
+    if isinstance(gpu, Missing):  # the driver shows several GPUs, and only another one is of use
+        return Choice(model, None, None, None, None, str(gpu))
+
+    def asked() -> Iterator[Ready | Missing]:
+        parts = {part.name: part for part in engines if part.device == "cuda"}
+        for name in ON_GPU:
+            part = parts[name]
+            if name == "torch" and part.state == "ready":
+                yield Ready(name, part.version or "", "bf16", part.detail, _never)
+            else:
+                yield on_gpu(bundle, gpu, name, None)
+
+    passed: list[Missing] = []
+    for candidate in select.fastest_first(asked(), select.times_on(bundle, gpu)):
+        if isinstance(candidate, Ready):
+            reason = "; ".join([str(candidate), *(str(missing) for missing in passed)])
+            return Choice(model, candidate.name, f"cuda:{gpu.index}", candidate.precision, reason)
+        passed.append(candidate)
+    choice = select.choose(bundle)
+    engine = choice.engine
+    return Choice(model, engine.name, engine.device, engine.precision, choice.reason)
+
+
+def _never() -> Engine:
+    raise AssertionError("a forecast opens nothing")
 
 
 def models() -> list[dict[str, str]]:

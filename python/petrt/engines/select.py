@@ -126,7 +126,7 @@ def _best(
     Without measured times, engines behind the first that opens are not asked.
     """
     found = candidates(bundle, gpu, names, precision)
-    for candidate in _fastest_first(found, _times(bundle, gpu)):
+    for candidate in fastest_first(found, times_on(bundle, gpu)):
         if isinstance(candidate, Missing):
             passed.append(candidate)
             continue
@@ -145,13 +145,13 @@ def _best(
     return None
 
 
-def _times(bundle: Bundle, gpu: Gpu | None) -> list[Measurement]:
+def times_on(bundle: Bundle, gpu: Gpu | None) -> list[Measurement]:
     if gpu is None:
         return []
     return read_measured(bundle.identity, gpu.name, gpus.driver_version() or "unknown")
 
 
-def _fastest_first(
+def fastest_first(
     found: Iterator[Ready | Missing], times: list[Measurement]
 ) -> Iterator[Ready | Missing]:
     """The same, the measured ones by their time. The first one keeps its place until it is measured:
