@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from petrt import _core
 from petrt.bundle import Bundle, load_bundle
 from petrt.engines.base import Engine
-from petrt.engines.select import default_threads, select_engine
+from petrt.engines.select import Choice, choose, default_threads
 from petrt.errors import NonfiniteOutput, UsageError
 from petrt.geometry import Placement, domain_warnings, plan, scale_of
 from petrt.io.volume import Nonfinite
@@ -26,6 +27,8 @@ from petrt.volumes import Loaded, give_back, load
 
 if TYPE_CHECKING:
     from petrt.cuda.pipeline import DevicePipeline
+
+logger = logging.getLogger("petrt")
 
 Progress = Callable[[int, int], None]
 
@@ -67,7 +70,8 @@ class Reconstructor:
         steps, sampler: the reverse process; by default the model's own.
         seed: the noise depends on it, and on slice, sample, step and voxel alone, so results do not
             depend on batch size, slice order or thread count.
-        engine, device: see ``petrt.engines.select_engine``; ``engine`` may also be an engine itself.
+        engine, device, precision: see ``petrt.engines.select.choose``; ``engine`` may also be an engine
+            itself, which has the other two.
         threads: slices that run side by side on a CPU; default all cores this process may use.
         batch: most (slices, samples) in one call of the denoiser; by default what suits the device.
         memory: bytes of GPU memory that a batch may take; default 80 % of what is free.
@@ -87,6 +91,7 @@ class Reconstructor:
         seed: int = 0,
         engine: str | Engine = "auto",
         device: str = "auto",
+        precision: str | None = None,
         threads: int | None = None,
         batch: tuple[int, int] | None = None,
         memory: int | None = None,
@@ -100,9 +105,12 @@ class Reconstructor:
         self.bundle: Bundle = model if isinstance(model, Bundle) else load_bundle(model)
         self.samples, self.seed = samples, seed
         self.threads = threads if threads is not None else default_threads()
-        self.engine: Engine = (
-            select_engine(self.bundle, engine, device) if isinstance(engine, str) else engine
-        )
+        if isinstance(engine, str):
+            self._choice = choose(self.bundle, engine, device, precision)
+        else:
+            self._choice = Choice(engine, "given")
+        self.engine: Engine = self._choice.engine
+        self._announced = False
         self.sampler = _sampler(self.bundle.model.sampler, sampler, steps)
         self.table = step_table(self.bundle.model.schedule, self.sampler)
         self._pipeline: Pipeline | DevicePipeline
@@ -125,7 +133,7 @@ class Reconstructor:
         nonfinite: Nonfinite = "refuse",
         progress: Progress | None = None,
     ) -> Reconstruction:
-        """Reconstruct a path, nibabel image, NumPy or torch array [X, Y, Z] or [X, Y, Z, T].
+        """Reconstruct a path, nibabel image, NumPy, CuPy or torch array [X, Y, Z] or [X, Y, Z, T].
 
         A path gives nibabel images, anything else its own kind. A bare array without ``affine`` and
         ``voxel_mm`` lies on the model's grid already (x to the right, y to the front, z up).
@@ -153,6 +161,9 @@ class Reconstructor:
             multiple=2**model.network.scales,
             name=loaded.name,
         )
+        if not self._announced:  # once, and not before an error that needs no engine
+            logger.info("engine: %s", self._choice.reason)
+            self._announced = True
         started = time.perf_counter()
         self._pipeline.seconds.clear()
         slices = placement.network_shape[0]
@@ -224,7 +235,12 @@ class Reconstructor:
             "label": model.label,
             "petrt": _core.__version__,
             "model": {"name": model.name, "sha256": self.bundle.identity},
-            "engine": {"name": self.engine.name, "version": self.engine.version},
+            "engine": {
+                "name": self.engine.name,
+                "version": self.engine.version,
+                "precision": self.engine.precision,
+                "reason": self._choice.reason,
+            },
             "device": self.engine.device,
             **self._pipeline.record,
             "seed": self.seed,

@@ -49,8 +49,13 @@ def reconstruct(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Reverse steps. Default: the model's.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    engine: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="auto, onnxruntime, torch, tensorrt or tensorrt-rtx.")
+    ] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16 or bf16. Default: the engine's.")
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
     ] = None,
@@ -94,6 +99,7 @@ def reconstruct(
         seed=seed,
         engine=engine,
         device=device,
+        precision=precision,
         threads=threads,
     )
     if dry_run:
