@@ -15,7 +15,9 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from common import RESULTS, gpu, machine
 from report import rows, table
@@ -23,27 +25,27 @@ from sections import ANYWHERE, GPU_ONLY, Bench
 from subject import make_subject
 
 
-def measure(bench: Bench) -> tuple[dict[str, str], dict[str, str]]:
-    """Run every section into ``bench.found``: what failed, and what there was no time for."""
-    failed: dict[str, str] = {}
-    skipped: dict[str, str] = {}
+def measure(bench: Bench, save: Callable[[], object]) -> None:
+    """Run every section into ``bench.found``; what failed and what there was no time for stands beside.
+
+    The result is saved after each, so that a run that is cut off leaves what it had.
+    """
     begun = time.perf_counter()
     for section in (*ANYWHERE, *(GPU_ONLY if bench.on_gpu else ())):
         name, elapsed = section.__name__, time.perf_counter() - begun
         if elapsed > bench.options.budget:
-            skipped[name] = f"{elapsed:.0f} s were over"
-            continue
-        if "volume" in failed:
-            skipped[name] = "no engine"
-            continue
-        started = time.perf_counter()
-        try:
-            bench.found[name] = section(bench)
-        except Exception as error:
-            traceback.print_exc()
-            failed[name] = f"{type(error).__name__}: {error}"
-        print(f"{name}: {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
-    return failed, skipped
+            bench.skipped[name] = f"{elapsed:.0f} s were over"
+        elif "volume" in bench.failed:
+            bench.skipped[name] = "no engine"
+        else:
+            started = time.perf_counter()
+            try:
+                bench.found[name] = section(bench)
+            except Exception as error:
+                traceback.print_exc()
+                bench.failed[name] = f"{type(error).__name__}: {error}"
+            print(f"{name}: {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
+        save()
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -70,15 +72,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def main(arguments: list[str] | None = None) -> int:
-    options = parse(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        subject = make_subject(
-            options.preset, options.size, options.slices, options.steps, Path(folder) / "bundle"
-        )
-        bench = Bench(options, subject)
-        failed, skipped = measure(bench)
-    result = {
+def result_of(bench: Bench) -> dict[str, Any]:
+    """All that is known by now, JSON-ready."""
+    options = bench.options
+    return {
         "machine": machine(),
         "gpu": gpu() if bench.on_gpu else None,
         "subject": {
@@ -86,16 +83,29 @@ def main(arguments: list[str] | None = None) -> int:
             "size": options.size, "steps": options.steps, "precision": options.precision,
             "device": options.device,
         },
-        "rows": rows(bench.found, failed, skipped, on_gpu=bench.on_gpu),
-        "failed": failed,
-        "skipped": skipped,
+        "rows": rows(bench.found, bench.failed, bench.skipped, on_gpu=bench.on_gpu),
+        "failed": bench.failed,
+        "skipped": bench.skipped,
         **bench.found,
     }  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
-    print(table(result))
+    with tempfile.TemporaryDirectory() as folder:
+        subject = make_subject(
+            options.preset, options.size, options.slices, options.steps, Path(folder) / "bundle"
+        )
+        bench = Bench(options, subject)
+
+        def save() -> None:
+            options.out.write_text(json.dumps(result_of(bench), indent=2) + "\n")
+
+        measure(bench, save)
+    print(table(result_of(bench)))
     print(options.out)
-    return 1 if failed else 0
+    return 1 if bench.failed else 0
 
 
 if __name__ == "__main__":

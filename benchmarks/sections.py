@@ -29,6 +29,8 @@ class Bench:
     options: argparse.Namespace
     subject: Subject
     found: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     loaded: dict[tuple[str, str, int], Reconstructor] = field(default_factory=dict)
 
     @property
