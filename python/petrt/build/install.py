@@ -102,7 +102,7 @@ def _kept(request: Request, entry: Installed) -> Installed:
     logger.info("%s is installed already", request)
     if request.gpu is None or entry.record.verified_on(request.gpu):
         return entry
-    engine = start(request.bundle, entry, index=0, trt=request.trt)
+    engine = start(request.bundle, entry, index=request.index or 0, trt=request.trt)
     return record_verification(entry, _verify(request, engine))
 
 
@@ -123,6 +123,7 @@ def _build(request: Request, bar: Bar) -> _Built:
                 targets=request.targets,
                 hardware_compatibility=request.flags.hardware_compatibility,
                 tf32=request.flags.tf32,
+                device=request.index,
                 progress=progress,
             )
         logger.info("%s: %.1f s, %.1f MB", graph, plan.seconds, len(plan.data) / 1e6)
@@ -147,7 +148,7 @@ def _candidate(request: Request, plans: Mapping[str, bytes]) -> TensorRTEngine:
         plans,
         kind=request.engine,
         precision=request.precision,
-        stream=Stream(0),
+        stream=Stream(request.index or 0),
         trt=request.trt,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -34,13 +35,14 @@ _RTX_CAPABILITIES = ((8, 6), (8, 9))
 
 @dataclass(frozen=True)
 class Request:
-    """``gpu``: this machine's, that the engine is built, verified and used on; None where it is
-    built for other machines alone, those of ``targets`` (TensorRT-RTX)."""
+    """``gpu``: ``cuda:index`` of this machine, that the engine is built, verified and used on; None
+    where it is built for other machines alone, those of ``targets`` (TensorRT-RTX)."""
 
     bundle: Bundle
     engine: EngineKind
     trt: Any
     gpu: GpuRecord | None
+    index: int | None
     targets: tuple[Capability, ...]
     precision: Precision
     profile: Profile
@@ -94,14 +96,15 @@ def make_request(
     workspace_gib: float | None = None,
     compatible: HardwareCompatibility = "none",
 ) -> Request:
-    """Settle what is left open by what is installed and by this machine's first GPU.
+    """Settle what is left open by what is installed and by the GPU.
 
-    ``gpus``: names of ``petrt.gpus.RTX_TARGETS``; None for this machine's. ``sizes``: (H, W) of slices,
-    the first is what the engine is tuned for. Raises UsageError for options that make no sense
-    together, DeviceError for a GPU or a TensorRT that is not there.
+    ``gpus``: names of ``petrt.gpus.RTX_TARGETS``, or ["cuda:1"]; none for this machine's first.
+    ``sizes``: (H, W) of slices, the first is what the engine is tuned for. Raises UsageError for
+    options that make no sense together, DeviceError for a GPU or a TensorRT that is not there.
     """
-    targets = _targets(gpus or [])
-    here = None if targets else _gpu_here()
+    index = _index(gpus or ["cuda:0"])
+    targets = _targets(gpus or []) if index is None else ()
+    here = None if index is None else _gpu_here(index)
     kind = _kind(engine, targets, here)
     if kind == "tensorrt-rtx" and here is not None:
         targets = (here.compute_capability,)
@@ -114,6 +117,7 @@ def make_request(
         engine=kind,
         trt=import_tensorrt(kind),
         gpu=here,
+        index=index,
         targets=targets,
         precision=_precision(precision, lowest),
         profile=_profile(bundle, slices, samples, sizes or []),
@@ -121,9 +125,15 @@ def make_request(
     )
 
 
-def _gpu_here() -> GpuRecord:
+def _index(names: list[str]) -> int | None:
+    """1 for ["cuda:1"]; None where GPUs are named that need not be here."""
+    found = re.fullmatch(r"cuda:(\d{1,3})", names[0]) if len(names) == 1 else None
+    return int(found[1]) if found else None
+
+
+def _gpu_here(index: int) -> GpuRecord:
     try:
-        return gpu_here()
+        return gpu_here(index)
     except DeviceError as error:
         raise DeviceError(
             error.message, "--gpu rtx40 builds for a GPU that is elsewhere; see petrt doctor"
@@ -133,7 +143,9 @@ def _gpu_here() -> GpuRecord:
 def _targets(names: list[str]) -> tuple[Capability, ...]:
     for name in names:
         if name not in RTX_TARGETS:
-            raise UsageError(f"unknown GPU '{name}'", f"choose from {', '.join(RTX_TARGETS)}")
+            raise UsageError(
+                f"unknown GPU '{name}'", f"choose from {', '.join(RTX_TARGETS)}, or cuda:0"
+            )
     return tuple(sorted({RTX_TARGETS[name] for name in names}))
 
 

@@ -32,7 +32,9 @@ def build_engine(
     ] = None,
     gpu: Annotated[
         str | None,
-        typer.Option(help="rtx30,rtx40,rtx50: built without having one. Default: this machine's."),
+        typer.Option(
+            help="rtx30,rtx40,rtx50: built without having one; or cuda:1. Default: cuda:0."
+        ),
     ] = None,
     slices: Annotated[
         str | None,
@@ -63,8 +65,7 @@ def build_engine(
 ) -> None:
     """Compile a model with TensorRT, verify its images against the CPU's, and install it.
 
-    What is installed and still fits is kept. A GPU other than the machine's first is chosen by
-    CUDA_VISIBLE_DEVICES.
+    What is installed and still fits is kept.
     """
     if list_:
         show_installed()

@@ -1,0 +1,190 @@
+"""petrt build-engine: a real engine of TensorRT-RTX, built on a CPU by the command itself."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from petrt.bundle import GRAPHS, load_bundle
+from petrt.cli.app import run
+from petrt.cli.build_engine import height_width, triple
+from petrt.engines.cache import installed, load_plans, load_timing_cache
+from petrt.errors import DeviceError, UsageError
+from tests.build.rtx import ROOT
+from tests.engines.real_tensorrt import environment_with, run_with_tensorrt, tensorrt_folder
+
+__all__ = ["tensorrt_folder"]
+
+COMMAND = ("-m", "petrt", "build-engine")
+# Fixed but for the batch, which is what compiles fastest.
+SMALL = ("--gpu", "rtx40", "--size", "32x32", "--slices", "1,2,4", "--samples", "1,1,2",
+         "--precision", "fp16")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def built(
+    tensorrt_folder: Path, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """An engine folder that ``petrt build-engine`` filled, and what the command said."""
+    cache = tmp_path_factory.mktemp("cache")
+    done = run_with_tensorrt(
+        tensorrt_folder, *COMMAND, str(tiny_bundle), *SMALL, PETRT_CACHE=str(cache)
+    )
+    return cache, done
+
+
+@pytest.fixture
+def cache(built, monkeypatch) -> Path:
+    monkeypatch.setenv("PETRT_CACHE", str(built[0]))
+    return built[0]
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_real_engine_is_installed_unverified_with_a_true_record(built, tiny_bundle):
+    tiny, done = load_bundle(tiny_bundle), built[1]
+    assert done.returncode == 0, done.stderr
+    (entry,), broken = installed()
+    assert broken == []
+    assert done.stdout == f"{entry.folder}\n"
+    assert "building tiny, TensorRT-RTX" in done.stderr
+    assert "no such GPU here; it will be on first use" in done.stderr
+    record = entry.record
+    assert (record.engine, record.precision) == ("tensorrt-rtx", "fp16")
+    assert record.targets == ((8, 9),)
+    assert record.model.sha256 == tiny.identity
+    assert record.profile.slices == (1, 2, 4)
+    assert record.profile.height == (32, 32, 32)
+    assert (record.verified, record.gpu) == (None, None)
+    assert record.engine_version.startswith("11.")
+    plans = load_plans(entry, tiny)
+    assert set(plans) == set(GRAPHS)
+    assert all(plan.startswith(b"vtrt") for plan in plans.values())
+    assert load_timing_cache(entry)
+
+
+def test_what_is_installed_is_kept_and_listed(tensorrt_folder, tiny_bundle, cache, built, capsys):
+    arguments = (*COMMAND, str(tiny_bundle), *SMALL)
+    before = {path: path.stat().st_mtime_ns for path in (cache / "engines").rglob("*")}
+    again = run_with_tensorrt(tensorrt_folder, *arguments, PETRT_CACHE=str(cache))
+    assert again.returncode == 0, again.stderr
+    assert "is installed already" in again.stderr
+    assert again.stdout == built[1].stdout
+    wider = ("--slices", "1,2,8", "--dry-run")
+    dry = run_with_tensorrt(tensorrt_folder, *arguments, *wider, PETRT_CACHE=str(cache))
+    assert dry.stdout.startswith("would build tiny, TensorRT-RTX")
+    assert dry.stdout.endswith("profile: slices 1,2,4 -> 1,2,8\n")
+    assert {path: path.stat().st_mtime_ns for path in (cache / "engines").rglob("*")} == before
+    assert run(["build-engine", "--list"]) == 0
+    text = capsys.readouterr().out
+    for word in ("tiny", "TensorRT-RTX", "fp16", "8.9", "slices 1,2,4", "no"):
+        assert word in text
+
+
+def test_real_plans_without_a_driver_are_refused_in_one_line(tensorrt_folder, tiny_bundle, built):
+    code = (
+        "import sys, tensorrt_rtx\n"
+        "from petrt.bundle import load_bundle\n"
+        "from petrt.engines import tensorrt\n"
+        "from petrt.engines.cache import installed, load_plans\n"
+        "from petrt.errors import DeviceError\n"
+        "from tests.engines.fake_tensorrt import Current, Stream\n"
+        "tensorrt.CurrentDevice = Current\n"
+        "bundle = load_bundle(sys.argv[1])\n"
+        "entry = installed()[0][0]\n"
+        "try:\n"
+        "    tensorrt.TensorRTEngine(bundle, load_plans(entry, bundle), kind='tensorrt-rtx',\n"
+        "        precision=entry.record.precision, stream=Stream(), trt=tensorrt_rtx)\n"
+        "except DeviceError as error:\n"
+        "    print(error)\n"
+    )
+    done = run_with_tensorrt(
+        tensorrt_folder, "-c", code, str(tiny_bundle), PETRT_CACHE=str(built[0])
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    assert "refuses the plan of" in done.stdout
+    assert f"petrt build-engine {shlex.quote(str(tiny_bundle))}" in done.stdout
+
+
+def test_ctrl_c_leaves_nothing(tensorrt_folder, tiny_bundle, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, *COMMAND, str(tiny_bundle), "--gpu", "rtx40"],
+        env=environment_with(tensorrt_folder, PETRT_CACHE=str(tmp_path)),
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while "building tiny" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode not in (0, 4)
+    assert [path for path in (tmp_path / "engines").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_damage_to_a_real_plan_is_refused(tiny_bundle, cache):
+    tiny = load_bundle(tiny_bundle)
+    entry = installed()[0][0]
+    path = entry.folder / "denoiser.plan"
+    data = path.read_bytes()
+    for damaged in (data[:-1], data[:1000] + bytes([data[1000] ^ 1]) + data[1001:]):
+        path.write_bytes(damaged)
+        with pytest.raises(DeviceError, match=r"denoiser.plan (has|was altered)"):
+            load_plans(entry, tiny)
+    path.write_bytes(data)
+    assert load_plans(entry, tiny)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ([], 2, "no model given"),
+        (["demo", "--slices", "1,2"], 2, "--slices is '1,2'"),
+        (["demo", "--size", "32"], 2, "--size is '32'"),
+        (["demo", "--compatible", "all"], 2, "--compatible is 'all'"),
+        (["demo", "--workspace", "-1"], 2, "--workspace is -1"),
+        (["demo", "--gpu", "rtx20"], 2, "unknown GPU 'rtx20'"),
+        (["demo", "--engine", "fast", "--gpu", "rtx40"], 2, "unknown engine 'fast'"),
+        (["absent"], 3, "no model 'absent'"),
+        (["demo"], 4, "no driver here; --gpu rtx40 builds for a GPU that is elsewhere"),
+        (["demo", "--gpu", "rtx40"], 4, "TensorRT-RTX is not installed; pip install tensorrt-rtx"),
+    ],
+)  # fmt: skip
+def test_errors_are_one_line_with_the_exit_code(options, code, message, capsys, monkeypatch):
+    monkeypatch.setattr("petrt.gpus.list_gpus", list)
+    monkeypatch.setattr("petrt.gpus.why_none", lambda: "no driver here")
+    monkeypatch.setattr("petrt.engines.tensorrt.is_installed", lambda kind: False)
+    assert run(["build-engine", *options]) == code
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"petrt: error: {message}")
+
+
+def test_option_values():
+    assert triple("--slices", "1,8,32") == (1, 8, 32)
+    assert triple("--slices", None) is None
+    assert height_width("128x96") == (128, 96)
+    for text in ("", "1", "1,2,3,4", "a,b,c", "1.5,2,3", "-1,2,3"):
+        with pytest.raises(UsageError):
+            triple("--slices", text)
+    for text in ("", "128", "128x", "axb", "128x128x4"):
+        with pytest.raises(UsageError):
+            height_width(text)
+
+
+def test_the_list_names_what_is_broken(tmp_path, monkeypatch, capsys):
+    from tests.engines.records import put
+
+    monkeypatch.setenv("PETRT_CACHE", str(tmp_path))
+    entry = put()
+    (entry.folder / "engine.json").write_text(json.dumps({}))
+    assert run(["build-engine", "--list"]) == 0
+    captured = capsys.readouterr()
+    assert "cannot be used: engine.json is not the record of an engine" in captured.err
