@@ -248,10 +248,9 @@ def test_a_folder_that_others_can_reach_is_told_before_any_work(builder, request
     assert builder.calls == []
 
 
-def test_petrt_without_its_cuda_part_is_told_before_any_work(builder, request_here, monkeypatch):
-    monkeypatch.undo()
+def test_petrt_without_its_cuda_part_is_told_before_any_work(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "petrt._cuda", None)
-    with pytest.raises(DeviceError, match="without its CUDA part; see petrt doctor"):
+    with pytest.raises(DeviceError, match=r"CUDA module is (missing|broken).*; .*pip install"):
         module.need_cuda_module()
 
 

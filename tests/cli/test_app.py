@@ -24,6 +24,7 @@ COMMANDS = (
     "train",
     "export",
     "import-official",
+    "build-engine",
 )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from petrt import _core
+from petrt import _core, machine
 from petrt.build.precision import convert
 from petrt.build.request import Request
 from petrt.build.tensorrt import build_plan
@@ -91,10 +91,12 @@ def build_engine(request: Request, *, force: bool = False, bar: Bar) -> Installe
 
 def need_cuda_module() -> None:
     """Raise DeviceError where petrt itself cannot use a GPU: an engine would be of no use."""
-    try:
-        import petrt._cuda  # noqa: F401
-    except ImportError as error:
-        raise DeviceError("petrt was built without its CUDA part", "see petrt doctor") from error
+    module = machine.cuda_module()
+    if module.state != "ready":
+        text = f"petrt's CUDA module is {module.state}"
+        raise DeviceError(
+            f"{text}: {module.detail}" if module.detail else text, module.fix or "see petrt doctor"
+        )
 
 
 def _kept(request: Request, entry: Installed) -> Installed:
