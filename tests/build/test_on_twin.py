@@ -1,0 +1,127 @@
+"""From ``petrt build-engine`` to images, with the CUDA sources on host memory and TensorRT played.
+
+Everything of petrt is the real code: the engine, the device pipeline with its streams and graphs, the
+verification, the installation. TensorRT is ``tests.engines.fake_tensorrt``, which computes with ONNX
+Runtime when the stream gets that far.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import petrt
+from petrt import gpus
+from petrt.build import install as module
+from petrt.build.install import build_engine
+from petrt.build.profile import Profile
+from petrt.build.request import Request
+from petrt.build.tensorrt import Plan
+from petrt.bundle import Bundle, load_bundle
+from petrt.engines import tensorrt
+from petrt.engines.installed import open_installed
+from petrt.engines.onnxruntime import OnnxRuntimeEngine
+from petrt.engines.record import Flags
+from petrt.errors import DeviceError
+from petrt.gpus import Gpu
+from petrt.reconstructor import Reconstructor
+from tests.build.test_install import silent
+from tests.engines.fake_tensorrt import Current, IExecutionContext, make_module, make_plan, view_of
+from tests.engines.records import H100
+
+SIZES = {"slices": (1, 2, 4), "images": (1, 2, 8), "height": (16, 32, 64), "width": (16, 32, 64)}
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_bundle: Path) -> Bundle:
+    return load_bundle(tiny_bundle)
+
+
+@pytest.fixture
+def machine(cuda_twin: Any, monkeypatch, tmp_path) -> Any:
+    """A GPU of host memory, a TensorRT of ONNX Runtime, and an engine folder."""
+    monkeypatch.setitem(sys.modules, "petrt._cuda", cuda_twin)
+    monkeypatch.setattr(petrt, "_cuda", cuda_twin, raising=False)
+    from petrt.cuda import pipeline
+
+    monkeypatch.setattr(pipeline, "_cuda", cuda_twin)
+    monkeypatch.setattr(tensorrt, "CurrentDevice", Current)
+    streams: dict[int, Any] = {}
+    true_stream = cuda_twin.Stream
+
+    def stream(device: int = 0) -> Any:
+        made = true_stream(device)
+        streams[made.handle] = made
+        return made
+
+    monkeypatch.setattr(cuda_twin, "Stream", stream)
+    monkeypatch.setattr(
+        IExecutionContext,
+        "enqueue",
+        staticmethod(lambda handle, work: cuda_twin.host_call(streams[handle], work)),
+    )
+    monkeypatch.setattr(
+        module,
+        "build_plan",
+        lambda trt, model, *a, **k: Plan(make_plan(model, SIZES), b"", 0.1, ()),
+    )
+    monkeypatch.setattr(module, "need_cuda_module", lambda: None)
+    monkeypatch.setenv("PETRT_CACHE", str(tmp_path))
+    monkeypatch.setattr(gpus, "list_gpus", lambda: [Gpu(0, H100.name, (9, 0), 1 << 36)])
+    monkeypatch.setattr(gpus, "driver_version", lambda: H100.driver)
+    return cuda_twin
+
+
+@pytest.fixture
+def asked(tiny: Bundle) -> Request:
+    profile = Profile((1, 2, 4), (1, 1, 2), (16, 32, 64), (16, 32, 64))
+    return Request(
+        bundle=tiny, engine="tensorrt", trt=make_module(), gpu=H100, index=0, targets=(),
+        precision="fp32", profile=profile, flags=Flags(),
+    )  # fmt: skip
+
+
+def test_an_engine_is_built_verified_installed_opened_and_gives_the_cpus_images(
+    machine, asked, tiny
+):
+    entry = build_engine(asked, bar=silent)
+    verified = entry.record.verified
+    assert verified is not None
+    assert verified.gpu == H100
+    assert verified.psnr_db is None or verified.psnr_db > 100
+    engine = open_installed(tiny, "tensorrt", trt=make_module())
+    rng = np.random.default_rng(0)
+    volume = rng.random((32, 48, 7), np.float32)
+    on_gpu = Reconstructor(tiny, engine=engine, samples=3, seed=5)(volume)
+    on_cpu = Reconstructor(tiny, engine=OnnxRuntimeEngine(tiny), samples=3, seed=5)(volume)
+    np.testing.assert_allclose(on_gpu.image, on_cpu.image, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(on_gpu.std, on_cpu.std, rtol=1e-3, atol=1e-5)
+    assert np.ptp(on_gpu.image) > 0
+
+
+def test_a_slice_size_outside_the_profile_is_refused_with_the_command(machine, asked, tiny):
+    build_engine(asked, bar=silent)
+    engine = open_installed(tiny, "tensorrt", trt=make_module())
+    with pytest.raises(DeviceError, match=r"petrt build-engine .* --size 80x32"):
+        Reconstructor(tiny, engine=engine)(
+            np.ones((80, 32, 2), np.float32) + np.eye(80, 32)[..., None]
+        )
+
+
+def test_an_engine_that_computes_something_else_is_not_installed(machine, asked, tiny, monkeypatch):
+    compute = IExecutionContext._compute
+
+    def wrong(self: Any) -> None:
+        compute(self)
+        if "eps" in self._addresses:
+            view_of(self._addresses["eps"], self._shapes["eps"])[:] += 0.5
+
+    monkeypatch.setattr(IExecutionContext, "_compute", wrong)
+    with pytest.raises(DeviceError, match=r"wrong images on cuda:0: PSNR"):
+        build_engine(replace(asked, precision="fp32"), bar=silent)
+    assert module.installed() == ([], [])
