@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,16 @@ def brain_template() -> Path:
     if not path.exists():
         pytest.skip("no brain_fdg_template.nii.gz; set PETRT_DATA to its folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def cuda_twin(request: pytest.FixtureRequest) -> Any:
+    """petrt._cuda compiled for host memory: see tests/core/cuda_twin/build.py. Built once per change."""
+    from tests.core.cuda_twin import build
+
+    if build.compiler() is None:
+        pytest.skip("needs a C++ compiler")
+    return build.load(build.build(request.config.cache.mkdir("cuda_twin")))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 // Device arrays of any library in, never copied or converted: what does not fit is refused.
 #pragma once
 
-#include <functional>
+#include <pybind11/stl.h>
+
 #include <memory>
 #include <string>
 #include <vector>

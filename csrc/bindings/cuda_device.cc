@@ -8,11 +8,9 @@ namespace {
 using Released = py::gil_scoped_release;
 
 int device_count() {
-  int count = 0, driver = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaSuccess) return count;
-  const bool none = cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0;
-  fail(status, none ? "no NVIDIA driver was found: cudaGetDeviceCount" : "cudaGetDeviceCount");
+  int count = 0;
+  check_cuda(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
+  return count;
 }
 
 std::pair<std::size_t, std::size_t> memory(int device) {

@@ -1,5 +1,3 @@
-#include <pybind11/stl.h>
-
 #include "cuda_arrays.h"
 
 namespace petrt::cuda {

@@ -4,11 +4,14 @@ if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
   find_program(PETRT_NVCC nvcc HINTS ENV CUDA_PATH ENV CUDA_HOME PATH_SUFFIXES bin
                PATHS /usr/local/cuda/bin)
   if(PETRT_NVCC)
-    set(CMAKE_CUDA_COMPILER ${PETRT_NVCC})
+    set(ENV{CUDACXX} ${PETRT_NVCC})
   endif()
 endif()
-if(DEFINED CMAKE_CUDA_ARCHITECTURES)
-  set(chosen ${CMAKE_CUDA_ARCHITECTURES})
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES "$ENV{CUDAARCHS}")
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES OFF)  # or CMake would cache the compiler's default as if it were chosen
+  endif()
 endif()
 include(CheckLanguage)
 check_language(CUDA)
@@ -32,8 +35,8 @@ elseif(missing)
 endif()
 
 # Machine code for the GPUs in use, and PTX of the newest, which the driver compiles for later ones.
-if(DEFINED chosen)
-  set(architectures ${chosen})
+if(CMAKE_CUDA_ARCHITECTURES)
+  set(architectures ${CMAKE_CUDA_ARCHITECTURES})
 elseif(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.8)
   set(architectures 80-real 86-real 89-real 90)
 else()
@@ -77,5 +80,7 @@ pybind11_add_module(_cuda MODULE
 target_link_libraries(_cuda PRIVATE petrt_cuda petrt_flags)
 target_compile_definitions(_cuda PRIVATE PETRT_VERSION="${version}"
                            "PETRT_CUDA_ARCHITECTURES=\"${names}\"")
-set_target_properties(_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static)
+# Compiled as one file: pybind11 costs five seconds in each.
+set_target_properties(_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static
+                      UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
 install(TARGETS _cuda LIBRARY DESTINATION petrt)

@@ -4,8 +4,11 @@ namespace petrt::cuda {
 
 void fail(cudaError_t status, const std::string& what) {
   (void)cudaGetLastError();  // the next check shall not find this error again
-  const std::string message =
-      what + ": " + cudaGetErrorName(status) + ": " + cudaGetErrorString(status);
+  std::string message = what + ": " + cudaGetErrorName(status) + ": " + cudaGetErrorString(status);
+  int driver = 0;
+  if (status == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess) {
+    if (driver == 0) message += " (no NVIDIA driver was found)";
+  }
   if (status == cudaErrorMemoryAllocation) throw OutOfMemory(message);
   throw CudaError(message);
 }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes.util
+import importlib.util
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,13 +36,90 @@ def test_version_is_the_one_of_the_project() -> None:
     assert _core.__version__ == version[1]
 
 
-@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+def compile_ptx(folder: Path, source: Path) -> str:
+    include = f"-I{ROOT / 'csrc' / 'include'}"
+    command = ["nvcc", "-std=c++17", "-fmad=false", "-ptx", include, "-o", "all.ptx", str(source)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return (folder / "all.ptx").read_text()
+
+
+needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+
+
+@needs_nvcc
 def test_formulas_compile_for_the_gpu(tmp_path: Path) -> None:
     """The formulas of step.h and noise.h are device code as they stand."""
     source = tmp_path / "all.cu"
     source.write_text(KERNEL)
-    include = f"-I{ROOT / 'csrc' / 'include'}"
-    command = ["nvcc", "-std=c++17", "-fmad=false", "-ptx", include, "-o", "all.ptx", source.name]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ".entry" in compile_ptx(tmp_path, source)
+
+
+@needs_nvcc
+def test_kernels_read_and_write_four_voxels_at_once(tmp_path: Path) -> None:
+    kernels = compile_ptx(tmp_path, ROOT / "csrc" / "cuda" / "elementwise.cu").split(".entry")[1:]
+    assert len(kernels) == 5
+    for kernel in kernels:
+        assert "st.global.v4.f32" in kernel
+    assert sum("ld.global.v4.f32" in kernel for kernel in kernels) == 4  # all but the drawing one
+
+
+@needs_nvcc
+def test_where_there_is_nvcc_the_cuda_module_is_built_for_every_gpu() -> None:
+    _cuda = importlib.import_module("petrt._cuda")
+    assert _cuda.__version__ == _core.__version__
+    assert _cuda.architectures == ("80", "86", "89", "90", "120")
+
+
+@needs_nvcc
+@pytest.mark.skipif(shutil.which("cuobjdump") is None, reason="needs cuobjdump")
+def test_what_the_cuda_module_holds() -> None:
+    _cuda = importlib.import_module("petrt._cuda")
+    for option, expected in (("--list-elf", {80, 86, 89, 90, 120}), ("--list-ptx", {120})):
+        command = ["cuobjdump", option, str(_cuda.__file__)]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert {int(number) for number in re.findall(r"sm_(\d+)", listed)} == expected
+
+
+def test_without_a_driver_the_cuda_module_imports_and_says_what_lacks() -> None:
+    """In a process of its own, where no driver library can be found."""
+    if importlib.util.find_spec("petrt._cuda") is None:
+        pytest.skip("built without CUDA")
+    if ctypes.util.find_library("cuda") is not None:
+        pytest.skip("there is a driver")
+    code = """
+from petrt import _cuda
+for call in (_cuda.device_count, _cuda.memory, _cuda.Stream, lambda: _cuda.pinned((3,))):
+    try:
+        call()
+    except _cuda.CudaError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert ".entry" in (tmp_path / "all.ptx").read_text()
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4
+    assert all("no NVIDIA driver was found" in line for line in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")
+def test_without_nvcc_the_cpu_part_is_built_or_the_reason_given(tmp_path: Path) -> None:
+    """AUTO goes on, ON stops with what to do, anything else is refused."""
+    import pybind11
+
+    def configure(value: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            "cmake", "-S", str(ROOT), "-B", str(tmp_path / value), f"-DPETRT_CUDA={value}",
+            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DPython_EXECUTABLE={sys.executable}",
+        ]  # fmt: skip
+        broken = os.environ | {"CUDACXX": "/bin/false"}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=broken)
+
+    auto = configure("AUTO")
+    assert auto.returncode == 0, auto.stderr
+    assert "PETRT_CUDA=AUTO: no working nvcc was found; building the CPU part" in auto.stdout
+    on = configure("ON")
+    assert on.returncode != 0
+    assert "PETRT_CUDA=ON: no working nvcc was found" in on.stderr
+    assert "PETRT_CUDA: expected AUTO, ON or OFF" in configure("MAYBE").stderr
