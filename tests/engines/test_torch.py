@@ -258,6 +258,7 @@ def test_traces_as_one_graph_of_static_shapes(denoiser):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own imports
 @pytest.mark.parametrize("denoiser", ["fp32", "bf16"], indirect=True)
 def test_compiles(denoiser):
     if shutil.which("g++") is None and shutil.which("clang++") is None:

@@ -1,0 +1,346 @@
+"""Which engine runs, on which device, and the reason in words; for machines that are told to it."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+
+from petrt import gpus, machine, packages
+from petrt.bundle import Bundle
+from petrt.cli.app import run
+from petrt.engines import candidates, torch_cuda
+from petrt.engines.candidates import Missing, Ready, on_gpu
+from petrt.engines.measured import Measurement, record_measured
+from petrt.engines.select import choose, select_engine
+from petrt.errors import DeviceError, InputError, UsageError
+from petrt.gpus import Gpu
+from petrt.packages import Package
+from petrt.reconstructor import Reconstructor
+
+H100 = Gpu(0, "NVIDIA H100", (9, 0), 80 << 30)
+T4 = Gpu(0, "Tesla T4", (7, 5), 16 << 30)
+BUILT = ("80", "86", "89", "90", "120")
+TORCH = Package("torch", "torch", "2.13.0", cuda="13.0")
+RUNTIME = Package("onnxruntime", "onnxruntime", "1.32.0", cuda="")
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+
+@pytest.fixture
+def computer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets what driver, CUDA module and packages say; what is not given is missing."""
+
+    def set_up(*found: Gpu, architectures: tuple[str, ...] | None = BUILT, **installed: Package):
+        reason = None if found else "no NVIDIA driver: libcuda.so.1 not found"
+        monkeypatch.setattr(gpus, "list_gpus", lambda: list(found))
+        monkeypatch.setattr(gpus, "why_none", lambda: reason)
+        monkeypatch.setattr(gpus, "cuda_version", lambda: (13, 0) if found else None)
+        monkeypatch.setattr(gpus, "driver_version", lambda: "580.1" if found else None)
+        monkeypatch.setattr(machine, "_card", lambda: bool(found))
+        for name in ("onnxruntime", "torch", "cupy", "tensorrt", "tensorrt_rtx"):
+            monkeypatch.setattr(packages, name, partial(installed.get, name))
+        module = None
+        if architectures is not None:
+            module = types.ModuleType("petrt._cuda")
+            module.architectures, module.CudaError = architectures, RuntimeError  # type: ignore[attr-defined]
+            module.device_count = lambda: len(found)  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "petrt._cuda", module)
+
+    return set_up
+
+
+@pytest.fixture
+def engines(computer, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """An H100 and what each engine answers there: None for absent, else (version, precision) or an
+    error that opening raises."""
+    computer(H100, onnxruntime=RUNTIME)
+    answers: dict[str, Any] = {}
+
+    def asked(bundle: Bundle, gpu: Gpu, name: str, precision: str | None) -> Ready | Missing:
+        answer = answers.get(name)
+        if answer is None:
+            return Missing(name, f"{name} is absent", f"pip install {name}")
+
+        def make() -> Any:
+            if isinstance(answer, Exception):
+                raise answer
+            return types.SimpleNamespace(name=name, device=f"cuda:{gpu.index}")
+
+        version, kind = ("1", "bf16") if isinstance(answer, Exception) else answer
+        return Ready(name, version, precision or kind, "", make)
+
+    monkeypatch.setattr(candidates, "on_gpu", asked)
+    return answers
+
+
+def test_without_a_driver_the_cpu_runs_it_and_says_why(computer, tiny: Bundle, caplog):
+    computer(onnxruntime=RUNTIME)
+    with caplog.at_level(logging.INFO, "petrt"):
+        engine = select_engine(tiny)
+    assert (engine.name, engine.device, engine.precision) == ("onnxruntime", "cpu", "fp32")
+    assert caplog.messages == [
+        "engine: onnxruntime 1.32.0, fp32 on the CPU: "
+        "no NVIDIA driver: libcuda.so.1 not found (see petrt doctor)"
+    ]
+
+
+def test_what_was_asked_for_needs_no_reason(computer, tiny: Bundle):
+    computer(onnxruntime=RUNTIME)
+    assert choose(tiny, device="cpu").reason == "onnxruntime 1.32.0, fp32 on the CPU"
+
+
+@pytest.mark.parametrize("engine", ["auto", "torch", "onnxruntime"])
+def test_cuda_fails_without_a_driver(computer, tiny: Bundle, engine):
+    computer(onnxruntime=RUNTIME, torch=TORCH)
+    with pytest.raises(
+        DeviceError, match=r"cannot use cuda: no NVIDIA driver: .*petrt doctor, or use"
+    ):
+        choose(tiny, engine, device="cuda")
+
+
+def test_a_gpu_that_is_not_there_is_told_apart_from_no_gpu(computer, tiny: Bundle):
+    computer(H100)
+    with pytest.raises(
+        DeviceError, match="there is no cuda:7; this machine has cuda:0; use --device"
+    ):
+        choose(tiny, device="cuda:7")
+
+
+def test_a_petrt_without_its_cuda_part_says_how_to_get_it(computer, tiny: Bundle):
+    computer(H100, architectures=None, onnxruntime=RUNTIME)
+    with pytest.raises(
+        DeviceError, match=r"CUDA module is missing: .* without nvcc; .*pip install"
+    ):
+        choose(tiny, device="cuda")
+    assert "CUDA module is missing" in choose(tiny).reason
+
+
+def test_a_gpu_that_petrt_was_not_built_for(computer, tiny: Bundle):
+    computer(T4, onnxruntime=RUNTIME)
+    with pytest.raises(
+        DeviceError, match=r"Tesla T4 has compute capability 7\.5, petrt is built for 80"
+    ):
+        choose(tiny, device="cuda")
+
+
+@pytest.mark.parametrize("engine", ["tensorrt", "tensorrt-rtx"])
+def test_tensorrt_needs_a_gpu(computer, tiny: Bundle, engine):
+    computer(onnxruntime=RUNTIME)
+    with pytest.raises(UsageError, match="runs on a GPU only"):
+        choose(tiny, engine, device="cpu")
+    with pytest.raises(DeviceError, match="needs a GPU: no NVIDIA driver"):
+        choose(tiny, engine)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"engine": "abacus"}, "choose from auto, onnxruntime, torch, tensorrt, tensorrt-rtx"),
+        ({"device": "tpu"}, "choose auto, cpu, cuda or cuda:N"),
+        ({"device": "cuda:"}, "unknown device"),
+        ({"device": "cuda:-1"}, "unknown device"),
+        ({"precision": "int8"}, "choose from fp32, fp16, bf16"),
+    ],
+)
+def test_unknown_options(tiny: Bundle, options, says):
+    with pytest.raises(UsageError, match=says):
+        choose(tiny, **options)
+
+
+def test_order_on_a_gpu_and_the_preferred_one_that_is_absent(engines, tiny: Bundle):
+    engines["onnxruntime"] = ("1.32", "fp32")
+    choice = choose(tiny)
+    assert (choice.engine.name, choice.engine.device) == ("onnxruntime", "cuda:0")
+    assert choice.reason == (
+        "onnxruntime 1.32, fp32 on NVIDIA H100: tensorrt is absent (pip install tensorrt)"
+    )
+    engines["torch"] = ("2.13", "bf16")
+    assert choose(tiny).reason.startswith("torch 2.13, bf16 on NVIDIA H100: tensorrt is absent")
+    engines["tensorrt-rtx"] = ("1.7", "bf16")
+    assert choose(tiny).reason == "tensorrt-rtx 1.7, bf16 on NVIDIA H100"
+    engines["tensorrt"] = ("11.4", "bf16")
+    assert choose(tiny, device="cuda:0").reason == "tensorrt 11.4, bf16 on NVIDIA H100"
+    assert choose(tiny, "torch").reason == "torch 2.13, bf16 on NVIDIA H100"
+    assert choose(tiny, "torch", precision="fp16").reason == "torch 2.13, fp16 on NVIDIA H100"
+
+
+def test_auto_goes_past_an_engine_that_fails_and_warns(engines, tiny: Bundle, caplog):
+    engines["tensorrt"] = DeviceError("tensorrt.plan was altered", "petrt build-engine demo")
+    engines["torch"] = ("2.13", "bf16")
+    choice = choose(tiny)
+    assert choice.engine.name == "torch"
+    assert "tensorrt.plan was altered (petrt build-engine demo)" in choice.reason
+    assert caplog.messages == [
+        "tensorrt cannot be used: tensorrt.plan was altered; petrt build-engine demo"
+    ]
+    with pytest.raises(DeviceError, match="was altered; petrt build-engine"):
+        choose(tiny, "tensorrt")
+
+
+def test_a_broken_bundle_is_no_reason_to_try_another_engine(engines, tiny: Bundle):
+    engines["tensorrt"] = InputError("denoiser.onnx: an input is missing")
+    engines["torch"] = ("2.13", "bf16")
+    with pytest.raises(InputError):
+        choose(tiny)
+
+
+def test_a_gpu_without_an_engine(engines, tiny: Bundle):
+    """``auto`` takes the CPU and names the first command; ``cuda`` fails with all reasons."""
+    choice = choose(tiny)
+    assert choice.engine.device == "cpu"
+    assert choice.reason.endswith("on the CPU: tensorrt is absent (pip install tensorrt)")
+    with pytest.raises(
+        DeviceError, match=r"no engine can run on NVIDIA H100: tensorrt is absent; .*torch"
+    ):
+        choose(tiny, device="cuda")
+    with pytest.raises(DeviceError, match=r"^torch is absent; pip install torch$"):
+        choose(tiny, "torch", device="cuda")
+
+
+def measure(bundle: Bundle, engine: str, version: str, milliseconds: float) -> None:
+    record_measured(
+        Measurement(
+            model=bundle.identity, gpu=H100.name, driver="580.1", engine=engine,
+            version=version, precision="bf16", milliseconds=milliseconds,
+        )
+    )  # fmt: skip
+
+
+def test_the_faster_one_is_taken_once_both_are_measured(engines, tiny: Bundle):
+    engines |= {"tensorrt": ("11.4", "bf16"), "torch": ("2.13", "bf16")}
+    measure(tiny, "torch", "2.13", 1.25)
+    assert choose(tiny).engine.name == "tensorrt"  # installed on purpose, and not measured yet
+    measure(tiny, "tensorrt", "11.4", 2.5)
+    assert choose(tiny).reason == "torch 2.13, bf16, 1.25 ms a slice measured on NVIDIA H100"
+    measure(tiny, "tensorrt", "11.4", 1.0)
+    assert choose(tiny).engine.name == "tensorrt"
+    engines["torch"] = ("2.14", "bf16")  # another version: its time counts no more
+    measure(tiny, "tensorrt", "11.4", 9.0)
+    assert choose(tiny).engine.name == "tensorrt"
+
+
+@pytest.mark.parametrize(
+    ("name", "installed", "reason", "command"),
+    [
+        ("torch", None, "PyTorch is not installed", "pip install torch"),
+        ("torch", Package("torch", "torch", "2.13.0", cuda=""), "without CUDA", "--index-url"),
+        (
+            "torch",
+            Package("torch", "torch", None, broken="no version.py"),
+            "no version.py",
+            "force",
+        ),
+        ("onnxruntime", RUNTIME, "without CUDA", "onnxruntime-gpu"),
+        ("tensorrt", None, "TensorRT is not installed", "pip install tensorrt"),
+        ("tensorrt-rtx", None, "TensorRT-RTX is not installed", "pip install tensorrt-rtx"),
+    ],
+)
+def test_absent_packages_are_told_with_the_command(
+    computer, tiny: Bundle, name, installed, reason, command
+):
+    computer(H100, **({name: installed} if installed else {}))
+    found = on_gpu(tiny, H100, name, None)
+    assert isinstance(found, Missing)
+    assert reason in found.reason
+    assert command in found.hint
+    with pytest.raises(DeviceError, match=reason):
+        choose(tiny, name, "cuda")
+
+
+def test_torch_on_a_gpu_says_how_it_runs(computer, tiny: Bundle, monkeypatch):
+    computer(H100, torch=TORCH)
+    monkeypatch.setattr(torch_cuda, "unusable", lambda index: None)
+    monkeypatch.setattr(torch_cuda, "eager_reason", lambda: None)
+    assert str(on_gpu(tiny, H100, "torch", None)) == "torch 2.13.0, bf16, compiled"
+    monkeypatch.setattr(torch_cuda, "eager_reason", lambda: "no C compiler is found")
+    assert str(on_gpu(tiny, H100, "torch", "fp32")).endswith(
+        "fp32, not compiled: no C compiler is found"
+    )
+    monkeypatch.setattr(torch_cuda, "unusable", lambda index: "PyTorch sees no cuda:0")
+    assert isinstance(on_gpu(tiny, H100, "torch", None), Missing)
+
+
+def test_onnx_runtime_on_a_gpu_has_no_bf16(computer, tiny: Bundle):
+    computer(H100, onnxruntime=Package("onnxruntime", "onnxruntime-gpu", "1.32.0", cuda="yes"))
+    assert str(on_gpu(tiny, H100, "onnxruntime", None)) == "onnxruntime 1.32.0, fp32"
+    assert "does not run bf16 on a GPU" in str(on_gpu(tiny, H100, "onnxruntime", "bf16"))
+
+
+def test_precision_on_a_cpu_leads_to_torch(computer, tiny: Bundle):
+    computer(onnxruntime=RUNTIME, torch=TORCH)
+    engine = choose(tiny, device="cpu", precision="bf16").engine
+    assert (engine.name, engine.precision) == ("torch", "bf16")
+    with pytest.raises(
+        DeviceError, match=r"ONNX Runtime does not run bf16 on the CPU; .*--engine torch"
+    ):
+        choose(tiny, "onnxruntime", "cpu", "bf16")
+    computer(onnxruntime=RUNTIME)
+    with pytest.raises(DeviceError, match="PyTorch is not installed; pip install"):
+        choose(tiny, "torch", "cpu")
+
+
+def test_the_record_of_a_run_tells_engine_and_reason(tiny: Bundle):
+    volume = np.random.default_rng(0).random((16, 16, 2)).astype(np.float32)
+    result = Reconstructor(tiny, engine="torch", device="cpu", precision="fp16", steps=1)(volume)
+    engine = result.stats["engine"]
+    assert (engine["name"], engine["precision"]) == ("torch", "fp16")
+    assert engine["reason"].startswith("torch ")
+    assert engine["reason"].endswith("fp16 on the CPU")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--device", "cuda"], 4, "cannot use cuda: no NVIDIA driver"),
+        (["--device", "cuda:3", "--engine", "torch"], 4, "petrt doctor"),
+        (["--engine", "tensorrt"], 4, "TensorRT needs a GPU"),
+        (["--engine", "tensorrt", "--device", "cpu"], 2, "GPU only"),
+        (["--precision", "fp64"], 2, "fp32, fp16, bf16"),
+    ],
+)
+def test_exit_codes(computer, tiny_bundle: Path, tmp_path, capsys, arguments, code, says):
+    computer(onnxruntime=RUNTIME, torch=TORCH)
+    source = volume_file(tmp_path)
+    command = ["reconstruct", str(source), str(tmp_path / "out.nii"), "--model", str(tiny_bundle)]
+    assert run([*command, *arguments]) == code
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert says in lines[0]
+    assert not (tmp_path / "out.nii").exists()
+
+
+def volume_file(folder: Path) -> Path:
+    data = np.random.default_rng(0).random((16, 16, 2)).astype(np.float32)
+    path = folder / "low.nii"
+    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(path)
+    return path
+
+
+def test_cuda_without_a_gpu_in_a_process_of_its_own(tiny_bundle: Path, tmp_path):
+    if gpus.list_gpus():
+        pytest.skip("this machine has a GPU")
+    command = [sys.executable, "-m", "petrt", "reconstruct", str(volume_file(tmp_path))]
+    command += [str(tmp_path / "out.nii"), "--model", str(tiny_bundle), "--device", "cuda"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert done.stderr.startswith("petrt: error: cannot use cuda: ")
+    assert "petrt doctor" in done.stderr
+
+
+def test_choosing_imports_no_engine_package():
+    code = (
+        "import sys, petrt.engines.select\n"
+        "print([n for n in ('torch', 'onnxruntime', 'tensorrt', 'cupy') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
