@@ -7,6 +7,7 @@ using Recorded = Owned<cudaGraph_t, give_back>;
 
 // Thread-local: other threads may allocate and wait meanwhile; this one may not.
 Recorded record(const Stream& stream, const std::function<void()>& enqueue) {
+  const Recording recording;
   check_cuda(cudaStreamBeginCapture(stream.handle(), cudaStreamCaptureModeThreadLocal),
              "cudaStreamBeginCapture");
   cudaGraph_t graph = nullptr;

@@ -1,6 +1,8 @@
 #include "runtime.h"
 
 #include <cstring>
+#include <new>
+#include <vector>
 
 namespace petrt::cuda {
 
@@ -15,16 +17,22 @@ OnDevice::~OnDevice() {
 
 namespace {
 
-// Freeing memory is refused to a thread that records a graph, though it does not touch the graph;
-// a garbage collector may want to do just that.
-class Relaxed {
- public:
-  Relaxed() { (void)cudaThreadExchangeStreamCaptureMode(&mode_); }
-  ~Relaxed() { (void)cudaThreadExchangeStreamCaptureMode(&mode_); }
-
- private:
-  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+// What this thread gives back while it records a graph.
+struct Kept {
+  void* address;
+  void (*free)(void*);
 };
+
+thread_local int recordings = 0;
+thread_local std::vector<Kept> kept;
+
+void free_now_or_later(void* address, void (*free)(void*)) {
+  if (recordings == 0) return free(address);
+  try {
+    kept.push_back({address, free});
+  } catch (const std::bad_alloc&) {  // lost until the process ends: no destructor may throw
+  }
+}
 
 cudaStream_t new_stream(int device) {
   const OnDevice current(device);
@@ -56,6 +64,15 @@ void* new_pinned(std::size_t bytes) {
 
 }  // namespace
 
+Recording::Recording() {
+  ++recordings;
+}
+
+Recording::~Recording() {
+  if (--recordings > 0) return;
+  for (const Kept& memory : std::exchange(kept, {})) memory.free(memory.address);
+}
+
 void give_back(cudaStream_t handle) {
   (void)cudaStreamDestroy(handle);
 }
@@ -73,13 +90,11 @@ void give_back(cudaGraphExec_t handle) {
 }
 
 void free_device(void* address) {
-  const Relaxed relaxed;
-  (void)cudaFree(address);
+  free_now_or_later(address, [](void* memory) { (void)cudaFree(memory); });
 }
 
 void free_pinned(void* address) {
-  const Relaxed relaxed;
-  (void)cudaFreeHost(address);
+  free_now_or_later(address, [](void* memory) { (void)cudaFreeHost(memory); });
 }
 
 Stream::Stream(int device) : device_(device), handle_(new_stream(device)) {}

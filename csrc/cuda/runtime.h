@@ -23,6 +23,16 @@ class OnDevice {
   int before_ = 0;
 };
 
+// While one lives, memory that this thread gives back is kept: CUDA refuses to free during a
+// recording, and a garbage collector does not ask.
+class Recording {
+ public:
+  Recording();
+  ~Recording();
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+};
+
 // A handle or an address, given back once.
 template <typename Handle, void (*GiveBack)(Handle)>
 class Owned {

@@ -25,7 +25,6 @@ namespace {
 
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local int current_device = 0;
-thread_local cudaStreamCaptureMode thread_mode = cudaStreamCaptureModeGlobal;
 
 TwinStream& default_of(std::map<int, std::unique_ptr<TwinStream>>& streams) {
   auto& stream = streams[current_device];
@@ -51,9 +50,8 @@ TwinStream* find(cudaStream_t handle) {
   return state().streams.count(handle) != 0 ? handle : nullptr;
 }
 
-// Calls that a thread may not make while it records, unless it said that it knows what it does.
+// Allocating and freeing: what a thread may not do while it records.
 cudaError_t unsafe_call() {
-  if (thread_mode == cudaStreamCaptureModeRelaxed) return cudaSuccess;
   for (const auto& capture : state().captures) {
     if (capture->thread != std::this_thread::get_id()) continue;
     capture->broken = true;
@@ -180,10 +178,5 @@ cudaError_t cudaSetDevice(int number) {
   const Lock lock;
   if (number < 0 || number >= state().devices) return note(cudaErrorInvalidDevice);
   twin::current_device = number;
-  return cudaSuccess;
-}
-
-cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
-  std::swap(*mode, twin::thread_mode);
   return cudaSuccess;
 }
