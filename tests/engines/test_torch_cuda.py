@@ -112,9 +112,11 @@ def test_compiles_and_warms_up_outside_the_pool_then_fills_the_pool(events, tiny
     assert events == [("run", 1)]
 
 
-def test_a_shape_is_compiled_once(events, tiny: Bundle):
+def test_a_shape_is_compiled_once_and_the_wait_is_explained(events, tiny: Bundle, caplog):
     engine = TorchEngine(tiny, stream=Stream(events))
-    bind_coarse(engine, tiny)
+    with caplog.at_level(logging.INFO, "petrt"):
+        bind_coarse(engine, tiny)
+    assert "compiles the networks" in caplog.text
     events.clear()
     bind_coarse(engine, tiny)
     assert events == [("run", 1), "synchronize"]

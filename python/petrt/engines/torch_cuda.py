@@ -35,7 +35,7 @@ class Cuda:
         self._owner, self._exact = stream, precision == "fp32"
         self._stream = torch.cuda.ExternalStream(stream.handle, device=self.device)
         self._pool = self._new_pool()
-        self._mode = mode
+        self._mode, self._told = mode, False
         if mode is not None and (reason := eager_reason()):
             self._fall_back(reason)
 
@@ -48,6 +48,11 @@ class Cuda:
     def prepare(self, module: torch.nn.Module, tensors: list[torch.Tensor]) -> Callable[..., Any]:
         """Compile, and let everything choose its algorithms; outside the pool, which stays small."""
         if self._mode is not None:
+            if not self._told:
+                logger.info(
+                    "torch compiles the networks for this size, which takes a minute or two"
+                )
+                self._told = True
             try:
                 compiled = compile_module(module, self._mode)
                 self._warm_up(compiled, tensors)
