@@ -1,0 +1,164 @@
+"""A volume through the device pipeline: the bits of the CPU's, however it is cut and launched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from petrt.bundle import load_bundle
+from petrt.cuda.launches import Launches
+from petrt.engines.onnxruntime import OnnxRuntimeEngine
+from petrt.errors import DeviceError
+from petrt.export.onnx import export_model
+from petrt.reconstructor import Reconstruction, Reconstructor
+from tests.cuda.conftest import QueuedEngine
+from tests.export.conftest import NETWORKS, model_spec, scrambled
+
+SHAPE = (16, 24, 9)
+
+
+@pytest.fixture(scope="module")
+def volume() -> np.ndarray:
+    rng = np.random.default_rng(3)
+    x, y, z = np.indices(SHAPE)
+    blob = 900 * np.exp(-(((x - 6) / 4) ** 2) - ((y - 12) / 6) ** 2 - ((z - 2) / 2) ** 2)
+    return (blob + rng.gamma(2, 20, SHAPE)).astype(np.float32)
+
+
+def equal(found: Reconstruction, expected: Reconstruction) -> None:
+    for part in ("image", "std", "coarse"):
+        a, b = (getattr(result, part) for result in (found, expected))
+        if b is not None:
+            np.testing.assert_array_equal(a, b, err_msg=part)
+
+
+def on_cpu(bundle: Any, volume: np.ndarray, samples: int, **call: Any) -> Reconstruction:
+    engine = OnnxRuntimeEngine(bundle)
+    return Reconstructor(bundle, engine=engine, samples=samples, seed=7, threads=1)(volume, **call)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"samples": 1},
+        {"samples": 3},
+        {"samples": 3, "batch": (2, 3)},  # the last of five batches overlaps the fourth
+        {"samples": 3, "batch": (4, 2)},  # two chunks, one sample drawn and left out
+        {"samples": 5, "batch": (9, 3)},
+        {"samples": 2, "batch": (1, 1)},
+    ],
+)
+def test_equals_the_cpu(engine, bundle, volume, options):
+    reconstructor = Reconstructor(bundle, engine=engine, seed=7, **options)
+    expected = on_cpu(bundle, volume, options["samples"])
+    for _ in range(4):  # plain, timed, recorded, chosen
+        equal(reconstructor(volume), expected)
+
+
+def test_given_noise_is_used_as_on_the_cpu(engine, bundle, volume):
+    noise = np.random.default_rng(0).standard_normal((11, 4, 9, 1, 16, 24), np.float32)
+    found = Reconstructor(bundle, engine=engine, samples=4, seed=7, batch=(4, 3))(
+        volume, noise=noise
+    )
+    equal(found, on_cpu(bundle, volume, 4, noise=noise))
+
+
+def test_a_new_seed_in_a_recorded_graph(engine, bundle, volume):
+    reconstructor = Reconstructor(bundle, engine=engine, samples=2, seed=7, batch=(2, 2))
+    reconstructor(volume)  # five batches: the graph is recorded within them
+    first = reconstructor(volume)
+    assert first.stats["launches"]["reason"].startswith("graph ")
+    reconstructor.seed = 8
+    second = reconstructor(volume)
+    assert not np.array_equal(first.image, second.image)
+    reconstructor.seed = 7
+    equal(reconstructor(volume), first)
+
+
+def test_frames_and_sizes_follow_each_other(engine, bundle, volume):
+    reconstructor = Reconstructor(bundle, engine=engine, samples=2, seed=7, batch=(4, 2))
+    frames = np.stack([volume, 2 * volume[::-1]], axis=-1)
+    equal(reconstructor(frames), on_cpu(bundle, frames, 2))
+    equal(reconstructor(volume[:, :, :3]), on_cpu(bundle, volume[:, :, :3], 2))
+    wide = np.tile(volume, (2, 1, 1))
+    equal(reconstructor(wide), on_cpu(bundle, wide, 2))
+
+
+def test_progress_counts_every_slice_once(engine, bundle, volume):
+    seen: list[tuple[int, int]] = []
+    Reconstructor(bundle, engine=engine, batch=(2, 1))(
+        volume, progress=lambda *done: seen.append(done)
+    )
+    assert seen[-1] == (9, 9)
+    assert seen == sorted(seen)
+
+
+def test_an_engine_that_cannot_be_recorded_runs_plain(engine, bundle, volume):
+    engine.capturable = False
+    reconstructor = Reconstructor(bundle, engine=engine, samples=2, seed=7, batch=(2, 2))
+    for _ in range(2):
+        result = reconstructor(volume)
+    equal(result, on_cpu(bundle, volume, 2))
+    assert result.stats["launches"] == {"mode": "plain", "reason": "the engine cannot be recorded"}
+
+
+def test_a_refused_recording_leaves_plain_launches_and_says_why(
+    engine, bundle, volume, cuda, monkeypatch
+):
+    def refuse(*_: Any) -> None:
+        raise cuda.CudaError("cudaStreamEndCapture: not allowed")
+
+    monkeypatch.setattr(cuda.ReverseLoop, "capture", refuse)
+    result = Reconstructor(bundle, engine=engine, samples=2, seed=7, batch=(2, 2))(volume)
+    equal(result, on_cpu(bundle, volume, 2))
+    assert result.stats["launches"]["mode"] == "plain"
+    assert "not allowed" in result.stats["launches"]["reason"]
+
+
+def test_memory_that_runs_out_halves_the_batch(bundle, cuda, volume, caplog):
+    engine = QueuedEngine(bundle, cuda, limit=5)
+    result = Reconstructor(bundle, engine=engine, samples=2, seed=7)(volume)
+    equal(result, on_cpu(bundle, volume, 2))
+    assert "out of memory" in caplog.text
+    assert result.stats["batch"][0] * 2 <= 5
+
+
+def test_memory_for_not_even_one_image_is_an_error(bundle, cuda, volume):
+    engine = QueuedEngine(bundle, cuda, limit=0)
+    with pytest.raises(DeviceError, match=r"single image.*use --device cpu"):
+        Reconstructor(bundle, engine=engine)(volume)
+
+
+def test_the_budget_bounds_the_batch(engine, bundle, volume):
+    result = Reconstructor(bundle, engine=engine, samples=2, seed=7, memory=1)(volume)
+    assert result.stats["batch"] == [1, 1]
+    equal(result, on_cpu(bundle, volume, 2))
+
+
+def test_after_an_error_the_next_volume_is_whole(engine, bundle, volume, monkeypatch):
+    reconstructor = Reconstructor(bundle, engine=engine, samples=2, seed=7, batch=(2, 2))
+    with monkeypatch.context() as patch:
+        calls = iter(range(3))
+
+        def failing(self: Launches) -> None:
+            if next(calls, None) is None:
+                raise DeviceError("the engine broke")
+            self._loop.run(self._prologue, self._enqueue, self._total)
+
+        patch.setattr(Launches, "__call__", failing)
+        with pytest.raises(DeviceError, match="broke"):
+            reconstructor(volume)
+    equal(reconstructor(volume), on_cpu(bundle, volume, 2))
+
+
+@pytest.mark.parametrize("kind", [k for k in NETWORKS if k != "four neighbours"])
+def test_every_kind_of_network(tmp_path, volume, cuda, kind):
+    """Without guides, without a coarse network, without a denoiser: each is a model."""
+    export_model(scrambled(NETWORKS[kind]), model_spec(NETWORKS[kind]), tmp_path / "bundle")
+    bundle = load_bundle(tmp_path / "bundle")
+    found = Reconstructor(
+        bundle, engine=QueuedEngine(bundle, cuda), samples=2, seed=7, batch=(4, 2)
+    )
+    equal(found(volume), on_cpu(bundle, volume, 2))
