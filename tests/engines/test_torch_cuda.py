@@ -131,7 +131,7 @@ def test_what_cannot_be_compiled_runs_eagerly_and_says_so(
         events.append("tried")
 
         def compiled(*tensors: torch.Tensor) -> None:
-            raise RuntimeError("InductorError: Python.h: No such file\nlong traceback")
+            raise RuntimeError("'inductor' raised:\nPython.h: No such file\nlong traceback")
 
         return compiled
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_compiled_runs_eagerly_and_says_so(
         bind_coarse(engine, tiny, slices=1)
     assert events.count("tried") == 1
     assert [record.getMessage() for record in caplog.records] == [
-        "torch cannot compile here and runs eagerly, slower: InductorError: Python.h: No such file"
+        "torch cannot compile here and runs eagerly, slower: 'inductor' raised: Python.h: No such file"
     ]
     assert relative_error(found, forward(OnnxRuntimeEngine(tiny), "coarse", arrays)["x_cp"]) < 1e-5
 

@@ -60,7 +60,7 @@ class Cuda:
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # of Triton, the C compiler, the driver: as many classes
-                self._fall_back(first_line(error))
+                self._fall_back(_reason(error))
         self._warm_up(module, tensors)
         return module
 
@@ -80,11 +80,13 @@ class Cuda:
         return run
 
     def _warm_up(self, module: Callable[..., Any], tensors: list[torch.Tensor]) -> None:
-        with self._scope(None), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the compiler's advice to users of torch.compile
-            module(*tensors)
-        self._owner.synchronize()
-        torch.cuda.empty_cache()
+        try:
+            with self._scope(None), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the compiler's advice to users of torch.compile
+                module(*tensors)
+            self._owner.synchronize()
+        finally:
+            torch.cuda.empty_cache()
 
     @contextmanager
     def _scope(self, pool: Any) -> Iterator[None]:
@@ -152,3 +154,9 @@ def matmul_in_float32() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error, and the second one where the first only announces it."""
+    lines = str(error).strip().splitlines()
+    return " ".join(lines[:2]) if lines and lines[0].endswith(":") else first_line(error)
