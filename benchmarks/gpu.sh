@@ -35,23 +35,25 @@ site=$work/site
 mkdir -p "$work" "$out"
 : >"$work/stages.tsv"
 export PYTHONPATH=$root/python:$site${PYTHONPATH:+:$PYTHONPATH}
-export PETRT_CACHE=$work/cache
+export PETRT_CACHE=$work/cache TORCHINDUCTOR_CACHE_DIR=$work/inductor
+export PETRT_REQUIRE_GPU=1  # a gpu test that finds none fails
 export CUDA_HOME=${CUDA_HOME:-/usr/local/cuda}
 export PATH=$PATH:$CUDA_HOME/bin
 status=0
 
 left() { echo $((minutes * 60 - SECONDS)); }
 
-# stage NAME COMMAND...: run it within the time left, its output on screen and in a file.
+# stage NAME SECONDS COMMAND...: run it for so long at most, its output on screen and in a file.
 stage() {
-  local label=$1 begun=$SECONDS code
-  shift
+  local label=$1 limit=$2 begun=$SECONDS code
+  shift 2
+  ((limit < $(left))) || limit=$(left)
   echo "== $label"
-  if (($(left) < 10)); then
+  if ((limit < 10)); then
     echo "no time left"
     code=124
   else
-    timeout --signal=INT --kill-after=10 "$(left)" "$@" 2>&1 | tee "$work/$label.log"
+    timeout --signal=INT --kill-after=10 "$limit" "$@" 2>&1 | tee "$work/$label.log"
     code=${PIPESTATUS[0]}
   fi
   ((code == 0)) || status=1
@@ -95,20 +97,20 @@ sanitizer() {
 export -f packages build gpu_tests sanitizer
 export python quick wheels root work site
 
-if stage packages bash -c packages && stage build bash -c build; then
-  stage doctor "$python" -m petrt doctor
+if stage packages 120 bash -c packages && stage build 300 bash -c build; then
+  stage doctor 60 "$python" -m petrt doctor
   name=${name:-$("$python" benchmarks/needs.py --name)}
-  stage tests bash -c 'gpu_tests tests/gpu'
+  stage tests 200 bash -c 'gpu_tests tests/gpu'
   if [[ -n $quick ]]; then
     echo "== sanitizer: left out by --quick"
   elif command -v compute-sanitizer >/dev/null; then
-    stage memcheck bash -c 'sanitizer memcheck'
-    stage racecheck bash -c 'sanitizer racecheck'
+    stage memcheck 60 bash -c 'sanitizer memcheck'
+    stage racecheck 60 bash -c 'sanitizer racecheck'
   else
     echo "== sanitizer: no compute-sanitizer on PATH or in $CUDA_HOME/bin"
   fi
-  # No section of it is begun that could not end in time.
-  stage latency "$python" benchmarks/latency.py ${quick:+--quick} --budget $(($(left) - 120)) \
+  # It begins no section that could not end in time.
+  stage latency 3600 "$python" benchmarks/latency.py ${quick:+--quick} --budget $(($(left) - 100)) \
     --out "$out/gpu_${name:-unknown}.json"
 fi
 name=${name:-unknown}

@@ -14,7 +14,8 @@ def _psnr(precision: str) -> Callable[[Found], float | None]:
     def worst(found: Found) -> float | None:
         values = [
             999.0 if entry["psnr_db"] is None else float(entry["psnr_db"])
-            for name, entry in found["agreement"].items()
+            for section in ("agreement", "agreement_demo")
+            for name, entry in found.get(section, {}).items()
             if name.endswith(precision) and "psnr_db" in entry
         ]
         return min(values) if values else None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from subject import Subject, folded_macs, make_volume, total_macs
 from timing import Run, interleaved, wall
 from unfolded import Unfolded
@@ -31,6 +34,7 @@ class Bench:
     found: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    deadline: float = math.inf
     loaded: dict[tuple[str, str, int], Reconstructor] = field(default_factory=dict)
 
     @property
@@ -140,6 +144,8 @@ def compiled(bench: Bench) -> dict[str, Any]:
     runs: dict[str, Run] = {}
     prepared = {}
     for batch in [b for b in bench.options.batches if bench.slices % b == 0]:
+        if runs and time.perf_counter() > bench.deadline:  # compiling one takes a minute or two
+            break
         baseline = Unfolded(
             bench.subject, bench.options.device, precision=precision, batch=batch, compiled=True
         )
@@ -159,30 +165,44 @@ def compiled(bench: Bench) -> dict[str, Any]:
 
 
 def agreement(bench: Bench) -> dict[str, Any]:
-    """PSNR to the CPU's ONNX Runtime in float32 with the same noise: random networks and the demo."""
+    """PSNR of the random networks to the CPU's ONNX Runtime in float32, with the same noise."""
+    cpu = Reconstructor(bench.subject.bundle, engine="onnxruntime", device="cpu")
+    return _agreement(bench, cpu, bench.subject.volume, bench.reconstructor)
+
+
+def agreement_demo(bench: Bench) -> dict[str, Any]:
+    """The same of the demo model, whose weights are trained."""
+    cpu = Reconstructor("demo", engine="onnxruntime", device="cpu")
+
+    def on_device(engine: str, precision: str) -> Reconstructor:
+        made = select_engine(cpu.bundle, engine, bench.options.device, precision)
+        return Reconstructor("demo", engine=made)
+
+    return _agreement(bench, cpu, make_volume(64, 8), on_device)
+
+
+def _agreement(
+    bench: Bench,
+    cpu: Reconstructor,
+    volume: NDArray[np.float32],
+    on_device: Callable[[str, str], Reconstructor],
+) -> dict[str, Any]:
+    x, y, z = volume.shape
+    shape = (cpu.table.steps + 1, 1, z, 1, x, y)
+    noise = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
+    reference = cpu(volume, noise=noise).image
     result: dict[str, Any] = {}
-    few = make_volume(bench.size, min(8, bench.slices))
-    small = make_volume(64, 8)
-    for name, model, vol in (("random", bench.subject.bundle, few), ("demo", "demo", small)):
-        bundle = load_bundle(model)
-        cpu = Reconstructor(model, engine="onnxruntime", device="cpu")
-        x, y, z = vol.shape
-        shape = (cpu.table.steps + 1, 1, z, 1, x, y)
-        noise = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
-        reference = cpu(vol, noise=noise).image
-        for engine in bench.found["volume"]["engines"]:
-            for precision in dict.fromkeys(("fp32", bench.options.precision)):
-                try:
-                    made = select_engine(bundle, engine, bench.options.device, precision)
-                    image = Reconstructor(model, engine=made)(vol, noise=noise).image
-                except PetrtError as error:
-                    result[f"{name} {engine} {precision}"] = {"absent": str(error)}
-                    continue
-                error = float(np.mean((image.astype(np.float64) - reference) ** 2))
-                psnr = 10 * np.log10(float(reference.max()) ** 2 / error) if error else None
-                result[f"{name} {engine} {precision}"] = {
-                    "psnr_db": None if psnr is None else round(psnr, 2)
-                }
+    for engine in bench.found["volume"]["engines"]:
+        for precision in dict.fromkeys((bench.options.precision, "fp32")):
+            name = f"{engine} {precision}"
+            try:
+                image = on_device(engine, precision)(volume, noise=noise).image
+            except PetrtError as error:
+                result[name] = {"absent": str(error)}
+                continue
+            error = float(np.mean((image.astype(np.float64) - reference) ** 2))
+            psnr = 10 * np.log10(float(reference.max()) ** 2 / error) if error else None
+            result[name] = {"psnr_db": None if psnr is None else round(psnr, 2)}
     return result
 
 
@@ -238,5 +258,9 @@ def peaks(bench: Bench) -> dict[str, Any]:
     }
 
 
-ANYWHERE: tuple[Callable[[Bench], dict[str, Any]], ...] = (volume, ams, eager, agreement)
-GPU_ONLY: tuple[Callable[[Bench], dict[str, Any]], ...] = (outside, peaks, compiled)
+Section = Callable[[Bench], dict[str, Any]]
+# By weight: a run that is short of time leaves out the last.
+ON_GPU: tuple[Section, ...] = (
+    volume, eager, outside, peaks, ams, agreement, compiled, agreement_demo,
+)  # fmt: skip
+ON_CPU: tuple[Section, ...] = (volume, eager, ams, agreement, agreement_demo)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import ModuleType
 from typing import Any
 
@@ -12,11 +13,15 @@ from petrt import gpus, machine
 
 
 def gpu_module() -> ModuleType:
-    """petrt._cuda on a machine with a GPU; else the test is skipped with the reason."""
+    """petrt._cuda on a machine with a GPU; else the test is skipped with the reason.
+
+    With PETRT_REQUIRE_GPU set it fails instead, so that a run meant for a GPU cannot pass without.
+    """
     reason = gpus.why_none()
     module = machine.cuda_module()
     if reason or module.state != "ready":
-        pytest.skip(reason or f"petrt's CUDA module is {module.state}: {module.detail}")
+        stop = pytest.fail if os.environ.get("PETRT_REQUIRE_GPU") else pytest.skip
+        stop(reason or f"petrt's CUDA module is {module.state}: {module.detail}")
     import petrt._cuda
 
     return petrt._cuda

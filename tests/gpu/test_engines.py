@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from petrt.bundle import load_bundle
+from petrt.engines.base import Engine
 from petrt.engines.select import select_engine
 from petrt.errors import PetrtError
 from petrt.reconstructor import Reconstructor
@@ -89,16 +90,34 @@ def test_drawn_noise_agrees_with_the_cpu(on_gpu, volume):
     assert psnr(on_gpu(volume).image, cpu(volume).image) >= BARS[on_gpu.engine.precision]
 
 
+@pytest.fixture(scope="module")
+def eager() -> Engine:
+    """The torch engine as it is, uncompiled: a new batch size costs it nothing."""
+    from petrt._cuda import Stream
+    from petrt.engines.torch import TorchEngine
+
+    return TorchEngine(load_bundle("demo"), precision="fp32", stream=Stream(), mode=None)
+
+
 @pytest.mark.parametrize("options", [{"batch": (2, 3)}, {"batch": (4, 2)}, {"batch": (1, 1)},
                                      {"memory": 1}])  # fmt: skip
-def test_batches_in_flight_give_the_image_of_one_batch(on_gpu, volume, noise, options):
-    """Batch sizes choose other algorithms, so the networks differ in rounding, and nothing else does."""
-    whole = on_gpu(volume, noise=noise)
-    parts = Reconstructor("demo", samples=SAMPLES, engine=on_gpu.engine, **options)
+def test_batches_in_flight_give_the_image_of_one_batch(eager, volume, noise, reference, options):
+    """Another batch size may choose another algorithm for a convolution; nothing else may differ."""
+    parts = Reconstructor("demo", samples=SAMPLES, engine=eager, **options)
     result = parts(volume, noise=noise)
     slices, samples = result.stats["batch"]
     assert slices * samples < SLICES * SAMPLES
-    assert samples <= options.get("batch", (1, 1))[1]
-    assert psnr(result.image, whole.image) >= BARS[on_gpu.engine.precision]
-    again = parts(volume, noise=noise)
-    np.testing.assert_array_equal(again.image, result.image)
+    assert (slices, samples) <= options.get("batch", (1, 1))
+    assert psnr(result.image, reference.image) >= BARS["fp32"]
+    assert psnr(result.std, reference.std) >= BARS["fp32"] - 20
+    np.testing.assert_array_equal(parts(volume, noise=noise).image, result.image)
+
+
+def test_the_same_bits_whatever_was_in_flight(eager, volume):
+    """Batches overlap with the transfers of their neighbours: repeated runs would show a race."""
+    parts = Reconstructor("demo", samples=SAMPLES, seed=1, engine=eager, batch=(1, 3))
+    first = parts(volume)
+    for _ in range(8):
+        again = parts(volume)
+        np.testing.assert_array_equal(again.image, first.image)
+        np.testing.assert_array_equal(again.coarse, first.coarse)
