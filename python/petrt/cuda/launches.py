@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from petrt.errors import DeviceError, OutOfDeviceMemory
+
 if TYPE_CHECKING:
     from petrt._cuda import ReverseLoop, Stream
 
@@ -38,6 +40,7 @@ class Launches:
         self.mode = "plain"
         self.reason = "first runs" if capturable else "the engine cannot be recorded"
         self._candidate = capturable
+        self.milliseconds: float | None = None  # of a run, the faster way, once both were timed
 
     def __call__(self) -> None:
         """Enqueue one run on the stream."""
@@ -62,9 +65,9 @@ class Launches:
 
         try:
             self._loop.capture(self._prologue, self._enqueue, self._total)
-        except OutOfMemory:
+        except (OutOfMemory, OutOfDeviceMemory):
             raise
-        except CudaError as error:
+        except (CudaError, DeviceError) as error:  # of CUDA itself, or of the engine
             self._candidate, self.reason = False, f"not recorded: {error}"
             return
         self.mode, self.reason = "graph", "being measured"
@@ -73,4 +76,5 @@ class Launches:
         self._candidate = False
         plain, graph = self._plain.milliseconds(), self._graph.milliseconds()
         self.mode = "graph" if graph <= plain else "plain"
+        self.milliseconds = min(graph, plain)
         self.reason = f"graph {graph:.1f} ms, plain {plain:.1f} ms a batch"
