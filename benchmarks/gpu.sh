@@ -74,10 +74,11 @@ packages() {
 }
 
 build() {
-  local generator=() architectures=()
+  local generator=() architectures=() gpu
+  gpu=$("$python" benchmarks/needs.py --architecture) || return 1
   command -v nvcc >/dev/null || { echo "no nvcc on PATH or in $CUDA_HOME/bin" && return 1; }
   command -v ninja >/dev/null && generator=(-G Ninja)
-  [[ -n $quick ]] && architectures=(-DCMAKE_CUDA_ARCHITECTURES=native)
+  [[ -n $quick ]] && architectures=("-DCMAKE_CUDA_ARCHITECTURES=$gpu")
   cmake -S . -B "$work/cmake" "${generator[@]}" "${architectures[@]}" -DPETRT_CUDA=ON \
     -DPython_EXECUTABLE="$(command -v "$python")" \
     -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)" &&
@@ -98,7 +99,9 @@ export -f packages build gpu_tests sanitizer
 export python quick wheels root work site
 
 if stage packages 120 bash -c packages && stage build 300 bash -c build; then
-  stage doctor 60 "$python" -m petrt doctor
+  # What petrt doctor --json says, without the packages that only the command line needs.
+  stage doctor 60 "$python" -c 'import json; from petrt.doctor import examine
+print(json.dumps(examine().as_json(), indent=1))'
   name=${name:-$("$python" benchmarks/needs.py --name)}
   stage tests 200 bash -c 'gpu_tests tests/gpu'
   if [[ -n $quick ]]; then

@@ -9,14 +9,16 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from pathlib import Path
+from typing import Any
 
 # Import name -> name of the package.
 NEEDED = {
     "numpy": "numpy", "scipy": "scipy", "torch": "torch", "pybind11": "pybind11",
     "onnx": "onnx", "onnxruntime": "onnxruntime", "pydantic": "pydantic",
     "safetensors": "safetensors", "nibabel": "nibabel", "filelock": "filelock",
-    "platformdirs": "platformdirs", "typer": "typer", "rich": "rich", "pytest": "pytest",
-    "google.protobuf": "protobuf", "ml_dtypes": "ml_dtypes", "skimage": "scikit-image",
+    "platformdirs": "platformdirs", "pytest": "pytest",
+    "google.protobuf": "protobuf", "ml_dtypes": "ml_dtypes",
 }  # fmt: skip
 WANTED = {"cupy": "cupy (the spectrum guide's FFT on the GPU)"}
 
@@ -33,12 +35,27 @@ def absent(names: dict[str, str]) -> list[str]:
     return found
 
 
+def first_gpu() -> Any:
+    """petrt.gpus, which needs nothing else of petrt, before petrt is built."""
+    path = Path(__file__).parents[1] / "python" / "petrt" / "gpus.py"
+    spec = importlib.util.spec_from_file_location("gpus", path)
+    assert spec is not None
+    assert spec.loader is not None
+    gpus = importlib.util.module_from_spec(spec)
+    sys.modules["gpus"] = gpus
+    spec.loader.exec_module(gpus)
+    found = gpus.list_gpus()
+    if not found:
+        sys.exit(f"no GPU: {gpus.why_none()}")
+    return found[0]
+
+
 def main(arguments: list[str]) -> int:
     if arguments == ["--name"]:
-        from petrt import gpus
-
-        found = gpus.list_gpus()
-        print(re.sub(r"\W+", "_", found[0].name.lower()) if found else "unknown")
+        print(re.sub(r"\W+", "_", first_gpu().name.lower()))
+        return 0
+    if arguments == ["--architecture"]:
+        print("{}{}".format(*first_gpu().compute_capability))
         return 0
     for package in absent(WANTED):
         print(f"not here, left out: {package}")

@@ -82,9 +82,11 @@ def table(result: dict[str, Any]) -> str:
         value = "-" if row["value"] is None else f"{row['value']:.4g} {row['unit']}"
         lines.append(f"{row['what']:62}{row['bar']:>10}{value:>12}  {row['verdict'][:60]}")
     volume = result.get("volume", {})
-    lines += ["", "engine            median s     p90 s"]
+    lines += ["", "engine            median s     p90 s   GPU memory"]
     for name, entry in volume.get("engines", {}).items():
-        lines.append(f"{name:16}{entry['median_s']:>10.4g}{entry['p90_s']:>10.4g}")
+        held = volume["device_bytes_held"][name]
+        memory = "" if held is None else f"{held / 2**30:>9.2f} GiB"
+        lines.append(f"{name:16}{entry['median_s']:>10.4g}{entry['p90_s']:>10.4g}{memory}")
     lines += [f"{name:16}absent: {why[:90]}" for name, why in volume.get("absent", {}).items()]
     if "outside" in result:
         lines += _loop_lines(result["outside"])

@@ -35,7 +35,14 @@ elseif(missing)
 endif()
 
 # Machine code for the GPUs in use, and PTX of the newest, which the driver compiles for later ones.
-if(CMAKE_CUDA_ARCHITECTURES)
+if(CMAKE_CUDA_ARCHITECTURES MATCHES "^(native|all|all-major)$")  # numbers are told, not such words
+  string(REPLACE "-" "_" which "${CMAKE_CUDA_ARCHITECTURES}")
+  string(TOUPPER "${which}" which)
+  set(architectures ${CMAKE_CUDA_ARCHITECTURES_${which}})
+  if(NOT architectures MATCHES "[0-9]")
+    message(FATAL_ERROR "CMAKE_CUDA_ARCHITECTURES=${CMAKE_CUDA_ARCHITECTURES}: nvcc names none here")
+  endif()
+elseif(CMAKE_CUDA_ARCHITECTURES)
   set(architectures ${CMAKE_CUDA_ARCHITECTURES})
 elseif(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.8)
   set(architectures 80-real 86-real 89-real 90)
