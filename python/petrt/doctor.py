@@ -185,11 +185,7 @@ def choose(model: str, bundle: Bundle, place: Place, engines: list[Part]) -> Cho
     """What ``auto`` picks for ``model``. On a CPU it is asked itself; on a GPU no engine is opened, and
     PyTorch, which takes seconds to import, is taken for what its files say."""
     try:
-        if place.blocked:
-            choice = select.choose(bundle)
-            engine = choice.engine
-            return Choice(model, engine.name, engine.device, engine.precision, choice.reason)
-        return _forecast(model, bundle, engines)
+        return _asked(model, bundle) if place.blocked else _forecast(model, bundle, engines)
     except Exception as error:  # an engine's package may fail in any way: that is the finding
         return Choice(model, None, None, None, None, first_line(error))
 
@@ -216,9 +212,15 @@ def _forecast(model: str, bundle: Bundle, engines: list[Part]) -> Choice:
             reason = "; ".join([str(candidate), *(str(missing) for missing in passed)])
             return Choice(model, candidate.name, f"cuda:{gpu.index}", candidate.precision, reason)
         passed.append(candidate)
+    return _asked(model, bundle)
+
+
+def _asked(model: str, bundle: Bundle) -> Choice:
+    from petrt.engines.candidates import DOCTOR
+
     choice = select.choose(bundle)
-    engine = choice.engine
-    return Choice(model, engine.name, engine.device, engine.precision, choice.reason)
+    engine, reason = choice.engine, choice.reason.replace(f" ({DOCTOR})", "")
+    return Choice(model, engine.name, engine.device, engine.precision, reason)
 
 
 def _never() -> Engine:
