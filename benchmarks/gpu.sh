@@ -92,7 +92,7 @@ gpu_tests() { "$python" -m pytest -m gpu -W default -rs -p no:cacheprovider "$@"
 
 sanitizer() {
   compute-sanitizer --tool "$1" --error-exitcode 9 "$python" -m pytest -m gpu -W default -q \
-    -p no:cacheprovider tests/gpu/test_kernels.py
+    -p no:cacheprovider tests/core/test_cuda_ops.py tests/core/test_cuda_loop.py
 }
 
 export -f packages build gpu_tests sanitizer
@@ -103,7 +103,7 @@ if stage packages 120 bash -c packages && stage build 300 bash -c build; then
   stage doctor 60 "$python" -c 'import json; from petrt.doctor import examine
 print(json.dumps(examine().as_json(), indent=1))'
   name=${name:-$("$python" benchmarks/needs.py --name)}
-  stage tests 200 bash -c 'gpu_tests tests/gpu'
+  stage tests 200 bash -c 'gpu_tests tests/core/test_cuda_*.py tests/gpu'
   if [[ -n $quick ]]; then
     echo "== sanitizer: left out by --quick"
   elif command -v compute-sanitizer >/dev/null; then

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.core.cuda_device import Device
+from tests.gpu.conftest import gpu_module
 
 
 @pytest.fixture(params=["twin", pytest.param("gpu", marks=pytest.mark.gpu)])
@@ -14,9 +15,7 @@ def device(request: pytest.FixtureRequest) -> Device:
     """Tests written for this run the same on the twin and, where asked for, on a GPU."""
     if request.param == "twin":
         return Device(request.getfixturevalue("cuda_twin"), exact=True)
-    import petrt._cuda
-
-    return Device(petrt._cuda, exact=False)
+    return Device(gpu_module(), exact=False)
 
 
 @pytest.fixture
