@@ -12,17 +12,14 @@ __global__ void spectrum_of_slices(const Complex* half, float* out, Index height
   const unsigned thread = threadIdx.x;
   Range powers;
   for (Index i = thread; i < size; i += kThreads) powers.add(spectrum.power(i));
-  for (unsigned half_of_them = kThreads / 2; half_of_them > 0; half_of_them /= 2) {
+  low[thread] = powers.low;
+  high[thread] = powers.high;
+  for (unsigned step = kThreads / 2; step > 0; step /= 2) {
+    __syncthreads();
+    if (thread >= step) continue;
+    powers.add({low[thread + step], high[thread + step]});
     low[thread] = powers.low;
     high[thread] = powers.high;
-    __syncthreads();
-    if (thread < half_of_them)
-      powers.add({low[thread + half_of_them], high[thread + half_of_them]});
-    __syncthreads();
-  }
-  if (thread == 0) {
-    low[0] = powers.low;
-    high[0] = powers.high;
   }
   __syncthreads();
   powers = {low[0], high[0]};

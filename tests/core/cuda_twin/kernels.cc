@@ -64,10 +64,10 @@ void run_block(const std::function<void()>& body, unsigned threads) {
   }
   for (bool more = !parked.empty(); more;) {
     more = false;
-    for (const auto& fiber : parked) {
-      if (fiber->finished) continue;
-      resume(block, *fiber);
-      more = more || !fiber->finished;
+    for (auto fiber = parked.rbegin(); fiber != parked.rend(); ++fiber) {
+      if ((*fiber)->finished) continue;
+      resume(block, **fiber);
+      more = more || !(*fiber)->finished;
     }
   }
   running = nullptr;
