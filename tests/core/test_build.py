@@ -71,12 +71,22 @@ def test_where_there_is_nvcc_the_cuda_module_is_built_for_every_gpu() -> None:
     assert _cuda.architectures == ("80", "86", "89", "90", "120")
 
 
+def cuobjdump() -> str | None:
+    """Of the toolkit, or of the wheel that the tests install."""
+    try:
+        files = importlib.metadata.files("nvidia-cuda-cuobjdump") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    packaged = [str(file.locate()) for file in files if file.name == "cuobjdump"]
+    return shutil.which("cuobjdump") or next(iter(packaged), None)
+
+
 @needs_nvcc
-@pytest.mark.skipif(shutil.which("cuobjdump") is None, reason="needs cuobjdump")
+@pytest.mark.skipif(cuobjdump() is None, reason="needs cuobjdump")
 def test_what_the_cuda_module_holds() -> None:
     _cuda = importlib.import_module("petrt._cuda")
     for option, expected in (("--list-elf", {80, 86, 89, 90, 120}), ("--list-ptx", {120})):
-        command = ["cuobjdump", option, str(_cuda.__file__)]
+        command = [str(cuobjdump()), option, str(_cuda.__file__)]
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert {int(number) for number in re.findall(r"sm_(\d+)", listed)} == expected
 
