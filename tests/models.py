@@ -1,7 +1,8 @@
-"""The small model that many tests run."""
+"""The small model that many tests run, and a volume for it."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from petrt.nets import Model
@@ -23,3 +24,11 @@ def tiny_model() -> Model:
     """Random weights, the same in every test."""
     torch.manual_seed(0)
     return Model(tiny_spec().network).eval()
+
+
+def noisy_blob(shape: tuple[int, int, int]) -> np.ndarray:
+    """A blurred blob with noise, [X, Y, Z]; not symmetric in any axis."""
+    rng = np.random.default_rng(3)
+    x, y, z = np.indices(shape)
+    blob = 900 * np.exp(-(((x - 6) / 4) ** 2) - ((y - 12) / 6) ** 2 - ((z - 2) / 2) ** 2)
+    return (blob + rng.gamma(2, 20, shape)).astype(np.float32)

@@ -18,7 +18,7 @@ from petrt.errors import DeviceError, InputError, UsageError
 from petrt.export.onnx import export_model
 from petrt.reconstructor import Reconstructor
 from tests.export.conftest import NETWORKS, model_spec, scrambled
-from tests.models import tiny_model, tiny_spec
+from tests.models import noisy_blob, tiny_model, tiny_spec
 from tests.test_bundle import rewrite
 
 SHAPE = (16, 21, 5)
@@ -26,11 +26,7 @@ SHAPE = (16, 21, 5)
 
 @pytest.fixture(scope="module")
 def volume() -> np.ndarray:
-    """A blurred blob with noise, [X, Y, Z], odd-sized; not symmetric in any axis."""
-    rng = np.random.default_rng(3)
-    x, y, z = np.indices(SHAPE)
-    blob = 900 * np.exp(-(((x - 6) / 4) ** 2) - ((y - 12) / 6) ** 2 - ((z - 2) / 2) ** 2)
-    return (blob + rng.gamma(2, 20, SHAPE)).astype(np.float32)
+    return noisy_blob(SHAPE)
 
 
 @pytest.fixture(scope="module")

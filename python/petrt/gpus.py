@@ -19,9 +19,15 @@ LIBRARY = "libcuda.so.1"
 
 # Compute capability of the GPUs that TensorRT for RTX builds engines for without having them.
 RTX_TARGETS: dict[str, tuple[int, int]] = {"rtx30": (8, 6), "rtx40": (8, 9), "rtx50": (12, 0)}
+RTX_CAPABILITIES = "8.6, 8.9 and 12.x"
 
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 _RELEASE = re.compile(r"\b\d{3,}\.\d+(?:\.\d+)?\b")
+
+
+def serves_rtx(compute_capability: tuple[int, int]) -> bool:
+    """Whether TensorRT for RTX runs on such a GPU: on RTX_CAPABILITIES and no others."""
+    return compute_capability in ((8, 6), (8, 9)) or compute_capability[0] == 12
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,6 @@ State = Literal["ready", "unusable", "broken", "missing"]
 
 # Instruction sets that change how fast the CPU path is.
 ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
-# TensorRT for RTX runs on these compute capabilities and no others.
-RTX_CAPABILITIES = "8.6, 8.9 and 12.x"
 # Run in the folder of petrt's sources.
 REBUILD = "pip install --force-reinstall --no-deps -C cmake.define.PETRT_CUDA=ON ."
 TOOLKIT = "install the CUDA toolkit 13 (https://developer.nvidia.com/cuda-downloads), then"
@@ -177,10 +175,10 @@ def place(driver: Driver, module: CudaModule, rows: list[GpuRow]) -> Place:
             f"petrt's CUDA module is built for {', '.join(module.architectures)}, not for this GPU"
         )
     # A machine without a driver gets the commands for the newest CUDA.
-    major = min(int(driver.cuda.split(".")[0]), 13) if driver.cuda else 13
-    rtx = any(
-        r.compute_capability in ("8.6", "8.9") or r.compute_capability[:3] == "12." for r in rows
-    )
+    newest = packages.NEWEST_CUDA
+    major = min(int(driver.cuda.split(".")[0]), newest) if driver.cuda else newest
+    capabilities = [r.compute_capability.split(".") for r in rows]
+    rtx = any(gpus.serves_rtx((int(major), int(minor))) for major, minor in capabilities)
     return Place(major, driver.cuda, blocked, rtx)
 
 
@@ -188,21 +186,21 @@ def engines(place: Place) -> list[Part]:
     """Every engine on every device it knows."""
     n = place.cuda_major
     runtime, torch = packages.onnxruntime(), packages.torch()
-    gpu_runtime = 'pip uninstall -y onnxruntime && pip install "onnxruntime-gpu[cuda,cudnn]"'
     wheel = f"https://download.pytorch.org/whl/cu{130 if n >= 13 else 126}"
     again = "--force-reinstall " if torch else ""
-    rtx = _on_cuda("tensorrt-rtx", packages.tensorrt_rtx(), place, "pip install tensorrt-rtx")
+    command = packages.tensorrt_command
+    rtx = _on_cuda("tensorrt-rtx", packages.tensorrt_rtx(), place, command("tensorrt-rtx", n))
     if rtx.state == "ready" and not place.rtx:
         rtx = Part(
             rtx.name, "cuda", "unusable", rtx.version,
-            f"runs on compute capability {RTX_CAPABILITIES} only", None,
+            f"runs on compute capability {gpus.RTX_CAPABILITIES} only", None,
         )  # fmt: skip
     return [
         _on_cpu("onnxruntime", runtime, "pip install --force-reinstall onnxruntime"),
-        _on_cuda("onnxruntime", runtime, place, gpu_runtime),
+        _on_cuda("onnxruntime", runtime, place, packages.ONNXRUNTIME_CUDA),
         _on_cpu("torch", torch, "pip install 'petrt[train]'"),
         _on_cuda("torch", torch, place, f"pip install {again}torch --index-url {wheel}"),
-        _on_cuda("tensorrt", packages.tensorrt(), place, f"pip install tensorrt-cu{n}"),
+        _on_cuda("tensorrt", packages.tensorrt(), place, command("tensorrt", n)),
         rtx,
     ]
 

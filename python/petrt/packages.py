@@ -19,6 +19,15 @@ TENSORRT_DISTRIBUTIONS = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 RTX_DISTRIBUTIONS = ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12")
 
 
+ONNXRUNTIME_CUDA = 'pip uninstall -y onnxruntime && pip install "onnxruntime-gpu[cuda,cudnn]"'
+NEWEST_CUDA = 13  # that there are wheels for
+
+
+def tensorrt_command(kind: str, cuda_major: int) -> str:
+    """The command that installs ``tensorrt`` or ``tensorrt-rtx`` for a driver's CUDA version."""
+    return f"pip install {kind}" + (f"-cu{cuda_major}" if kind == "tensorrt" else "")
+
+
 @dataclass(frozen=True)
 class Package:
     """One importable package. ``cuda``: the CUDA version it is built for, "" for a CPU-only build,

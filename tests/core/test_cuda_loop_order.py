@@ -13,13 +13,18 @@ from tests.core.cuda_case import SEED, Case, results, same
 from tests.core.cuda_device import Device, device_network
 
 
-def test_what_a_callback_raises_comes_out_and_the_loop_lives_on(device: Device) -> None:
+def after_a_run(device: Device) -> tuple[Case, Any, Callable[[], None], Any]:
+    """A case, its loop and network, and what one run of them gave."""
     case = Case()
     loop = case.on(device)
     network = device_network(device, loop)
     loop.set_run(SEED, case.ids)
     loop.run(None, network, case.total)
-    expected = results(device, loop)
+    return case, loop, network, results(device, loop)
+
+
+def test_what_a_callback_raises_comes_out_and_the_loop_lives_on(device: Device) -> None:
+    case, loop, network, expected = after_a_run(device)
     calls = 0
 
     def fails_later() -> None:
@@ -45,12 +50,7 @@ def test_what_a_callback_raises_comes_out_and_the_loop_lives_on(device: Device) 
 
 
 def test_a_refused_capture_says_why_and_ends(device: Device) -> None:
-    case = Case()
-    loop = case.on(device)
-    network = device_network(device, loop)
-    loop.set_run(SEED, case.ids)
-    loop.run(None, network, case.total)
-    expected = results(device, loop)
+    case, loop, network, expected = after_a_run(device)
     refused = device.module.CudaError
 
     def waits() -> None:
@@ -150,12 +150,7 @@ def test_graph_after_its_memory_is_gone_is_noticed(twin: Device) -> None:
 
 def test_memory_given_back_while_recording_breaks_nothing(device: Device) -> None:
     """As a garbage collector does. CUDA refuses to free meanwhile: it is done afterwards."""
-    case = Case()
-    loop = case.on(device)
-    network = device_network(device, loop)
-    loop.set_run(SEED, case.ids)
-    loop.run(None, network, case.total)
-    expected = results(device, loop)
+    case, loop, network, expected = after_a_run(device)
     waste = [device.module.DeviceArray((64,)), device.module.pinned((64,))]
     waste_bytes = waste[0].nbytes
 

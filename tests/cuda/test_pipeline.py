@@ -17,16 +17,14 @@ from petrt.gpus import Gpu
 from petrt.reconstructor import Reconstruction, Reconstructor
 from tests.cuda.conftest import QueuedEngine
 from tests.export.conftest import NETWORKS, model_spec, scrambled
+from tests.models import noisy_blob
 
 SHAPE = (16, 24, 9)
 
 
 @pytest.fixture(scope="module")
 def volume() -> np.ndarray:
-    rng = np.random.default_rng(3)
-    x, y, z = np.indices(SHAPE)
-    blob = 900 * np.exp(-(((x - 6) / 4) ** 2) - ((y - 12) / 6) ** 2 - ((z - 2) / 2) ** 2)
-    return (blob + rng.gamma(2, 20, SHAPE)).astype(np.float32)
+    return noisy_blob(SHAPE)
 
 
 def equal(found: Reconstruction, expected: Reconstruction) -> None:

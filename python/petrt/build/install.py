@@ -115,7 +115,7 @@ def _build(request: Request, bar: Bar) -> _Built:
         model = request.bundle.onnx(graph)
         if model is None:
             continue
-        with bar(f"building {graph}", "steps") as progress:
+        with bar(f"building {graph}", "%") as progress:
             plan = build_plan(
                 request.trt,
                 convert(model, graph, request.precision),

@@ -25,12 +25,9 @@ from petrt.engines.record import (
 )
 from petrt.engines.tensorrt import import_tensorrt, install_command, is_installed
 from petrt.errors import DeviceError, UsageError
-from petrt.gpus import RTX_TARGETS
+from petrt.gpus import RTX_TARGETS, serves_rtx
 
 Size = tuple[int, int]
-
-# TensorRT for RTX runs on no other generation.
-_RTX_CAPABILITIES = ((8, 6), (8, 9))
 
 
 @dataclass(frozen=True)
@@ -160,7 +157,7 @@ def _kind(engine: str, targets: tuple[Capability, ...], here: GpuRecord | None) 
             )
         return "tensorrt-rtx"
     capability = here.compute_capability if here else (0, 0)
-    serves = capability in _RTX_CAPABILITIES or capability[0] == 12
+    serves = serves_rtx(capability)
     if engine == "tensorrt-rtx" and not serves:
         raise DeviceError(
             f"TensorRT-RTX does not run on compute capability {capability_text([capability])}",

@@ -83,7 +83,7 @@ class DevicePipeline:
                 raise DeviceError(f"the GPU failed: {error}", "see petrt doctor") from error
 
     def report(self, total: float) -> dict[str, float]:
-        """Seconds in all; a graph does not tell its parts (see ``petrt bench``)."""
+        """Seconds in all; a graph does not tell its parts (see benchmarks/latency.py)."""
         return {"total": round(total, 4)}
 
     @property
@@ -136,7 +136,7 @@ class DevicePipeline:
         return every["mean"], every["std"], every["coarse"]
 
     def _keep_time(self, stage: Stage, plane: tuple[int, ...]) -> None:
-        """Tell ``auto`` of other processes how fast this engine is, once for each stage."""
+        """Tell ``auto`` of other processes how fast this engine is, once."""
         usual = self._bundle.model.domain.matrix in (None, plane)
         full = stage.batch.slices * stage.batch.samples >= COMPARABLE
         if self._timed or stage.milliseconds is None or not (usual and full):

@@ -1,4 +1,4 @@
-"""How fast the engines of this machine were, measured by ``petrt build-engine`` and the benchmark.
+"""How fast the engines of this machine were: measured as volumes ran on a GPU, in full batches.
 
 One file, ``measured.json`` in the engine folder. It only helps ``auto`` choose: a file that cannot be
 read or written is said once in the log and otherwise as good as none.

@@ -12,9 +12,9 @@ from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import Buffers, check_interface, check_names, resolve_shapes
 from petrt.errors import DeviceError, InputError, OutOfDeviceMemory, UsageError
 from petrt.machine import first_line
+from petrt.packages import ONNXRUNTIME_CUDA
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
-INSTALL_CUDA = 'pip uninstall -y onnxruntime && pip install "onnxruntime-gpu[cuda,cudnn]"'
 # bfloat16 is left out: the CUDA provider has no transposed convolution in it, the CPU's nothing.
 PRECISIONS: dict[str, tuple[Precision, ...]] = {"cpu": ("fp32",), "cuda": ("fp32", "fp16")}
 
@@ -152,7 +152,7 @@ def _check_cuda(ort: Any) -> None:
     """Refuse an ONNX Runtime without the CUDA provider; load the CUDA libraries pip installed."""
     if CUDA_PROVIDER not in ort.get_available_providers():
         raise DeviceError(
-            f"the installed ONNX Runtime {ort.__version__} runs on a CPU only", INSTALL_CUDA
+            f"the installed ONNX Runtime {ort.__version__} runs on a CPU only", ONNXRUNTIME_CUDA
         )
     if hasattr(ort, "preload_dlls"):  # from 1.21 on
         ort.preload_dlls()
@@ -163,5 +163,5 @@ def _check_provider(session: Any, stream: Any) -> None:
     if stream is not None and CUDA_PROVIDER not in session.get_providers():
         raise DeviceError(
             f"ONNX Runtime cannot use cuda:{stream.device}: its CUDA or cuDNN libraries do not load",
-            INSTALL_CUDA,
+            ONNXRUNTIME_CUDA,
         )

@@ -16,6 +16,7 @@ from petrt.engines.record import LABELS, EngineKind
 from petrt.engines.tensorrt_log import Errors, log_of
 from petrt.errors import DeviceError, OutOfDeviceMemory
 from petrt.gpus import cuda_version
+from petrt.packages import NEWEST_CUDA, tensorrt_command
 
 if TYPE_CHECKING:
     from petrt._cuda import Stream
@@ -42,11 +43,8 @@ def import_tensorrt(kind: EngineKind) -> Any:
 
 def install_command(kind: EngineKind) -> str:
     """The command that installs TensorRT for the CUDA version that the driver here supports."""
-    cuda = cuda_version() or (13, 0)
-    return {
-        "tensorrt": f"pip install tensorrt-cu{min(cuda[0], 13)}",
-        "tensorrt-rtx": "pip install tensorrt-rtx",
-    }[kind]
+    cuda = cuda_version() or (NEWEST_CUDA, 0)
+    return tensorrt_command(kind, min(cuda[0], NEWEST_CUDA))
 
 
 def is_installed(kind: EngineKind) -> bool:
