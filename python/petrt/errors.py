@@ -1,6 +1,7 @@
 """Errors a user can cause. Each carries one line (what and why), a hint (what to do) and an exit code.
 
-Exit codes of every command: 0 ok, 2 usage, 3 input, 4 device or engine, 5 some cases failed.
+Exit codes of every command: 0 ok, 2 usage, 3 input, 4 device or engine, 5 some cases failed,
+6 training collapsed.
 """
 
 from __future__ import annotations
@@ -51,3 +52,9 @@ class PartialFailure(PetrtError):
     """A batch in which some cases failed and the others are done."""
 
     exit_code = 5
+
+
+class TrainingCollapsed(PetrtError):
+    """A training run that no longer learns: the reason, and what to change."""
+
+    exit_code = 6

@@ -56,13 +56,15 @@ class GuidanceSpec(Spec):
 class NetworkSpec(Spec):
     """The networks: coarse P, denoiser D (or none), and the guides both share.
 
-    The SR3 baseline has no coarse network: its denoiser samples the image itself.
+    The SR3 baseline has no coarse network: its denoiser samples the image itself. With ``dose``, the
+    guidance also takes the fraction of the full dose, so that one model serves several.
     """
 
     guides: Guides = "nas+spectrum"
     coarse: UNetSpec | None
     denoiser: UNetSpec | None
     guidance: GuidanceSpec = GuidanceSpec()
+    dose: bool = False
 
     @model_validator(mode="after")
     def _something_to_run(self) -> NetworkSpec:
@@ -72,6 +74,8 @@ class NetworkSpec(Spec):
         if self.guides != "none" and (len(levels) > 1 or min(levels) < 2):
             got = sorted(levels)
             raise ValueError(f"guides need U-Nets of one depth, at least 2 levels, got {got}")
+        if self.dose and self.guides == "none":
+            raise ValueError("the dose enters through the guidance: dose = true needs guides")
         return self
 
     @property
@@ -119,12 +123,32 @@ class SamplerSpec(Spec):
 
 
 class DomainSpec(Spec):
-    """What the model was trained on; a volume unlike it gives a warning."""
+    """What the model was trained on; a volume unlike it gives a warning.
+
+    ``dose_fraction``: the dose it was mostly trained on, as a fraction of the full one; ``dose_range``:
+    the smallest and largest fraction, where it saw several.
+    """
 
     voxel_mm: tuple[float, float, float]
     matrix: tuple[int, int] | None = None
     dose_fraction: float | None = Field(default=None, gt=0, le=1)
+    dose_range: tuple[float, float] | None = None
     tracer: str = ""
+
+
+class CalibrationSpec(Spec):
+    """What turns the samples' standard deviation into an uncertainty: mean +- z(level) * factor * std
+    covers the full-dose image at ``level`` of the active voxels of the subjects it was fitted on.
+
+    It holds for the sampler, number of steps and samples it was fitted with.
+    """
+
+    factor: float = Field(gt=0)
+    level: float = Field(gt=0, lt=1)
+    sampler: SamplerSpec
+    samples: int = Field(ge=2)
+    dose_fraction: float | None = Field(default=None, gt=0, le=1)
+    subjects: int = Field(ge=1)
 
 
 class ModelSpec(Spec):
@@ -140,3 +164,4 @@ class ModelSpec(Spec):
     clip: float = Field(default=1.0, gt=0)
     schedule: ScheduleSpec = ScheduleSpec()
     sampler: SamplerSpec = SamplerSpec()
+    calibration: CalibrationSpec | None = None

@@ -26,7 +26,7 @@ from petrt.errors import PetrtError
 app = typer.Typer(
     name="petrt",
     help="Low-dose PET to standard-dose quality. Not for diagnostic use.",
-    epilog="Exit codes: 0 ok, 2 usage, 3 input, 4 device or engine, 5 some cases failed.",
+    epilog="Exit codes: 0 ok, 2 usage, 3 input, 4 device or engine, 5 some cases failed, 6 training collapsed.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

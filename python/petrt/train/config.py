@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from petrt.errors import InputError
 from petrt.spec import DomainSpec, NetworkSpec, SamplerSpec, ScaleRule, ScheduleSpec, Spec
@@ -19,23 +19,45 @@ else:
 
 
 class DataConfig(Spec):
-    """Which subjects, and how slices are cut from them.
+    """How slices are drawn from a prepared data set and varied.
 
-    ``crops``: in-plane sizes (H, W) drawn per batch, so that the networks and the spectrum guide meet
-    several fields of view. ``shift``: largest offset of a crop from the centre, voxels.
+    ``doses``: dose reduction -> weight of being drawn. ``crops``: in-plane sizes (H, W) drawn per
+    batch, so that the networks and the spectrum guide meet several fields of view. ``shift``: largest
+    offset of a crop from the centre, voxels. ``flip``: mirror left and right. ``rotation_deg``:
+    standard deviation of an in-plane rotation. ``intensity``: standard deviation of the log of a common
+    gain. ``blend``: share of items whose input is a mixture of two doses of the subject.
+    ``negatives``: slices of other subjects near the same height for the contrastive term;
+    ``negative_offset``: standard deviation of their distance from it, slices. ``rescale``: ``volume``,
+    the scale of the whole low-dose volume as at inference, or ``batch``, the minimum and maximum of
+    each batch as in the authors' code. ``workers``: loader processes; 0 loads in the training process.
     """
 
-    dose: int = Field(default=100, ge=1)
-    train: tuple[int, int]
-    validation: tuple[int, int]
+    doses: dict[int, float] = {100: 1.0}
     crops: tuple[tuple[int, int], ...] = ((128, 128),)
     shift: int = Field(default=4, ge=0)
-    intensity: float = Field(default=0.1, ge=0)
     flip: bool = True
+    rotation_deg: float = Field(default=0.0, ge=0, le=45)
+    intensity: float = Field(default=0.1, ge=0)
+    blend: float = Field(default=0.0, ge=0, le=1)
+    negatives: int = Field(default=10, ge=0)
+    negative_offset: float = Field(default=2.0, ge=0)
+    rescale: Literal["volume", "batch"] = "volume"
+    workers: int = Field(default=0, ge=0)
+
+    @field_validator("doses")
+    @classmethod
+    def _some_dose(cls, doses: dict[int, float]) -> dict[int, float]:
+        if not doses or min(doses) < 1 or min(doses.values()) < 0 or sum(doses.values()) <= 0:
+            raise ValueError(f"doses maps a reduction (100 for 1/100) to a weight, got {doses}")
+        return doses
 
 
 class ModelConfig(Spec):
-    """The model to train; sigma_r and the clip follow from the data (see petrt.train.fit)."""
+    """The model to train; sigma_r and the clip follow from the data (see petrt.train.fit).
+
+    ``residual_std``: standard deviation that the residual is brought to, measured when the denoiser
+    joins; None leaves the residual as it is (sigma_r = 1), as in the paper.
+    """
 
     name: str
     description: str = ""
@@ -45,54 +67,100 @@ class ModelConfig(Spec):
     scale: ScaleRule = ScaleRule()
     schedule: ScheduleSpec = ScheduleSpec()
     sampler: SamplerSpec = SamplerSpec()
-
-    @model_validator(mode="after")
-    def _coarse_first(self) -> ModelConfig:
-        if self.network.coarse is None:
-            raise ValueError("this recipe trains a coarse network first; give network.coarse")
-        return self
+    residual_std: float | None = Field(default=1.0, gt=0)
 
 
 class LossConfig(Spec):
-    """Terms and weights. ``coarse`` is P's own loss, which keeps it from collapsing (method.md section 5);
-    ``nas`` and ``spectrum`` are m and n of Eq. 9. ``levels``: how gamma is drawn, ``log-snr`` evenly between
-    gamma_min and gamma_max, ``wavegrad`` as in the paper."""
+    """Terms and weights (Eq. 9).
+
+    ``coarse``: P's own loss, which keeps it from collapsing (method.md section 5); weight 0 leaves P to
+    L_main as in the paper, together with ``detach`` = false. ``denoiser``: the norm of L_main (Eq. 8);
+    ``weighting``: ``eps`` as in the paper, or ``v``, each item divided by its gamma, which weighs errors of
+    x0 at high noise more. ``nas`` and ``spectrum`` are m and n; ``guidance_target``: y_aux under a fixed
+    pooling, or through the extractor's own downsampler as in the authors' code.
+    ``contrastive``: the form of L_CL (Eq. 7), ``contrastive_weight`` is k. ``levels``: how gamma is drawn:
+    ``wavegrad`` as in the paper, ``log-snr`` evenly between gamma_min and gamma_max, or ``sampler``, only
+    the levels that the model's own sampler visits.
+    """
 
     coarse: Literal["l1", "l2"] = "l2"
+    coarse_weight: float = Field(default=1.0, ge=0)
+    detach: bool = True
     denoiser: Literal["l1", "l2"] = "l1"
-    coarse_weight: float = 1.0
-    denoiser_weight: float = 1.0
-    nas: float = 1.0
-    spectrum: float = 1.0
-    levels: Literal["log-snr", "wavegrad"] = "log-snr"
+    denoiser_weight: float = Field(default=1.0, ge=0)
+    weighting: Literal["eps", "v"] = "eps"
+    nas: float = Field(default=1.0, ge=0)
+    spectrum: float = Field(default=1.0, ge=0)
+    guidance_target: Literal["pooled", "extractor"] = "pooled"
+    contrastive: Literal["none", "paper", "official", "margin", "infonce"] = "none"
+    contrastive_weight: float = Field(default=5e-5, ge=0)
+    margin: float = Field(default=0.02, gt=0)
+    temperature: float = Field(default=0.1, gt=0)
+    levels: Literal["log-snr", "wavegrad", "sampler"] = "log-snr"
     gamma_min: float = Field(default=0.005, gt=0, lt=1)
     gamma_max: float = Field(default=0.999, gt=0, lt=1)
 
+    @model_validator(mode="after")
+    def _levels_ordered(self) -> LossConfig:
+        if self.gamma_min >= self.gamma_max:
+            raise ValueError(f"gamma_min {self.gamma_min} is not below gamma_max {self.gamma_max}")
+        return self
+
 
 class OptimizerConfig(Spec):
-    """Adam with a linear warm-up and a cosine decay to ``final_rate`` of the rate."""
+    """Adam. ``schedule``: constant, or a cosine to ``final_rate`` of the rate, after a linear warm-up.
+    ``clip``: largest norm of the gradient, None for no limit. ``ema``: 0 for no moving average.
+    ``weight_decay`` is Adam's (L2). ``init``: PyTorch's own, or orthogonal as in the authors' code."""
 
     rate: float = Field(default=1e-4, gt=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
     warmup: int = Field(default=100, ge=0)
     final_rate: float = Field(default=0.02, ge=0, le=1)
     weight_decay: float = Field(default=0.0, ge=0)
-    clip: float = Field(default=1.0, gt=0)
+    clip: float | None = Field(default=1.0, gt=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
+    init: Literal["default", "orthogonal"] = "default"
+
+
+class ValidationConfig(Spec):
+    """Which fixed slices and noise a model is judged on: the first ``subjects`` of the validation
+    split, every ``every``-th slice, ``samples`` averaged."""
+
+    subjects: int = Field(default=4, ge=0)
+    every: int = Field(default=8, ge=1)
+    samples: int = Field(default=4, ge=1)
+    protocols: tuple[Literal["standard", "paper", "inference"], ...] = ("standard",)
 
 
 class TrainConfig(Spec):
-    """One training run. The denoiser joins after ``coarse_steps`` steps of P alone."""
+    """One training run. The denoiser joins after ``coarse_steps`` steps of P alone.
 
-    seed: int = 0
+    ``batch`` is the number of slices of one step over all processes.
+    """
+
+    seed: int = Field(default=0, ge=0)
     steps: int = Field(gt=0)
     coarse_steps: int = Field(ge=0)
     batch: int = Field(default=4, gt=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
     checkpoint_every: int = Field(default=500, gt=0)
     validate_every: int = Field(default=500, gt=0)
-    data: DataConfig
+    data: DataConfig = DataConfig()
     model: ModelConfig
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        network, loss = self.model.network, self.loss
+        if network.coarse is None and self.coarse_steps:
+            raise ValueError("coarse_steps without network.coarse")
+        if network.coarse and not loss.coarse_weight and (loss.detach or not network.denoiser):
+            raise ValueError("nothing trains P: give coarse_weight, or detach = false")
+        if loss.contrastive != "none" and not (self.data.negatives and network.denoiser):
+            raise ValueError("the contrastive term needs negatives and a denoiser")
+        return self
 
 
 def load_config(source: str | Path) -> TrainConfig:
@@ -108,7 +176,8 @@ def load_config(source: str | Path) -> TrainConfig:
         text = path.read_text(encoding="utf-8")
     else:
         raise InputError(
-            f"no training configuration '{source}'", "give a .toml file or a preset: default, demo"
+            f"no training configuration '{source}'",
+            "give a .toml file or a preset: default, demo, official, paper",
         )
     try:
         return TrainConfig.model_validate(tomllib.loads(text))
