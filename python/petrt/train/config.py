@@ -32,7 +32,7 @@ class DataConfig(Spec):
     each batch as in the authors' code. ``workers``: loader processes; 0 loads in the training process.
     """
 
-    doses: dict[int, float] = {100: 1.0}
+    doses: dict[int, float] = Field(default_factory=lambda: {100: 1.0})
     crops: tuple[tuple[int, int], ...] = ((128, 128),)
     shift: int = Field(default=4, ge=0)
     flip: bool = True
