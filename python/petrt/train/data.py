@@ -1,150 +1,90 @@
-"""Pairs of low- and full-dose volumes in memory, and batches of slices cut from them.
+"""Batches of slices drawn from a prepared data set.
 
-A batch depends on (seed, step) alone, never on what was drawn before: a resumed run sees the slices
-that the uninterrupted one would have seen.
+Everything random of a training step is in its batch, and item i of step s depends on (seed, s, i)
+alone: how many processes train, how many workers load and where a run was resumed change nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from petrt.errors import InputError
-from petrt.geometry import plan, scale_of
-from petrt.guides import NEIGHBOURS, neighbours, spectrum
-from petrt.io import nifti
-from petrt.simulate.dataset import subject_files
-from petrt.spec import DomainSpec, ScaleRule
-from petrt.train.config import DataConfig
+from petrt.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from petrt.dataset import Dataset
 
 # Voxels above this share of the volume's scale hold activity.
 ACTIVE = 0.05
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One subject on the network grid [Z, H, W], both volumes divided by the low-dose volume's scale.
-
-    ``weights`` [Z]: how often a slice is drawn; empty slices rarely.
-    """
-
-    name: str
-    low: NDArray[np.float32]
-    full: NDArray[np.float32]
-    weights: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
 class Batch:
-    """Slices and their guides, low dose (x) and full dose (y): [B, 1 or 5, H, W] each."""
+    """One training step's slices at low (x) and full dose (y), their guides and their noise.
+
+    ``x``, ``y`` [B, 1, h, w]; ``x_nas``, ``y_nas`` [B, 5, h, w]; ``dose`` [B], fraction of the full
+    dose; ``noise`` [B, 1, h, w] ~ N(0, 1); ``gamma`` [B], the noise level. ``x_spectrum``,
+    ``y_spectrum`` [B, 1, h, w] where the networks take a spectrum, else None; ``negatives``
+    [B, n, h, w], full-dose slices of other subjects, where the objective has a contrastive term.
+    """
 
     x: Tensor
     y: Tensor
     x_nas: Tensor
     y_nas: Tensor
-    x_spectrum: Tensor
-    y_spectrum: Tensor
+    dose: Tensor
+    noise: Tensor
+    gamma: Tensor
+    x_spectrum: Tensor | None = None
+    y_spectrum: Tensor | None = None
+    negatives: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Batch:
+        """A copy on ``device``; from pinned memory the transfer does not wait."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """A copy in page-locked memory (called by DataLoader)."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Any) -> Batch:
+        values = {k: None if v is None else change(v) for k, v in vars(self).items()}
+        return Batch(**values)
 
 
-def load_pair(root: Path, subject: int, dose: int, domain: DomainSpec, rule: ScaleRule) -> Pair:
-    """Read subject ``subject`` of a dataset written by ``petrt simulate``.
+def nas(volume: NDArray[Any], z: int) -> NDArray[np.float32]:
+    """Slices z-2 .. z+2 of ``volume`` [Z, H, W] as petrt.guides.neighbours gives them: [5, H, W].
 
-    The scale comes from the low-dose volume alone, as it must at inference, and divides both.
+    Only these slices are read, whatever the type of a memory map; the result is a copy.
     """
-    files = subject_files(subject, [dose])
-    paths = [root / files[key] for key in (f"1to{dose}", "full")]
-    for path in paths:
-        if not path.is_file():
-            raise InputError(f"no {path.name} in {root}", "make it with petrt simulate")
-    low, full = (nifti.read(path) for path in paths)
-    if low.data.shape != full.data.shape or not np.allclose(low.affine, full.affine, atol=1e-4):
-        raise InputError(f"{paths[0].name} and {paths[1].name} lie on different grids")
-    placement = plan(low.data.shape, low.affine_mm, domain.voxel_mm)
-    scale = scale_of(low.data, rule, low.voxel_mm)
-    if scale <= 0:
-        raise InputError(f"{paths[0].name} is empty or constant")
-    low_grid, full_grid = (placement.to_network(v.data) / np.float32(scale) for v in (low, full))
-    object_share = (full_grid > ACTIVE).mean(axis=(1, 2))
-    return Pair(
-        f"sub-{subject:04d}", low_grid, full_grid, 0.02 + np.minimum(object_share / 0.1, 1.0)
-    )
+    raise NotImplementedError
 
 
-def load_pairs(
-    root: Path, span: tuple[int, int], dose: int, domain: DomainSpec, rule: ScaleRule
-) -> list[Pair]:
-    """Subjects ``span[0] .. span[1] - 1``."""
-    return [load_pair(root, subject, dose, domain, rule) for subject in range(*span)]
+def make_batch(dataset: Dataset, ids: Sequence[str], config: TrainConfig, step: int) -> Batch:
+    """The whole batch of training step ``step``: ``config.batch`` items."""
+    raise NotImplementedError
 
 
-def centred(volume: NDArray[np.float32], z: int) -> NDArray[np.float32]:
-    """NAS of one slice of ``volume`` [Z, H, W]: [5, H, W]."""
-    return neighbours(volume, z, np.empty((1, NEIGHBOURS, *volume.shape[1:]), np.float32))[0]
+def loader(
+    dataset: Dataset,
+    ids: Sequence[str],
+    config: TrainConfig,
+    *,
+    first_step: int,
+    rank: int = 0,
+    world: int = 1,
+    pin: bool = False,
+) -> Iterable[Batch]:
+    """Batches of steps ``first_step``, ``first_step + 1``, ... without end.
 
-
-def slices(
-    pair: Pair, z: int, window: tuple[slice, slice], flip: bool, gain: float
-) -> list[NDArray]:
-    """NAS of slice ``z`` at low and full dose within ``window``: two arrays [5, h, w]."""
-    stacks = []
-    for volume in (pair.low, pair.full):
-        stack = centred(volume, z)[:, window[0], window[1]]
-        # H is the canonical x axis: left-right, along which a head may be mirrored.
-        stacks.append((stack[:, ::-1] if flip else stack) * np.float32(gain))
-    return stacks
-
-
-def crop_window(
-    shape: Sequence[int], size: tuple[int, int], shift: int, rng: np.random.Generator
-) -> tuple[slice, slice]:
-    """A window of ``size`` around the centre of an [H, W] slice, offset by up to ``shift`` voxels."""
-    axes = []
-    for extent, wanted in zip(shape, size, strict=True):
-        if wanted > extent:
-            raise InputError(f"crop {size} exceeds the slices {tuple(shape)} of the data")
-        centre = (extent - wanted) // 2
-        start = int(np.clip(centre + rng.integers(-shift, shift + 1), 0, extent - wanted))
-        axes.append(slice(start, start + wanted))
-    return axes[0], axes[1]
-
-
-def assemble(low: NDArray[np.float32], full: NDArray[np.float32], threads: int) -> Batch:
-    """A batch from NAS stacks [B, 5, H, W]; the centre channel is the slice itself."""
-    x, y = (np.ascontiguousarray(stack[:, 2:3]) for stack in (low, full))
-    arrays = (x, y, low, full, spectrum(x, threads), spectrum(y, threads))
-    return Batch(*(torch.from_numpy(array) for array in arrays))
-
-
-class Sampler:
-    """Draws training batches from ``pairs``."""
-
-    def __init__(
-        self, pairs: Sequence[Pair], config: DataConfig, batch: int, seed: int, threads: int
-    ) -> None:
-        if not pairs:
-            raise InputError("no training subjects", "check [data] train = [first, end]")
-        self.pairs, self.config, self.size = pairs, config, batch
-        self.seed, self.threads = seed, threads
-
-    def __call__(self, step: int) -> Batch:
-        """The batch of training step ``step``."""
-        rng = np.random.default_rng([self.seed, step])
-        config = self.config
-        size = config.crops[int(rng.integers(len(config.crops)))]
-        low, full = [], []
-        for _ in range(self.size):
-            pair = self.pairs[int(rng.integers(len(self.pairs)))]
-            z = int(rng.choice(len(pair.weights), p=pair.weights / pair.weights.sum()))
-            window = crop_window(pair.low.shape[1:], size, config.shift, rng)
-            flip = config.flip and bool(rng.random() < 0.5)
-            gain = float(np.exp(config.intensity * rng.standard_normal()))
-            stacks = slices(pair, z, window, flip, gain)
-            low.append(stacks[0])
-            full.append(stacks[1])
-        return assemble(np.stack(low), np.stack(full), self.threads)
+    Process ``rank`` of ``world`` gets items ``rank * B / world`` up to the next one's of each batch of B.
+    Loads in ``config.data.workers`` processes. Raises InputError or UsageError, before anything is
+    loaded, for what does not fit the data set or the networks.
+    """
+    raise NotImplementedError
