@@ -106,8 +106,9 @@ def count(spec: NetworkSpec, height: int = 128, width: int = 128) -> ModelCount:
         features: Features = ()
         if model.guidance is not None:
             nas = torch.empty(1, len(spec.guidance.neighbours), height, width)
+            spectrum, dose = x if spec.guide_count == 2 else None, level if spec.dose else None
             with MacCounter(model.guidance) as calls["guidance"]:
-                features = model.guidance(nas, x if spec.guide_count == 2 else None)
+                features = model.guidance(nas, spectrum, dose)
         if model.coarse is not None:
             with MacCounter(model.coarse) as calls["coarse"]:
                 model.coarse(x, features)

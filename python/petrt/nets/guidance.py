@@ -10,49 +10,74 @@ from petrt.nets.blocks import Block, Down, conv3
 from petrt.nets.unet import Features
 from petrt.spec import GuidanceSpec
 
+# The range of levels: from -1 at a hundredth of the full dose to 0 at the full dose.
+DECADES = 2.0
+
+
+def dose_level(fraction: Tensor) -> Tensor:
+    """What the extractors are told of the dose, a fraction of the full one: log10(fraction) / 2."""
+    return fraction.log10() / DECADES
+
 
 class Extractor(nn.Module):
     """One guide at one scale k: [B, channels, H, W] -> features [B, widths[-1], H/2^k, W/2^k].
 
     ``head`` serves training only: it predicts the same-scale standard-dose guide from the features.
+    ``dose`` maps the dose level to a bias on the stem's output. It starts as zero, so that the weights
+    of an extractor without it give the same features with it.
     """
 
-    def __init__(self, spec: GuidanceSpec, channels: int, scale: int) -> None:
+    def __init__(self, spec: GuidanceSpec, channels: int, scale: int, dose: bool = False) -> None:
         super().__init__()
         self.downs = nn.Sequential(*(Down(channels) for _ in range(scale)))
         self.stem = conv3(channels, spec.stem)
+        self.dose = nn.Linear(1, spec.stem) if dose else None
+        if self.dose is not None:
+            nn.init.zeros_(self.dose.weight)
+            nn.init.zeros_(self.dose.bias)
         widths = (spec.stem, *spec.widths)
         self.blocks = nn.Sequential(
             *(Block(a, b, spec.norm_groups) for a, b in zip(widths, spec.widths, strict=False))
         )
         self.head = conv3(widths[-1], channels)
 
-    def forward(self, guide: Tensor) -> Tensor:
-        return self.blocks(self.stem(self.downs(guide)))
+    def forward(self, guide: Tensor, level: Tensor | None = None) -> Tensor:
+        """guide [B, channels, H, W]; level [B] (``dose_level``) where there is a ``dose``."""
+        h = self.stem(self.downs(guide))
+        if self.dose is not None and level is not None:
+            h = h + self.dose(level[:, None])[:, :, None, None]
+        return self.blocks(h)
 
 
 class Guidance(nn.Module):
     """Extractors of every guide at scales k = 1 .. ``scales``, separate weights."""
 
-    def __init__(self, spec: GuidanceSpec, guides: int, scales: int) -> None:
+    def __init__(self, spec: GuidanceSpec, guides: int, scales: int, dose: bool = False) -> None:
         super().__init__()
         neighbours = len(spec.neighbours)
-        self.nas = nn.ModuleList(Extractor(spec, neighbours, k + 1) for k in range(scales))
+        self.dose = dose
+        self.nas = nn.ModuleList(Extractor(spec, neighbours, k + 1, dose) for k in range(scales))
         self.spectrum = nn.ModuleList(
-            Extractor(spec, 1, k + 1) for k in range(scales if guides == 2 else 0)
+            Extractor(spec, 1, k + 1, dose) for k in range(scales if guides == 2 else 0)
         )
 
-    def forward(self, nas: Tensor, spectrum: Tensor | None = None) -> list[list[Tensor]]:
+    def forward(
+        self, nas: Tensor, spectrum: Tensor | None = None, dose: Tensor | None = None
+    ) -> list[list[Tensor]]:
         """nas [B, neighbours, H, W], spectrum [B, 1, H, W] -> features[k - 1] = [NAS, spectrum].
 
-        Raises ValueError where the spectrum is missing, or given to a network without that guide.
+        ``dose`` [B]: fraction of the full dose, in (0, 1]. Raises ValueError where the spectrum or the
+        dose is missing, or given to a network without that input.
         """
-        if (spectrum is not None) != bool(self.spectrum):
-            wanted, got = bool(self.spectrum), spectrum is not None
-            raise ValueError(f"this network takes a spectrum: {wanted}; one was given: {got}")
-        features = [[extractor(nas)] for extractor in self.nas]
+        takes = {"spectrum": bool(self.spectrum), "dose": self.dose}
+        for name, given in (("spectrum", spectrum), ("dose", dose)):
+            wanted, got = takes[name], given is not None
+            if wanted != got:
+                raise ValueError(f"this network takes a {name}: {wanted}; one was given: {got}")
+        level = None if dose is None else dose_level(dose)
+        features = [[extractor(nas, level)] for extractor in self.nas]
         for at_scale, extractor in zip(features, self.spectrum, strict=False):
-            at_scale.append(extractor(spectrum))
+            at_scale.append(extractor(spectrum, level))
         return features
 
     def predict(self, features: Features) -> list[list[Tensor]]:

@@ -12,7 +12,7 @@ from petrt.spec import NetworkSpec
 class Model(nn.Module):
     """The networks of one ``NetworkSpec``; parts that the specification leaves out are None.
 
-    features = model.guidance(nas, spectrum)          per scale, per guide
+    features = model.guidance(nas, spectrum, dose)    per scale, per guide; dose [B] iff spec.dose
     x_cp     = model.coarse(x, features)              Eq. 3
     eps      = model.denoiser(x, r, level, features)  level = sqrt(gamma) [B]
     """
@@ -21,6 +21,6 @@ class Model(nn.Module):
         super().__init__()
         self.spec = spec
         guides, width = spec.guide_count, spec.guidance.widths[-1]
-        self.guidance = Guidance(spec.guidance, guides, spec.scales) if guides else None
+        self.guidance = Guidance(spec.guidance, guides, spec.scales, spec.dose) if guides else None
         self.coarse = Coarse(spec.coarse, guides, width) if spec.coarse else None
         self.denoiser = Denoiser(spec.denoiser, guides, width) if spec.denoiser else None
