@@ -29,7 +29,7 @@ from tests.export.conftest import NETWORKS, scrambled
 NARROW = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 # Largest error over largest value; at most 3.4e-3 and 2.6e-2 were measured on these networks.
 TOLERANCE = {"fp16": 6e-3, "bf16": 5e-2}
-WIDE_NAMES = {"r", "eps", "x", "x_cp", "nas", "spectrum", "film"}
+WIDE_NAMES = {"r", "eps", "x", "x_cp", "nas", "spectrum", "dose", "film"}
 
 narrow = pytest.mark.parametrize("precision", ["fp16", "bf16"])
 networks = pytest.mark.parametrize("network", list(NETWORKS))
@@ -157,6 +157,27 @@ def test_scores_of_an_attention_are_scaled_in_float32(precision: Precision) -> N
         assert kinds[scaled.output[0]] == TensorProto.FLOAT
         assert [makers[name].op_type for name in scaled.input if name in makers] == ["Cast"]
     assert softmaxes
+
+
+@narrow
+def test_the_dose_is_rounded_as_a_bias(precision: Precision) -> None:
+    """Its logarithm and the products with it are float32; the first 16-bit value is added to the stem."""
+    model = converted("dose", precision)["guidance"]
+    kinds, makers = types(model), {n.output[0]: n for n in model.graph.node}
+    extractors = 0
+    for node in model.graph.node:
+        cast = makers.get(node.input[-1]) if node.op_type == "Add" else None
+        if cast is None or cast.op_type != "Cast":
+            continue
+        path, value = [], cast.input[0]
+        while value in makers:
+            assert kinds[value] == TensorProto.FLOAT
+            path.append(makers[value].op_type)
+            value = makers[value].input[0]
+        if value == "dose":
+            assert path == ["Add", "Mul", "Reshape", "Mul", "Log"]
+            extractors += 1
+    assert extractors == 4
 
 
 @networks

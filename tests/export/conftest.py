@@ -17,6 +17,7 @@ NETWORKS: dict[str, NetworkSpec] = {
     "none": TINY.model_copy(update={"guides": "none"}),
     "nas": TINY.model_copy(update={"guides": "nas"}),
     "nas+spectrum": TINY,
+    "dose": TINY.model_copy(update={"dose": True}),
     # The baseline: no coarse network, attention beside the middle.
     "denoiser": NetworkSpec(guides="none", coarse=None, denoiser=_ATTENTIVE),
     "coarse": NetworkSpec(guides="none", coarse=_ATTENTIVE, denoiser=None),
@@ -29,7 +30,8 @@ NETWORKS: dict[str, NetworkSpec] = {
 
 
 def model_spec(network: NetworkSpec) -> ModelSpec:
-    return ModelSpec(name="tiny", network=network, domain=DomainSpec(voxel_mm=(2.0, 2.0, 2.0)))
+    domain = DomainSpec(voxel_mm=(2.0, 2.0, 2.0), dose_fraction=0.05 if network.dose else None)
+    return ModelSpec(name="tiny", network=network, domain=domain)
 
 
 def scrambled(network: NetworkSpec) -> Model:

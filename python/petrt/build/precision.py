@@ -2,9 +2,9 @@
 
 TensorRT 11 runs every operator in the types the graph gives it, so precision is decided here, node
 by node. Convolutions, matrix products, sums and moves of data are 16 bit. Float32 ("wide") are the
-statistics of norms, softmax, and what rounds once instead of several times for it: scale, shift and
-SiLU behind a norm, and the product by a constant in front of a softmax. Casts stand between the two,
-at most one of a value.
+statistics of norms, softmax, the logarithm of the dose, and what rounds once instead of several times
+for it: scale, shift and SiLU behind a norm, the biases that the dose gives, and the product by a
+constant in front of a softmax. Casts stand between the two, at most one of a value.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Precision = Literal["fp32", "fp16", "bf16"]
 
 FLOAT = int(TensorProto.FLOAT)
 NARROW = {"fp16": int(TensorProto.FLOAT16), "bf16": int(TensorProto.BFLOAT16)}
-# Interfaces that stay float32 in every precision: images, the guides they come from, the noise bias.
-WIDE_INTERFACE = frozenset({"r", "eps", "x", "x_cp", "nas", "spectrum", "film"})
+# Interfaces that stay float32 in every precision: images, guides, the dose, the noise bias.
+WIDE_INTERFACE = frozenset({"r", "eps", "x", "x_cp", "nas", "spectrum", "dose", "film"})
 
 # Operators and how many of their first inputs are data (None: all); the rest are shapes and sizes.
 DATA_INPUTS: dict[str, int | None] = {
@@ -34,6 +34,7 @@ DATA_INPUTS: dict[str, int | None] = {
     "Conv": None,
     "ConvTranspose": None,
     "InstanceNormalization": None,
+    "Log": 1,
     "MatMul": None,
     "Mul": None,
     "Reshape": 1,
@@ -44,7 +45,7 @@ DATA_INPUTS: dict[str, int | None] = {
     "Transpose": 1,
     "Unsqueeze": 1,
 }
-ALWAYS_WIDE = frozenset({"InstanceNormalization", "Softmax"})
+ALWAYS_WIDE = frozenset({"InstanceNormalization", "Log", "Softmax"})
 # What stays wide behind a wide operator, as long as nothing 16 bit comes in.
 FOLLOWS = frozenset({"Add", "Mul", "Reshape", "Sigmoid"})
 

@@ -21,9 +21,9 @@ class Engine(Protocol):
     enqueues: the forward runs on ``stream``, after what was enqueued there before.
 
     ``device``: "cpu" or "cuda:0". ``precision``: "fp32", "fp16" or "bf16", of the arithmetic inside;
-    images, noise-bias rows and guides are float32 at the interface in every precision, features and
-    maps are of the dtype that ``dtypes`` tells. ``capturable``: a CUDA graph may record what it
-    enqueues. ``stream``: the petrt._cuda.Stream of all its work; None on a CPU.
+    images, guides, the dose and noise-bias rows are float32 at the interface in every precision,
+    features and maps are of the dtype that ``dtypes`` tells. ``capturable``: a CUDA graph may record
+    what it enqueues. ``stream``: the petrt._cuda.Stream of all its work; None on a CPU.
     """
 
     name: str
@@ -120,6 +120,7 @@ def check_interface(engine: Engine, bundle: Bundle) -> None:
             f"the model takes neighbouring slices {network.guidance.neighbours}, the runtime stacks {OFFSETS}"
         )
     guides = {1: {"nas"}, 2: {"nas", "spectrum"}}.get(network.guide_count, set())
+    guides |= {"dose"} if network.dose else set()
     produced: set[str] = set()
     if bundle.onnx("guidance") is not None:
         inputs, outputs = engine.tensors("guidance")

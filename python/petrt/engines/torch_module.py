@@ -139,6 +139,11 @@ def _mul(w: ModuleWriter, a: Attributes, x: Value, y: Value) -> Any:
     return w.call(torch.mul, x, y)
 
 
+@_operator("Log")
+def _log(w: ModuleWriter, a: Attributes, x: Value) -> Any:
+    return w.call(torch.log, x)
+
+
 @_operator("Sigmoid")
 def _sigmoid(w: ModuleWriter, a: Attributes, x: Value) -> Any:
     return w.call(torch.sigmoid, x)

@@ -153,7 +153,7 @@ class FoldedUNet(nn.Module):
 
 
 class FoldedGuidance(nn.Module):
-    """guidance.onnx: the slice and its guides -> features for P; ``x_half`` and maps for D.
+    """guidance.onnx: the slice, its guides and dose -> features for P; ``x_half`` and maps for D.
 
     An input or output that no network uses is left out.
     """
@@ -163,6 +163,7 @@ class FoldedGuidance(nn.Module):
         guides, denoiser = model.spec.guide_count, model.denoiser
         self.guidance = model.guidance
         self.inputs = (["x"] if denoiser else []) + ["nas", "spectrum"][:guides]
+        self.inputs += ["dose"] if model.spec.dose else []
         scales = range(1, model.spec.scales + 1) if guides and model.coarse else ()
         self.features = [f"features_{k}" for k in scales]
         self.x_half = input_halves(denoiser)[0] if denoiser else None
@@ -176,7 +177,7 @@ class FoldedGuidance(nn.Module):
         given = dict(zip(self.inputs, inputs, strict=True))
         features: list[Tensor] = []
         if self.guidance is not None:
-            per_guide = self.guidance(given["nas"], given.get("spectrum"))
+            per_guide = self.guidance(given["nas"], given.get("spectrum"), given.get("dose"))
             features = [torch.cat(maps, dim=1) for maps in per_guide]
         out = features[: len(self.features)]
         if self.x_half is not None and self.maps is not None:

@@ -15,7 +15,7 @@ from torch import nn
 from petrt.export.fold import FoldedBlock, FoldedUNet, GuideMaps
 from petrt.export.graph import GraphWriter
 from petrt.nets.blocks import Attention, Block, Down, Head, Up
-from petrt.nets.guidance import Extractor
+from petrt.nets.guidance import DECADES, Extractor
 
 
 def conv(g: GraphWriter, m: nn.Module, x: str, name: str) -> str:
@@ -148,13 +148,23 @@ def guide_maps(g: GraphWriter, m: GuideMaps, features: list[str]) -> dict[str, s
     return {name: conv(g, c, features[scale - 1], name) for (name, (_, scale)), c in every}
 
 
-def extractor(g: GraphWriter, m: Extractor, guide: str, name: str) -> str:
+def dose_level(g: GraphWriter, fraction: str) -> str:
+    """The level [B, 1, 1, 1] of the fraction [B] of the full dose, see ``petrt.nets.guidance``."""
+    scale = g.constant("dose.scale", np.array(1 / (DECADES * math.log(10)), np.float32))
+    return g.op("Reshape", g.op("Mul", g.op("Log", fraction), scale), g.integers(-1, 1, 1, 1))
+
+
+def extractor(g: GraphWriter, m: Extractor, guide: str, name: str, level: str | None = None) -> str:
     """One guide's features at one scale; the training-only head is left out."""
     h = guide
     for i, down in enumerate(m.downs):
         assert isinstance(down, Down)
         h = conv(g, down.conv, h, f"{name}.downs.{i}")
     h = conv(g, m.stem, h, f"{name}.stem")
+    if m.dose is not None and level is not None:
+        bias = g.op("Mul", level, g.weight(f"{name}.dose.weight", m.dose.weight[:, :, None]))
+        bias = g.op("Add", bias, g.weight(f"{name}.dose.bias", m.dose.bias[:, None, None]))
+        h = g.op("Add", h, bias)
     for i, each in enumerate(m.blocks):
         assert isinstance(each, Block)
         h = block(g, each, h, f"{name}.blocks.{i}")

@@ -35,13 +35,14 @@ def _image(batch: str, channels: int, scale: int = 0) -> list[int | str]:
 def _guidance(g: GraphWriter, part: FoldedGuidance, spec: NetworkSpec) -> None:
     channels = {"x": 1, "nas": len(spec.guidance.neighbours), "spectrum": 1}
     for name in part.inputs:
-        g.input(name, _image("slices", channels[name]))
+        g.input(name, _image("slices", channels[name]) if name in channels else ["slices"])
+    level = layers.dose_level(g, "dose") if "dose" in part.inputs else None
     features: list[str] = []
     if part.guidance is not None:
         extractors = {"nas": part.guidance.nas, "spectrum": part.guidance.spectrum}
         for k in range(spec.scales):
             each = [
-                layers.extractor(g, extractors[name][k], name, f"{name}.{k}")  # type: ignore[arg-type]
+                layers.extractor(g, extractors[name][k], name, f"{name}.{k}", level)  # type: ignore[arg-type]
                 for name in ("nas", "spectrum")[: spec.guide_count]
             ]
             features.append(g.op("Concat", *each, axis=1) if len(each) > 1 else each[0])

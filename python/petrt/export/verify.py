@@ -37,7 +37,7 @@ Values = dict[str, Tensor]
 def probe(
     model: Model, height: int, width: int, slices: int, samples: int, dtype: torch.dtype
 ) -> Values:
-    """Seeded inputs in the range of real ones: x, nas and spectrum in [0, 1], r normal."""
+    """Seeded inputs in the range of real ones: x, nas, spectrum in [0, 1], r normal, dose in [0.01, 1]."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(kind: Callable[..., Tensor], batch: int, channels: int) -> Tensor:
@@ -49,6 +49,7 @@ def probe(
         "nas": draw(torch.rand, slices, len(model.spec.guidance.neighbours)),
         "spectrum": draw(torch.rand, slices, 1),
         "r": draw(torch.randn, slices * samples, 1),
+        "dose": 10 ** (-2 * torch.rand(slices, generator=generator, dtype=torch.float64)).to(dtype),
     }
 
 
@@ -61,8 +62,11 @@ def sizes(model: Model) -> list[tuple[int, int, int, int]]:
 def run_unfolded(model: Model, values: Values) -> Values:
     """The networks as in the paper: x_cp and eps, every sample with its own copy of its slice."""
     out: Values = {}
-    spectrum = values["spectrum"] if model.spec.guide_count == 2 else None
-    features = model.guidance(values["nas"], spectrum) if model.guidance is not None else []
+    features = []
+    if model.guidance is not None:
+        spectrum = values["spectrum"] if model.spec.guide_count == 2 else None
+        dose = values["dose"] if model.spec.dose else None
+        features = model.guidance(values["nas"], spectrum, dose)
     if model.coarse is not None:
         out["x_cp"] = model.coarse(values["x"], features)
     if model.denoiser is not None:
