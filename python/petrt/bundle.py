@@ -150,9 +150,14 @@ def write_manifest(directory: Path, model: ModelSpec, export: dict[str, Any]) ->
             data = (directory / name).read_bytes()
             files[name] = FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
     manifest = Manifest(model=model, files=files, export=export)
-    text = json.dumps(manifest.model_dump(mode="json"), indent=2, allow_nan=False)
-    (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    (directory / MANIFEST).write_bytes(manifest_bytes(manifest))
     return manifest
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The content of ``model.json``."""
+    text = json.dumps(manifest.model_dump(mode="json"), indent=2, allow_nan=False)
+    return f"{text}\n".encode()
 
 
 def _parse_manifest(text: bytes, path: Path) -> Manifest:

@@ -23,8 +23,7 @@ def atomic_folder(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
     written, raises UsageError. Until the very end
     the old folder stays untouched. Missing parents are made.
     """
-    if os.path.lexists(path) and not (replaces and (path / replaces).is_file()):
-        raise UsageError(f"{shown(path)} exists", "choose another folder")
+    check_folder(path, replaces=replaces)
     with explained(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +46,12 @@ def atomic_folder(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
             if old.exists() and not path.exists():  # interrupted between the two renames
                 old.rename(path)
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_folder(path: Path, *, replaces: str | None = None) -> None:
+    """Refuse what atomic_folder would refuse to replace. Raises UsageError."""
+    if os.path.lexists(path) and not (replaces and (path / replaces).is_file()):
+        raise UsageError(f"{shown(path)} exists", "choose another folder")
 
 
 def _sync(path: Path) -> None:
