@@ -17,8 +17,8 @@ from nibabel.orientations import (
 )
 
 from petrt.errors import InputError, UsageError
+from petrt.report.figure import DPI
 from petrt.report.picture import (
-    DPI,
     FOOTER,
     HEADER,
     MAX_INCHES,
@@ -63,8 +63,10 @@ def test_size_and_columns(tmp_path):
         "output",
         "full dose",
         "output - full dose",
-        "uncertainty (std)",
+        "spread of the samples (std)",
     ]
+    calibrated = comparison(data, data, uncertainty=data, calibrated=True)
+    assert list(calibrated)[-1] == "uncertainty (calibrated std)"
     assert list(comparison(data, data)) == ["low-dose", "output", "output - low-dose"]
     path = tmp_path / "a.png"
     save_comparison(path, columns, affine=AFFINE, title="a $title$ [with] marks_x", unit="kBq/ml")

@@ -7,7 +7,6 @@ bytes with one version of matplotlib: the file holds no date and no version.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from petrt.errors import InputError
 from petrt.geometry import check_affine
 from petrt.io.atomic import atomic_write_bytes
+from petrt.report.figure import DPI, headed, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 Kind = Literal["image", "difference", "uncertainty"]
 
-NOT_FOR_DIAGNOSIS = "not for diagnostic use"
 WIDTH_PX = 1200
-DPI = 100
 MAX_INCHES = 14.0  # of all planes together: a long scan gets narrower columns, not a taller picture
 HEADER, FOOTER = 0.75, 0.9  # inches above and below the planes
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "parse_math": False}
@@ -63,12 +61,14 @@ def comparison(
     output: ArrayLike,
     *,
     uncertainty: ArrayLike | None = None,
+    calibrated: bool = False,
     reference: ArrayLike | None = None,
 ) -> dict[str, Panel]:
     """The usual columns: low-dose, output, [full dose], difference, [uncertainty]; [X, Y, Z] each.
 
     The difference is against the reference where there is one (the error), else against the low
-    dose (what was changed); its title says which.
+    dose (what was changed); its title says which. ``uncertainty`` is a standard deviation; it is
+    called calibrated only if ``calibrated`` (stats["std"]["calibrated"] of a reconstruction).
     """
     out = np.asarray(output, dtype=np.float32)
     panels = {"low-dose": Panel(low_dose), "output": Panel(out)}
@@ -78,7 +78,8 @@ def comparison(
         panels["full dose"] = Panel(reference)
         panels["output - full dose"] = Panel(out - np.asarray(reference, np.float32), "difference")
     if uncertainty is not None:
-        panels["uncertainty (std)"] = Panel(uncertainty, "uncertainty")
+        title = "uncertainty (calibrated std)" if calibrated else "spread of the samples (std)"
+        panels[title] = Panel(uncertainty, "uncertainty")
     return panels
 
 
@@ -115,8 +116,8 @@ def save_comparison(
     if centre is not None:
         at = _turned(centre, clean[0].shape, orientation)
     sheet = _Sheet(at, voxel_mm, top if top > 0 else 1.0, unit)
-    content = _png([(n, volumes[n], p.kind) for n, p in panels.items()], sheet, title)
-    atomic_write_bytes(path, content, overwrite=overwrite)
+    shown = [(n, volumes[n], p.kind) for n, p in panels.items()]
+    atomic_write_bytes(path, png(lambda: _draw(shown, sheet, title)), overwrite=overwrite)
 
 
 @dataclass(frozen=True)
@@ -129,21 +130,8 @@ class _Sheet:
     unit: str
 
 
-def _png(columns: Sequence[tuple[str, Array, Kind]], sheet: _Sheet, title: str) -> bytes:
-    """The picture as a file's content, made with matplotlib's own defaults."""
-    import matplotlib
-    from matplotlib import style
-
-    with matplotlib.rc_context(), style.context("default", after_reset=True):
-        figure = _draw(columns, sheet, title)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
 def _draw(columns: Sequence[tuple[str, Array, Kind]], sheet: _Sheet, title: str) -> Figure:
     """The figure: a row a plane, a column a volume, a colour bar below each column."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     extents = [n * mm for n, mm in zip(columns[0][1].shape, sheet.voxel_mm, strict=True)]
@@ -155,7 +143,6 @@ def _draw(columns: Sequence[tuple[str, Array, Kind]], sheet: _Sheet, title: str)
     heights = [extents[up] * inch_per_mm for _, _, _, up, *_ in PLANES]
     total = sum(heights) + HEADER + FOOTER
     figure = Figure(figsize=(width, total), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
     for j, (name, volume, kind) in enumerate(columns):
         left, top = j / len(columns), total - HEADER
         for plane, height in zip(PLANES, heights, strict=True):
@@ -169,8 +156,7 @@ def _draw(columns: Sequence[tuple[str, Array, Kind]], sheet: _Sheet, title: str)
             (left + 0.12 / len(columns), 0.62 / total, 0.76 / len(columns), 0.1 / total)
         )
         _add_colour_bar(bar, shown, sheet.unit)
-    heading = f"{title} ({NOT_FOR_DIAGNOSIS})" if title else NOT_FOR_DIAGNOSIS
-    figure.text(0.5, 1 - 0.2 / total, heading, **CENTRED, fontsize=14)
+    figure.text(0.5, 1 - 0.2 / total, headed(title), **CENTRED, fontsize=14)
     note = "radiological orientation: the patient's right is on the left"
     figure.text(0.5, 0.1 / total, note, **CENTRED, fontsize=9, color="0.35")
     return figure
