@@ -57,11 +57,13 @@ class Pipeline:
         first_id: int,
         noise: Array | None,
         report: Callable[[int], None],
+        dose: float | None = None,
     ) -> tuple[Array, Array, Array]:
         """Mean, standard deviation and coarse prediction, each [Z, H, W], of scaled ``volume``.
 
         ``first_id``: noise id of slice 0. ``noise`` [steps + 1, samples, Z, 1, H, W] replaces the
-        drawn noise. ``report`` is called with the number of slices done.
+        drawn noise. ``report`` is called with the number of slices done. ``dose``: the fraction of the
+        full dose, for a model that takes it.
         """
         mean, std, coarse = (np.empty_like(volume) for _ in range(3))
         chunk = max(n for n in range(1, self._batch[1] + 1) if samples % n == 0)
@@ -72,7 +74,7 @@ class Pipeline:
             drawn = None if noise is None else noise[:, :, part].swapaxes(1, 2)
             ids = np.arange(first_id + first, first_id + first + count, dtype=np.int64)
             with self._stage(count, chunk, volume.shape[1], volume.shape[2]) as stage:
-                stage.prepare(volume, first)
+                stage.prepare(volume, first, dose)
                 stage.sample(samples, seed, ids, drawn)
                 stage.finish(mean[part], std[part], coarse[part])
             return count
@@ -124,6 +126,7 @@ class _Stage:
         self._x = np.empty((slices, 1, height, width), np.float32)
         nas = np.empty((slices, NEIGHBOURS, height, width), np.float32)
         self._guides = {"nas": nas, "spectrum": np.empty_like(self._x)}
+        self._dose = np.ones(slices, np.float32)
         self._x_cp = np.zeros_like(self._x)
         self._loop: ReverseLoop | None = None
         if owner._film is not None:
@@ -131,13 +134,15 @@ class _Stage:
                 owner._table.coefs, owner._spec.clip, owner._film,
                 slices, samples, height, width,
             )  # fmt: skip
-        images = {"x": self._x, "x_cp": self._x_cp, **self._guides}
+        images = {"x": self._x, "x_cp": self._x_cp, "dose": self._dose, **self._guides}
         forwards = wire(engine, network, images, self._loop, np.empty, self._bind)
         self._per_slice, self._denoise = forwards.per_slice, forwards.denoise
 
-    def prepare(self, volume: Array, first: int) -> None:
+    def prepare(self, volume: Array, first: int, dose: float | None) -> None:
         """Guides, guidance and coarse prediction of slices ``first ..``."""
         count = len(self._x)
+        if dose is not None:
+            self._dose[:] = dose
         self._x[:, 0] = volume[first : first + count]
         guides = self._owner._spec.network.guide_count
         if guides > 0:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from petrt import _core
 from petrt.bundle import Bundle, load_bundle
+from petrt.dose import dose_warnings, settle
 from petrt.engines.base import Engine
 from petrt.engines.select import Choice, choose, default_threads
 from petrt.errors import NonfiniteOutput, UsageError
@@ -129,6 +130,7 @@ class Reconstructor:
         *,
         affine: NDArray[np.float64] | None = None,
         voxel_mm: tuple[float, float, float] | None = None,
+        dose: float | None = None,
         noise: NDArray[np.float32] | None = None,
         nonfinite: Nonfinite = "refuse",
         progress: Progress | None = None,
@@ -139,14 +141,18 @@ class Reconstructor:
         ``voxel_mm`` lies on the model's grid already (x to the right, y to the front, z up).
 
         Args:
+            dose: the fraction of the full dose, in (0, 1]; by default the one the model was mostly
+                trained on. A model that takes no dose is only compared with it.
             noise: the noise itself, [steps + 1, samples, slices, 1, H, W] on the network
                 grid (H along x, W along y, slices along z): entry 0 starts, entry i follows step i.
             nonfinite: "refuse", or "zero" to replace NaN and infinite voxels.
             progress: called with (slices done, slices in all).
 
         Raises:
-            InputError: an unfit volume. DeviceError: non-finite output.
+            InputError: an unfit volume. UsageError: a dose outside (0, 1], or none where the model
+            needs one. DeviceError: non-finite output.
         """
+        dose = settle(dose, self.bundle.model)
         loaded = load(volume, affine, voxel_mm, nonfinite)
         noise = None if noise is None else np.asarray(noise, np.float32)
         frames = loaded.frames
@@ -175,8 +181,8 @@ class Reconstructor:
                 if progress:
                     progress(done + count, len(frames) * slices)
 
-            results.append(self._frame(frame, loaded, placement, index, noise, report))
-        stats = self._stats(loaded, placement, [result.record for result in results])
+            results.append(self._frame(frame, loaded, placement, index, noise, dose, report))
+        stats = self._stats(loaded, placement, dose, [result.record for result in results])
         stats["seconds"] = self._pipeline.report(time.perf_counter() - started)
         image, coarse = (
             give_back(loaded, [getattr(result, part) for result in results])
@@ -192,6 +198,7 @@ class Reconstructor:
         placement: Placement,
         index: int,
         noise: NDArray[np.float32] | None,
+        dose: float | None,
         report: Callable[[int], None],
     ) -> _Frame:
         """One frame: to the network grid, through the networks, and back."""
@@ -205,8 +212,9 @@ class Reconstructor:
         grid /= np.float32(scale)
         self._check_noise(noise, placement)
         results = self._pipeline.run(
-            grid, self.samples, self.seed, first_id=index * len(grid), noise=noise, report=report
-        )
+            grid, self.samples, self.seed,
+            first_id=index * len(grid), noise=noise, report=report, dose=dose,
+        )  # fmt: skip
         bad = sum(result.size - int(np.isfinite(result).sum()) for result in results)
         if bad:
             raise NonfiniteOutput(
@@ -225,10 +233,14 @@ class Reconstructor:
             raise UsageError(f"noise must be of shape {wanted}, got {noise.shape}")
 
     def _stats(
-        self, loaded: Loaded, placement: Placement, frames: list[dict[str, Any]]
+        self,
+        loaded: Loaded,
+        placement: Placement,
+        dose: float | None,
+        frames: list[dict[str, Any]],
     ) -> dict[str, Any]:
         model = self.bundle.model
-        warnings = domain_warnings(placement, model.domain)
+        warnings = [*domain_warnings(placement, model.domain), *dose_warnings(dose, model.domain)]
         if any(frame.get("unchanged") for frame in frames):
             warnings.append("a constant or empty volume is returned unchanged")
         return {
@@ -243,6 +255,7 @@ class Reconstructor:
             },
             "device": self.engine.device,
             **self._pipeline.record,
+            "dose_fraction": dose,
             "seed": self.seed,
             "samples": self.samples,
             "sampler": {"kind": self.sampler.kind, "steps": self.sampler.steps},
@@ -278,10 +291,12 @@ def reconstruct(
     model: str | Path = "demo",
     affine: NDArray[np.float64] | None = None,
     voxel_mm: tuple[float, float, float] | None = None,
+    dose: float | None = None,
     **options: Any,
 ) -> Any:
     """Reconstruct one volume and give back the same kind; ``options`` as for ``Reconstructor``.
 
+    ``dose`` is the fraction of the full dose, for a model that takes it.
     A path gives a nibabel image; with ``out`` the image is also written there (NIfTI, never over an
     existing file). For several volumes keep a ``Reconstructor``.
     """
@@ -292,7 +307,8 @@ def reconstruct(
         if source is None:
             raise UsageError("out needs a path as input", "save the returned image yourself")
         nifti.check_nifti_output(out, inputs=[source])
-    result = Reconstructor(model, **options)(volume, affine=affine, voxel_mm=voxel_mm).image
+    reconstructor = Reconstructor(model, **options)
+    result = reconstructor(volume, affine=affine, voxel_mm=voxel_mm, dose=dose).image
     if out is not None:
         like = nifti.from_image(result)
         nifti.write(out, like.data, like)

@@ -45,7 +45,7 @@ def wire(
 ) -> Forwards:
     """Bind every graph; features and maps between them get buffers of their own.
 
-    ``images``: x, nas, spectrum and x_cp, each [slices, C, H, W].
+    ``images``: x, nas, spectrum and x_cp, each [slices, C, H, W], and dose [slices].
     """
     per_slice: list[Run] = []
     produced: dict[str, Any] = {}

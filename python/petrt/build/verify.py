@@ -118,7 +118,8 @@ def _reconstruct(bundle: Bundle, engine: Engine, size: tuple[int, int]) -> Array
     reconstructor = Reconstructor(bundle, engine=engine)
     shape = (reconstructor.table.steps + 1, 1, SLICES, 1, *size)
     noise = np.random.default_rng(SEED).standard_normal(shape, np.float32)
-    image: Array = reconstructor(reference_volume(size, voxel), noise=noise).image
+    volume = reference_volume(size, voxel)
+    image: Array = reconstructor(volume, dose=1 / DOSE, noise=noise).image
     return image
 
 

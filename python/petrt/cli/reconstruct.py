@@ -42,6 +42,10 @@ def reconstruct(
     std: Annotated[
         Path | None, typer.Option(help="Write the samples' standard deviation here.")
     ] = None,
+    dose: Annotated[
+        str | None,
+        typer.Option(help="Fraction of the full dose, as 1/20 or 0.05. Default: the model's."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     sampler: Annotated[
         str | None, typer.Option(help="ddpm, ddim, dpmpp2m or mean. Default: the model's.")
@@ -80,6 +84,7 @@ def reconstruct(
 
     Outputs lie on the input's grid, in its units. Not for diagnostic use.
     """
+    from petrt.dose import parse_dose, settle
     from petrt.reconstructor import Reconstructor
 
     if std is not None and samples < 2:
@@ -88,6 +93,7 @@ def reconstruct(
         raise UsageError(f"--part-id {part_id} must be below --num-parts {num_parts}")
     if nonfinite not in ("refuse", "zero"):
         raise UsageError(f"--nonfinite is '{nonfinite}'", "choose refuse or zero")
+    fraction = None if dose is None else parse_dose(dose)
     sources, several = find(inputs)
     cases = plan_cases(sources, several, out, std, record, preview)[part_id::num_parts]
     check(cases, sources, several, dry_run, overwrite)
@@ -102,6 +108,7 @@ def reconstruct(
         precision=precision,
         threads=threads,
     )
+    fraction = settle(fraction, reconstructor.bundle.model)
     if dry_run:
         for case in cases:
             typer.echo(f"{case.source} -> {case.image}")
@@ -109,7 +116,8 @@ def reconstruct(
     failures: list[PetrtError] = []
     for index, case in enumerate(cases):
         try:
-            _one(reconstructor, case, nonfinite, max_voxels, overwrite, f"{index + 1}/{len(cases)}")
+            label = f"{index + 1}/{len(cases)}"
+            _one(reconstructor, case, fraction, nonfinite, max_voxels, overwrite, label)
         except PetrtError as error:
             if len(cases) == 1:
                 raise
@@ -203,6 +211,7 @@ def _output_name(source: Path, ending: str) -> str:
 def _one(
     reconstructor: Reconstructor,
     case: Case,
+    dose: float | None,
     nonfinite: str,
     max_voxels: int,
     overwrite: bool,
@@ -216,7 +225,7 @@ def _one(
 
     volume = nifti.read(case.source, max_voxels=max_voxels, nonfinite=nonfinite)  # type: ignore[arg-type]
     with bar(label, "slices") as progress:
-        result = reconstructor(volume, progress=progress)
+        result = reconstructor(volume, dose=dose, progress=progress)
     stats: dict[str, Any] = result.stats
     image = result.image.get_fdata(dtype="float32")
     deviation = None if result.std is None else result.std.get_fdata(dtype="float32")

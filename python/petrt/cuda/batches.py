@@ -64,7 +64,8 @@ def image_bytes(engine: Engine, network: NetworkSpec, height: int, width: int) -
         return fixed
     channels = {"nas": 5}
     inputs = {
-        name: (1, channels.get(name, 1), height, width) for name in engine.tensors("guidance")[0]
+        name: (1, channels.get(name, 1), height, width)[: len(dims)]  # of the dose: (1,)
+        for name, dims in engine.tensors("guidance")[0].items()
     }
     dtypes = engine.dtypes("guidance")
     shapes = engine.output_shapes("guidance", inputs)

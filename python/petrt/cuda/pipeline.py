@@ -67,6 +67,7 @@ class DevicePipeline:
         first_id: int,
         noise: Array | None,
         report: Callable[[int], None],
+        dose: float | None = None,
     ) -> tuple[Array, Array, Array]:
         """Mean, standard deviation and coarse prediction, each [Z, H, W], of scaled ``volume``.
 
@@ -76,7 +77,7 @@ class DevicePipeline:
         while True:
             batch = self._batch(volume, samples if self._has_denoiser else 1, noise is not None)
             try:
-                return self._run(volume, batch, seed, first_id, noise, report)
+                return self._run(volume, batch, seed, first_id, noise, report, dose)
             except (_cuda.OutOfMemory, OutOfDeviceMemory) as error:
                 self._shrink(batch, error)
             except _cuda.CudaError as error:
@@ -106,6 +107,7 @@ class DevicePipeline:
         first_id: int,
         noise: Array | None,
         report: Callable[[int], None],
+        dose: float | None,
     ) -> tuple[Array, Array, Array]:
         stage = self._prepared(batch, volume.shape[1], volume.shape[2])
         every = {name: np.zeros_like(volume) for name in ("mean", "std", "coarse")}
@@ -113,6 +115,7 @@ class DevicePipeline:
         done = 0
         firsts = starts(len(volume), batch.slices)
         try:
+            stage.set_dose(dose)
             for index in range(len(firsts) + len(self._transfers)):
                 transfer = self._transfers[index % len(self._transfers)]
                 done += transfer.collect(out)

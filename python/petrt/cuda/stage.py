@@ -44,6 +44,7 @@ class Stage:
         image = (batch.slices, 1, height, width)
         self._x, self._spectrum = allocate(image), allocate(image)
         self._nas = allocate((batch.slices, NEIGHBOURS, height, width))
+        self._dose = allocate((batch.slices,))
         self._loop: ReverseLoop | None = None
         if model.network.denoiser is not None:
             self._loop = ReverseLoop(
@@ -52,6 +53,7 @@ class Stage:
             )  # fmt: skip
         coarse = self._loop.coarse if self._loop else allocate(image)
         images = {"x": self._x, "nas": self._nas, "spectrum": self._spectrum, "x_cp": coarse}
+        images |= {"dose": self._dose}
         self._forwards = wire(engine, model.network, images, self._loop, allocate, engine.bind)
         self.results: dict[str, Any] = {"coarse": coarse}
         self._launches: Launches | None = None
@@ -65,6 +67,14 @@ class Stage:
         self._fft: DeviceSpectrum | None = None
         if self._guides > 1 and DeviceSpectrum.available():
             self._fft = DeviceSpectrum(self._x, self._spectrum, stream)
+
+    def set_dose(self, dose: float | None) -> None:
+        """The fraction of the full dose of the batches to come, for a model that takes it."""
+        if dose is None:
+            return
+        host = np.full(self.batch.slices, dose, np.float32)
+        self._dose.upload(host, self._stream)
+        self._stream.synchronize()  # before the host's copy goes away
 
     def prepare(self, planes: DeviceArray, begin: int, first: int, volume: Array) -> None:
         """Guides of slices ``first ..``; ``planes`` on the device start at slice ``begin``."""
