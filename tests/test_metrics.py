@@ -240,3 +240,14 @@ def test_mask_where_the_reference_is_zero():
 def test_contradictions_are_usage_errors(options):
     with pytest.raises(UsageError):
         evaluate(ONES, ONES, **options)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_psnr_of_slices_is_the_protocols_own(name):
+    """Of all slices it is the volume's; of some, what they hold, whatever the order of the axes."""
+    prediction, reference = volumes()
+    of_slices = PROTOCOLS[name].slices
+    expected = evaluate(prediction, reference, protocols=[name])[name]["psnr"]
+    assert of_slices(prediction, reference) == pytest.approx(expected, rel=1e-12)
+    assert of_slices(prediction.T, reference.T) == pytest.approx(expected, rel=1e-9)
+    assert of_slices(prediction[8:11], reference[8:11]) != pytest.approx(expected, abs=1e-3)

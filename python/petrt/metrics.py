@@ -102,11 +102,9 @@ def paper(prediction: Array, reference: Array) -> Metrics:
             f"the protocol 'paper' finds no reference voxel above {PAPER_THRESHOLD} after scaling",
             "give a scale near the reference's maximum",
         )
-    p, r = prediction[inside], reference[inside]
-    data_range = max(p.max(), r.max()) - min(p.min(), r.min())
-    nrmse_ = nrmse(p, r, energy_of=p)
+    nrmse_ = nrmse(prediction[inside], reference[inside], energy_of=prediction[inside])
     return {
-        "psnr": psnr(p, r, data_range),
+        "psnr": paper_psnr(prediction, reference),
         "ssim": uniform_ssim(
             np.where(inside, prediction, 0.0), np.where(inside, reference, 0.0), data_range=2.0
         ),
@@ -118,10 +116,9 @@ def paper(prediction: Array, reference: Array) -> Metrics:
 def inference(prediction: Array, reference: Array) -> Metrics:
     """What the authors' ``inference.py`` prints, for volumes [X, Y, Z] scaled to about [0, 1]."""
     prediction = np.maximum(prediction, 0.0)
-    inside = reference != 0
     nrmse_ = nrmse(prediction, reference, energy_of=prediction)
     return {
-        "psnr": psnr(prediction[inside], reference[inside], data_range=1.0),
+        "psnr": inference_psnr(prediction, reference),
         "ssim": uniform_ssim(prediction, reference, data_range=1.0),
         "nmse": nrmse_**2,
         "nrmse": nrmse_,
@@ -148,11 +145,35 @@ def standard(prediction: Array, reference: Array, mask: NDArray[np.bool_]) -> Me
     }
 
 
+def paper_psnr(prediction: Array, reference: Array) -> float:
+    """PSNR of ``paper``, dB, for arrays of any axes scaled to about [0, 1]."""
+    inside = reference > PAPER_THRESHOLD
+    p, r = prediction[inside], reference[inside]
+    return psnr(p, r, max(p.max(), r.max()) - min(p.min(), r.min()))
+
+
+def inference_psnr(prediction: Array, reference: Array) -> float:
+    """PSNR of ``inference``, dB, for arrays of any axes scaled to about [0, 1]."""
+    inside = reference != 0
+    return psnr(np.maximum(prediction[inside], 0.0), reference[inside], data_range=1.0)
+
+
+def standard_psnr(prediction: Array, reference: Array) -> float:
+    """PSNR of ``standard`` with its default mask, dB, for arrays over the reference volume's maximum."""
+    inside = reference > MASK_FRACTION
+    return psnr(prediction[inside], reference[inside], data_range=1.0)
+
+
 @dataclass(frozen=True)
 class Protocol:
-    """A named way to compare, and what a reader must know to compare its numbers with others'."""
+    """A named way to compare, and what a reader must know to compare its numbers with others'.
+
+    ``slices``: its PSNR alone, (prediction, reference) -> dB, for some slices of two volumes that
+    are both divided by the reference volume's maximum.
+    """
 
     compute: Callable[..., Metrics]
+    slices: Callable[[Array, Array], float]
     mask: str
     psnr: str
     ssim: str
@@ -162,6 +183,7 @@ class Protocol:
 PROTOCOLS: dict[str, Protocol] = {
     "paper": Protocol(
         paper,
+        paper_psnr,
         mask="reference > 0.05 after scaling",
         psnr="range: joint max - min in the mask",
         ssim="masked volume, uniform 7^3, range 2",
@@ -169,6 +191,7 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "inference": Protocol(
         inference,
+        inference_psnr,
         mask="reference != 0; prediction clipped at 0",
         psnr="range: 1 after scaling",
         ssim="whole volume, uniform 7^3, range 1",
@@ -176,6 +199,7 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "standard": Protocol(
         standard,
+        standard_psnr,
         mask="reference > 5 % of its maximum, or as given",
         psnr="range: reference maximum",
         ssim="whole volume, Gaussian 1.5, range reference maximum",

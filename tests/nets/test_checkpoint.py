@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -45,6 +46,26 @@ def test_round_trip(checkpoint: Path, model: Model) -> None:
         assert name == other
         assert torch.equal(a, b)
     assert torch.equal(load_state(checkpoint)["moment"], torch.arange(3.0))
+
+
+def test_version_1_had_no_hash_of_its_header(checkpoint: Path) -> None:
+    edit_header(checkpoint, version=1)
+    header = json.loads((checkpoint / "checkpoint.json").read_text())
+    del header["sha256"]
+    (checkpoint / "checkpoint.json").write_text(json.dumps(header))
+    assert load_checkpoint(checkpoint)[1] == SPEC
+
+
+@pytest.mark.parametrize("name", ["checkpoint.json", "model.safetensors", "training.safetensors"])
+def test_any_altered_byte_is_noticed(checkpoint: Path, name: str) -> None:
+    whole = (checkpoint / name).read_bytes()
+    for place in np.random.default_rng(0).integers(len(whole), size=5):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x04
+        (checkpoint / name).write_bytes(damaged)
+        with pytest.raises(InputError):
+            load_checkpoint(checkpoint)
+            load_state(checkpoint)
 
 
 def test_saving_again_replaces_and_leaves_nothing_behind(checkpoint: Path, model: Model) -> None:
@@ -87,7 +108,11 @@ def test_saving_refuses_bad_models(tmp_path: Path, model: Model) -> None:
 
 
 def edit_header(path: Path, **changes: object) -> None:
+    """Change the header and record its new hash, as a wrong writer would."""
     header = json.loads((path / "checkpoint.json").read_text()) | changes
+    header.pop("sha256")
+    content = json.dumps(header, sort_keys=True).encode()
+    header["sha256"] = hashlib.sha256(content).hexdigest()
     (path / "checkpoint.json").write_text(json.dumps(header))
 
 
@@ -143,7 +168,7 @@ def spec_with(**changes: object) -> dict[str, object]:
         (flip_a_byte, "sha256 differs"),
         (not_safetensors, "is not a safetensors file"),
         (lambda p: edit_header(p, format="zip"), "is not a petrt-checkpoint"),
-        (lambda p: edit_header(p, version=2), "version 2; this release reads version 1"),
+        (lambda p: edit_header(p, version=3), "version 3; this release reads up to 2"),
         (lambda p: edit_header(p, files=None), "lacks spec, files or info"),
         (lambda p: edit_header(p, files={}), r"holds no model\.safetensors"),
         (lambda p: edit_header(p, spec=spec_with(clip=-1)), r"spec\.clip"),

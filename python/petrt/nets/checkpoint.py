@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from petrt.errors import InputError
@@ -23,7 +23,8 @@ from petrt.nets.model import Model
 from petrt.spec import ModelSpec
 
 FORMAT = "petrt-checkpoint"
-VERSION = 1
+VERSION = 2
+READS = (1, 2)  # version 1 had no hash of its header
 HEADER = "checkpoint.json"
 WEIGHTS = "model.safetensors"
 STATE = "training.safetensors"
@@ -56,8 +57,11 @@ def save_checkpoint(
     with atomic_folder(path, replaces=HEADER) as folder:
         hashes = {}
         for name, tensors in files.items():
-            save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, folder / name)
-            hashes[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            # Written by Python: safetensors' own writer hides why a write failed.
+            data = save({k: v.cpu().contiguous() for k, v in tensors.items()})
+            hashes[name] = hashlib.sha256(data).hexdigest()
+            (folder / name).write_bytes(data)
+            del data  # as large as the tensors
         header = {
             "format": FORMAT,
             "version": VERSION,
@@ -65,6 +69,7 @@ def save_checkpoint(
             "files": hashes,
             "info": info,
         }
+        header["sha256"] = _header_hash(header)
         (folder / HEADER).write_text(json.dumps(header, indent=2, allow_nan=False) + "\n")
 
 
@@ -95,20 +100,31 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     return _read_tensors(path, _read_header(path), STATE)
 
 
+def _header_hash(header: Mapping[str, Any]) -> str:
+    """SHA-256 of what the header says beside its own hash, whatever its layout."""
+    content = {key: value for key, value in header.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _read_header(path: Path) -> dict[str, Any]:
     try:
-        header = json.loads((path / HEADER).read_text())
+        header = json.loads((path / HEADER).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} is not a checkpoint: no {HEADER}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path / HEADER} cannot be read: {error}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise InputError(f"{path / HEADER} is not a {FORMAT} header")
-    if header.get("version") != VERSION:
-        got = header.get("version")
+    version = header.get("version")
+    if version not in READS:
         raise InputError(
-            f"{path} has checkpoint version {got}; this release reads version {VERSION}",
+            f"{path} has checkpoint version {version}; this release reads up to {VERSION}",
             "load it with the release that wrote it",
+        )
+    if version != 1 and header.get("sha256") != _header_hash(header):
+        raise InputError(
+            f"{path / HEADER} is not the file that was saved: its sha256 differs",
+            "copy the checkpoint again",
         )
     if not all(isinstance(header.get(key), dict) for key in ("spec", "files", "info")):
         raise InputError(f"{path / HEADER} lacks spec, files or info")
