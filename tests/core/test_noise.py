@@ -80,7 +80,7 @@ def test_every_voxel_is_drawn_for_any_length() -> None:
 @given(
     key=st.tuples(SEED, WORD, WORD, WORD),
     which=st.integers(0, 3),
-    bit=st.integers(0, 31),
+    bit=st.integers(1, 31),  # the last bit of the sample only turns the sign
 )
 def test_one_bit_of_a_key_changes_everything(
     key: tuple[int, int, int, int], which: int, bit: int
@@ -92,6 +92,15 @@ def test_one_bit_of_a_key_changes_everything(
     assert np.count_nonzero(a == b) < 3
     # 6 standard errors of a correlation of independent values: one failure in 5e8 keys.
     assert abs(np.corrcoef(a, b)[0, 1]) < 6 / np.sqrt(n)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=SEED, slice_id=WORD, pair=st.integers(0, 2**31 - 1), step=WORD)
+def test_an_odd_sample_is_the_negative_of_the_even_one_before_it(
+    seed: int, slice_id: int, pair: int, step: int
+) -> None:
+    even, odd = (draw(seed, slice_id, 2 * pair + k, step, 64) for k in range(2))
+    assert np.array_equal(odd, -even)
 
 
 def test_moments_and_distribution() -> None:
@@ -109,7 +118,7 @@ def test_neighbouring_counters_are_uncorrelated() -> None:
     images = {"base": draw(7, 10, 20, 30, n)}
     images["seed"] = draw(8, 10, 20, 30, n)
     images["slice"] = draw(7, 11, 20, 30, n)
-    images["sample"] = draw(7, 10, 21, 30, n)
+    images["pair of samples"] = draw(7, 10, 22, 30, n)
     images["step"] = draw(7, 10, 20, 31, n)
     images["next voxel"] = np.roll(images["base"], 1)
     images["next block"] = np.roll(images["base"], 4)

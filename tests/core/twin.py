@@ -37,16 +37,16 @@ def uniform(words: Words) -> Floats:
 
 
 def normals(seed: int, slice_id: int, sample: int, step: int, n: int) -> NDArray[np.float64]:
-    """Normals [n] of one image, from the float32 uniforms on in float64."""
+    """Normals [n] of one image, from the float32 uniforms on in float64; odd samples mirror even ones."""
     blocks = (n + 3) // 4
     counter = np.empty((blocks, 4), np.uint32)
     counter[:, 0] = np.arange(blocks)
-    counter[:, 1:] = step, sample, slice_id
+    counter[:, 1:] = step, sample // 2, slice_id
     u = uniform(philox(counter, (seed & 0xFFFFFFFF, seed >> 32))).reshape(blocks, 2, 2)
     radius = np.sqrt(-2.0 * np.log(u[..., 0].astype(np.float64)))
     angle = (F32(2.0 * np.pi) * u[..., 1]).astype(np.float64)
     pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-    return pairs.reshape(-1)[:n]
+    return (-1) ** (sample % 2) * pairs.reshape(-1)[:n]
 
 
 def stack_slices(volume: Floats, first: int, batch: int) -> Floats:

@@ -1,5 +1,8 @@
 // Counter-based Gaussian noise: a pure function of (seed, slice, sample, step, voxel), so that
 // a result does not depend on how slices and samples are split into batches or threads.
+// Samples come in antithetic pairs (Hammersley and Morton, 1956): an odd sample takes the negated
+// noise of the even one before it. Each alone is distributed as ever, but what a pair's noise adds to
+// the mean cancels to first order, so few samples average as well as many independent ones.
 #pragma once
 
 #include <cmath>
@@ -52,12 +55,15 @@ PETRT_HD inline void box_muller(std::uint32_t word0, std::uint32_t word1, float*
 
 // The four normals of voxels 4 block .. 4 block + 3 of a slice.
 PETRT_HD inline Normals normals4(const NoiseKey& key, std::uint32_t block) {
-  const Words words = philox4x32_10({{block, key.step, key.sample, key.slice}},
+  const Words words = philox4x32_10({{block, key.step, key.sample >> 1, key.slice}},
                                     static_cast<std::uint32_t>(key.seed),
                                     static_cast<std::uint32_t>(key.seed >> 32));
   Normals normals;
   box_muller(words.w[0], words.w[1], normals.z);
   box_muller(words.w[2], words.w[3], normals.z + 2);
+  if (key.sample & 1u) {
+    for (float& z : normals.z) z = -z;
+  }
   return normals;
 }
 
