@@ -102,7 +102,8 @@ def paper(prediction: Array, reference: Array) -> Metrics:
             f"the protocol 'paper' finds no reference voxel above {PAPER_THRESHOLD} after scaling",
             "give a scale near the reference's maximum",
         )
-    nrmse_ = nrmse(prediction[inside], reference[inside], energy_of=prediction[inside])
+    p, r = prediction[inside], reference[inside]
+    nrmse_ = nrmse(p, r, energy_of=p)
     return {
         "psnr": paper_psnr(prediction, reference),
         "ssim": uniform_ssim(

@@ -64,8 +64,7 @@ def test_any_altered_byte_is_noticed(checkpoint: Path, name: str) -> None:
         damaged[place] ^= 0x04
         (checkpoint / name).write_bytes(damaged)
         with pytest.raises(InputError):
-            load_checkpoint(checkpoint)
-            load_state(checkpoint)
+            (load_checkpoint(checkpoint), load_state(checkpoint))
 
 
 def test_saving_again_replaces_and_leaves_nothing_behind(checkpoint: Path, model: Model) -> None:
