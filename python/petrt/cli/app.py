@@ -18,6 +18,7 @@ from petrt.cli.evaluate import evaluate
 from petrt.cli.export import export
 from petrt.cli.import_official import import_official
 from petrt.cli.inspect import inspect
+from petrt.cli.prepare import prepare
 from petrt.cli.reconstruct import reconstruct
 from petrt.cli.simulate import simulate
 from petrt.cli.train import train
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (reconstruct, demo, evaluate, inspect, doctor, simulate, train, export):
+for command in (reconstruct, demo, evaluate, inspect, doctor, simulate, prepare, train, export):
     app.command()(command)
 app.command("import-official")(import_official)
 app.command("build-engine")(build_engine)

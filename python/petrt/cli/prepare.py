@@ -1,0 +1,118 @@
+"""petrt prepare: from scans at full and reduced dose to a data set for training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from petrt.errors import PartialFailure, UsageError
+from petrt.prepare.sources import LAYOUTS
+from petrt.spec import ScaleRule
+
+
+def prepare(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE...", help="Folder of scans, or a CSV of pairs; several may be given."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the data set.")],
+    layout: Annotated[str, typer.Option(help=f"{', '.join(LAYOUTS)}.")] = "auto",
+    voxel_mm: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(
+            metavar="X Y Z", help="Voxel size of the model grid. Default: the first subject's."
+        ),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    scale: Annotated[
+        str, typer.Option(help="What volumes are divided by: smoothed-hottest or maximum.")
+    ] = "smoothed-hottest",
+    split: Annotated[
+        str | None,
+        typer.Option(help="Shares of train, validation and test patients. Default: 0.8,0.1,0.1."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
+    split_file: Annotated[
+        Path | None, typer.Option(help="CSV 'subject,split' instead of --split.")
+    ] = None,
+    doses: Annotated[
+        str | None, typer.Option(help="Only these dose reductions, as in 100,20. Default: all.")
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep x0:x1,y0:y1,z0:z1 (voxels to the right, front, up; slices as in Python)."
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Write nothing if any pair is refused.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the data set.")] = False,
+) -> None:
+    """Pairs of full- and low-dose scans, checked, on the model grid, split by patient."""
+    from petrt.cli.progress import bar
+    from petrt.prepare import Options
+    from petrt.prepare import prepare as run
+    from petrt.prepare.crop import parse_box
+    from petrt.prepare.splits import parse_fractions
+
+    _one_of("dtype", dtype, ("float16", "float32"))
+    _one_of("scale", scale, ("smoothed-hottest", "maximum"))
+    options = Options(
+        layout=cast(Any, layout),
+        voxel_mm=voxel_mm,
+        dtype=cast(Any, dtype),
+        rule=ScaleRule(kind=cast(Any, scale)),
+        split=None if split is None else parse_fractions(split),
+        seed=seed,
+        split_file=split_file,
+        doses=None if doses is None else _doses(doses),
+        crop=None if crop is None else parse_box(crop),
+        workers=workers,
+        strict=strict,
+        overwrite=overwrite,
+    )
+    with bar("preparing", "subjects") as progress:
+        report = run(sources, out, options, progress)
+    _print(report)
+    typer.echo(out)
+    if refused := report.refused:
+        raise PartialFailure(
+            f"{len(refused)} refused, {len(report.index.subjects)} subjects are in the data set",
+            "summary.html there lists the reasons",
+        )
+
+
+def _doses(text: str) -> tuple[int, ...]:
+    try:
+        doses = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        doses = ()
+    if not doses or min(doses) < 2:
+        raise UsageError(f"doses '{text}'", "whole reductions from 2, as in 100,20")
+    return doses
+
+
+def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{option} '{value}'", f"choose {' or '.join(choices)}")
+
+
+def _print(report: Any) -> None:
+    """The subjects as a table: what summary.html shows, without the pictures."""
+    from petrt.prepare.summary import COLUMNS, rows
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in COLUMNS:
+        table.add_column(column)
+    for row in rows(report.index, report.split_of, report.outcomes):
+        table.add_row(*row)
+    Console().print(table)
