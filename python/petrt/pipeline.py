@@ -58,14 +58,16 @@ class Pipeline:
         noise: Array | None,
         report: Callable[[int], None],
         dose: float | None = None,
+        every: int = 1,
     ) -> tuple[Array, Array, Array]:
         """Mean, standard deviation and coarse prediction, each [Z, H, W], of scaled ``volume``.
 
         ``first_id``: noise id of slice 0. ``noise`` [steps + 1, samples, Z, 1, H, W] replaces the
         drawn noise. ``report`` is called with the number of slices done. ``dose``: the fraction of the
-        full dose, for a model that takes it.
+        full dose, for a model that takes it. Batches that hold none of the slices 0, every, 2 every ...
+        are left out: 0 in the results.
         """
-        mean, std, coarse = (np.empty_like(volume) for _ in range(3))
+        mean, std, coarse = (np.zeros_like(volume) for _ in range(3))
         chunk = max(n for n in range(1, self._batch[1] + 1) if samples % n == 0)
 
         def one(first: int) -> int:
@@ -81,7 +83,9 @@ class Pipeline:
 
         pool, done = ThreadPoolExecutor(self._threads), 0
         try:
-            firsts = range(0, len(volume), self._batch[0])
+            size = self._batch[0]
+            # -first % every slices lie between a batch's first slice and the next wanted one.
+            firsts = [f for f in range(0, len(volume), size) if -f % every < size]
             for future in as_completed([pool.submit(one, first) for first in firsts]):
                 done += future.result()
                 report(done)

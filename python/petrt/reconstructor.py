@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from petrt import _core
 from petrt.bundle import Bundle, load_bundle
+from petrt.calibration import std_record
 from petrt.dose import dose_warnings, settle
 from petrt.engines.base import Engine
 from petrt.engines.select import Choice, choose, default_threads
@@ -42,8 +43,10 @@ class Reconstruction:
     """What a reconstruction gives, on the input's grid, in its units and as its kind.
 
     ``image``: the mean of the samples (AMS). ``std``: their standard deviation (ddof 1), None for a
-    single sample; it is the spread of the samples, not yet a calibrated uncertainty. ``coarse``: the
-    coarse prediction x_cp. ``stats``: JSON-ready record of the run.
+    single sample; where the model has a calibration for this sampler and number of samples, times its
+    factor, so that image +- z(level) * std covers the full-dose image (petrt.calibration), else only
+    the spread of the samples: ``stats["std"]`` says which and why. ``coarse``: the coarse prediction
+    x_cp. ``stats``: JSON-ready record of the run.
     """
 
     image: Any
@@ -167,9 +170,6 @@ class Reconstructor:
             multiple=2**model.network.scales,
             name=loaded.name,
         )
-        if not self._announced:  # once, and not before an error that needs no engine
-            logger.info("engine: %s", self._choice.reason)
-            self._announced = True
         started = time.perf_counter()
         self._pipeline.seconds.clear()
         slices = placement.network_shape[0]
@@ -184,12 +184,44 @@ class Reconstructor:
             results.append(self._frame(frame, loaded, placement, index, noise, dose, report))
         stats = self._stats(loaded, placement, dose, [result.record for result in results])
         stats["seconds"] = self._pipeline.report(time.perf_counter() - started)
+        factor = np.float32(stats["std"]["factor"])
         image, coarse = (
             give_back(loaded, [getattr(result, part) for result in results])
             for part in ("image", "coarse")
         )
-        std = give_back(loaded, [result.std for result in results]) if self.samples > 1 else None
+        std = None
+        if self.samples > 1:
+            std = give_back(loaded, [result.std * factor for result in results])
         return Reconstruction(image, std, coarse, stats)
+
+    def on_grid(
+        self,
+        volume: NDArray[Any],
+        *,
+        dose: float | None = None,
+        every: int = 1,
+        progress: Progress | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Mean, samples' std and coarse prediction [Z, H, W] of a ``volume`` that is scaled already and
+        lies on the model's grid, as in a prepared data set; the std is never calibrated.
+
+        With ``every`` only slices 0, every, 2 every ... are sure to be reconstructed, the others may be 0.
+        Raises as calling the Reconstructor does.
+        """
+        dose = settle(dose, self.bundle.model)
+        xyz = np.asarray(volume, np.float32).transpose(1, 2, 0)
+        placement = plan(xyz.shape, multiple=2**self.bundle.model.network.scales)
+        grid = placement.to_network(xyz)
+
+        wanted = -(-len(grid) // every)
+
+        def report(count: int) -> None:
+            if progress:
+                progress(min(count, wanted), wanted)
+
+        results = self._run(grid, "volume", 0, None, dose, report, every)
+        mean, std, coarse = (placement.from_network(r).transpose(2, 0, 1) for r in results)
+        return mean, std, coarse
 
     def _frame(
         self,
@@ -211,20 +243,38 @@ class Reconstructor:
         grid = placement.to_network(frame)
         grid /= np.float32(scale)
         self._check_noise(noise, placement)
-        results = self._pipeline.run(
-            grid, self.samples, self.seed,
-            first_id=index * len(grid), noise=noise, report=report, dose=dose,
-        )  # fmt: skip
-        bad = sum(result.size - int(np.isfinite(result).sum()) for result in results)
-        if bad:
-            raise NonfiniteOutput(
-                f"{loaded.name}: non-finite output from model '{model.name}' on {self.engine.name}",
-                "the model or its engine is broken; export it again",
-                bad,
-            )
+        results = self._run(grid, loaded.name, index, noise, dose, report)
         image, std, coarse = (placement.from_network(r * np.float32(scale)) for r in results)
         record = {"scale": scale, **asdict(change(image, frame))}
         return _Frame(image, std, coarse, record)
+
+    def _run(
+        self,
+        grid: NDArray[np.float32],
+        name: str,
+        index: int,
+        noise: NDArray[np.float32] | None,
+        dose: float | None,
+        report: Callable[[int], None],
+        every: int = 1,
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Frame ``index`` of a series through the networks; NonfiniteOutput unless it comes out finite."""
+        if not self._announced:  # once, and not before an error that needs no engine
+            logger.info("engine: %s", self._choice.reason)
+            self._announced = True
+        results = self._pipeline.run(
+            grid, self.samples, self.seed,
+            first_id=index * len(grid), noise=noise, report=report, dose=dose, every=every,
+        )  # fmt: skip
+        bad = sum(result.size - int(np.isfinite(result).sum()) for result in results)
+        if bad:
+            model = self.bundle.model.name
+            raise NonfiniteOutput(
+                f"{name}: non-finite output from model '{model}' on {self.engine.name}",
+                "the model or its engine is broken; export it again",
+                bad,
+            )
+        return results
 
     def _check_noise(self, noise: NDArray[np.float32] | None, placement: Placement) -> None:
         slices, height, width = placement.network_shape
@@ -259,6 +309,7 @@ class Reconstructor:
             "seed": self.seed,
             "samples": self.samples,
             "sampler": {"kind": self.sampler.kind, "steps": self.sampler.steps},
+            "std": std_record(model.calibration, self.sampler, self.samples, dose),
             "grid": {
                 "input": list(placement.input_shape),
                 "network": list(placement.network_shape),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from petrt.calibration import ErrorBin
@@ -17,9 +18,7 @@ LINE = [ErrorBin(0.01 * i, 0.02 * i, 0.25) for i in range(1, 5)]
 
 def test_curves_become_one_labelled_picture(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(
-        matplotlib.figure.Figure, "savefig", lambda self, *_, **__: drawn.append(self)
-    )
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
     save_error_plot(tmp_path / "a.png", {"samples": LINE, "calibrated": LINE}, title="8 subjects")
     (axes,) = drawn[0].axes
     samples, calibrated, identity = axes.lines

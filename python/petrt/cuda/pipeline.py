@@ -68,10 +68,12 @@ class DevicePipeline:
         noise: Array | None,
         report: Callable[[int], None],
         dose: float | None = None,
+        every: int = 1,
     ) -> tuple[Array, Array, Array]:
         """Mean, standard deviation and coarse prediction, each [Z, H, W], of scaled ``volume``.
 
-        Arguments as for ``Pipeline.run``. Raises DeviceError where the GPU fails or memory does not
+        Arguments as for ``Pipeline.run``, but no slice is left out whatever ``every`` says: a batch holds
+        many, side by side. Raises DeviceError where the GPU fails or memory does not
         suffice for a single image.
         """
         while True:

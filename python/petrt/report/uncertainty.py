@@ -33,8 +33,8 @@ def save_error_plot(
 def _draw(curves: Curves, title: str) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 6.0), dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(6.4, 6.0), dpi=DPI, facecolor="white")
+    axes = figure.add_axes((0.12, 0.1, 0.85, 0.83))
     for label, bins in curves.items():
         std, error = ([100 * getattr(each, key) for each in bins] for key in ("std", "error"))
         axes.plot(std, error, marker="o", markersize=4, label=label)
