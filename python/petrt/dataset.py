@@ -33,6 +33,8 @@ INDEX = "dataset.json"
 VOLUMES = "volumes"
 VERSION = 1
 SPLITS = ("train", "validation", "test")
+# Volumes kept open; each holds a file descriptor, of which a process usually has 1024.
+MAX_OPEN = 256
 _AGAIN = "write it again with petrt prepare"
 
 Matrix = tuple[tuple[float, float, float, float], ...]
@@ -219,9 +221,13 @@ class Dataset:
         return np.array(self.subject(name).affine)
 
     def _array(self, entry: ArrayFile) -> NDArray[Any]:
-        if entry.file not in self._open:
-            self._open[entry.file] = _mapped(self.folder, entry)
-        return self._open[entry.file]
+        array = self._open.pop(entry.file, None)
+        if array is None:
+            array = _mapped(self.folder, entry)
+        self._open[entry.file] = array  # now the last one used
+        if len(self._open) > MAX_OPEN:
+            del self._open[next(iter(self._open))]
+        return array
 
     def __getstate__(self) -> dict[str, Any]:
         # Pickling a memory map would copy its voxels.

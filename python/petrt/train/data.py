@@ -6,22 +6,28 @@ alone: how many processes train, how many workers load and where a run was resum
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import itertools
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
+from petrt.dataset import Dataset
+from petrt.guides import OFFSETS, spectrum
+from petrt.train.augment import Size, View, draw_view, mixed_dose
 from petrt.train.config import TrainConfig
-
-if TYPE_CHECKING:
-    from petrt.dataset import Dataset
+from petrt.train.matching import check, doses_of, others_than
 
 # Voxels above this share of the volume's scale hold activity.
 ACTIVE = 0.05
+CENTRE = OFFSETS.index(0)
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,27 @@ class Batch:
         """A copy in page-locked memory (called by DataLoader)."""
         return self._map(Tensor.pin_memory)
 
-    def _map(self, change: Any) -> Batch:
-        values = {k: None if v is None else change(v) for k, v in vars(self).items()}
-        return Batch(**values)
+    def part(self, items: slice) -> Batch:
+        """Only these items."""
+        return self._map(lambda tensor: tensor[items])
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        tensors: dict[str, Any] = {
+            k: None if v is None else change(v) for k, v in vars(self).items()
+        }
+        return replace(self, **tensors)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One slice before it joins a batch: NAS [5, h, w] at both doses, negatives [n, h, w], the rest."""
+
+    x_nas: NDArray[np.float32]
+    y_nas: NDArray[np.float32]
+    dose: float
+    noise: NDArray[np.float32]
+    gamma: NDArray[np.float32]
+    negatives: NDArray[np.float32] | None
 
 
 def nas(volume: NDArray[Any], z: int) -> NDArray[np.float32]:
@@ -63,12 +87,106 @@ def nas(volume: NDArray[Any], z: int) -> NDArray[np.float32]:
 
     Only these slices are read, whatever the type of a memory map; the result is a copy.
     """
-    raise NotImplementedError
+    depth = len(volume)
+    index = [z + offset if 0 <= z + offset < depth else z for offset in OFFSETS]
+    return np.asarray(volume)[index].astype(np.float32)
+
+
+class Slices(TorchDataset[Batch]):
+    """Batches by their step. Volumes are opened where they are read: a copy for a worker is small.
+
+    With ``rank`` and ``world``, only that process's share of each batch. Raises what ``check`` does.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        ids: Sequence[str],
+        config: TrainConfig,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        check(dataset, ids, config, world)
+        self.dataset, self.ids, self.config = dataset, tuple(ids), config
+        share = config.batch // world
+        self.share = slice(rank * share, (rank + 1) * share)
+
+    def __getitem__(self, step: int) -> Batch:
+        config = self.config
+        rng = np.random.default_rng([config.seed, step, 0])
+        size = config.data.crops[int(rng.integers(len(config.data.crops)))]
+        subjects = [self.ids[k] for k in rng.integers(len(self.ids), size=config.batch)]
+        # The minimum and maximum are those of the whole batch, whatever share of it is wanted.
+        whole = config.data.rescale == "batch"
+        wanted = range(config.batch)[slice(None) if whole else self.share]
+        items = [self._item(step, i, size, subjects) for i in wanted]
+        batch = _collate(items, config.model.network.guide_count == 2)
+        return _rescaled(batch).part(self.share) if whole else batch
+
+    def _item(self, step: int, i: int, size: Size, subjects: list[str]) -> Item:
+        from petrt.train.levels import draw_gamma
+
+        config = self.config
+        rng = np.random.default_rng([config.seed, step, i + 1])
+        low, full, dose, height = self._draw(rng, subjects[i])
+        view = draw_view(rng, size, config.data)
+        negatives = None
+        if config.loss.contrastive != "none":
+            negatives = self._negatives(rng, subjects[i], subjects, height, view)
+        noise = rng.standard_normal((1, *size), dtype=np.float32)
+        return Item(view(low), view(full), dose, noise, draw_gamma(rng, 1, config), negatives)
+
+    def _draw(
+        self, rng: np.random.Generator, name: str
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], float, float]:
+        """A slice of subject ``name``: NAS at low and full dose [5, H, W], dose fraction, height 0..1."""
+        reduction = self._draw_dose(rng, name)
+        pair = self.dataset.pair(name, reduction)
+        z = int(rng.choice(len(pair.weights), p=pair.weights / pair.weights.sum()))
+        low, full, dose = nas(pair.low, z), nas(pair.full, z) * np.float32(pair.gain), 1 / reduction
+        if rng.random() < self.config.data.blend:
+            other = self.dataset.pair(name, self._draw_dose(rng, name, without=reduction))
+            weight = rng.random()
+            # Each low volume is divided by its own scale; the mixture's is taken for their mean.
+            scale = weight * pair.scale + (1 - weight) * other.scale
+            low *= np.float32(weight * pair.scale / scale)
+            low += np.float32((1 - weight) * other.scale / scale) * nas(other.low, z)
+            full *= np.float32(pair.scale / scale)
+            dose = mixed_dose(weight, dose, 1 / other.dose)
+        return low, full, dose, z / max(len(pair.full) - 1, 1)
+
+    def _draw_dose(self, rng: np.random.Generator, name: str, without: int | None = None) -> int:
+        """A dose reduction that subject ``name`` has, by the weights of the configuration."""
+        doses = [dose for dose in doses_of(self.dataset, name, self.config) if dose != without]
+        weights = np.array([self.config.data.doses[dose] for dose in doses])
+        return doses[int(rng.choice(len(doses), p=weights / weights.sum()))]
+
+    def _negatives(
+        self, rng: np.random.Generator, name: str, subjects: list[str], height: float, view: View
+    ) -> NDArray[np.float32]:
+        """Full-dose slices of other people near the same relative ``height``: [n, h, w].
+
+        None is of anybody in this batch where there are enough others. They are seen through the
+        item's own view, so that place and intensity do not tell them apart from it.
+        """
+        count, spread = self.config.data.negatives, self.config.data.negative_offset
+        others = others_than(self.dataset, self.ids, subjects)
+        if len(others) < count:
+            others = others_than(self.dataset, self.ids, [name])
+        chosen = rng.choice(others, count, replace=len(others) < count)
+        images = []
+        for other in map(str, chosen):
+            pair = self.dataset.pair(other, self._draw_dose(rng, other))
+            top = len(pair.full) - 1
+            z = int(np.clip(round(height * top + spread * rng.standard_normal()), 0, top))
+            image = np.asarray(pair.full)[z : z + 1].astype(np.float32)
+            images.append(view(image * np.float32(pair.gain)))
+        return np.concatenate(images)
 
 
 def make_batch(dataset: Dataset, ids: Sequence[str], config: TrainConfig, step: int) -> Batch:
     """The whole batch of training step ``step``: ``config.batch`` items."""
-    raise NotImplementedError
+    return Slices(dataset, ids, config)[step]
 
 
 def loader(
@@ -84,7 +202,75 @@ def loader(
     """Batches of steps ``first_step``, ``first_step + 1``, ... without end.
 
     Process ``rank`` of ``world`` gets items ``rank * B / world`` up to the next one's of each batch of B.
-    Loads in ``config.data.workers`` processes. Raises InputError or UsageError, before anything is
-    loaded, for what does not fit the data set or the networks.
+    Loads in ``config.data.workers`` processes of one thread each. Raises what ``check`` does before
+    anything is loaded.
     """
-    raise NotImplementedError
+    workers = config.data.workers
+    batches: DataLoader[Batch] = DataLoader(
+        Slices(dataset, ids, config, rank, world),
+        sampler=_StepsFrom(first_step),
+        batch_size=None,  # what an index gives is a batch already
+        num_workers=workers,
+        pin_memory=pin,
+        worker_init_fn=_begin_worker,
+        persistent_workers=workers > 0,
+        prefetch_factor=2 if workers else None,
+        generator=torch.Generator(),  # DataLoader draws from it; the global one stays as it was
+    )
+    return batches
+
+
+def _collate(items: list[Item], with_spectrum: bool) -> Batch:
+    """Items of one size as a batch; the centre channel of the NAS is the slice itself."""
+    x_nas, y_nas = (np.stack([getattr(item, key) for item in items]) for key in ("x_nas", "y_nas"))
+    x, y = (np.ascontiguousarray(stack[:, CENTRE : CENTRE + 1]) for stack in (x_nas, y_nas))
+    negatives = [item.negatives for item in items if item.negatives is not None]
+    return Batch(
+        x=torch.from_numpy(x),
+        y=torch.from_numpy(y),
+        x_nas=torch.from_numpy(x_nas),
+        y_nas=torch.from_numpy(y_nas),
+        dose=torch.tensor([item.dose for item in items], dtype=torch.float32),
+        noise=torch.from_numpy(np.stack([item.noise for item in items])),
+        gamma=torch.from_numpy(np.concatenate([item.gamma for item in items])),
+        x_spectrum=torch.from_numpy(spectrum(x)) if with_spectrum else None,
+        y_spectrum=torch.from_numpy(spectrum(y)) if with_spectrum else None,
+        negatives=torch.from_numpy(np.stack(negatives)) if negatives else None,
+    )
+
+
+def _rescaled(batch: Batch) -> Batch:
+    """Each image tensor by its own minimum and maximum over the batch, as in the authors' training.
+
+    Low and full dose then no longer share a scale. Spectra are between 0 and 1 as they are.
+    """
+
+    def rescale(images: Tensor) -> Tensor:
+        low, high = images.min(), images.max()
+        return (images - low) / (high - low).clamp_min(torch.finfo(images.dtype).tiny)
+
+    return replace(
+        batch,
+        x=rescale(batch.x),
+        y=rescale(batch.y),
+        x_nas=rescale(batch.x_nas),
+        y_nas=rescale(batch.y_nas),
+        negatives=None if batch.negatives is None else rescale(batch.negatives),
+    )
+
+
+@dataclass(frozen=True)
+class _StepsFrom:
+    """first, first + 1, ... anew for each pass."""
+
+    first: int
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self.first)
+
+
+def _begin_worker(_: int) -> None:
+    """Leave it to the training process to end this one: a signal to the whole group must not stop the
+    loading before that process has written its checkpoint. DataLoader sets one thread by itself."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
