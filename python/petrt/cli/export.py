@@ -23,10 +23,9 @@ def export(
 
     need_torch("petrt export")
     from petrt.export import export_bundle
-    from petrt.train.fit import CHECKPOINT
+    from petrt.train.checkpoints import newest
 
     if precision not in ("fp32", "fp16-weights"):
         raise UsageError(f"--precision is '{precision}'", "choose fp32 or fp16-weights")
-    source = checkpoint / CHECKPOINT if (checkpoint / CHECKPOINT).is_dir() else checkpoint
-    export_bundle(source, out, precision=precision, overwrite=overwrite)  # type: ignore[arg-type]
+    export_bundle(newest(checkpoint), out, precision=precision, overwrite=overwrite)  # type: ignore[arg-type]
     typer.echo(out)

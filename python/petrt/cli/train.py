@@ -1,20 +1,38 @@
-"""petrt train: from a data set to a checkpoint."""
+"""petrt train: from a prepared data set to a checkpoint."""
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from petrt.errors import UsageError
+from petrt.spec import Spec
+
+logger = logging.getLogger(__name__)
+
+Settings = TypeVar("Settings", bound=Spec)
 
 
 def train(
-    config: Annotated[str, typer.Argument(help="A TOML file, or a preset: demo, default.")],
-    data: Annotated[Path, typer.Option(help="Data set folder, as petrt simulate writes it.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoint and log.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT.")] = False,
+    config: Annotated[
+        str, typer.Argument(help="A TOML file, or a preset: demo, default, paper, official.")
+    ],
+    data: Annotated[Path, typer.Option(help="Data set folder, as petrt prepare writes it.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, log, curves.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in OUT from its newest checkpoint.")
+    ] = False,
+    resume_from: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="STEP", help="Continue from this one; later ones are deleted."),
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="A checkpoint, or a run, whose weights to begin with.")
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps in all. Default: the configuration's.")
     ] = None,
@@ -22,33 +40,64 @@ def train(
         int | None, typer.Option(min=0, help="Seed. Default: the configuration's.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
+        int | None, typer.Option(min=1, help="CPU threads of each process. Default: all cores.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Loader processes. Default: the configuration's.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32 or bf16. Default: the configuration's.")
     ] = None,
 ) -> None:
-    """Train a model; a run that was stopped goes on with --resume."""
+    """Train a model; a run that was stopped, or killed, goes on with --resume.
+
+    On several GPUs or machines: accelerate launch -m petrt train ... The batch is that of all
+    processes together; the precision is the configuration's, whatever the launcher says.
+    """
     from petrt.cli.needs import need_torch
 
     need_torch("petrt train")
+    from accelerate import PartialState
+
     from petrt.cli.progress import bar
     from petrt.engines.select import default_threads
     from petrt.train.config import load_config
     from petrt.train.fit import fit
+    from petrt.train.interrupt import TrainingStopped
 
+    if init is not None and (resume or resume_from is not None):
+        raise UsageError("--init begins a new run, --resume continues one", "give one of them")
+    if precision not in (None, "fp32", "bf16"):
+        raise UsageError(f"--precision is '{precision}'", "choose fp32 or bf16")
     settings = load_config(config)
-    changes = {"steps": steps, "seed": seed}
-    settings = settings.model_copy(update={k: v for k, v in changes.items() if v is not None})
+    loading = _changed(settings.data, workers=workers)
+    settings = _changed(settings, seed=seed, steps=steps, precision=precision, data=loading)
     if settings.coarse_steps > settings.steps:
         raise UsageError(
             f"{settings.steps} steps end before the denoiser joins at {settings.coarse_steps}",
             "raise --steps, or lower coarse_steps in the configuration",
         )
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     with bar("training", "steps") as progress:
-        checkpoint = fit(
-            settings,
-            data,
-            out,
-            resume=resume,
-            threads=threads or default_threads(),
-            progress=lambda step, _: progress(step, settings.steps),
-        )
-    typer.echo(checkpoint)
+        try:
+            checkpoint = fit(
+                settings,
+                data,
+                out,
+                resume=resume,
+                resume_from=resume_from,
+                init=init,
+                threads=threads or max(1, default_threads() // local),
+                progress=lambda step, _: progress(step, settings.steps),
+            )
+        except TrainingStopped as stop:
+            logger.warning("%s", stop)
+            raise typer.Exit(stop.exit_code) from None
+    if PartialState().is_main_process:
+        typer.echo(checkpoint)
+    PartialState().destroy_process_group()
+
+
+def _changed(settings: Settings, **changes: object) -> Settings:
+    """A copy with what was given on the command line."""
+    return settings.model_copy(update={k: v for k, v in changes.items() if v is not None})

@@ -1,36 +1,38 @@
-"""The training run: resume, steps, validation, checkpoints, log."""
+"""The training run: start or resume, steps, validation, checkpoints, records."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object
+from filelock import FileLock, Timeout
 
+from petrt.dataset import Dataset, open_dataset
 from petrt.errors import InputError, UsageError
-from petrt.nets.checkpoint import load_checkpoint, load_state, save_checkpoint
-from petrt.spec import ModelSpec
+from petrt.io.atomic import explained
+from petrt.io.names import shown
+from petrt.train import checkpoints
+from petrt.train.collapse import Watch
 from petrt.train.config import TrainConfig
-from petrt.train.data import Sampler, load_pairs
-from petrt.train.trainer import Trainer
-from petrt.train.validate import validate
+from petrt.train.data import Batch, Slices, loader
+from petrt.train.interrupt import Interrupt, TrainingStopped
+from petrt.train.record import EVERY, Clock, Journal, dataset_hash, write_run
+from petrt.train.trainer import Losses, Trainer
+from petrt.train.validate import Scores, cases, mean_scores, predict, scores
 
-CHECKPOINT = "checkpoint"
-LOG = "log.jsonl"
+LOCK = ".lock"
+SIGMA_BATCHES = 8
 
 Progress = Callable[[int, dict[str, float]], None]
 
-
-def model_spec(config: TrainConfig, sigma_r: float | None) -> ModelSpec:
-    """The specification of the trained model. x0 is clamped to +-1 in units of the image, as in the
-    paper, hence to +-1/sigma_r in units of the scaled residual."""
-    sigma = 1.0 if sigma_r is None else sigma_r
-    fields = config.model.model_dump()
-    return ModelSpec(**fields, sigma_r=sigma, clip=1.0 / sigma)
+logger = logging.getLogger(__name__)
 
 
 def fit(
@@ -39,89 +41,223 @@ def fit(
     out: Path,
     *,
     resume: bool = False,
+    resume_from: int | None = None,
+    init: Path | None = None,
     threads: int = 1,
     progress: Progress | None = None,
 ) -> Path:
-    """Train ``config`` on the dataset folder ``data``; returns the checkpoint's folder in ``out``.
+    """Train ``config`` on the prepared data set ``data``; returns the newest checkpoint's folder in ``out``.
 
-    The checkpoint's weights are the moving average; beside them lie the raw weights and Adam's
-    moments. Every batch and every noise depend on (seed, step) alone, so a run interrupted and
-    resumed (``resume=True``) gives the weights of an uninterrupted one: to the bit on one thread; on
-    several, PyTorch's sums run in no fixed order. Raises InputError for
-    missing or unfit data, UsageError where ``out`` holds a run and ``resume`` is False.
+    As one process, or as every process of ``accelerate launch`` (or torchrun): the batch is shared
+    evenly, gradients are averaged. ``config.precision`` decides, whatever the launcher says of it.
+
+    A checkpoint's weights are the moving average; beside them lie the raw weights and Adam's
+    moments. All that is random in a step is in its batch, which depends on (seed, step) alone, so a
+    run interrupted and resumed (``resume``: from the newest checkpoint; ``resume_from``: from the one
+    of that step, later ones are deleted) gives the weights of an uninterrupted one: to the bit on one
+    thread; on several, PyTorch's sums run in no fixed order. ``init``: a checkpoint or run whose
+    weights a new run begins with. ``progress`` is called with each step and its losses, in the main
+    process.
+
+    Raises InputError for missing or unfit data or checkpoints, UsageError where ``out`` holds a run
+    and is not to be resumed (or holds none and is), is in use, or cannot be written to,
+    TrainingCollapsed, and TrainingStopped after SIGTERM or SIGINT.
     """
-    checkpoint = out / CHECKPOINT
-    if checkpoint.exists() and not resume:
-        raise UsageError(
-            f"{out} holds a training run", "continue it with --resume, or choose another --out"
-        )
     torch.set_num_threads(threads)
-    model = config.model
-    spans = (config.data.train, config.data.validation)
-    train, held_out = (
-        load_pairs(data, span, config.data.dose, model.domain, model.scale) for span in spans
-    )
-    trainer = Trainer(config, Sampler(train, config.data, config.batch, config.seed, threads))
-    if checkpoint.exists():
-        restore(trainer, checkpoint)
-    out.mkdir(parents=True, exist_ok=True)
-    started, record = time.monotonic(), {"threads": threads, "torch": torch.__version__}
-    with (out / LOG).open("a", encoding="utf-8") as log:
-        while trainer.step < config.steps:
-            terms = trainer.advance()
-            if progress:
-                progress(trainer.step, terms)
-            last = trainer.step == config.steps
-            if last or trainer.step % config.validate_every == 0:
-                spec = model_spec(config, trainer.sigma_r)
-                scores = validate(trainer.ema, spec, held_out, threads) if held_out else {}
-                seconds = time.monotonic() - started
-                line = {"step": trainer.step, "seconds": round(seconds, 1), **terms, "psnr": scores}
-                log.write(json.dumps(line) + "\n")
-                log.flush()
-                record |= {"validation": {"step": trainer.step, "psnr": scores}}
-            if last or trainer.step % config.checkpoint_every == 0:
-                save(trainer, checkpoint, record)
-    return checkpoint
+    accelerator = _accelerator(config)
+    dataset = open_dataset(data)
+    _check_model(config, dataset)
+    step = _first_step(out, resume or resume_from is not None, resume_from)
+    trainer = Trainer(config, accelerator)
+    loop = _Loop(trainer, dataset, out, threads)
+    if step is not None:
+        loop.take_up(step)
+    elif init is not None:
+        taken, kept = checkpoints.start_from(trainer, init)
+        logger.info("%d tensors taken from %s, %d begin anew", taken, shown(init), kept)
+    accelerator.wait_for_everyone()  # all have looked at the folder before one changes it
+    with _owned(out, accelerator), Interrupt(accelerator) as interrupt:
+        loop.open_journal(init)
+        try:
+            return loop.run(interrupt, progress)
+        finally:
+            loop.close()
 
 
-def save(trainer: Trainer, path: Path, record: dict[str, Any]) -> None:
-    """Write the moving average as the model, and what is needed to go on."""
-    state: dict[str, Tensor] = {}
-    for name, parameter in trainer.model.named_parameters():
-        state[f"weights/{name}"] = parameter
-        for key, value in trainer.optimizer.state.get(parameter, {}).items():
-            state[f"adam/{key}/{name}"] = value
-    save_checkpoint(
-        path,
-        trainer.ema,
-        model_spec(trainer.config, trainer.sigma_r),
-        state=state,
-        step=trainer.step,
-        sigma_r=trainer.sigma_r,
-        config=trainer.config.model_dump(mode="json"),
-        **record,
-    )
+class _Loop:
+    """Steps, validation, checkpoints and records of one run."""
 
-
-def restore(trainer: Trainer, path: Path) -> None:
-    """Continue from ``path``. Raises InputError if it was trained on another network, seed or data."""
-    averaged, _, info = load_checkpoint(path)
-    wanted = trainer.config.model_dump(mode="json")
-    for key in ("seed", "batch", "coarse_steps", "data", "model", "loss"):
-        if info["config"][key] != wanted[key]:
-            raise InputError(
-                f"{path} was trained with another '{key}'", "resume with its configuration"
-            )
-    state = load_state(path)
-    trainer.ema.load_state_dict(averaged.state_dict())
-    trainer.step, trainer.sigma_r = int(info["step"]), info["sigma_r"]
-    for name, parameter in trainer.model.named_parameters():
-        parameter.data.copy_(state[f"weights/{name}"])
-        moments = {
-            key: state[f"adam/{key}/{name}"].clone()
-            for key in ("step", "exp_avg", "exp_avg_sq")
-            if f"adam/{key}/{name}" in state
+    def __init__(self, trainer: Trainer, dataset: Dataset, out: Path, threads: int) -> None:
+        accelerator = trainer.accelerator
+        self.trainer, self.dataset, self.out, self.threads = trainer, dataset, out, threads
+        self.rank, self.world = accelerator.process_index, accelerator.num_processes
+        self.ids = dataset.split("train")
+        self.shares = Slices(dataset, self.ids, trainer.config, self.rank, self.world)
+        # Each process validates some of the subjects.
+        self.cases = cases(dataset, trainer.config)[self.rank :: self.world]
+        self.watch = Watch(trainer.config)
+        self.clock = Clock()
+        self.journal: Journal | None = None
+        self.info: dict[str, Any] = {
+            "dataset": dataset_hash(dataset),
+            "seconds": 0.0,
+            "validation": None,
+            "threads": threads,
+            "torch": torch.__version__,
         }
-        if moments:
-            trainer.optimizer.state[parameter] = moments
+
+    def take_up(self, step: int) -> None:
+        """Go on from the checkpoint of ``step``."""
+        then = checkpoints.restore(self.trainer, self.out, step, self.info["dataset"])
+        self.watch.start = then["targets"]
+        self.info |= {key: then[key] for key in ("seconds", "validation")}
+
+    def open_journal(self, init: Path | None) -> None:
+        """Clean the run's folder and begin its records; in the main process alone."""
+        trainer = self.trainer
+        if not trainer.accelerator.is_main_process:
+            return
+        checkpoints.clean(self.out)
+        for step in checkpoints.steps_of(self.out):
+            if step > trainer.step:
+                checkpoints.remove(self.out, step)
+        write_run(
+            self.out, trainer.config, self.dataset, trainer.accelerator,
+            step=trainer.step, threads=self.threads, init=init,
+        )  # fmt: skip
+        self.journal = Journal(self.out, step=trainer.step, seconds=self.info["seconds"])
+
+    def run(self, interrupt: Interrupt, progress: Progress | None) -> Path:
+        """Train to the last step; returns the newest checkpoint."""
+        trainer, config = self.trainer, self.trainer.config
+        if not trainer.step:  # so that the run can be resumed, and the disk is tried, from here on
+            self._save()
+        batches = loader(
+            self.dataset, self.ids, config,
+            first_step=trainer.step, rank=self.rank, world=self.world,
+            pin=trainer.accelerator.device.type == "cuda",
+        )  # fmt: skip
+        timed = self.clock.timed(batches)
+        while trainer.step < config.steps:
+            losses = self._step(next(timed))
+            if progress and self.journal:
+                progress(trainer.step, losses.terms)
+            stop = interrupt.agreed()
+            ends = bool(stop) or trainer.step == config.steps
+            if not stop and (ends or trainer.step % config.validate_every == 0):
+                found = self._validate()
+            else:
+                found = {}
+            if self.journal and (ends or found or trainer.step % EVERY == 0):
+                self.journal.line(trainer.step, self.clock.waiting(), found)
+            self.watch.validation(trainer.step, found)
+            if ends or trainer.step % config.checkpoint_every == 0:
+                self._save()
+            if stop:
+                raise TrainingStopped(stop, trainer.step)
+        return checkpoints.path_of(self.out, trainer.step)
+
+    def close(self) -> None:
+        """Write out what the journal has pending."""
+        if self.journal:
+            self.journal.close()
+
+    def _step(self, batch: Batch) -> Losses:
+        trainer = self.trainer
+        if trainer.denoising and trainer.sigma_r is None:
+            trainer.sigma_r = trainer.measure_sigma_r(
+                map(self.shares.__getitem__, range(SIGMA_BATCHES))
+            )
+            if self.journal:
+                logger.info("the denoiser joins; residuals are divided by %.4g", trainer.sigma_r)
+        rate = trainer.rate()
+        losses = trainer.gradients(batch.to(trainer.accelerator.device))
+        self.watch.step(trainer.step, losses.terms | {"norm": losses.norm}, losses.targets)
+        trainer.update()
+        self.clock.stepped()
+        if self.journal:
+            self.journal.add(losses, rate)
+        return losses
+
+    def _validate(self) -> Scores:
+        """Mean scores over all validation subjects, the same in every process; {} without any."""
+        trainer, validation = self.trainer, self.trainer.config.validation
+        spec = checkpoints.model_spec(trainer.config, trainer.sigma_r)
+        rows: list[Scores] = []
+        for case in self.cases:
+            images = predict(
+                trainer.averaged, spec, case.pair.low, case.ids,
+                dose=1 / case.pair.dose, samples=validation.samples, threads=self.threads,
+            )  # fmt: skip
+            rows.append(scores(case, images, validation.protocols))
+            if self.journal and len(rows) == 1:
+                self.journal.picture(trainer.step, case, images)
+        rows = gather_object(rows)
+        if not rows:
+            return {}
+        found = mean_scores(rows)
+        self.info["validation"] = {"step": trainer.step, "psnr": found}
+        return found
+
+    def _save(self) -> None:
+        if self.journal:
+            info = self.info | {"seconds": self.journal.seconds, "targets": self.watch.start}
+            checkpoints.save(self.trainer, self.out, info)
+
+
+def _accelerator(config: TrainConfig) -> Accelerator:
+    # Accelerate allows one precision a process and keeps the first; runs may differ in theirs.
+    AcceleratorState._reset_state()
+    return Accelerator(mixed_precision={"fp32": "no", "bf16": "bf16"}[config.precision])
+
+
+def _check_model(config: TrainConfig, dataset: Dataset) -> None:
+    """Raise InputError unless the model scales volumes, and sees voxels, as the data set has them."""
+    for key, wanted, got in (
+        ("model.scale", config.model.scale, dataset.scale_rule),
+        ("model.domain.voxel_mm", config.model.domain.voxel_mm, dataset.voxel_mm),
+    ):
+        if wanted != got:
+            raise InputError(
+                f"{key} is {wanted}, the data set was prepared with {got}",
+                "change the configuration, or prepare the data set for it",
+            )
+
+
+def _first_step(out: Path, resume: bool, wanted: int | None) -> int | None:
+    """The step to go on from, None for a new run. Raises UsageError where that is not possible."""
+    steps = checkpoints.steps_of(out)
+    if not resume:
+        if steps or (out / checkpoints.OLD_FOLDER).exists():
+            raise UsageError(
+                f"{shown(out)} holds a training run",
+                "continue it with --resume, or choose another --out",
+            )
+        return None
+    if not steps:
+        raise UsageError(
+            f"{shown(out)} holds no checkpoint to continue from", "start the run without --resume"
+        )
+    if wanted is not None and wanted not in steps:
+        there = ", ".join(map(str, steps))
+        raise UsageError(f"{shown(out)} has no checkpoint of step {wanted}", f"it has {there}")
+    return steps[-1] if wanted is None else wanted
+
+
+@contextmanager
+def _owned(out: Path, accelerator: Accelerator) -> Iterator[None]:
+    """The run's folder, made and locked by the main process. Raises UsageError if it is in use."""
+    if not accelerator.is_main_process:
+        yield
+        return
+    with explained(out):
+        (out / checkpoints.FOLDER).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(
+                f"{shown(out)} is being trained by another process", "choose another --out"
+            ) from None
+    with lock:
+        yield

@@ -2,80 +2,160 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from petrt._core import ReverseLoop
+from petrt.dataset import Dataset, Pair
+from petrt.errors import InputError
 from petrt.guides import spectrum
-from petrt.metrics import psnr
+from petrt.metrics import PROTOCOLS
 from petrt.nets import Model
 from petrt.schedule import step_table
 from petrt.spec import ModelSpec
-from petrt.train.data import ACTIVE, Pair, centred
+from petrt.train.config import TrainConfig
+from petrt.train.data import ACTIVE, CENTRE, nas
 
-SAMPLES = 4
-EVERY = 8  # slices
+# Slices that go through the networks together.
+TOGETHER = 16
+
+Array = NDArray[np.float32]
+Images = dict[str, Array]
+Scores = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """The slices ``ids`` of one subject. ``peak``: maximum of the full-dose volume over the scale."""
+
+    pair: Pair
+    ids: tuple[int, ...]
+    peak: float
+
+    @property
+    def full(self) -> Array:
+        """The full-dose slices over the scale, [n, H, W]."""
+        return np.asarray(self.pair.full)[list(self.ids)].astype(np.float32) * np.float32(
+            self.pair.gain
+        )
+
+
+def cases(dataset: Dataset, config: TrainConfig) -> list[Case]:
+    """The validation split's first subjects, each at the dose that training draws most.
+
+    Of each, every ``every``-th slice that holds activity. Raises InputError for a subject without any
+    of the configuration's doses.
+    """
+    chosen = []
+    for name in dataset.split("validation")[: config.validation.subjects]:
+        weights = {d: config.data.doses.get(d, 0.0) for d in dataset.doses(name)}
+        dose = max(weights, key=lambda d: (weights[d], d))
+        if not weights[dose]:
+            raise InputError(
+                f"{name}, a validation subject, has none of the doses in data.doses",
+                "change validation.txt or data.doses",
+            )
+        pair = dataset.pair(name, dose)
+        peaks = np.asarray(pair.full).max((1, 2)).astype(np.float64) * pair.gain
+        ids = [z for z in range(0, len(peaks), config.validation.every) if peaks[z] > ACTIVE]
+        chosen.append(Case(pair, tuple(ids or [int(peaks.argmax())]), float(peaks.max())))
+    return chosen
+
+
+def scores(case: Case, images: Images, protocols: Sequence[str]) -> Scores:
+    """PSNR in dB of each of ``images`` [n, H, W] under each protocol, over the case's slices."""
+    full = case.full.astype(np.float64) / case.peak
+    return {
+        protocol: {
+            name: PROTOCOLS[protocol].slices(image.astype(np.float64) / case.peak, full)
+            for name, image in images.items()
+        }
+        for protocol in protocols
+    }
+
+
+def mean_scores(rows: Sequence[Scores]) -> Scores:
+    """Mean over subjects."""
+    return {
+        protocol: {name: float(np.mean([row[protocol][name] for row in rows])) for name in images}
+        for protocol, images in rows[0].items()
+    }
 
 
 @torch.inference_mode()
 def predict(
-    model: Model, spec: ModelSpec, low: NDArray[np.float32], ids: Sequence[int], threads: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Coarse prediction and mean of ``SAMPLES`` samples of slices ``ids`` of ``low`` [Z, H, W].
+    model: Model,
+    spec: ModelSpec,
+    low: NDArray[np.floating],
+    ids: Sequence[int],
+    *,
+    dose: float,
+    samples: int,
+    threads: int = 1,
+) -> Images:
+    """What the model makes of slices ``ids`` of ``low`` [Z, H, W], each image [len(ids), H, W].
 
-    Returns two arrays [len(ids), H, W]; the second is None for a model without a denoiser.
+    ``low``: the slices themselves; ``coarse`` with a P; with a denoiser ``sample``, the first one, and
+    ``ams``, the mean of ``samples``. All clipped at 0 as the runtime does. ``dose``: fraction of the
+    full dose. The noise of a slice depends on its number alone.
     """
-    nas = np.stack([centred(low, z) for z in ids])
-    x = np.ascontiguousarray(nas[:, 2:3])
+    parts = [
+        _predict(model, spec, low, ids[first : first + TOGETHER], dose, samples, threads)
+        for first in range(0, len(ids), TOGETHER)
+    ]
+    return {name: np.concatenate([part[name] for part in parts])[:, 0] for name in parts[0]}
+
+
+def _predict(
+    model: Model,
+    spec: ModelSpec,
+    low: NDArray[np.floating],
+    ids: Sequence[int],
+    dose: float,
+    samples: int,
+    threads: int,
+) -> Images:
+    """``predict`` of a few slices; each image [B, 1, H, W]."""
+    device = next(model.parameters()).device
+    stack = np.stack([nas(low, z) for z in ids])
+    x = np.ascontiguousarray(stack[:, CENTRE : CENTRE + 1])
+    on_device = torch.from_numpy(x).to(device)
     features = []
     if model.guidance is not None:
-        two = spec.network.guide_count == 2
-        guide = torch.from_numpy(spectrum(x, threads)) if two else None
-        features = model.guidance(torch.from_numpy(nas), guide)
-    assert model.coarse is not None
-    coarse = model.coarse(torch.from_numpy(x), features)
-    denoiser = model.denoiser
-    if denoiser is None:
-        return coarse.numpy()[:, 0], None
+        two, by_dose = spec.network.guide_count == 2, spec.network.dose
+        features = model.guidance(
+            torch.from_numpy(stack).to(device),
+            torch.from_numpy(spectrum(x, threads)).to(device) if two else None,
+            torch.full((len(ids),), dose, device=device) if by_dose else None,
+        )
+    images, x_cp = {"low": x}, np.zeros_like(x)
+    if model.coarse is not None:
+        x_cp = model.coarse(on_device, features).cpu().numpy()
+        images["coarse"] = np.maximum(x_cp, 0)
+    if model.denoiser is None:
+        return images
     table = step_table(spec.schedule, spec.sampler)
     # The network takes the level itself here, so the table of noise biases has nothing to carry.
     film = np.zeros((table.steps, 1), np.float32)
-    count, height, width = len(ids), *x.shape[2:]
-    loop = ReverseLoop(table.coefs, spec.clip, film, count, 1, height, width, threads)
+    height, width = x.shape[2:]
+    loop = ReverseLoop(table.coefs, spec.clip, film, len(ids), 1, height, width, threads)
     r, eps = torch.from_numpy(loop.r), torch.from_numpy(loop.eps)
-
-    levels = iter(table.levels)
+    levels: Iterator[float] = iter(())
 
     def enqueue() -> None:
-        level = torch.full((count,), next(levels), dtype=torch.float32)
-        eps.copy_(denoiser(torch.from_numpy(x), r, level, features))
+        level = torch.full((len(ids),), next(levels), dtype=torch.float32, device=device)
+        eps.copy_(model.denoiser(on_device, r.to(device), level, features))  # type: ignore[misc]
 
-    x_cp = coarse.numpy()
-    for sample in range(SAMPLES):
+    for sample in range(samples):
         levels = iter(table.levels)  # enqueue reads the name, hence the new walk
         loop.run(enqueue, 0, np.asarray(ids, np.int64), sample)
+        if sample == 0:
+            images["sample"] = np.maximum(x_cp + np.float32(spec.sigma_r) * loop.r, 0)
         loop.accumulate(x_cp, spec.sigma_r)
-    mean = np.empty_like(x_cp)
-    loop.finish(mean)
-    return x_cp[:, 0], mean[:, 0]
-
-
-def validate(
-    model: Model, spec: ModelSpec, pairs: Sequence[Pair], threads: int
-) -> dict[str, float]:
-    """Mean PSNR over subjects (protocol ``standard``, on every 8th slice): low, coarse and AMS-4."""
-    rows = []
-    for pair in pairs:
-        ids = [z for z in range(0, len(pair.full), EVERY) if pair.full[z].max() > ACTIVE]
-        full = pair.full[ids].astype(np.float64)
-        inside = full > 0.05 * pair.full.max()
-        coarse, mean = predict(model, spec, pair.low, ids, threads)
-        images = {"low": pair.low[ids], "coarse": np.maximum(coarse, 0)}
-        if mean is not None:
-            images["ams"] = mean
-        peak = float(pair.full.max())
-        rows.append({k: psnr(v[inside], full[inside], peak) for k, v in images.items()})
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    images["ams"] = np.empty_like(x)
+    loop.finish(images["ams"])
+    return images

@@ -1,0 +1,78 @@
+"""TensorBoard: curves of training and validation, and pictures of fixed validation slices."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petrt.train.validate import Case, Images, Scores
+
+FOLDER = "board"
+# Brightness of an error as large as the full-dose volume's maximum; smaller ones show better so.
+ERROR_GAIN = 5.0
+SLICES = 3
+
+logger = logging.getLogger(__name__)
+
+
+class Board:
+    """Writes ``RUN/board``; without TensorBoard it says so once and does nothing.
+
+    ``first``: the first step that this process adds; what an interrupted one left from there on is
+    hidden.
+    """
+
+    def __init__(self, run: Path, first: int) -> None:
+        self._writer: Any = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            logger.info(
+                "no curves in %s: TensorBoard is not installed (pip install tensorboard)", FOLDER
+            )
+            return
+        self._writer = SummaryWriter(str(run / FOLDER), purge_step=first)
+
+    def curves(self, step: int, values: Mapping[str, float]) -> None:
+        """Training values, by their tags."""
+        if self._writer is not None:
+            for tag, value in values.items():
+                self._writer.add_scalar(tag, value, step)
+
+    def scores(self, step: int, scores: Scores) -> None:
+        """One curve for each protocol and image, dB."""
+        self.curves(
+            step,
+            {f"psnr {name}/{image}": v for name, s in scores.items() for image, v in s.items()},
+        )
+
+    def panel(self, step: int, case: Case, images: Images) -> None:
+        """Rows of slices of one subject, see ``panel``."""
+        if self._writer is not None:
+            title = " | ".join([*images, "full", f"{ERROR_GAIN:g} x error"])
+            self._writer.add_image(f"{case.pair.name}: {title}", panel(case, images), step)
+
+    def close(self) -> None:
+        """Write out what is pending."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def panel(case: Case, images: Images) -> NDArray[np.float32]:
+    """Up to ``SLICES`` slices as rows: each image, the full dose, |last image - full|. [1, h, w] in 0..1.
+
+    White is the full-dose volume's maximum. Radiological: the patient's right is on the left, anterior
+    is up; H and W run along canonical x and y.
+    """
+    full = case.full
+    rows = np.unique(np.linspace(0, len(full) - 1, SLICES + 2)[1:-1].round().astype(int))
+    last = list(images.values())[-1]
+    columns = [*images.values(), full, ERROR_GAIN * np.abs(last - full)]
+    upright = [[column[row, ::-1, ::-1].T for column in columns] for row in rows]
+    picture = np.block(upright)[None] / case.peak
+    return np.clip(picture, 0, 1).astype(np.float32)

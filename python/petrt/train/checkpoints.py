@@ -1,0 +1,219 @@
+"""The checkpoints of a run: ``RUN/checkpoints/step-00001000``, the newest few, each whole.
+
+A folder takes its name when everything in it is on disk, and an old one loses its name before it is
+deleted: whenever a run is killed, what bears a name can be resumed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from petrt.errors import InputError, TrainingCollapsed, UsageError
+from petrt.io.names import shown
+from petrt.nets.checkpoint import HEADER, load_checkpoint, load_state, save_checkpoint
+from petrt.spec import ModelSpec
+from petrt.train.config import TrainConfig
+from petrt.train.trainer import Trainer
+
+FOLDER = "checkpoints"
+OLD_FOLDER = "checkpoint"  # the only one of a run, in runs of the first release
+KEEP = 2
+# What may differ when a run goes on; anything else would make it another run.
+FREE = ("steps", "checkpoint_every", "validate_every", "precision", "validation", "data.workers")
+
+
+def steps_of(run: Path) -> list[int]:
+    """Steps of the checkpoints in ``run``, rising."""
+    names = [re.fullmatch(r"step-(\d{8,})", path.name) for path in (run / FOLDER).glob("step-*")]
+    return sorted(int(name[1]) for name in names if name)
+
+
+def path_of(run: Path, step: int) -> Path:
+    """Folder of the checkpoint of ``step``, whether it is there or not."""
+    return run / FOLDER / f"step-{step:08d}"
+
+
+def newest(source: Path) -> Path:
+    """The newest checkpoint of the run ``source``, or ``source`` itself if it is a checkpoint.
+
+    Raises InputError where there is neither.
+    """
+    if (source / HEADER).is_file():
+        return source
+    if steps := steps_of(source):
+        return path_of(source, steps[-1])
+    if (source / OLD_FOLDER / HEADER).is_file():
+        return source / OLD_FOLDER
+    raise InputError(
+        f"{shown(source)} holds no checkpoint", "name a checkpoint's folder or a training run's"
+    )
+
+
+def model_spec(config: TrainConfig, sigma_r: float | None) -> ModelSpec:
+    """The specification of the trained model. x0 is clamped to +-1 in units of the image, as in the
+    paper, hence to +-1/sigma_r in units of the scaled residual."""
+    sigma = 1.0 if sigma_r is None else sigma_r
+    fields = config.model.model_dump(exclude={"residual_std"})
+    return ModelSpec(**fields, sigma_r=sigma, clip=1.0 / sigma)
+
+
+def save(trainer: Trainer, run: Path, info: Mapping[str, Any]) -> Path:
+    """Write the checkpoint of this step: averaged weights as the model, and what is needed to go on.
+
+    Older ones beyond ``KEEP`` are deleted. Raises TrainingCollapsed for weights that are not finite
+    and UsageError where the disk does not take it; either way the earlier checkpoints stay.
+    """
+    state: dict[str, Tensor] = {}
+    for name, parameter in trainer.model.named_parameters():
+        if trainer.ema is not None:
+            state[f"weights/{name}"] = parameter
+        for key, value in trainer.optimizer.state.get(parameter, {}).items():
+            state[f"adam/{key}/{name}"] = value
+    path = path_of(run, trainer.step)
+    try:
+        save_checkpoint(
+            path,
+            trainer.averaged,
+            model_spec(trainer.config, trainer.sigma_r),
+            state=state,
+            step=trainer.step,
+            sigma_r=trainer.sigma_r,
+            config=trainer.config.model_dump(mode="json"),
+            **info,
+        )
+    except InputError as error:
+        raise TrainingCollapsed(
+            f"the weights are not finite at step {trainer.step}",
+            "the last checkpoint is good; lower optimizer.rate",
+        ) from error
+    except UsageError as error:
+        raise UsageError(
+            error.message, "earlier checkpoints are whole: make room, then continue with --resume"
+        ) from error
+    for step in steps_of(run)[:-KEEP]:
+        remove(run, step)
+    return path
+
+
+def remove(run: Path, step: int) -> None:
+    """Delete a checkpoint; killed meanwhile, it leaves one that ``clean`` finds."""
+    grave = Path(tempfile.mkdtemp(prefix=".petrt-", dir=run / FOLDER))
+    path_of(run, step).rename(grave / "old")
+    shutil.rmtree(grave, ignore_errors=True)
+
+
+def clean(run: Path) -> None:
+    """Delete what a killed process left half written or half deleted."""
+    for path in (run / FOLDER).glob(".petrt-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def restore(trainer: Trainer, run: Path, step: int, dataset: str) -> dict[str, Any]:
+    """Continue from the checkpoint of ``step``; returns its info. ``dataset``: hash of the data.
+
+    Raises InputError for a damaged one, naming the one before it, and for a run with another
+    configuration, save for the keys of ``FREE``, or with other data.
+    """
+    path = path_of(run, step)
+    try:
+        averaged, _, info = load_checkpoint(path)
+        state = load_state(path)
+        _check_same(trainer.config, info, dataset)
+        _take(trainer, averaged.state_dict(), state)
+    except InputError as error:
+        raise _with_way_back(error, run, step) from error
+    trainer.step, trainer.sigma_r = int(info["step"]), info["sigma_r"]
+    return info
+
+
+def start_from(trainer: Trainer, source: Path) -> tuple[int, int]:
+    """Take the weights of a checkpoint or of a run's newest one, for a new run.
+
+    Tensors that only the new networks have keep their start. Returns how many were taken and how
+    many kept. Raises InputError where none fits or one has another shape.
+    """
+    given = load_checkpoint(newest(source))[0].state_dict()
+    own = trainer.model.state_dict()
+    common = given.keys() & own.keys()
+    for name in sorted(common):
+        if given[name].shape != own[name].shape:
+            raise InputError(
+                f"{shown(source)}: {name} is {tuple(given[name].shape)}, "
+                f"the configuration's is {tuple(own[name].shape)}",
+                "use the network that the checkpoint was trained with",
+            )
+    if not common:
+        raise InputError(f"{shown(source)} shares no weights with the configuration's networks")
+    for model in (trainer.model, trainer.ema):
+        if model is not None:
+            model.load_state_dict({name: given[name] for name in common}, strict=False)
+    return len(common), len(own) - len(common)
+
+
+def _check_same(config: TrainConfig, info: Mapping[str, Any], dataset: str) -> None:
+    """Raise InputError, naming the first key, unless the checkpoint belongs to this run."""
+    then, now = dict(_flat(info["config"])), dict(_flat(config.model_dump(mode="json")))
+    for key in sorted(then.keys() | now.keys()):
+        free = any(key == name or key.startswith(f"{name}.") for name in FREE)
+        if not free and then.get(key) != now.get(key):
+            raise InputError(
+                f"the run was trained with {key} = {then.get(key)}, not {now.get(key)}",
+                "resume with its configuration, or begin a new run with --init",
+            )
+    if info.get("dataset") != dataset:
+        raise InputError(
+            "the run was trained on another data set or split",
+            "resume with its data, or begin a new run with --init",
+        )
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of nested tables."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value
+
+
+def _take(trainer: Trainer, averaged: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Weights, their average and Adam's moments; InputError for a missing or misshapen tensor."""
+    weights: Mapping[str, Tensor] = averaged
+    if trainer.ema is not None:
+        trainer.ema.load_state_dict(averaged)
+        weights = {k.removeprefix("weights/"): v for k, v in state.items() if k[:8] == "weights/"}
+    try:
+        trainer.model.load_state_dict(weights)
+        for name, parameter in trainer.model.named_parameters():
+            if f"adam/step/{name}" not in state:
+                continue
+            moments = {
+                # In the parameter's own memory format, which decides how sums are ordered.
+                key: torch.empty_like(parameter, requires_grad=False).copy_(
+                    state[f"adam/{key}/{name}"]
+                )
+                for key in ("exp_avg", "exp_avg_sq")
+            }
+            count = state[f"adam/step/{name}"].to(parameter.device)
+            trainer.optimizer.state[parameter] = {"step": count, **moments}
+    except (KeyError, RuntimeError) as error:
+        raise InputError("the checkpoint's training state does not fit its networks") from error
+
+
+def _with_way_back(error: InputError, run: Path, step: int) -> InputError:
+    """The same error, with the checkpoint that one can go back to."""
+    older = [s for s in steps_of(run) if s < step]
+    if not older or "--init" in error.hint:
+        return error
+    name = path_of(run, step).name
+    return InputError(
+        f"{name}: {error.message}", f"go back with --resume-from {older[-1]}, or delete {name}"
+    )

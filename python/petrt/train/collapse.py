@@ -1,0 +1,102 @@
+"""When to give a run up: it no longer learns, or never did (method.md section 5 lists the causes)."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+
+from petrt.errors import TrainingCollapsed
+from petrt.train.config import TrainConfig
+
+Scores = Mapping[str, Mapping[str, float]]
+
+# Steps over which a guidance target's spread is averaged: one batch may hold mostly air.
+WINDOW = 50
+# Share of its first spread below which a target has collapsed. In the authors' code it fell to 0.12.
+SPREAD_LEFT = 0.25
+# Validations in a row in which P makes the input worse.
+PATIENCE = 2
+
+
+class Watch:
+    """Fed with every step and validation of a run; raises TrainingCollapsed, with what to change.
+
+    ``start``: mean standard deviation of each guidance target over its first ``WINDOW`` steps.
+    """
+
+    def __init__(self, config: TrainConfig, start: Mapping[str, float] | None = None) -> None:
+        self.config = config
+        self.start = dict(start or {})
+        self._recent: dict[str, deque[float]] = {}
+        self._worse = 0
+
+    def step(
+        self, step: int, values: Mapping[str, float], targets: Mapping[str, float] | None = None
+    ) -> None:
+        """``values``: terms of the loss and the gradient's norm; ``targets``: names and spreads.
+
+        Call it before the weights are changed, so that they stay the last good ones.
+        """
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise TrainingCollapsed(
+                    f"{_what(name)} is not finite at step {step}",
+                    f"the last checkpoint is good; {self._calmer()}",
+                )
+        for name, spread in (targets or {}).items():
+            self._follow(step, name, spread)
+
+    def validation(self, step: int, scores: Scores) -> None:
+        """``scores``: protocol -> image -> PSNR; compares ``coarse`` with ``low`` once P is warm."""
+        warm = self.config.coarse_steps or self.config.steps // 10
+        if step < warm:
+            return
+        pairs = [(s["coarse"], s["low"]) for s in scores.values() if "coarse" in s]
+        self._worse = self._worse + 1 if pairs and all(c < low for c, low in pairs) else 0
+        if self._worse >= PATIENCE:
+            coarse, low = pairs[0]
+            raise TrainingCollapsed(
+                f"the coarse prediction is worse than its input at step {step}: "
+                f"PSNR {coarse:.2f} dB, input {low:.2f} dB, {PATIENCE} validations in a row",
+                self._teach(),
+            )
+
+    def _follow(self, step: int, name: str, spread: float) -> None:
+        recent = self._recent.setdefault(name, deque(maxlen=WINDOW))
+        recent.append(spread)
+        if len(recent) < WINDOW:
+            return
+        mean = sum(recent) / WINDOW
+        start = self.start.setdefault(name, mean)
+        if mean < SPREAD_LEFT * start:
+            raise TrainingCollapsed(
+                f"the guidance target '{name}' collapses: its standard deviation fell from "
+                f"{start:.3g} to {mean:.3g} by step {step}",
+                'use loss.guidance_target = "pooled", which no network can shrink',
+            )
+
+    def _teach(self) -> str:
+        """What may keep P from learning."""
+        loss = self.config.loss
+        if not loss.coarse_weight:
+            return "give P a loss of its own (loss.coarse_weight) and a warm-up (coarse_steps)"
+        if not self.config.coarse_steps:
+            return "let P learn alone first (coarse_steps), or lower optimizer.rate"
+        return "lower optimizer.rate, or raise loss.coarse_weight or coarse_steps"
+
+    def _calmer(self) -> str:
+        """What may keep the gradient finite."""
+        config = self.config
+        options = ["lower optimizer.rate"]
+        if config.optimizer.clip is None:
+            options.append("set optimizer.clip")
+        if config.loss.contrastive in ("paper", "official"):
+            options.append('use loss.contrastive = "margin"')
+        if config.precision == "bf16":
+            options.append('use precision = "fp32"')
+        return " or ".join(options)
+
+
+def _what(name: str) -> str:
+    return "the gradient" if name == "norm" else f"the loss term '{name}'"

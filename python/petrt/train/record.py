@@ -1,0 +1,193 @@
+"""What a run writes about itself: run.json, log.jsonl and, through petrt.train.board, its curves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean
+from time import monotonic
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from petrt import __version__
+from petrt.dataset import INDEX, SPLITS, Dataset
+from petrt.io.atomic import atomic_write_bytes, atomic_write_json, explained
+from petrt.io.names import shown
+from petrt.train.board import Board
+from petrt.train.config import TrainConfig
+from petrt.train.data import Batch
+from petrt.train.trainer import Losses
+from petrt.train.validate import Case, Images, Scores
+
+LOG = "log.jsonl"
+RUN = "run.json"
+# Steps between two lines of the log.
+EVERY = 10
+
+
+def dataset_hash(dataset: Dataset) -> str:
+    """SHA-256 over dataset.json, which holds every volume's, and the split files."""
+    digest = hashlib.sha256()
+    for name in (INDEX, *(f"{split}.txt" for split in SPLITS)):
+        digest.update((dataset.folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def write_run(
+    run: Path,
+    config: TrainConfig,
+    dataset: Dataset,
+    accelerator: Accelerator,
+    *,
+    step: int,
+    threads: int,
+    init: Path | None,
+) -> None:
+    """run.json: configuration, data, and one entry for each time the run was begun or continued.
+
+    Paths appear as their last part only.
+    """
+    path = run / RUN
+    sessions = []
+    if step:
+        with suppress(OSError, ValueError, KeyError):
+            sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
+    device = accelerator.device
+    sessions.append(
+        {
+            "began": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "after_step": step,
+            "init": None if init is None else shown(init),
+            "command": [shown(argument) for argument in sys.argv],
+            "versions": {"petrt": __version__, "python": platform.python_version()}
+            | {name: version(name) for name in ("torch", "accelerate", "numpy")},
+            "hardware": {
+                "device": torch.cuda.get_device_name(device)
+                if device.type == "cuda"
+                else device.type,
+                "processes": accelerator.num_processes,
+                "threads": threads,
+                "cores": os.cpu_count(),
+                "system": f"{platform.system()} {platform.machine()}",
+            },
+        }
+    )
+    content = {
+        "config": config.model_dump(mode="json"),
+        "dataset": {
+            "label": dataset.index.label,
+            "sha256": dataset_hash(dataset),
+            "subjects": {split: len(dataset.split(split)) for split in SPLITS},
+        },
+        "sessions": sessions,
+    }
+    atomic_write_json(path, content, overwrite=True)
+
+
+class Clock:
+    """The share of the training steps' time that waits for data."""
+
+    def __init__(self) -> None:
+        self._waited = self._worked = 0.0
+        self._ready = monotonic()
+
+    def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The same batches; the time it takes to get one is waiting."""
+        iterator = iter(batches)
+        while True:
+            begun = monotonic()
+            batch = next(iterator)
+            self._ready = monotonic()
+            self._waited += self._ready - begun
+            yield batch
+
+    def stepped(self) -> None:
+        """The step is done: what follows, such as a validation, is none of its time."""
+        self._worked += monotonic() - self._ready
+
+    def waiting(self) -> float:
+        """Share of waiting since this was last asked."""
+        total = self._waited + self._worked
+        share = self._waited / total if total else 0.0
+        self._waited = self._worked = 0.0
+        return share
+
+
+class Journal:
+    """log.jsonl and the board. Only the main process has one.
+
+    ``step``: the last one done before; lines beyond it, of an interrupted process, are dropped.
+    ``seconds``: what the run had taken until then.
+    """
+
+    def __init__(self, run: Path, *, step: int, seconds: float) -> None:
+        self._path = run / LOG
+        self._begun = monotonic() - seconds
+        self._values: dict[str, list[float]] = defaultdict(list)
+        _keep_lines(self._path, step)
+        self._board = Board(run, step + 1)
+
+    @property
+    def seconds(self) -> float:
+        """What the run has taken, interrupted or not."""
+        return round(monotonic() - self._begun, 1)
+
+    def add(self, losses: Losses, rate: float) -> None:
+        """One more step towards the next line's means."""
+        values = {f"terms/{name}": value for name, value in losses.terms.items()}
+        values |= {f"targets/{name}": value for name, value in losses.targets.items()}
+        for name, value in (values | {"norm": losses.norm, "rate": rate}).items():
+            self._values[name].append(value)
+
+    def line(self, step: int, waiting: float, scores: Scores) -> None:
+        """Means since the last line, the share of waiting, and a validation's scores if there are any.
+
+        Raises UsageError where the disk does not take it.
+        """
+        means = {name: fmean(values) for name, values in self._values.items()}
+        content: dict[str, Any] = {
+            "step": step,
+            "seconds": self.seconds,
+            "waiting": round(waiting, 4),
+        }
+        for name, value in means.items():
+            group, _, key = name.rpartition("/")
+            (content.setdefault(group, {}) if group else content)[key] = value
+        if scores:
+            content["validation"] = scores
+        with explained(self._path), self._path.open("ab", buffering=0) as file:
+            file.write(f"{json.dumps(content)}\n".encode())
+        self._board.curves(step, {f"train/{name}": v for name, v in means.items()})
+        self._board.curves(step, {"train/waiting": waiting})
+        self._board.scores(step, scores)
+        self._values.clear()
+
+    def picture(self, step: int, case: Case, images: Images) -> None:
+        """Pictures of a validation's first subject, onto the board."""
+        self._board.panel(step, case, images)
+
+    def close(self) -> None:
+        """Write out what the board has pending."""
+        self._board.close()
+
+
+def _keep_lines(path: Path, last: int) -> None:
+    """Drop lines after step ``last`` and what a killed or full disk left half written."""
+    kept = []
+    if last and path.is_file():
+        for line in path.read_bytes().splitlines():
+            with suppress(ValueError, TypeError, KeyError):
+                if json.loads(line)["step"] <= last:
+                    kept.append(line + b"\n")
+    atomic_write_bytes(path, b"".join(kept), overwrite=True)
