@@ -17,6 +17,7 @@ from petrt.calibration import (
     coverage_table,
     error_by_std,
     fit_factor,
+    std_description,
     std_record,
     z_value,
 )
@@ -221,9 +222,13 @@ def test_a_factor_holds_only_for_what_it_was_fitted_for(
     record = std_record(calibration, sampler, samples, dose)
     assert (record["calibrated"], record["factor"], record["level"]) == (False, 1.0, None)
     assert reason in record["reason"]
+    assert "not calibrated" in std_description(record)
 
 
 @pytest.mark.parametrize("dose", [None, 0.01])
 def test_a_factor_holds_for_its_own_sampler_samples_and_dose(dose):
     record = std_record(FITTED, FITTED.sampler, 8, dose)
     assert (record["calibrated"], record["factor"], record["level"]) == (True, 3.0, 0.9)
+    text = std_description(record)
+    assert text == "petrt std, calibrated for 90 % intervals; not for diagnostic use"
+    assert len(text) < 80

@@ -16,7 +16,7 @@ units of the reference's maximum, as in the protocol ``standard`` of petrt.metri
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -186,6 +186,14 @@ def std_record(
         return {"calibrated": False, "factor": 1.0, "level": None, "reason": reason}
     fitted = {"factor": calibration.factor, "level": calibration.level}
     return {"calibrated": True, **fitted, "reason": "fitted for this sampler and these samples"}
+
+
+def std_description(record: Mapping[str, Any]) -> str:
+    """What a std map says of itself in its header (at most 79 characters), from ``std_record``."""
+    kind = "std of the samples, not calibrated"
+    if record["calibrated"]:
+        kind = f"std, calibrated for {100 * record['level']:g} % intervals"
+    return f"petrt {kind}; not for diagnostic use"
 
 
 def _why_not(

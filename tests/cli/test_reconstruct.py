@@ -14,7 +14,10 @@ import nibabel
 import numpy as np
 import pytest
 
+from petrt.bundle import load_bundle
 from petrt.cli.app import run
+from petrt.rebundle import write_bundle
+from petrt.spec import CalibrationSpec, SamplerSpec
 from tests.io.test_nifti_bad_input import FILES, HEADERS, with_fields
 from tests.test_bundle import rewrite
 
@@ -282,3 +285,24 @@ def test_entry_point(tiny_bundle, low, tmp_path):
     again = subprocess.run(command, check=False, capture_output=True, text=True)
     assert again.returncode == 2
     assert again.stderr.count("\n") == 1
+
+
+def test_std_says_calibrated_only_where_it_is(low, tmp_path, tiny_bundle, capsys):
+    bundle = load_bundle(tiny_bundle)
+    sampler = SamplerSpec(kind="ddpm", steps=2)
+    fitted = CalibrationSpec(factor=10, level=0.9, sampler=sampler, samples=2, subjects=1)
+    model = bundle.model.model_copy(update={"calibration": fitted})
+    write_bundle(bundle, model, tmp_path / "calibrated")
+    maps, lines = [], []
+    for index, path in enumerate((tiny_bundle, tmp_path / "calibrated")):
+        out, std = tmp_path / f"{index}.nii.gz", tmp_path / f"{index}_std.nii.gz"
+        arguments = ["reconstruct", low, out, "--std", std, "--model", path]
+        arguments += ["--samples", 2, "--steps", 2, "--threads", 1]
+        assert run([str(each) for each in arguments]) == 0
+        lines.append(capsys.readouterr().err)
+        maps.append(nibabel.load(std))
+    np.testing.assert_allclose(maps[1].get_fdata(), 10 * maps[0].get_fdata(), rtol=1e-6)
+    assert b"not calibrated" in maps[0].header["descrip"].item()
+    assert b"calibrated for 90 %" in maps[1].header["descrip"].item()
+    assert "0_std.nii.gz: not calibrated, the model has no calibration" in lines[0]
+    assert "1_std.nii.gz: calibrated, fitted for" in lines[1]

@@ -36,6 +36,7 @@ def demo(
     import nibabel
 
     from petrt.baselines import best_gaussian, nonlocal_means
+    from petrt.calibration import std_description
     from petrt.cli.progress import bar
     from petrt.io import nifti
     from petrt.io.atomic import atomic_write_json, check_output
@@ -75,8 +76,10 @@ def demo(
     nifti.write(files["low"], low.data, low, overwrite=overwrite)
     nifti.write(files["full"], full, low, overwrite=overwrite)
     nifti.write(files["output"], output, low, overwrite=overwrite)
-    nifti.write(files["std"], std, low, overwrite=overwrite)
-    columns = comparison(low.data, output, reference=full, uncertainty=std)
+    described = std_description(result.stats["std"])
+    nifti.write(files["std"], std, low, description=described, overwrite=overwrite)
+    calibrated = result.stats["std"]["calibrated"]
+    columns = comparison(low.data, output, reference=full, uncertainty=std, calibrated=calibrated)
     save_comparison(
         files["picture"],
         columns,

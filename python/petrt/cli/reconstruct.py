@@ -40,7 +40,10 @@ def reconstruct(
     model: Annotated[str, typer.Option(help="Bundle, or name of a shipped model.")] = "demo",
     samples: Annotated[int, typer.Option(min=1, help="Samples to average (AMS).")] = 1,
     std: Annotated[
-        Path | None, typer.Option(help="Write the samples' standard deviation here.")
+        Path | None,
+        typer.Option(
+            help="Write the samples' standard deviation here; calibrated where the model says so."
+        ),
     ] = None,
     dose: Annotated[
         str | None,
@@ -218,6 +221,7 @@ def _one(
     label: str,
 ) -> None:
     """Read, reconstruct and write one case; nothing is written before the reconstruction is done."""
+    from petrt.calibration import std_description
     from petrt.cli.progress import bar
     from petrt.io import nifti
     from petrt.io.atomic import atomic_write_json
@@ -231,13 +235,21 @@ def _one(
     deviation = None if result.std is None else result.std.get_fdata(dtype="float32")
     nifti.write(case.image, image, volume, overwrite=overwrite)
     if case.std is not None and deviation is not None:
-        nifti.write(case.std, deviation, volume, overwrite=overwrite)
+        description = std_description(stats["std"])
+        nifti.write(case.std, deviation, volume, description=description, overwrite=overwrite)
+        kind = "calibrated" if stats["std"]["calibrated"] else "not calibrated"
+        logger.info("%s: %s, %s", case.std.name, kind, stats["std"]["reason"])
     if case.record is not None:
         atomic_write_json(case.record, stats, overwrite=overwrite)
     if case.preview is not None:
         first = (..., 0) if image.ndim == 4 else ...
         spread = None if deviation is None else deviation[first]
-        columns = comparison(volume.data[first], image[first], uncertainty=spread)
+        columns = comparison(
+            volume.data[first],
+            image[first],
+            uncertainty=spread,
+            calibrated=stats["std"]["calibrated"],
+        )
         save_comparison(case.preview, columns, affine=volume.affine_mm, overwrite=overwrite)
     for warning in stats["warnings"]:
         logger.warning("warning: %s", warning)
