@@ -110,8 +110,6 @@ def test_a_signal_to_the_group_does_not_end_the_loading(data):
         ({"data": {"blend": 0.1}}, 4, "data.blend.*sub-0000 has only 1/20"),
         ({"loss": {"contrastive": "margin"}}, 1, "loss.contrastive"),
         ({}, 0, "no training subjects"),
-        ({"voxel_mm": [2, 2, 1.5]}, 4, "model.domain.voxel_mm"),
-        ({"scale": {"fwhm_mm": 8.0}}, 4, "model.scale"),
     ],
 )
 def test_what_does_not_fit_is_refused_at_the_start(data, changes, count, says):

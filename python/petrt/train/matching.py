@@ -16,18 +16,7 @@ def check(dataset: Dataset, ids: Sequence[str], config: TrainConfig, world: int 
     """
     if not ids:
         raise InputError("no training subjects", "list some in train.txt of the data set")
-    model = config.model
-    if dataset.voxel_mm != model.domain.voxel_mm:
-        raise InputError(
-            f"model.domain.voxel_mm is {model.domain.voxel_mm}, the data set's {dataset.voxel_mm}",
-            "change it, or prepare the data set with --voxel-mm",
-        )
-    if dataset.scale_rule != model.scale:
-        raise InputError(
-            f"model.scale is ({model.scale}), the data set's ({dataset.scale_rule})",
-            "a model must scale volumes as those it learns from",
-        )
-    data, granule = config.data, 2**model.network.scales
+    data, granule = config.data, 2**config.model.network.scales
     for size in data.crops:
         if min(size) < granule or any(extent % granule for extent in size):
             raise InputError(
