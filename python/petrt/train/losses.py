@@ -1,32 +1,31 @@
-"""The terms of the training objective, one short function each, with the paper's equation numbers."""
+"""The terms of the training objective, one short function each, with the paper's equation numbers.
+
+Every term is a mean over the items of a batch, so gradients averaged over processes are those of one
+process with the whole batch.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from petrt.schedule import linear_beta_gammas, log_snr
+
+def per_item(kind: str, a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute (``l1``) or squared (``l2``) difference of each item: [B, ...] -> [B]."""
+    difference = a - b
+    values = difference.abs() if kind == "l1" else difference.square()
+    return values.flatten(1).mean(1)
 
 
-def distance(kind: str, a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute (``l1``) or squared (``l2``) difference."""
-    return F.l1_loss(a, b) if kind == "l1" else F.mse_loss(a, b)
+def coarse_loss(x_cp: Tensor, y: Tensor, kind: str) -> Tensor:
+    """P's own loss: how far the coarse prediction is from the standard-dose slice, both [B, 1, H, W].
 
-
-def guidance_loss(predictions: list[Tensor], target: Tensor) -> Tensor:
-    """L_G of one guide (Eq. 5): sum over scales k of |C(F(x_aux^k)) - y_aux^k|, mean over voxels.
-
-    ``y_aux^k`` is the standard-dose guide under a fixed average pooling by 2^k. Pooling it with the
-    extractor's own trainable downsampler, as the authors' code does, lets the target collapse.
-    ``predictions``: one map [B, C, H/2^k, W/2^k] per k = 1, 2, ...; ``target`` [B, C, H, W].
+    Not in the paper's Eq. 9, where P is fixed only up to what D can predict (method.md section 5).
     """
-    losses = [
-        F.l1_loss(prediction, F.avg_pool2d(target, 2**k))
-        for k, prediction in enumerate(predictions, start=1)
-    ]
-    return torch.stack(losses).sum()
+    return per_item(kind, x_cp, y).mean()
 
 
 def noisy_residual(r0: Tensor, gamma: Tensor, noise: Tensor) -> Tensor:
@@ -35,23 +34,83 @@ def noisy_residual(r0: Tensor, gamma: Tensor, noise: Tensor) -> Tensor:
     return gamma.sqrt() * r0 + (1 - gamma).sqrt() * noise
 
 
-def wavegrad_gamma(count: int, generator: torch.Generator) -> Tensor:
-    """p_gamma of Eq. 3: a step of the linear 2000-step schedule, then sqrt(gamma) uniform between
-    its neighbours (WaveGrad). [count]"""
-    roots = torch.from_numpy(linear_beta_gammas(1e-6, 1e-2, 2000)).sqrt()
-    step = torch.randint(1, 2001, (count,), generator=generator)
-    u = torch.rand(count, generator=generator, dtype=torch.float64)
-    root = roots[step] + (roots[step - 1] - roots[step]) * u
-    return (root**2).float()
+def main_loss(eps: Tensor, noise: Tensor, gamma: Tensor, kind: str, weighting: str) -> Tensor:
+    """L_main (Eq. 8; Eq. 3 without P): how far the predicted noise is from the true one.
 
-
-def log_snr_gamma(
-    count: int, gamma_min: float, gamma_max: float, generator: torch.Generator
-) -> Tensor:
-    """gamma with log-SNR uniform between that of gamma_min and gamma_max: [count].
-
-    Trains where samplers go; the linear training schedule spends 44 % of its draws beyond the paper's.
+    ``weighting`` eps: as in the paper. v: the error of an item is divided by sqrt(gamma) before the
+    norm. By Eq. 6 an error e of eps is one of e sqrt((1 - gamma) / gamma) of r_0, so the paper's weights
+    let errors of r_0 at high noise pass almost unseen; under v they count about alike at all levels.
     """
-    low, high = log_snr(np.array([gamma_min, gamma_max]))
-    u = torch.rand(count, generator=generator, dtype=torch.float64)
-    return torch.sigmoid(low + (high - low) * u).float()
+    if weighting == "v":
+        root = gamma.sqrt().view(-1, 1, 1, 1)
+        eps, noise = eps / root, noise / root
+    return per_item(kind, eps, noise).mean()
+
+
+def guidance_targets(y_aux: Tensor, scales: int) -> list[Tensor]:
+    """y_aux^k of Eq. 5 for k = 1 .. scales by fixed average pooling over 2^k: [B, C, H/2^k, W/2^k].
+
+    Pooling it with the extractor's own trainable downsampler, as the authors' code does, lets the
+    target collapse.
+    """
+    return [F.avg_pool2d(y_aux, 2**k) for k in range(1, scales + 1)]
+
+
+def guidance_loss(predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    """L_G of one guide (Eq. 5): sum over scales k of |C(F(x_aux^k)) - y_aux^k|, mean over voxels."""
+    losses = [per_item("l1", p, t) for p, t in zip(predictions, targets, strict=True)]
+    return torch.stack(losses).sum(0).mean()
+
+
+def one_step_residual(r_t: Tensor, eps: Tensor, gamma: Tensor) -> Tensor:
+    """r~_0 = (r_t - sqrt(1 - gamma) eps) / sqrt(gamma) (Eq. 6); ``gamma`` [B]."""
+    gamma = gamma.view(-1, 1, 1, 1)
+    return (r_t - (1 - gamma).sqrt() * eps) / gamma.sqrt()
+
+
+def contrastive_paper(y_tilde: Tensor, y: Tensor, negatives: Tensor) -> Tensor:
+    """L_CL (Eq. 7): -log p(y) minus the sum of -log p(y^i) over the negatives.
+
+    ``y_tilde``, ``y`` [B, 1, H, W]; ``negatives`` [B, N, H, W]. The paper gives no density; the one that
+    belongs to its L1 losses is Laplace around y~ with scale 1 per voxel, whose -log p is |y - y~| up to
+    a constant; means over voxels instead of sums, as in the other terms. It has no lower bound: N
+    negatives can be pushed away without end.
+    """
+    return (_far(y_tilde, y).squeeze(1) - _far(y_tilde, negatives).sum(1)).mean()
+
+
+def contrastive_official(y_tilde: Tensor, y: Tensor, negatives: Tensor, time: Tensor) -> Tensor:
+    """L_CL as the authors' code has it; ``time`` [B] is t / T.
+
+    Pull: sum over voxels of y (log y - log y~), weight 2 - t/T. Push: the mean over the negatives of the
+    same, weight 1 + t/T. Neither at t = 0. On one channel this is no divergence: both grow without
+    bound, and a brighter y~ lowers the pull (method.md section 5). Logarithms stop at 1e-8.
+    """
+
+    def divergence(true: Tensor) -> Tensor:
+        true = true.clamp_min(0)
+        return (torch.xlogy(true, true) - torch.xlogy(true, y_tilde.clamp_min(1e-8))).sum((2, 3))
+
+    pull, push = divergence(y).squeeze(1), divergence(negatives).mean(1)
+    return (((2 - time) * pull - (1 + time) * push) * (time > 0)).mean()
+
+
+def contrastive_margin(y_tilde: Tensor, y: Tensor, negatives: Tensor, margin: float) -> Tensor:
+    """Bounded L_CL: y~ shall be nearer to y than to each negative by ``margin`` (mean absolute
+    difference). Zero, with no gradient, where it is."""
+    gap = _far(y_tilde, y) - _far(y_tilde, negatives)
+    return F.relu(margin + gap).mean()
+
+
+def contrastive_infonce(
+    y_tilde: Tensor, y: Tensor, negatives: Tensor, temperature: float
+) -> Tensor:
+    """Bounded L_CL: the cross-entropy of telling y from the negatives by -distance / temperature
+    (InfoNCE, van den Oord et al. 2018)."""
+    distances = torch.cat([_far(y_tilde, y), _far(y_tilde, negatives)], dim=1)
+    return -F.log_softmax(-distances / temperature, dim=1)[:, 0].mean()
+
+
+def _far(y_tilde: Tensor, candidates: Tensor) -> Tensor:
+    """Mean absolute difference of y~ [B, 1, H, W] from each of [B, N, H, W]: [B, N]."""
+    return (candidates - y_tilde).abs().mean((2, 3))
