@@ -5,9 +5,9 @@ quantile. It covers a voxel where ``|mean - full dose| <= z * factor * std``. Th
 closed form: z * factor is the ``level`` quantile of the scores ``|mean - full dose| / std`` of the active
 voxels. That is split conformal prediction with bands of locally varying width (Lei et al.,
 "Distribution-free predictive inference for regression", JASA 2018), with z taken out so that factor * std
-may be read as a standard deviation. It also pays for what a few samples cannot know: with N exact samples of
-a normal distribution the scores follow sqrt(1 + 1/N) times Student's t of N - 1 degrees of freedom (a
-factor of 1.22 at 90 % for N = 8), so a factor holds for its number of samples.
+may be read as a standard deviation. It also pays for what a few samples cannot know: with N independent
+exact samples of a normal distribution the scores follow sqrt(1 + 1/N) times Student's t of N - 1 degrees
+of freedom (a factor of 1.22 at 90 % for N = 8), so a factor holds for its number of samples.
 
 Every subject counts the same, however many active voxels it has. Errors and standard deviations are in
 units of the reference's maximum, as in the protocol ``standard`` of petrt.metrics.

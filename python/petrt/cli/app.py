@@ -12,6 +12,7 @@ import typer
 
 from petrt import __version__
 from petrt.cli.build_engine import build_engine
+from petrt.cli.calibrate import calibrate
 from petrt.cli.demo import demo
 from petrt.cli.doctor import doctor
 from petrt.cli.evaluate import evaluate
@@ -27,12 +28,16 @@ from petrt.errors import PetrtError
 app = typer.Typer(
     name="petrt",
     help="Low-dose PET to standard-dose quality. Not for diagnostic use.",
-    epilog="Exit codes: 0 ok, 2 usage, 3 input, 4 device or engine, 5 some cases failed, 6 training collapsed.",
+    epilog="Exit codes: 0 ok, 2 usage, 3 input, 4 device or engine, 5 some cases failed, "
+    "6 training collapsed.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (reconstruct, demo, evaluate, inspect, doctor, simulate, prepare, train, export):
+COMMANDS = (
+    reconstruct, demo, evaluate, inspect, doctor, simulate, prepare, train, export, calibrate,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
 app.command("import-official")(import_official)
 app.command("build-engine")(build_engine)

@@ -1,0 +1,272 @@
+"""petrt calibrate: from the spread of the samples to an uncertainty, with full-dose images as judges."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from petrt.errors import InputError, UsageError
+from petrt.spec import CalibrationSpec, ModelSpec
+
+if TYPE_CHECKING:
+    from petrt.dataset import Dataset
+    from petrt.reconstructor import Reconstructor
+    from petrt.uncertainty import Setting, Verdict
+
+logger = logging.getLogger("petrt")
+
+USUAL: dict[str, Any] = {"level": 0.9, "samples": 8, "sampler": None, "steps": None}
+
+
+def calibrate(
+    model: Annotated[str, typer.Argument(help="Bundle, or name of a shipped model.")],
+    data: Annotated[Path, typer.Option(help="Folder that petrt prepare wrote.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="New bundle: a folder, or a .zip.", show_default=False),
+    ] = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Replace MODEL's model.json instead.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write no model: judge the calibration MODEL has.")
+    ] = False,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
+    dose: Annotated[
+        str | None, typer.Option(help="Dose of the input, as 1/100 or 0.01. Default: the model's.")
+    ] = None,
+    level: Annotated[
+        float | None, typer.Option(help="Share of the voxels to cover. Default: 0.9.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Samples to average (AMS). Default: 8.")
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="ddpm, ddim, dpmpp2m or mean. Default: the model's.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Reverse steps. Default: the model's.")
+    ] = None,
+    subjects: Annotated[
+        int | None, typer.Option(min=1, help="The first so many subjects. Default: all.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Only each so-many-th slice.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="auto, onnxruntime, torch, tensorrt or tensorrt-rtx.")
+    ] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16 or bf16. Default: the engine's.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write all numbers here.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write the error-versus-std plot (PNG) here.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")] = False,
+) -> None:
+    """Fit the factor that makes the samples' std an uncertainty, and store it in the model.
+
+    mean +- z(level) x factor x std then covers the full-dose image at --level
+    of the active voxels (> 5 % of its maximum), all subjects counting the same.
+    The factor holds for the sampler, steps, samples and dose it was fitted with.
+    Judge it on other subjects: --check --split test. Built engines belong to one
+    model.json, so calibrate before petrt build-engine.
+    """
+    from petrt.bundle import load_bundle
+    from petrt.dataset import open_dataset
+    from petrt.dataset_index import SPLITS
+    from petrt.reconstructor import Reconstructor
+    from petrt.uncertainty import Setting, check_subjects, reduction
+
+    if [out is not None, in_place, check].count(True) != 1:
+        raise UsageError("say where the result goes", "one of -o NEW_MODEL, --in-place, --check")
+    if split not in SPLITS:
+        raise UsageError(f"--split is '{split}'", f"choose {', '.join(SPLITS)}")
+    check_outputs(model, out, in_place, [each for each in (json_file, plot) if each], overwrite)
+    bundle = load_bundle(model)
+    given = {"level": level, "samples": samples, "sampler": sampler, "steps": steps, "dose": dose}
+    use = stored(bundle.model, given) if check else asked(bundle.model, given)
+    dataset, reduced = open_dataset(data), reduction(use["dose"])
+    ids = dataset.split(split)[:subjects]
+    check_subjects(dataset, ids, bundle.model, reduced)
+    reconstructor = Reconstructor(
+        bundle,
+        samples=use["samples"],
+        sampler=use["sampler"],
+        steps=use["steps"],
+        seed=seed,
+        device=device,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+    )
+    setting = Setting(use["level"], reconstructor.sampler, reconstructor.samples, reduced)
+    calibration, verdict = work(reconstructor, dataset, ids, setting, every, fitting=not check)
+    record = {
+        "label": dataset.index.label,
+        "data": {"split": split, "subjects": ids, "every": every},
+        "seed": seed,
+        "engine": reconstructor.engine.name,
+        "calibration": calibration.model_dump(mode="json"),
+        **verdict.record(),
+    }
+    if not check:
+        write_model(reconstructor, calibration, out or Path(model), record, in_place, overwrite)
+    write_numbers(reconstructor, verdict, record, json_file, plot, overwrite)
+    show(verdict, f"active voxels covered, {len(ids)} subjects ({split}), {dataset.index.label}")
+    logger.info("factor %.3f for %s", calibration.factor, setting)
+    if out is not None:
+        typer.echo(out)
+
+
+def check_outputs(
+    model: str, out: Path | None, in_place: bool, files: list[Path], overwrite: bool
+) -> None:
+    """Refuse, before any work, outputs that could not be written."""
+    from petrt.io import atomic
+    from petrt.rebundle import check_bundle_output, check_in_place
+
+    if out is not None:
+        check_bundle_output(out, overwrite=overwrite)
+    if in_place:
+        check_in_place(model)
+    atomic.check_outputs(files, overwrite=overwrite)
+
+
+def asked(model: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
+    """What to fit for: as asked, else the usual. Raises UsageError for what makes no sense."""
+    from petrt.dose import parse_dose
+
+    use = USUAL | {key: value for key, value in given.items() if value is not None}
+    if use["samples"] < 2:
+        raise UsageError("a std needs at least two samples", "such as --samples 8")
+    if not 0 < use["level"] < 1:
+        raise UsageError(f"--level is {use['level']:g}", "give a share between 0 and 1, as 0.9")
+    use["dose"] = model.domain.dose_fraction if given["dose"] is None else parse_dose(given["dose"])
+    if use["dose"] is None:
+        raise UsageError(f"model '{model.name}' does not say its dose", "give --dose, as 1/100")
+    return use
+
+
+def stored(model: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
+    """What the calibration of ``model`` was fitted for; it is judged under nothing else."""
+    changed = [key for key, value in given.items() if value is not None]
+    if changed:
+        raise UsageError(
+            f"--check judges the calibration as it was fitted, not with --{changed[0]}", "drop it"
+        )
+    fitted = model.calibration
+    if fitted is None or fitted.dose_fraction is None:
+        raise InputError(
+            f"model '{model.name}' has no calibration, or one without its dose",
+            "fit one: petrt calibrate MODEL --data FOLDER -o NEW_MODEL",
+        )
+    return {
+        "level": fitted.level,
+        "samples": fitted.samples,
+        "sampler": fitted.sampler.kind,
+        "steps": fitted.sampler.steps,
+        "dose": fitted.dose_fraction,
+    }
+
+
+def work(
+    reconstructor: Reconstructor,
+    dataset: Dataset,
+    ids: list[str],
+    setting: Setting,
+    every: int,
+    *,
+    fitting: bool,
+) -> tuple[CalibrationSpec, Verdict]:
+    """Run all subjects, then fit a factor, or judge the model's own."""
+    from petrt.calibration import coverage
+    from petrt.cli.progress import bar
+    from petrt.uncertainty import fit, gather, judge
+
+    voxels = []
+    for number, name in enumerate(ids, start=1):
+        with bar(f"{number}/{len(ids)}", "slices") as progress:
+            each = gather(
+                reconstructor, dataset, name, setting.dose, every=every, progress=progress
+            )
+        voxels.append(each)
+        logger.info(
+            "%s (%d/%d): the plain std covers %.1f %% of %d voxels at %g %%",
+            name, number, len(ids), 100 * coverage(each, setting.level), each.active,
+            100 * setting.level,
+        )  # fmt: skip
+    if fitting:
+        return fit(voxels, setting)
+    own = reconstructor.bundle.model.calibration
+    assert own is not None
+    return own, judge(voxels, own.factor, own.level)
+
+
+def write_model(
+    reconstructor: Reconstructor,
+    calibration: CalibrationSpec,
+    target: Path,
+    record: dict[str, Any],
+    in_place: bool,
+    overwrite: bool,
+) -> None:
+    """The bundle with its calibration, and how it was found in its record of how it was made."""
+    from petrt.rebundle import replace_model, write_bundle
+
+    bundle = reconstructor.bundle
+    model = bundle.model.model_copy(update={"calibration": calibration})
+    kept = ("label", "data", "seed", "engine", "before", "after", "voxels")
+    note = {"calibration": {key: record[key] for key in kept}}
+    if in_place:
+        replace_model(bundle, model, target, note=note)
+    else:
+        write_bundle(bundle, model, target, note=note, overwrite=overwrite)
+
+
+def write_numbers(
+    reconstructor: Reconstructor,
+    verdict: Verdict,
+    record: dict[str, Any],
+    json_file: Path | None,
+    plot: Path | None,
+    overwrite: bool,
+) -> None:
+    """The JSON file and the plot, where they are asked for."""
+    from petrt import __version__
+    from petrt.io.atomic import atomic_write_json
+    from petrt.report.uncertainty import save_error_plot
+
+    bundle = reconstructor.bundle
+    if json_file is not None:
+        model = {"name": bundle.model.name, "sha256": bundle.identity}
+        content = {"petrt": __version__, "model": model, **record}
+        atomic_write_json(json_file, content, overwrite=overwrite)
+    if plot is not None:
+        data = record["data"]
+        title = f"{bundle.model.name}, {len(data['subjects'])} subjects ({data['split']})"
+        curves = {"std of the samples": verdict.spread, "calibrated std": verdict.calibrated}
+        save_error_plot(plot, curves, title=title, overwrite=overwrite)
+
+
+def show(verdict: Verdict, title: str) -> None:
+    """Print the coverage table: by level, before and after, and the range over subjects."""
+    table = Table(title=title)
+    for column in ("interval", "plain std", f"std x {verdict.factor:.3g}", "lowest", "highest"):
+        table.add_column(column, justify="right")
+    for before, after in zip(verdict.before, verdict.after, strict=True):
+        shares = (before.mean, after.mean, after.lowest, after.highest)
+        table.add_row(f"{100 * after.level:g} %", *(f"{100 * share:.1f} %" for share in shares))
+    console = Console()
+    Console(width=None if console.is_terminal else 120).print(table)

@@ -1,0 +1,217 @@
+"""``petrt calibrate`` as a user runs it: a factor, a model that knows it, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from petrt.bundle import MANIFEST, load_bundle
+from petrt.cli.app import run
+from petrt.dataset import Dataset, open_dataset
+from petrt.reconstructor import Reconstructor
+from petrt.spec import NetworkSpec
+from tests.test_rebundle import content
+from tests.train.prepared import write
+
+SETTING = ["--dose", "1/100", "--samples", "3", "--sampler", "ddim", "--steps", "2"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Dataset:
+    folder = tmp_path_factory.mktemp("data")
+    write(folder, 3, noise=0.5)
+    (folder / "train.txt").write_text("sub-0000\n")
+    (folder / "validation.txt").write_text("sub-0001\nsub-0002\n")
+    return open_dataset(folder)
+
+
+@pytest.fixture
+def model(tiny_bundle, tmp_path) -> Path:
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "model"))
+
+
+@pytest.fixture
+def calibrate(model, data, capsys):
+    """Run the command; returns exit code, stdout and the lines of stderr."""
+
+    def call(*arguments: object, setting: list[str] = SETTING, at: object = model):
+        extra = ["--data", str(data.folder), "--threads", "1", *setting]
+        code = run(["calibrate", str(at), *extra, *map(str, arguments)])
+        output = capsys.readouterr()
+        return code, output.out, output.err.splitlines()
+
+    return call
+
+
+def by_hand(bundle: Path, data: Dataset, ids: list[str], level: float) -> float:
+    """The factor by a plain weighted quantile."""
+    reconstructor = Reconstructor(bundle, samples=3, sampler="ddim", steps=2, threads=1)
+    scores, weights = [], []
+    for name in ids:
+        pair = data.pair(name, 100)
+        full = np.asarray(pair.full, np.float64) * pair.gain
+        mean, std, _ = reconstructor.on_grid(pair.low)
+        inside = full > 0.05 * full.max()
+        with np.errstate(divide="ignore"):  # samples that are all cut off at 0
+            scores.append(np.abs(mean - full)[inside] / std[inside])
+        weights.append(np.full(len(scores[-1]), 1 / len(scores[-1])))
+    pooled, weight = np.concatenate(scores), np.concatenate(weights)
+    order = np.argsort(pooled)
+    reached = np.cumsum(weight[order]) / len(ids)
+    return pooled[order][np.argmax(reached >= level)] / NormalDist().inv_cdf(0.5 + level / 2)
+
+
+def test_a_factor_is_fitted_stored_and_used(calibrate, model, data, tmp_path, capsys):
+    before = content(model)
+    code, out, lines = calibrate(
+        "-o", tmp_path / "new", "--json", tmp_path / "fit.json", "--plot", tmp_path / "fit.png"
+    )
+    assert code == 0, lines
+    assert content(model) == before
+    old, new = load_bundle(model), load_bundle(tmp_path / "new")
+    assert new.manifest.files == old.manifest.files
+    fitted = new.model.calibration
+    assert fitted.factor == pytest.approx(
+        by_hand(model, data, ["sub-0001", "sub-0002"], 0.9), rel=1e-4
+    )
+    assert (fitted.level, fitted.samples, fitted.subjects) == (0.9, 3, 2)
+    assert (fitted.sampler.kind, fitted.sampler.steps) == ("ddim", 2)
+    assert fitted.dose_fraction == 0.01
+    # What is printed, what is written and what the model keeps are the same.
+    record = json.loads((tmp_path / "fit.json").read_text())
+    assert record["calibration"] == fitted.model_dump(mode="json")
+    assert record["data"] == {
+        "split": "validation",
+        "subjects": ["sub-0001", "sub-0002"],
+        "every": 1,
+    }
+    assert new.manifest.export["calibration"]["after"] == record["after"]
+    after = {row["level"]: row["mean"] for row in record["after"]}
+    assert list(after) == [0.5, 0.8, 0.9, 0.95]
+    assert after[0.9] == pytest.approx(0.9, abs=1e-3)
+    assert record["label"] == "not for diagnostic use"
+    for row in record["after"]:
+        assert f"{100 * row['mean']:.1f} %" in out
+    assert (tmp_path / "fit.png").read_bytes().startswith(b"\x89PNG")
+    # The model's own sampler is another one; with the fitted one its std is calibrated.
+    low = np.asarray(data.pair("sub-0000", 100).low, np.float32).transpose(1, 2, 0)
+    usual = {"samples": 3, "threads": 1, "sampler": "ddim", "steps": 2}
+    plain, calibrated = (Reconstructor(b, **usual)(low) for b in (old, new))
+    np.testing.assert_allclose(calibrated.std, plain.std * fitted.factor, rtol=1e-6)
+    assert calibrated.stats["std"]["calibrated"]
+    assert run(["inspect", str(tmp_path / "new")]) == 0
+    assert "model.calibration.factor" in capsys.readouterr().out
+
+
+def test_check_judges_the_stored_factor_on_other_subjects(calibrate, model, tmp_path):
+    assert calibrate("--in-place")[0] == 0
+    factor = load_bundle(model).model.calibration.factor
+    before = content(model)
+    code, out, lines = calibrate(
+        "--check", "--split", "train", "--json", tmp_path / "test.json", setting=[]
+    )
+    assert code == 0, lines
+    assert content(model) == before
+    record = json.loads((tmp_path / "test.json").read_text())
+    assert record["data"]["subjects"] == ["sub-0000"]
+    assert record["factor"] == factor
+    assert "90 %" in out
+    code, _, lines = calibrate("--check", setting=["--samples", "4"])
+    assert code == 2
+    assert "--samples" in lines[-1]
+
+
+def test_a_calibrated_model_is_fitted_anew_from_its_plain_std(calibrate, model):
+    assert calibrate("--in-place")[0] == 0
+    first = load_bundle(model)
+    assert calibrate("--in-place")[0] == 0
+    assert load_bundle(model).identity == first.identity
+    assert calibrate("--in-place", "--level", 0.5)[0] == 0
+    assert load_bundle(model).model.calibration.level == 0.5
+
+
+def test_in_place_changes_the_manifest_alone(calibrate, model):
+    before = content(model)
+    assert calibrate("--in-place")[0] == 0
+    after = content(model)
+    assert {name for name in before if before[name] != after[name]} == {MANIFEST}
+    assert set(before) == set(after)
+
+
+def test_fewer_subjects_and_slices(calibrate, tmp_path):
+    arguments = ["--subjects", 1, "--every", 4, "--json", tmp_path / "fit.json"]
+    assert calibrate("-o", tmp_path / "new.zip", *arguments)[0] == 0
+    assert load_bundle(tmp_path / "new.zip").model.calibration.subjects == 1
+    record = json.loads((tmp_path / "fit.json").read_text())
+    # sub-0001 has ten slices, of which 0, 4 and 8 count; all its voxels are active.
+    assert record["voxels"]["active"] == record["voxels"]["used"] == 3 * 16 * 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "setting", "code", "message"),
+    [
+        ([], SETTING, 2, "where the result goes"),
+        (["-o", "{new}", "--in-place"], SETTING, 2, "where the result goes"),
+        (["-o", "{new}", "--split", "exam"], SETTING, 2, "choose train, validation, test"),
+        (["-o", "{new}"], [], 2, "does not say its dose"),
+        (["-o", "{new}", "--samples", "1"], SETTING, 2, "at least two samples"),
+        (["-o", "{new}", "--level", "1"], SETTING, 2, "--level"),
+        (["-o", "{new}", "--dose", "1"], SETTING, 2, "no reduced dose"),
+        (["-o", "{new}", "--sampler", "euler"], SETTING, 2, "unknown sampler"),
+        (["-o", "{new}", "--dose", "1/50"], SETTING, 3, "sub-0001 has no 1/50 dose"),
+        (["-o", "{new}", "--split", "test"], SETTING, 3, "no subjects"),
+        (["-o", "{model}"], SETTING, 2, "model exists"),
+        (["-o", "{new}", "--json", "{model}/model.json"], SETTING, 2, "exists"),
+        (["--check"], [], 3, "has no calibration"),
+    ],
+)
+def test_refusals_come_first_and_leave_nothing(
+    calibrate, model, tmp_path, arguments, setting, code, message
+):
+    before = content(model)
+    paths = {"new": tmp_path / "new", "model": model}
+    got, _, lines = calibrate(*(a.format(**paths) for a in arguments), setting=setting)
+    assert got == code
+    assert message in lines[-1]
+    assert len(lines) == 1, lines
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert content(model) == before
+
+
+def change(model: Path, **values: object) -> None:
+    manifest = json.loads((model / MANIFEST).read_text())
+    manifest["model"] |= values
+    (model / MANIFEST).write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"domain": {"voxel_mm": [2.0, 2.0, 3.0]}}, "voxels are 2 mm along z, the model's 3 mm"),
+        ({"scale": {"kind": "maximum"}}, "scaled by 'smoothed-hottest'"),
+    ],
+)
+def test_data_on_another_grid_or_scale_is_refused(calibrate, model, tmp_path, values, message):
+    change(model, **values)
+    code, _, lines = calibrate("-o", tmp_path / "new")
+    assert (code, len(lines)) == (3, 1)
+    assert message in lines[0]
+
+
+def test_a_model_without_a_denoiser_is_refused(calibrate, model, tmp_path):
+    network = NetworkSpec.model_validate(load_bundle(model).model.network.model_dump())
+    change(model, network=network.model_copy(update={"denoiser": None}).model_dump(mode="json"))
+    code, _, lines = calibrate("-o", tmp_path / "new")
+    assert (code, len(lines)) == (3, 1)
+    assert "no denoiser" in lines[0]
+
+
+def test_a_shipped_model_is_not_changed_in_place(calibrate):
+    code, _, lines = calibrate("--in-place", at="demo")
+    assert (code, len(lines)) == (2, 1)
+    assert "only a name" in lines[0]
