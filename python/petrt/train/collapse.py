@@ -89,7 +89,7 @@ class Watch:
         """What may keep the gradient finite."""
         config = self.config
         options = ["lower optimizer.rate"]
-        if config.optimizer.clip is None:
+        if not config.optimizer.clip:
             options.append("set optimizer.clip")
         if config.loss.contrastive in ("paper", "official"):
             options.append('use loss.contrastive = "margin"')

@@ -56,7 +56,7 @@ class ModelConfig(Spec):
     """The model to train; sigma_r and the clip follow from the data (see petrt.train.fit).
 
     ``residual_std``: standard deviation that the residual is brought to, measured when the denoiser
-    joins; None leaves the residual as it is (sigma_r = 1), as in the paper.
+    joins; 0 leaves the residual as it is (sigma_r = 1), as in the paper.
     """
 
     name: str
@@ -67,7 +67,7 @@ class ModelConfig(Spec):
     scale: ScaleRule = ScaleRule()
     schedule: ScheduleSpec = ScheduleSpec()
     sampler: SamplerSpec = SamplerSpec()
-    residual_std: float | None = Field(default=1.0, gt=0)
+    residual_std: float = Field(default=1.0, ge=0)
 
 
 class LossConfig(Spec):
@@ -109,7 +109,7 @@ class LossConfig(Spec):
 
 class OptimizerConfig(Spec):
     """Adam. ``schedule``: constant, or a cosine to ``final_rate`` of the rate, after a linear warm-up.
-    ``clip``: largest norm of the gradient, None for no limit. ``ema``: 0 for no moving average.
+    ``clip``: largest norm of the gradient, 0 for no limit. ``ema``: 0 for no moving average.
     ``weight_decay`` is Adam's (L2). ``init``: PyTorch's own, or orthogonal as in the authors' code."""
 
     rate: float = Field(default=1e-4, gt=0)
@@ -117,7 +117,7 @@ class OptimizerConfig(Spec):
     warmup: int = Field(default=100, ge=0)
     final_rate: float = Field(default=0.02, ge=0, le=1)
     weight_decay: float = Field(default=0.0, ge=0)
-    clip: float | None = Field(default=1.0, gt=0)
+    clip: float = Field(default=1.0, ge=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
     init: Literal["default", "orthogonal"] = "default"
 

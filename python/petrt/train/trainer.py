@@ -85,7 +85,7 @@ class Trainer:
         ``batches`` are this process's shares; the result is that of all, the same in each process.
         """
         wanted, model = self.config.model.residual_std, self.model
-        if wanted is None:
+        if not wanted:
             return 1.0
         sums = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
         for share in batches:
@@ -103,8 +103,8 @@ class Trainer:
         terms = self._wrapped()(batch, denoising=self.denoising, sigma_r=self.sigma_r)
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
-        clip = self.config.optimizer.clip
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), math.inf if clip is None else clip)
+        clip = self.config.optimizer.clip or math.inf
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         assert self._objective is not None
         targets = dict(self._objective.diagnostics)
         # One reduction and one wait for the device.
