@@ -2,7 +2,7 @@
 
 ``petrt prepare`` writes it (petrt.prepare), training and benchmarks read it here. Its folder holds
 
-    dataset.json                             what is in it: the models below
+    dataset.json                             what is in it: petrt.dataset_index
     train.txt validation.txt test.txt        one subject id a line, "#" begins a comment; may be edited
     volumes/<id>_full.npy, <id>_1to100.npy   [Z, H, W], float16 or float32; value x unit = input's unit
     summary.html                             for people
@@ -12,118 +12,48 @@ Volumes are memory-mapped: opening a data set reads no voxels.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, field_validator, model_validator
 
+from petrt.dataset_index import (
+    AGAIN,
+    INDEX,
+    SPLITS,
+    VOLUMES,
+    ArrayFile,
+    DatasetIndex,
+    LowFile,
+    SubjectEntry,
+    VolumeFile,
+    file_hash,
+    read_index,
+)
 from petrt.errors import InputError
-from petrt.geometry import Placement
+from petrt.geometry import Placement, Size3
 from petrt.io.names import shown
-from petrt.spec import ScaleRule, Spec
+from petrt.spec import ScaleRule
 
-INDEX = "dataset.json"
-VOLUMES = "volumes"
-VERSION = 1
-SPLITS = ("train", "validation", "test")
+__all__ = [
+    "INDEX",
+    "SPLITS",
+    "VOLUMES",
+    "ArrayFile",
+    "Dataset",
+    "DatasetIndex",
+    "LowFile",
+    "Pair",
+    "SubjectEntry",
+    "VolumeFile",
+    "open_dataset",
+]
+
 # Volumes kept open; each holds a file descriptor, of which a process usually has 1024.
 MAX_OPEN = 256
-_AGAIN = "write it again with petrt prepare"
-
-Matrix = tuple[tuple[float, float, float, float], ...]
-Size3 = tuple[float, float, float]
-
-
-class ArrayFile(Spec):
-    """One .npy file in the folder ``volumes``, and its content's hash."""
-
-    file: str
-    sha256: str
-
-    @field_validator("file")
-    @classmethod
-    def _inside(cls, name: str) -> str:
-        if not re.fullmatch(rf"{VOLUMES}/[A-Za-z0-9][\w.-]*\.npy", name):
-            raise ValueError(f"not a file name in {VOLUMES}/")
-        return name
-
-
-class VolumeFile(ArrayFile):
-    """Stored value x ``unit`` = the input's own unit, Bq/ml."""
-
-    unit: float = Field(gt=0)
-
-
-class LowFile(VolumeFile):
-    """``scale``: petrt.geometry.scale_of the low-dose volume; both doses are divided by it."""
-
-    scale: float = Field(gt=0)
-
-
-class Crop(Spec):
-    """The part of the source volume that was kept: first voxel and whole shape, in its own axes."""
-
-    start: tuple[int, int, int]
-    source_shape: tuple[int, int, int]
-
-
-class SubjectEntry(Spec):
-    """One subject's volumes, all [Z, H, W] of ``shape``.
-
-    ``placement`` leads from the (cropped) input to that grid and back, exactly; ``affine`` takes the
-    (cropped) input's voxels to RAS millimetres. ``patient`` is shared by scans of one person.
-    ``source`` is the subject's name at its origin where that name is neutral. ``weights`` [Z]: how
-    often a slice is drawn.
-    """
-
-    kind: str
-    patient: str
-    source: str | None = None
-    shape: tuple[int, int, int]
-    placement: Placement
-    affine: Matrix
-    crop: Crop | None = None
-    full: VolumeFile
-    low: dict[int, LowFile] = Field(min_length=1)
-    labels: ArrayFile | None = None
-    truth: VolumeFile | None = None
-    weights: tuple[float, ...]
-
-    @model_validator(mode="after")
-    def _consistent(self) -> SubjectEntry:
-        if self.placement.network_shape != self.shape:
-            raise ValueError(f"placement gives {self.placement.network_shape}, not {self.shape}")
-        if min(self.low) < 2:
-            raise ValueError(f"dose reductions start at 2, got {min(self.low)}")
-        if len(self.weights) != self.shape[0] or min(self.weights) < 0 or not sum(self.weights):
-            raise ValueError("weights must be one a slice, none negative, not all zero")
-        return self
-
-    def arrays(self) -> dict[str, ArrayFile]:
-        """Every file by its key: full, 1to100, ..., labels and truth where they are there."""
-        files: dict[str, ArrayFile] = {"full": self.full}
-        files |= {f"1to{dose}": entry for dose, entry in self.low.items()}
-        optional = {"labels": self.labels, "truth": self.truth}
-        return files | {key: entry for key, entry in optional.items() if entry is not None}
-
-
-class DatasetIndex(Spec):
-    """What dataset.json says."""
-
-    format: Literal["petrt-dataset"] = "petrt-dataset"
-    version: Literal[1] = 1
-    label: str = "not for diagnostic use"
-    dtype: Literal["float16", "float32"]
-    scale_rule: ScaleRule
-    voxel_mm: Size3
-    subjects: dict[str, SubjectEntry] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -242,7 +172,7 @@ def open_dataset(folder: str | Path, *, verify: bool = False) -> Dataset:
     twice, or have one patient in two splits.
     """
     folder = Path(folder)
-    index = _read_index(folder)
+    index = read_index(folder)
     for name, entry in index.subjects.items():
         for key, file in entry.arrays().items():
             array = _mapped(folder, file)
@@ -251,52 +181,13 @@ def open_dataset(folder: str | Path, *, verify: bool = False) -> Dataset:
                 raise InputError(
                     f"{name}, {key}: {array.dtype} {array.shape} on disk, "
                     f"{wanted} {entry.shape} in {INDEX}",
-                    _AGAIN,
+                    AGAIN,
                 )
             if verify and file_hash(folder / file.file) != file.sha256:
-                raise InputError(f"{name}, {key}: its content has changed", _AGAIN)
+                raise InputError(f"{name}, {key}: its content has changed", AGAIN)
     splits = {name: _read_split(folder / f"{name}.txt", index) for name in SPLITS}
     _check_disjoint(splits, index)
     return Dataset(folder, index, splits)
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _read_index(folder: Path) -> DatasetIndex:
-    path = folder / INDEX
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{shown(folder)}: no data set here, {INDEX} cannot be read ({error.strerror})",
-            "petrt prepare writes one",
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{shown(folder)}: {INDEX} is not JSON", _AGAIN) from error
-    if not isinstance(content, dict) or content.get("format") != "petrt-dataset":
-        raise InputError(
-            f"{shown(folder)}: {INDEX} describes no prepared data set",
-            "petrt prepare makes one of what petrt simulate writes",
-        )
-    if content.get("version") != VERSION:
-        raise InputError(
-            f"{shown(folder)}: version {content.get('version')} of the data set, this petrt reads "
-            f"{VERSION}",
-            _AGAIN,
-        )
-    try:
-        return DatasetIndex.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{shown(folder)}: {INDEX}: {key}: {first['msg']}", _AGAIN) from error
 
 
 def _mapped(folder: Path, entry: ArrayFile) -> NDArray[Any]:
@@ -306,9 +197,9 @@ def _mapped(folder: Path, entry: ArrayFile) -> NDArray[Any]:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         reason = "is missing" if not path.exists() else "is damaged or cut off"
-        raise InputError(f"{path.name} of the data set {reason}", _AGAIN) from error
+        raise InputError(f"{path.name} of the data set {reason}", AGAIN) from error
     if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
-        raise InputError(f"{path.name} of the data set is no plain .npy array", _AGAIN)
+        raise InputError(f"{path.name} of the data set is no plain .npy array", AGAIN)
     return array
 
 

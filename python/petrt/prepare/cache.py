@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from petrt.dataset import INDEX, VOLUMES, ArrayFile, VolumeFile, file_hash
+from petrt.dataset_index import INDEX, VOLUMES, ArrayFile, VolumeFile, file_hash
 from petrt.errors import InputError, UsageError
 from petrt.io.atomic import atomic_file, atomic_write_bytes, atomic_write_json, explained
 from petrt.io.names import shown
@@ -100,7 +100,6 @@ def abandon(partial: Path) -> None:
 def publish(partial: Path, out: Path, keep: set[str]) -> None:
     """Give the finished folder its name, with only ``keep`` of its volumes; an old one goes last."""
     with explained(out):
-        shutil.rmtree(partial / RECORDS)
         for path in (partial / VOLUMES).iterdir():
             if f"{VOLUMES}/{path.name}" not in keep:
                 path.unlink()
@@ -114,6 +113,7 @@ def publish(partial: Path, out: Path, keep: set[str]) -> None:
             if old.exists():
                 old.rename(out)
             raise
+        shutil.rmtree(out / RECORDS, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
 

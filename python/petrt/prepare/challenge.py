@@ -39,8 +39,13 @@ def find(folder: Path) -> list[Found]:
     """The subjects below ``folder``, by sorted place."""
     subjects: dict[tuple[Path, str], _Subject] = {}
     left_out = 0
-    for place, folders, files in os.walk(folder.resolve()):
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder.resolve(), followlinks=True):
         parent = Path(place)
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()  # a link back
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in list(folders):
             if _add(subjects, (parent, ""), parent.name, parent / name, name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from petrt.dataset import Crop
+from petrt.dataset_index import Crop
 from petrt.errors import InputError, UsageError
 from petrt.geometry import plan
 from petrt.prepare.sources import Loaded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from petrt.dataset import SubjectEntry
+from petrt.dataset_index import SubjectEntry
 from petrt.spec import Spec
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
-from petrt.dataset import INDEX, SPLITS, DatasetIndex
+from petrt.dataset_index import INDEX, SPLITS, DatasetIndex
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.geometry import Size3
 from petrt.io.atomic import atomic_write_bytes, atomic_write_json

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from petrt.dataset import SPLITS
+from petrt.dataset_index import SPLITS
 from petrt.errors import InputError, UsageError
 from petrt.io.names import shown
 from petrt.prepare.sources import Found

@@ -12,7 +12,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from petrt.dataset import VERSION, ArrayFile, Crop, LowFile, SubjectEntry, VolumeFile, file_hash
+from petrt import __version__
+from petrt.dataset_index import (
+    VERSION,
+    ArrayFile,
+    Crop,
+    LowFile,
+    SubjectEntry,
+    VolumeFile,
+    file_hash,
+)
 from petrt.errors import InputError
 from petrt.geometry import Placement, Size3, plan
 from petrt.io.names import shown
@@ -222,13 +231,16 @@ def _only(found: Found, dose: int) -> Scan:
 
 @contextmanager
 def _nameless(path: Path, prefix: str = "") -> Iterator[None]:
-    """Take the names of files out of an InputError: the summary must not carry a patient's name."""
+    """Take the file's name out of an InputError: the summary must not carry a patient's name.
+
+    Messages about a DICOM series name files by number.
+    """
     try:
         yield
     except InputError as error:
         message = error.message.removeprefix(f"{shown(path)}: ")
-        for file in [path, *(path.iterdir() if path.is_dir() else ())]:
-            message = message.replace(shown(file), "a file")
+        if path.is_file():
+            message = message.replace(shown(path), "the file")
         raise InputError(prefix + message, error.hint) from None
 
 
@@ -241,7 +253,7 @@ def _fingerprint(settings: Settings, found: Found) -> str:
         for key, path in files.items()
         if path is not None
     }
-    rest = [VERSION, repr(settings), found.kind, found.neutral_name, found.problems]
+    rest = [__version__, VERSION, repr(settings), found.kind, found.neutral_name, found.problems]
     text = json.dumps([*rest, contents])
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from petrt.dataset import Dataset, DatasetIndex, SubjectEntry
+from petrt.dataset import Dataset
+from petrt.dataset_index import DatasetIndex, SubjectEntry
 from petrt.prepare.outcome import Outcome
 from petrt.prepare.sources import FULL
 
@@ -77,8 +78,8 @@ def summary(
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         f"<title>petrt data set</title><style>{_STYLE}</style></head><body>",
         f"<h1>petrt data set</h1><p class='label'>{html.escape(index.label)}</p>",
-        f"<p>{html.escape(facts)}</p><p>Subjects are numbered in the sorted order of their folders in the "
-        "source. Activity ratio: total of the low dose over that of the full dose. Noise: relative to the "
+        f"<p>{html.escape(facts)}</p><p>Subjects are numbered in the order of the source, folders "
+        "sorted. Activity ratio: total of the low dose over that of the full dose. Noise: relative to the "
         "level in active voxels, full dose first.</p>",
         _table(COLUMNS, rows(index, split_of, outcomes)),
         f"<h2>Refused: {len(refused)}</h2>",

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from petrt.dataset import SPLITS
+from petrt.dataset_index import SPLITS
 from petrt.errors import InputError
 from petrt.io.names import shown
 from petrt.prepare.sources import FULL, Found, Scan
