@@ -41,3 +41,20 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     export_model(tiny_model(), tiny_spec(), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def dose_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As ``tiny_bundle``, of networks that take the dose; trained on 1/100 to 1/4, mostly on 1/20."""
+    from petrt.export.onnx import export_model
+    from tests.export.conftest import NETWORKS, scrambled
+    from tests.models import tiny_spec
+
+    spec, network = tiny_spec(), NETWORKS["dose"]
+    trained = {"dose_fraction": 0.05, "dose_range": (0.01, 0.25)}
+    domain = spec.domain.model_copy(update=trained)
+    folder = tmp_path_factory.mktemp("models") / "dose"
+    export_model(
+        scrambled(network), spec.model_copy(update={"network": network, "domain": domain}), folder
+    )
+    return folder

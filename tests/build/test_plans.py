@@ -70,6 +70,13 @@ def test_plans_of_the_three_networks(
     check_plans(tiny, precision, SMALL, in_rtx, tmp_path)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_plans_of_networks_that_take_the_dose(
+    dose_bundle: Path, precision: Precision, in_rtx: Call, tmp_path: Path
+) -> None:
+    check_plans(load_bundle(dose_bundle), precision, SMALL, in_rtx, tmp_path)
+
+
 @pytest.mark.parametrize(
     "precision",
     [

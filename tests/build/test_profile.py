@@ -36,6 +36,11 @@ def test_shapes_follow_the_named_dimensions(tiny_bundle: Path) -> None:
     }
 
 
+def test_a_dose_is_as_long_as_the_slices(dose_bundle: Path) -> None:
+    profile = Profile((1, 2, 3), (1, 4, 5), (8, 16, 24), (12, 16, 32))
+    assert profile.shapes(graph(dose_bundle, "guidance"))["dose"] == ((1,), (2,), (3,))
+
+
 def test_every_input_of_every_graph_has_shapes(tiny_bundle: Path) -> None:
     for name in GRAPHS:
         model = graph(tiny_bundle, name)

@@ -77,6 +77,16 @@ def test_a_new_seed_in_a_recorded_graph(engine, bundle, volume):
     equal(reconstructor(volume), first)
 
 
+def test_a_new_dose_in_a_recorded_graph(dose_bundle, cuda, volume):
+    bundle = load_bundle(dose_bundle)
+    engine = QueuedEngine(bundle, cuda)
+    reconstructor = Reconstructor(bundle, engine=engine, samples=2, seed=7, batch=(2, 2))
+    for dose in (0.25, 0.01, 0.25):  # five batches each: recorded within the first volume
+        found = reconstructor(volume, dose=dose)
+        equal(found, on_cpu(bundle, volume, 2, dose=dose))
+    assert found.stats["launches"]["reason"].startswith("graph ")
+
+
 def test_frames_and_sizes_follow_each_other(engine, bundle, volume):
     reconstructor = Reconstructor(bundle, engine=engine, samples=2, seed=7, batch=(4, 2))
     frames = np.stack([volume, 2 * volume[::-1]], axis=-1)

@@ -79,7 +79,7 @@ def test_every_graph_gives_the_values_of_onnx_runtime(model, tiny, demo):
     assert worst_error(bundle, TorchEngine(bundle)) < 1e-5  # measured: 1e-6
 
 
-@pytest.mark.parametrize("kind", ["denoiser", "coarse", "guided coarse", "nas"])
+@pytest.mark.parametrize("kind", ["denoiser", "coarse", "guided coarse", "nas", "dose"])
 def test_every_kind_of_network_runs(tmp_path, kind):
     network = NETWORKS[kind]
     export_model(scrambled(network), model_spec(network), tmp_path / "bundle")
