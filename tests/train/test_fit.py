@@ -10,239 +10,202 @@ import pytest
 import torch
 
 from petrt.cli.app import run
+from petrt.dataset import open_dataset
 from petrt.errors import InputError, UsageError
 from petrt.nets.checkpoint import load_checkpoint
 from petrt.reconstructor import Reconstructor
-from petrt.schedule import log_snr
-from petrt.simulate import write_dataset
-from petrt.train.config import TrainConfig, load_config
-from petrt.train.data import Sampler, load_pairs
+from petrt.train.config import load_config
 from petrt.train.fit import fit
-from petrt.train.losses import guidance_loss, log_snr_gamma, noisy_residual, wavegrad_gamma
-
-CONFIG = """
-seed = 5
-steps = {steps}
-coarse_steps = 4
-batch = 2
-checkpoint_every = 4
-validate_every = 100
-
-[data]
-train = [0, 2]
-validation = [2, 3]
-crops = [[24, 32], [32, 32]]
-shift = 2
-
-[model]
-name = "unit"
-label = "simulated data; not for diagnostic use"
-[model.domain]
-voxel_mm = [6.0, 6.0, 6.0]
-[model.scale]
-volume_ml = 200.0
-[model.network]
-guides = "nas+spectrum"
-coarse = {{ base = 4, multipliers = [1, 2, 2], blocks = 1, norm_groups = 2 }}
-denoiser = {{ base = 4, multipliers = [1, 2, 2], blocks = 1, norm_groups = 2 }}
-guidance = {{ stem = 4, widths = [4, 8], norm_groups = 2 }}
-
-[loss]
-coarse_weight = 100.0
-
-[optimizer]
-rate = 3e-3
-warmup = 2
-ema = 0.9
-"""
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder, range(3), 1, shape=(32, 32, 16), voxel_mm=6.0)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-
-
-def config(tmp_path: Path, steps: int) -> TrainConfig:
-    path = tmp_path / f"unit{steps}.toml"
-    path.write_text(CONFIG.format(steps=steps))
-    return load_config(path)
-
-
-def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(checkpoint)[0].state_dict()
+from tests.train.runs import UNET, Stopped, as_toml, assert_same, config, log, stop_at, weights
 
 
 def test_resumed_run_equals_an_uninterrupted_one(data, tmp_path):
-    settings = config(tmp_path, 8)
+    settings = config(8)
     whole = fit(settings, data, tmp_path / "whole")
-
-    class Stopped(Exception):
-        pass
-
-    def stop(step: int, terms: dict[str, float]) -> None:
-        if step == 6:  # two steps after the checkpoint, which are then done again
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        fit(settings, data, tmp_path / "parts", progress=stop)
+    with pytest.raises(Stopped):  # two steps after the checkpoint, which are then done again
+        fit(settings, data, tmp_path / "parts", progress=stop_at(6))
     parts = fit(settings, data, tmp_path / "parts", resume=True)
-    expected, got = weights(whole), weights(parts)
-    for name, tensor in expected.items():
-        assert torch.equal(got[name], tensor), name
+    assert_same(parts, whole)
     _, spec, info = load_checkpoint(parts)
     assert info["step"] == 8
-    assert spec.sigma_r == pytest.approx(load_checkpoint(whole)[1].sigma_r, abs=0)
-    assert spec.clip == pytest.approx(1 / spec.sigma_r)
+    assert spec.sigma_r == load_checkpoint(whole)[1].sigma_r
+    assert spec.clip == 1 / spec.sigma_r
+
+
+@pytest.mark.parametrize("unlike", [{"optimizer": {"ema": 0.0, "clip": 0.0}}, {"coarse_steps": 7}])
+def test_resuming_is_exact_without_average_and_before_the_denoiser(data, tmp_path, unlike):
+    settings = config(8, checkpoint_every=5, **unlike)
+    fit(settings, data, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        fit(settings, data, tmp_path / "parts", progress=stop_at(6))
+    fit(settings, data, tmp_path / "parts", resume=True)
+    assert_same(tmp_path / "parts", tmp_path / "whole")
 
 
 def test_training_learns(data, tmp_path):
     terms: list[dict[str, float]] = []
-    out = fit(config(tmp_path, 60), data, tmp_path / "run", progress=lambda _, t: terms.append(t))
+    settings = config(60, optimizer={"schedule": "cosine"}, checkpoint_every=1000)
+    fit(settings, data, tmp_path, progress=lambda _, t: terms.append(t))
     assert np.mean([t["coarse"] for t in terms[-10:]]) < 0.3 * terms[0]["coarse"]
     assert "denoiser" not in terms[3]
     assert "denoiser" in terms[4]
-    assert terms[-1]["rate"] < terms[20]["rate"]
-    psnr = json.loads((out.parent / "log.jsonl").read_text().splitlines()[-1])["psnr"]
+    lines = log(tmp_path)
+    assert [line["step"] for line in lines] == [10, 20, 30, 40, 50, 60]
+    assert lines[-1]["rate"] < lines[1]["rate"]
+    assert all(0 <= line["waiting"] <= 1 for line in lines)
+    psnr = lines[-1]["validation"]["standard"]
     assert psnr["coarse"] > 10
-    assert set(psnr) == {"low", "coarse", "ams"}
+    assert set(psnr) == {"low", "coarse", "sample", "ams"}
 
 
-def test_from_simulation_to_reconstruction_by_commands(data, tmp_path, capsys):
-    """train, export, inspect, reconstruct, evaluate, each as a user types it."""
-    (tmp_path / "unit.toml").write_text(CONFIG.format(steps=6))
-    arguments = ["train", tmp_path / "unit.toml", "--data", data, "--out", tmp_path / "run"]
-    arguments += ["--threads", 1]
-    assert run([*map(str, arguments)]) == 0
-    assert run([*map(str, arguments)]) == 2  # a run is not overwritten
-    assert run(["export", str(tmp_path / "run"), "-o", str(tmp_path / "model")]) == 0
+def test_from_simulation_to_reconstruction_by_commands(simulated, tmp_path, capsys):
+    """prepare, train, export, inspect, reconstruct, evaluate, each as a user types it."""
+    (tmp_path / "unit.toml").write_text(as_toml(config(6, model={"scale": {}})))
+    data, model, out = (str(tmp_path / name) for name in ("data", "model", "out.nii.gz"))
+    split = ["--split", "0.6,0.4,0", "--seed", "1"]
+    assert run(["prepare", str(simulated), "--out", data, *split]) == 0
+    arguments = ["train", str(tmp_path / "unit.toml"), "--data", data, "--out"]
+    arguments += [str(tmp_path / "run"), "--threads", "1"]
+    assert run(arguments) == 0
+    assert run(arguments) == 2  # a run is not overwritten
+    assert run(["export", str(tmp_path / "run"), "-o", model]) == 0
     capsys.readouterr()
-    assert run(["inspect", str(tmp_path / "model"), "--json"]) == 0
+    assert run(["inspect", model, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["model"]["name"] == "unit"
     assert facts["export"]["source"]["step"] == 6
-    low, full = (data / f"sub-0002_rec-{rec}_pet.nii.gz" for rec in ("1to100", "full"))
-    out = tmp_path / "out.nii.gz"
-    code = run(["reconstruct", str(low), str(out), "--model", str(tmp_path / "model")])
-    assert code == 0
-    assert run(["evaluate", str(out), str(full)]) == 0
+    low, full = (str(simulated / f"sub-0002_rec-{rec}_pet.nii.gz") for rec in ("1to100", "full"))
+    assert run(["reconstruct", low, out, "--model", model]) == 0
+    assert run(["evaluate", out, full]) == 0
     assert "standard" in capsys.readouterr().out
 
 
-def test_runtime_agrees_with_validation(data, tmp_path):
-    """The exported model scores what the training said it would."""
+def test_runtime_agrees_with_validation(simulated, data, tmp_path):
+    """The exported model makes the images that the training was judged by."""
     from petrt.export.onnx import export_bundle
     from petrt.train.validate import predict
 
-    settings = config(tmp_path, 6)
-    checkpoint = fit(settings, data, tmp_path / "run")
+    checkpoint = fit(config(6), data, tmp_path / "run")
     model, spec, _ = load_checkpoint(checkpoint)
     export_bundle(checkpoint, tmp_path / "bundle")
-    pair = load_pairs(data, (2, 3), 100, spec.domain, spec.scale)[0]
-    coarse, mean = predict(model, spec, pair.low, range(16), 1)
+    pair = open_dataset(data).pair("sub-0002", 100)
+    images = predict(model, spec, pair.low, range(len(pair.low)), dose=0.01, samples=4)
     runtime = Reconstructor(tmp_path / "bundle", samples=4, threads=1)
-    result = runtime(data / "sub-0002_rec-1to100_pet.nii.gz")
+    result = runtime(simulated / "sub-0002_rec-1to100_pet.nii.gz")
     scale = result.stats["frames"][0]["scale"]
-    got = result.image.get_fdata().transpose(2, 0, 1) / scale
-    np.testing.assert_allclose(got, mean, atol=1e-4 * np.abs(mean).max())
-    got = result.coarse.get_fdata().transpose(2, 0, 1) / scale
-    np.testing.assert_allclose(got, coarse, atol=1e-4 * np.abs(coarse).max())
-
-
-def test_batches_depend_on_seed_and_step_alone(data, tmp_path):
-    settings = config(tmp_path, 8)
-    pairs = load_pairs(data, (0, 2), 100, settings.model.domain, settings.model.scale)
-    one, two = (Sampler(pairs, settings.data, 3, 5, 1) for _ in range(2))
-    one(0)
-    batch = one(7)
-    again = two(7)
-    for name, tensor in vars(batch).items():
-        assert torch.equal(tensor, getattr(again, name)), name
-    assert not torch.equal(batch.x, one(8).x[:, :, : batch.x.shape[2], : batch.x.shape[3]])
-    np.testing.assert_array_equal(batch.x, batch.x_nas[:, 2:3])
-    assert (batch.x_spectrum.amax((1, 2, 3)) == 1).all()
-
-
-def test_scale_comes_from_the_low_dose_volume_alone(data, tmp_path):
-    domain, rule = config(tmp_path, 8).model.domain, config(tmp_path, 8).model.scale
-    pair = load_pairs(data, (0, 1), 100, domain, rule)[0]
-    import nibabel
-
-    low, full = (
-        nibabel.load(data / f"sub-0000_rec-{rec}_pet.nii.gz").get_fdata().transpose(2, 0, 1)
-        for rec in ("1to100", "full")
-    )
-    ratio = low.max() / pair.low.max()
-    np.testing.assert_allclose(pair.full * ratio, full, rtol=1e-5, atol=1e-2)
-
-
-def test_noise_levels():
-    generator = torch.Generator().manual_seed(0)
-    g = log_snr_gamma(4000, 0.01, 0.99, generator).double().numpy()
-    ends = np.array([1, 0.99, 0.01])
-    assert g.min() >= ends[-1] - 1e-6
-    assert g.max() <= ends[1] + 1e-6
-    values = (log_snr(g) - log_snr(ends[-1:])) / (log_snr(ends[1:2]) - log_snr(ends[-1:]))
-    assert np.mean(values) == pytest.approx(0.5, abs=0.03)
-    # method.md section 5: 44 % of WaveGrad's draws lie beyond what inference visits.
-    wavegrad = wavegrad_gamma(20000, generator).numpy()
-    assert np.mean(wavegrad < 0.0444726) == pytest.approx(0.44, abs=0.02)
-
-
-def test_noisy_residual_has_its_moments():
-    r0 = torch.full((2, 1, 200, 200), 0.5)
-    noise = torch.randn(r0.shape, generator=torch.Generator().manual_seed(0))
-    r = noisy_residual(r0, torch.tensor([0.25, 0.81]), noise)
-    assert r[0].mean() == pytest.approx(0.25, abs=0.02)
-    assert r[1].var() == pytest.approx(0.19, abs=0.01)
-
-
-def test_guidance_loss_by_hand():
-    target = torch.arange(16.0).reshape(1, 1, 4, 4)
-    pooled = torch.tensor([[[[2.5, 4.5], [10.5, 12.5]]]])
-    assert guidance_loss([pooled, torch.full((1, 1, 1, 1), 7.5)], target) == 0
-    assert guidance_loss([pooled + 1, torch.full((1, 1, 1, 1), 5.5)], target) == pytest.approx(3)
+    for image, expected in ((result.image, images["ams"]), (result.coarse, images["coarse"])):
+        got = image.get_fdata().transpose(2, 0, 1) / scale
+        np.testing.assert_allclose(got, expected, atol=1e-4 * expected.max())
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("network", "images"),
     [
-        ("stepz = 3", "stepz"),
-        ("batch = 0", "batch"),
-        ("= =", "TOML"),
+        ({"coarse": None}, {"low", "sample", "ams"}),
+        ({"denoiser": None, "guides": "nas"}, {"low", "coarse"}),
+        ({"guides": "none"}, {"low", "coarse", "sample", "ams"}),
+        ({"dose": True}, {"low", "coarse", "sample", "ams"}),
     ],
+)
+def test_every_kind_of_network_trains(data, tmp_path, network, images):
+    fit(config(2, coarse_steps=0, network=network), data, tmp_path)
+    assert set(log(tmp_path)[-1]["validation"]["standard"]) == images
+
+
+def test_bf16_trains_and_keeps_float32_weights(data, tmp_path):
+    fit(config(2, coarse_steps=0, precision="bf16"), data, tmp_path / "bf16")
+    fit(config(2, coarse_steps=0), data, tmp_path / "fp32")
+    got, expected = weights(tmp_path / "bf16"), weights(tmp_path / "fp32")
+    assert {tensor.dtype for tensor in got.values()} == {torch.float32}
+    assert any(not torch.equal(got[name], tensor) for name, tensor in expected.items())
+
+
+def test_fine_tuning_begins_with_the_given_weights(data, tmp_path):
+    """The same networks with a dose, whose tensors are new and start as nothing."""
+    fit(config(4), data, tmp_path / "first")
+    still = {"optimizer": {"rate": 1e-30}, "coarse_steps": 0}
+    fit(config(1, network={"dose": True}, **still), data, tmp_path / "run", init=tmp_path / "first")
+    got, expected = weights(tmp_path / "run"), weights(tmp_path / "first")
+    for name, tensor in got.items():
+        start = expected.get(name, torch.zeros_like(tensor))
+        torch.testing.assert_close(tensor, start, rtol=0, atol=1e-20, msg=name)
+    assert {name.split(".")[-2] for name in got.keys() - expected.keys()} == {"dose"}
+    wider = config(1, network={"coarse": UNET | {"base": 8}})
+    with pytest.raises(InputError, match=r"coarse.* is \(4,\), .* \(8,\)"):
+        fit(wider, data, tmp_path / "wider", init=tmp_path / "first")
+    assert not (tmp_path / "wider").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"), [("stepz = 3", "stepz"), ("batch = 0", "batch"), ("= =", "TOML")]
 )
 def test_bad_configuration_is_refused(tmp_path, change, says):
     path = tmp_path / "bad.toml"
-    text = CONFIG.format(steps=8).replace("batch = 2\n", "")
-    path.write_text(f"{change}\n{text}")
+    path.write_text(f"{change}\n{as_toml(config())}".replace("batch = 2\n", "", 1))
     with pytest.raises(InputError, match=says):
         load_config(path)
 
 
-def test_presets_are_valid_and_unknown_ones_named():
-    for preset in ("demo", "default"):
-        assert load_config(preset).model.network.guides == "nas+spectrum"
+def test_unknown_preset_is_named():
     with pytest.raises(InputError, match="no training configuration 'nothing'"):
         load_config("nothing")
 
 
-def test_unfit_data_is_refused(data, tmp_path):
-    settings = config(tmp_path, 8)
-    with pytest.raises(InputError, match="sub-0000_rec-1to100"):
-        fit(settings, tmp_path, tmp_path / "run")
+def test_unfit_data_is_refused(simulated, data, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(InputError, match="petrt prepare makes one"):
+        fit(config(), simulated, run)
+    with pytest.raises(InputError, match=r"model\.scale is .* volume_ml=84"):
+        fit(config(model={"scale": {}}), data, run)
+    with pytest.raises(InputError, match=r"model\.domain\.voxel_mm is \(2\.0"):
+        fit(config(model={"domain": {"voxel_mm": [2, 2, 2]}}), data, run)
+    with pytest.raises(InputError, match=r"sub-0000 has no dose of data\.doses"):
+        fit(config(data={"doses": {50: 1.0}}), data, run)
+    assert not run.exists()
+
+
+def test_a_run_goes_on_as_what_it_was(data, tmp_path):
+    settings = config(2, coarse_steps=0)
+    with pytest.raises(UsageError, match=r"holds no checkpoint.*without --resume"):
+        fit(settings, data, tmp_path / "run", resume=True)
     assert not (tmp_path / "run").exists()
-    other = settings.model_copy(update={"seed": 6})
-    fit(settings.model_copy(update={"steps": 4}), data, tmp_path / "run")
-    with pytest.raises(InputError, match="another 'seed'"):
-        fit(other, data, tmp_path / "run", resume=True)
-    with pytest.raises(UsageError, match="--resume"):
+    fit(settings, data, tmp_path / "run")
+    with pytest.raises(UsageError, match="run holds a training run; continue it with --resume"):
         fit(settings, data, tmp_path / "run")
+    for other, says in (
+        ({"seed": 6}, "seed = 5, not 6"),
+        ({"optimizer": {"rate": 1e-4}}, "optimizer.rate = 0.003, not 0.0001"),
+        ({"data": {"doses": {100: 1.0, 20: 1.0}}}, "data.doses.20 = None, not 1.0"),
+    ):
+        with pytest.raises(InputError, match=says):
+            fit(config(3, coarse_steps=0, **other), data, tmp_path / "run", resume=True)
+    changes = {"validate_every": 7, "data": {"workers": 1}, "validation": {"subjects": 0}}
+    longer = config(3, coarse_steps=0, **changes)
+    assert fit(longer, data, tmp_path / "run", resume=True).name == "step-00000003"
+
+
+def test_other_data_are_refused_on_resume(data, tmp_path):
+    fit(config(1, coarse_steps=0), data, tmp_path / "run")
+    other = tmp_path / "data"
+    other.mkdir()
+    for path in data.iterdir():
+        (other / path.name).symlink_to(path)
+    (other / "train.txt").unlink()
+    (other / "train.txt").write_text("sub-0000\n")
+    with pytest.raises(InputError, match="another data set or split"):
+        fit(config(2, coarse_steps=0), other, tmp_path / "run", resume=True)
+
+
+def test_what_is_recorded_of_a_run(data, tmp_path):
+    settings = config(1, coarse_steps=0)
+    fit(settings, data, tmp_path / "run")
+    fit(config(2, coarse_steps=0), data, tmp_path / "run", resume=True)
+    text = (tmp_path / "run" / "run.json").read_text()
+    facts = json.loads(text)
+    assert [session["after_step"] for session in facts["sessions"]] == [0, 1]
+    assert facts["config"]["steps"] == 2
+    assert facts["dataset"]["subjects"] == {"train": 2, "validation": 1, "test": 0}
+    assert len(facts["dataset"]["sha256"]) == 64
+    assert facts["sessions"][0]["versions"]["torch"] == torch.__version__
+    assert str(Path.home()) not in text
+    assert str(tmp_path) not in text

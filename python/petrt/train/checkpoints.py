@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from petrt.errors import InputError, TrainingCollapsed, UsageError
@@ -160,7 +161,14 @@ def start_from(trainer: Trainer, source: Path) -> tuple[int, int]:
 
 def _check_same(config: TrainConfig, info: Mapping[str, Any], dataset: str) -> None:
     """Raise InputError, naming the first key, unless the checkpoint belongs to this run."""
-    then, now = dict(_flat(info["config"])), dict(_flat(config.model_dump(mode="json")))
+    try:  # keys that are younger than the checkpoint get what they stand for
+        written = TrainConfig.model_validate(info["config"])
+    except ValidationError as error:
+        raise InputError(
+            "the run was trained with another release's configuration",
+            "resume with that release, or begin a new run with --init",
+        ) from error
+    then, now = (dict(_flat(each.model_dump(mode="json"))) for each in (written, config))
     for key in sorted(then.keys() | now.keys()):
         free = any(key == name or key.startswith(f"{name}.") for name in FREE)
         if not free and then.get(key) != now.get(key):

@@ -158,6 +158,8 @@ class TrainConfig(Spec):
             raise ValueError("coarse_steps without network.coarse")
         if network.coarse and not loss.coarse_weight and (loss.detach or not network.denoiser):
             raise ValueError("nothing trains P: give coarse_weight, or detach = false")
+        if self.coarse_steps and not loss.coarse_weight:
+            raise ValueError("coarse_steps without coarse_weight: nothing would train P")
         if loss.contrastive != "none" and not (self.data.negatives and network.denoiser):
             raise ValueError("the contrastive term needs negatives and a denoiser")
         return self

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from petrt.nets import Model
 from petrt.train.config import TrainConfig
 from petrt.train.data import ACTIVE, Batch
-from petrt.train.objective import Objective
+from petrt.train.objective import Objective, guidance_features
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class Trainer:
             batch = share.to(self.accelerator.device)
             residual = batch.y
             if model.coarse is not None:
-                residual = batch.y - model.coarse(batch.x, features(model, batch))
+                residual = batch.y - model.coarse(batch.x, guidance_features(model, batch))
             squares = residual[batch.y > ACTIVE].double() ** 2
             sums += torch.stack([squares.sum(), torch.tensor(squares.numel()).to(squares)])
         total, count = self.accelerator.reduce(sums, "sum").tolist()
@@ -149,15 +148,6 @@ class Trainer:
             self._forward = self.accelerator.prepare_model(self._objective)
             self._with_denoiser = self.denoising
         return self._forward
-
-
-def features(model: Model, batch: Batch) -> Any:
-    """Guidance features of the low-dose slices of ``batch``; empty without guides."""
-    if model.guidance is None:
-        return []
-    dose = batch.dose if model.spec.dose else None
-    spectrum = batch.x_spectrum if model.spec.guide_count == 2 else None
-    return model.guidance(batch.x_nas, spectrum, dose)
 
 
 def orthogonal(model: nn.Module) -> None:
