@@ -1,0 +1,194 @@
+"""Paired differences between methods, and the bars that they have to reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from quality_classical import BM4D, GAUSSIAN, LOW, NLM
+from quality_model import COARSE, FEWER_STEPS, MEAN, ONE, PLAIN, ams
+from quality_statistics import Summary, Values, over_subjects, paired
+
+Record = dict[str, Any]
+
+AT = "1/100"  # the dose of the bars
+METRICS = ("standard.psnr", "standard.ssim", "standard.nmse", "truth.psnr")
+# filter -> its section
+FILTERS = {LOW: "classical", GAUSSIAN: "classical", NLM: "classical", BM4D: "bm4d"}
+# later row - earlier row: what is added
+ADDED = (
+    ("b", "c", "residual diffusion"),
+    ("c", "d", "neighbouring slices"),
+    ("d", "e", "spectrum"),
+    ("e", "f", "contrastive term"),
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """The sections measured so far: quality.json's ``sections``."""
+
+    sections: Record
+
+    def values(self, section: str, dose: str, method: str, metric: str) -> Values:
+        """subject -> value; empty where there is none."""
+        record = self.sections.get(section, {})
+        column = record.get("values", {}).get(dose, {}).get(method, {}).get(metric, [])
+        return dict(zip(record.get("subjects", []), column, strict=False))
+
+    def row(self, name: str, method: str, metric: str) -> Values:
+        """The same of a row of Table 2. Row b is the coarse prediction of row c unless it was trained."""
+        rows = self.sections.get("rows", {}).get("rows", {})
+        if name == "b":
+            name, method = ("b" if "b" in rows else "c"), COARSE
+        return Results({"row": rows.get(name, {})}).values("row", AT, method, metric)
+
+    def samples(self, section: str) -> int:
+        return int(self.sections.get(section, {}).get("settings", {}).get("samples", 8))
+
+    def doses(self, section: str) -> list[str]:
+        return list(self.sections.get(section, {}).get("values", {}))
+
+    @property
+    def comparable(self) -> bool:
+        """Whether model and filters were looked at in the same part of the volumes."""
+        views = {
+            self.sections[name]["settings"]["view"]
+            for name in ("classical", "bm4d", "model")
+            if name in self.sections
+        }
+        return len(views) == 1
+
+
+def differences(results: Results) -> list[Record]:
+    """Every comparison that the sections at hand allow, by dose and metric."""
+    many = ams(results.samples("model"))
+    within = [(many, ONE), (many, COARSE), (many, MEAN), (ONE, COARSE)]
+    within += [(many, ams(results.samples("model"), steps)) for steps in FEWER_STEPS]
+    within += [(many, PLAIN), (COARSE, PLAIN)]
+    found = []
+    for prefix in ("", "real-"):
+        ours = f"{prefix}model"
+        pairs = [(ours, a, ours, b) for a, b in within]
+        if results.comparable:
+            names = (many, ONE, COARSE)
+            pairs += [(ours, a, prefix + FILTERS[b], b) for a in names for b in FILTERS]
+        for dose in results.doses(ours):
+            for metric in METRICS:
+                for section, a, other, b in pairs:
+                    gain = paired(
+                        results.values(section, dose, a, metric),
+                        results.values(other, dose, b, metric),
+                    )
+                    if gain:
+                        what = {"what": f"{a} - {b}", "on": ours, "dose": dose, "metric": metric}
+                        found.append({**what, **gain.record()})
+    return found + _row_differences(results)
+
+
+def _row_differences(results: Results) -> list[Record]:
+    many = ams(results.samples("rows"))
+    found = []
+    for before, after, added in ADDED:
+        for method in (many, ONE):
+            for metric in (*METRICS, "sd"):
+                gain = paired(
+                    results.row(after, method, metric), results.row(before, method, metric)
+                )
+                if gain:
+                    found.append({
+                        "what": f"row {after} - row {before}", "on": "rows", "added": added,
+                        "method": method, "dose": AT, "metric": metric, **gain.record(),
+                    })  # fmt: skip
+    return found
+
+
+def bars(results: Results) -> list[Record]:
+    """What is asked of the method, what was got, and whether it is met (None: not measured)."""
+    many = ams(results.samples("model"))
+    row = ams(results.samples("rows"))
+    psnr = METRICS[0]
+
+    def ours(metric: str, method: str = many) -> Values:
+        return results.values("model", AT, method, metric)
+
+    def over(other: str) -> Summary | None:
+        theirs = results.values(FILTERS[other], AT, other, psnr) if results.comparable else {}
+        return paired(ours(psnr), theirs)
+
+    made = [
+        _at_least("AMS over low-dose", over(LOW), 6.0),
+        _at_least("AMS over the best Gaussian", over(GAUSSIAN), 2.0),
+        _at_least("AMS over non-local means", over(NLM), 1.0),
+        _at_least("AMS over BM4D", over(BM4D), 1.0),
+        _at_least(
+            "row c with AMS over row b",
+            paired(results.row("c", row, psnr), results.row("b", row, psnr)),
+            0.0,
+        ),
+        _at_least("AMS over one sample", paired(ours(psnr), ours(psnr, ONE)), 0.1),
+        _covered(results),
+    ]
+    ratio = {s: None if v is None else 100 * (v - 1) for s, v in ours("activity_ratio").items()}
+    made += [
+        _within("activity ratio", ratio, 1.0),
+        _within("mean of grey matter", ours("grey_bias"), 5.0),
+        _within("mean of white matter", ours("white_bias"), 5.0),
+        _within("SUVpeak of hot lesions", ours("lesion_peak_bias"), 10.0),
+    ]
+    made += [
+        _reported(f"{added}: row {after} - row {before}", paired(
+            results.row(after, row, psnr), results.row(before, row, psnr)))
+        for before, after, added in ADDED[1:]
+    ]  # fmt: skip
+    made += [
+        _reported(f"{name} - {many}", paired(ours(psnr, name), ours(psnr)))
+        for name in (*(ams(results.samples("model"), steps) for steps in FEWER_STEPS), MEAN)
+    ]
+    return made
+
+
+def _bar(what: str, asked: str, unit: str, got: Summary | None, met: bool | None) -> Record:
+    made = {"what": what, "asked": asked, "got": None, "unit": unit, "met": met}
+    if got is not None:
+        record = got.record()
+        made |= {"got": record.pop("mean"), **record}
+    return made
+
+
+def _at_least(what: str, got: Summary | None, least: float) -> Record:
+    met = None if got is None else got.mean >= least
+    return _bar(what, f">= {least:g} dB", "dB", got, met)
+
+
+def _within(what: str, percent: Values, most: float) -> Record:
+    """The mean over subjects lies within +- ``most`` per cent; ``each`` says whether every subject does."""
+    got = over_subjects(percent)
+    made = _bar(
+        what, f"within {most:g} %", "%", got, None if got is None else abs(got.mean) <= most
+    )
+    if got is not None:
+        made["each"] = max(abs(got.lowest), abs(got.highest)) <= most
+    return made
+
+
+def _reported(what: str, got: Summary | None) -> Record:
+    """Asked is only a report. ``helps``: the interval lies above 0; False: below it; None: neither."""
+    made = _bar(what, "reported", "dB", got, None if got is None else True)
+    if got is not None and got.ci is not None:
+        made["helps"] = True if got.ci[0] > 0 else False if got.ci[1] < 0 else None
+    return made
+
+
+def _covered(results: Results) -> Record:
+    """The calibrated 90 % interval on test subjects."""
+    made = _bar("coverage of calibrated 90 % intervals", "85 to 95 %", "%", None, None)
+    tables = results.sections.get("calibration", {}).get("doses", {}).get(AT, {})
+    found = tables.get("coverage", {}).get("calibrated std", {}).get("0.9")
+    if found:
+        percent = {
+            key: [100 * end for end in found[key]] for key in ("ci95", "range") if found[key]
+        }
+        made |= {"got": 100 * found["mean"], "subjects": found["subjects"], **percent}
+        made["met"] = 85 <= made["got"] <= 95
+    return made

@@ -1,0 +1,122 @@
+"""A bundle through petrt.Reconstructor: coarse, one sample, AMS, few steps, the one-step mean; and rows.
+
+Where only a part of the volume is looked at (the head's box, every n-th slice), the scale is still that of
+the whole low-dose volume, so that slices are what they are in the whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from quality_cases import Array, Case, View
+from quality_figure import picture_slices
+from quality_scores import score, spread
+from quality_store import Measured
+
+from petrt.bundle import Bundle
+from petrt.calibration import active_voxels
+from petrt.geometry import scale_of
+from petrt.reconstructor import Reconstructor
+
+COARSE, ONE, MEAN, PLAIN = "coarse", "one sample", "one-step mean", "plain U-Net (row b)"
+FEWER_STEPS = (5, 2)
+# Active voxels kept of a case for coverage: it is then known to 0.2 %.
+KEPT_VOXELS = 1 << 16
+
+
+def ams(samples: int, steps: int | None = None) -> str:
+    """The mean of ``samples`` by the model's own sampler, or in fewer steps."""
+    return f"AMS-{samples}" + (f", {steps} steps" if steps else "")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Image, spread of the samples (not calibrated) and coarse prediction of a case's view, Bq/ml."""
+
+    image: Array
+    std: Array
+    coarse: Array
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How models are run."""
+
+    samples: int
+    seed: int
+    threads: int | None
+    view: View
+
+
+def reconstruct(bundle: Bundle, case: Case, settings: Settings, **options: Any) -> Result:
+    """One run over the view of ``case``; ``options`` (samples, sampler, steps) of Reconstructor."""
+    view, dose = settings.view, 1 / case.dose
+    run = Reconstructor(bundle, seed=settings.seed, threads=settings.threads, **options)
+    if view.whole:
+        done = run(case.low, affine=case.affine, dose=dose)
+        std = np.zeros_like(done.image) if done.std is None else done.std
+        return Result(done.image, std / np.float32(done.stats["std"]["factor"]), done.coarse)
+    scale = np.float32(scale_of(case.low, bundle.model.scale, case.voxel_mm))
+    planes = case.low[view.box(case)].transpose(2, 0, 1) / scale
+    found = run.on_grid(planes, dose=dose, every=view.every)
+    image, std, coarse = (
+        np.ascontiguousarray(part[:: view.every].transpose(1, 2, 0)) * scale for part in found
+    )
+    return Result(image, std, coarse)
+
+
+def measure(bundle: Bundle, plain: Bundle | None, case: Case, settings: Settings) -> Measured:
+    """Every method of a model on one case; ``arrays`` hold error and spread of the AMS mean's voxels.
+
+    ``plain``: a model whose coarse network, without guides, is the plain U-Net of row b.
+    """
+    seen = settings.view.cut(case)
+    lesions = settings.view.every == 1
+    many = settings.samples
+    measured, images = Measured(), {}
+
+    def keep(name: str, image: Array, std: Array | None = None) -> None:
+        images[name] = image
+        measured.methods[name] = score(image, seen, lesions=lesions)
+        if std is not None:
+            measured.methods[name]["sd"] = spread(std, seen.full)
+
+    if plain is not None:
+        mean = reconstruct(plain, case, settings, sampler="mean")
+        keep(PLAIN, np.maximum(mean.coarse, 0))
+    main = reconstruct(bundle, case, settings, samples=many)
+    keep(COARSE, np.maximum(main.coarse, 0))
+    keep(ONE, reconstruct(bundle, case, settings).image)
+    keep(ams(many), main.image, main.std)
+    for steps in FEWER_STEPS:
+        fewer = reconstruct(bundle, case, settings, samples=many, steps=steps)
+        keep(ams(many, steps), fewer.image, fewer.std)
+    keep(MEAN, reconstruct(bundle, case, settings, sampler="mean").image)
+    voxels = active_voxels(main.image, main.std, seen.full, most=KEPT_VOXELS)
+    measured.arrays = picture_slices(images, seen)
+    measured.arrays |= {"error": voxels.error, "std": voxels.std}
+    measured.notes["active_voxels"] = voxels.active
+    return measured
+
+
+def measure_row(bundle: Bundle, case: Case, settings: Settings) -> Measured:
+    """One row of Table 2 on one case: the coarse prediction where there is one, a sample and the mean."""
+    seen, measured = settings.view.cut(case), Measured()
+    network = bundle.model.network
+    many = settings.samples
+
+    def keep(name: str, image: Array, std: Array | None = None) -> None:
+        measured.methods[name] = score(image, seen, lesions=False)
+        if std is not None:
+            measured.methods[name]["sd"] = spread(std, seen.full)
+
+    options = {"samples": many} if network.denoiser else {}
+    main = reconstruct(bundle, case, settings, **options)
+    if network.coarse:
+        keep(COARSE, np.maximum(main.coarse, 0))
+    if network.denoiser:
+        keep(ONE, reconstruct(bundle, case, settings).image)
+        keep(ams(many), main.image, main.std)
+    return measured

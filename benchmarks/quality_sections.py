@@ -1,0 +1,240 @@
+"""The sections of the benchmark: which cases, which methods, and what becomes of the numbers."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import quality_calibration
+import quality_classical
+import quality_model
+import quality_rows
+from quality_cases import Case, Source, View, case_name, real, simulated, template_path
+from quality_model import Settings
+from quality_statistics import over_subjects, rounded
+from quality_store import Arrays, Measured, Store
+
+from petrt.bundle import Bundle, load_bundle
+from petrt.errors import UsageError
+
+Options = argparse.Namespace
+Record = dict[str, Any]
+Kept = dict[int, dict[str, Measured]]  # dose -> subject -> what was measured
+
+REALISATIONS = 4  # of the counts of the one real brain
+
+
+def classical(options: Options) -> Record:
+    """Low dose, best Gaussian and non-local means on simulated subjects."""
+    cases = _simulated(options), _numbers(options), "sub-{:04d}"
+    return _filtered(options, "classical", *cases)
+
+
+def real_classical(options: Options) -> Record:
+    """The same on the real brain."""
+    return _filtered(options, "real-classical", _real(), range(REALISATIONS), "noise-{}")
+
+
+def bm4d(options: Options) -> Record:
+    """BM4D on simulated subjects: apart from the other filters, for it takes minutes a volume."""
+    cases = _simulated(options), _numbers(options), "sub-{:04d}"
+    return _filtered(options, "bm4d", *cases)
+
+
+def real_bm4d(options: Options) -> Record:
+    """The same on the real brain."""
+    return _filtered(options, "real-bm4d", _real(), range(REALISATIONS), "noise-{}")
+
+
+def model(options: Options) -> Record:
+    """The model's methods on simulated subjects."""
+    return _model(options, "model", _simulated(options), _numbers(options), "sub-{:04d}")
+
+
+def real_model(options: Options) -> Record:
+    """The same on the real brain."""
+    return _model(options, "real-model", _real(), range(REALISATIONS), "noise-{}")
+
+
+def rows(options: Options) -> Record:
+    """The rows of Table 2, on simulated subjects at the dose they were trained on."""
+    if options.rows is None:
+        raise UsageError("the section rows needs the trained rows", "give --rows FOLDER")
+    settings, source = _settings(options), _simulated(options)
+    bundles = quality_rows.load_rows(options.rows, options.work)
+    record: Record = {"settings": _written(settings), "rows": {}}
+    for name, bundle in bundles.items():
+        key = {"model": weights_key(bundle), **_written(settings)}
+        store = Store(options.work, f"row-{name}", key)
+
+        def measure(case: Case, bundle: Bundle = bundle) -> Measured:
+            return quality_model.measure_row(bundle, case, settings)
+
+        kept = _run(store, source, _numbers(options), (quality_rows.DOSE,), measure, "sub-{:04d}")
+        record["rows"][name] = {**quality_rows.describe(name, bundle), **_tables(kept)}
+    return record
+
+
+def calibration(options: Options) -> Record:
+    """Coverage and error by std, from the voxels that the section model kept."""
+    bundle, store, settings = _opened(options, "model")
+    kept: Kept = {}
+    for dose in options.doses:
+        for number in _numbers(options):
+            name = f"sub-{number:04d}"
+            measured = store.get(case_name(name, dose))
+            if measured is None:
+                raise UsageError(
+                    f"the section model has not measured {case_name(name, dose)}",
+                    "run it with the same options first",
+                )
+            kept.setdefault(dose, {})[name] = measured
+    return {"settings": settings, **quality_calibration.tables(bundle.model, kept, options.samples)}
+
+
+SECTIONS: dict[str, Callable[[Options], Record]] = {
+    "classical": classical,
+    "bm4d": bm4d,
+    "model": model,
+    "calibration": calibration,
+    "rows": rows,
+    "real-classical": real_classical,
+    "real-bm4d": real_bm4d,
+    "real-model": real_model,
+}
+
+
+def figure_arrays(options: Options) -> Arrays:
+    """Slices of the first subject at its lowest dose, of all methods that are kept."""
+    case = case_name(f"sub-{options.first:04d}", max(options.doses))
+    arrays: Arrays = {}
+    filters = [_filters(options, section)[0] for section in ("classical", "bm4d")]
+    for store in (*filters, _opened(options, "model")[1]):
+        kept = store.get(case)
+        arrays |= kept.arrays if kept else {}
+    return arrays
+
+
+def _filtered(options: Options, section: str, source: Source, numbers: range, label: str) -> Record:
+    store, settings = _filters(options, section)
+    measure = quality_classical.measure
+    if section.endswith("bm4d"):
+        settings["bm4d"] = quality_classical.need_bm4d()
+        measure = quality_classical.measure_bm4d
+    kept = _run(store, source, numbers, options.doses, measure, label)
+    return {"settings": settings, **_tables(kept)}
+
+
+def _filters(options: Options, section: str) -> tuple[Store, Record]:
+    """Where the filters' cases are kept, and what is written of them."""
+    settings: Record = {"view": str(View())}
+    if section.endswith("bm4d"):
+        settings["strengths"] = quality_classical.BM4D_STRENGTHS
+    return Store(options.work, section, settings), settings
+
+
+def _model(options: Options, section: str, source: Source, numbers: range, label: str) -> Record:
+    bundle, store, written = _opened(options, section)
+    plain = load_bundle(options.plain) if options.plain else None
+    settings = _settings(options)
+
+    def measure(case: Case) -> Measured:
+        return quality_model.measure(bundle, plain, case, settings)
+
+    kept = _run(store, source, numbers, options.doses, measure, label)
+    return {"settings": written, **_tables(kept)}
+
+
+def _opened(options: Options, section: str) -> tuple[Bundle, Store, Record]:
+    """The model, where its cases are kept, and what is written of it."""
+    bundle = load_bundle(options.model)
+    spec = bundle.model
+    plain = weights_key(load_bundle(options.plain)) if options.plain else None
+    settings = {
+        "weights": weights_key(bundle), "plain": plain, **_written(_settings(options)),
+        "sampler": spec.sampler.model_dump(),
+    }  # fmt: skip
+    return bundle, Store(options.work, section, settings), {"model": spec.name, **settings}
+
+
+def _run(
+    store: Store,
+    source: Source,
+    numbers: range,
+    doses: tuple[int, ...],
+    measure: Callable[[Case], Measured],
+    label: str,
+) -> Kept:
+    """Every case, measured now or before."""
+    kept: Kept = {dose: {} for dose in doses}
+    for number in numbers:  # all doses of a subject, so that a run cut short has whole subjects
+        for dose in doses:
+            name = label.format(number)
+
+            def measure_case(number: int = number, dose: int = dose) -> Measured:
+                return measure(source(number, dose))
+
+            kept[dose][name] = store.measured(case_name(name, dose), measure_case)
+    return kept
+
+
+def _tables(kept: Kept) -> Record:
+    """Values of every subject, and mean and standard deviation, by dose, method and metric."""
+    subjects = list(next(iter(kept.values())))
+    values: Record = {}
+    means: Record = {}
+    notes: Record = {}
+    for dose, cases in kept.items():
+        at = f"1/{dose}"
+        values[at], means[at] = {}, {}
+        notes[at] = {subject: measured.notes for subject, measured in cases.items()}
+        for method, numbers in next(iter(cases.values())).methods.items():
+            columns = {
+                key: {s: cases[s].methods[method].get(key) for s in subjects} for key in numbers
+            }
+            values[at][method] = {
+                key: [rounded(v) for v in column.values()] for key, column in columns.items()
+            }
+            summaries = {key: over_subjects(column) for key, column in columns.items()}
+            means[at][method] = {
+                key: [rounded(s.mean), rounded(s.sd)] for key, s in summaries.items() if s
+            }
+    return {"subjects": subjects, "mean_sd": means, "values": values, "notes": notes}
+
+
+def _settings(options: Options) -> Settings:
+    view = View(head=options.head, every=options.every)
+    return Settings(options.samples, options.seed, options.threads, view)
+
+
+def _written(settings: Settings) -> Record:
+    return {"samples": settings.samples, "seed": settings.seed, "view": str(settings.view)}
+
+
+def _numbers(options: Options) -> range:
+    return range(options.first, options.first + options.subjects)
+
+
+def _simulated(options: Options) -> Source:
+    return simulated(options.subjects_dir)
+
+
+def _real() -> Source:
+    path = template_path()
+    if not path.is_file():
+        raise UsageError(f"no {path.name}", "set PETRT_DATA to its folder")
+    return real(path)
+
+
+def weights_key(bundle: Bundle) -> str:
+    """What fixes the images of a model: its files and specification, without calibration and words."""
+    spec = bundle.model.model_dump(
+        mode="json", exclude={"calibration", "name", "description", "label"}
+    )
+    hashes = {name: entry.sha256 for name, entry in bundle.manifest.files.items()}
+    hashes.pop("golden.safetensors", None)
+    text = json.dumps([spec, hashes], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
