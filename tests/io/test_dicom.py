@@ -17,7 +17,7 @@ from nibabel.affines import apply_affine, from_matvec
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from petrt.io import dicom, nifti
-from tests.io.dicom_files import FRAME, PATIENT, SERIES, STUDY, change, write_series
+from tests.io.dicom_files import FRAME, PATIENT, SERIES, STUDY, write_series
 
 AXIAL = np.array([[-2.0, 0, 0, 90], [0, -2.5, 0, 126], [0, 0, 3, -72], [0, 0, 0, 1]])
 ROTATION = nibabel.eulerangles.euler2mat(0.3, -0.2, 0.15)

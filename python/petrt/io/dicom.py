@@ -83,8 +83,8 @@ def read(
         uid, headers = choose(read_headers(files), series)
         name = f"series {uid}"
         _check_kind(headers, name)
-        units = _check_units(headers, name, force_units)
         rows, columns = _matrix(headers, name)
+        units = _check_units(headers, name, force_units)
         shape = (columns, rows, len(headers))
         check_shape(shape, name, max_voxels)
         slopes = [_slope(header) for header in headers]
@@ -140,9 +140,9 @@ def _check_kind(headers: list[Header], name: str) -> None:
         kind = header.text("SOPClassUID") or PET_IMAGE
         frames = header.numbers("NumberOfFrames")[0] if header.has("NumberOfFrames") else 1
         if kind != PET_IMAGE or frames != 1:
-            what = f"{UID(kind).name}, {frames:g} frames in a file"
+            what = f"{frames:g} frames in a file" if kind == PET_IMAGE else UID(kind).name
             raise InputError(
-                f"{name}: {what}; expected {UID(PET_IMAGE).name}, one slice in a file",
+                f"{name}: {what}, expected {UID(PET_IMAGE).name} with one slice in a file",
                 "export it as such",
             )
     _check_energy(headers[0], name)

@@ -114,10 +114,10 @@ def _unpacked(path: Path) -> Iterator[list[DicomFile]]:
     with archive:
         members = [info for info in archive.infolist() if not info.is_dir()]
         _check_members(members)
-        shown = sorted((info for info in members if not _hidden(info)), key=lambda i: i.filename)
+        visible = sorted((info for info in members if not _hidden(info)), key=lambda i: i.filename)
         files = []
-        for number, info in enumerate(shown, start=1):
-            label = f"file {number} of {len(shown)} in the zip archive"
+        for number, info in enumerate(visible, start=1):
+            label = f"file {number} of {len(visible)} in the zip archive"
             named = info.filename.lower().endswith(_DICOM_SUFFIXES)
             opener = partial(_unpacked_member, archive, info, label)
             files.append(DicomFile(label, info.file_size, named, opener))

@@ -124,7 +124,6 @@ def _check_count(headers: list[Header], name: str) -> None:
     )
     if stated > len(headers):
         raise InputError(
-            f"{name}: {stated - len(headers)} slices are missing: DICOM field NumberOfSlices is "
-            f"{stated}, found {len(headers)}",
+            f"{name}: {len(headers)} slices, DICOM field NumberOfSlices is {stated}: some are missing",
             "copy or export the series again",
         )
