@@ -87,7 +87,7 @@ def _pet_folders(folder: Path) -> Iterator[Path]:
 
 def _entities(path: Path) -> tuple[str, list[str]]:
     """The name without the entities that state the dose, and the values of these."""
-    parts = path.name.split("_")
+    parts = path.name[: path.name.rindex(".nii")].split("_")
     dose = [part for part in parts if part.startswith(("rec-", "desc-"))]
     return "_".join(part for part in parts if part not in dose), [p.split("-", 1)[1] for p in dose]
 

@@ -92,8 +92,9 @@ def is_prepared(folder: Path) -> bool:
 
 
 def abandon(partial: Path) -> None:
-    """Remove a folder in which no subject was finished; finished ones wait for the next run."""
-    if not any((partial / RECORDS).glob("*.json")):
+    """Remove a folder that holds no usable subject; finished ones wait for the next run."""
+    records = (partial / RECORDS).glob("*.json")
+    if not any(json.loads(path.read_text())["outcome"]["entry"] for path in records):
         shutil.rmtree(partial, ignore_errors=True)
 
 

@@ -193,7 +193,11 @@ def _report(
         raise InputError(f"{why}: {refused[0].line}", "correct the source; nothing is written")
     patients = splits.groups(_patient_keys(subjects, outcomes))
     if given is None:
-        split_of = splits.draw(patients, options.split or splits.DEFAULT, options.seed)
+        shares = options.split or splits.DEFAULT
+        split_of = splits.draw(patients, shares, options.seed)
+        for split, share in zip(SPLITS, shares, strict=True):
+            if share and split not in split_of.values():
+                logger.warning("too few patients: none is for %s", split)
     else:
         split_of = {name: given[name] for name in entries}
         splits.check(split_of, patients)
@@ -236,8 +240,6 @@ def _write(partial: Path, report: Report) -> None:
     """Splits, summary and, last, the index; then the folder takes its name."""
     for split in SPLITS:
         names = [name for name in report.index.subjects if report.split_of[name] == split]
-        if not names:
-            logger.warning("no subject is for %s", split)
         content = "".join(f"{name}\n" for name in names).encode()
         atomic_write_bytes(partial / f"{split}.txt", content, overwrite=True)
     atomic_write_bytes(
