@@ -9,16 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from petrt.dataset import (
-    INDEX,
-    VOLUMES,
-    Dataset,
-    DatasetIndex,
-    LowFile,
-    SubjectEntry,
-    VolumeFile,
-    open_dataset,
-)
+from petrt.dataset import Dataset, open_dataset
+from petrt.dataset_index import INDEX, VOLUMES, DatasetIndex, LowFile, SubjectEntry, VolumeFile
 from petrt.geometry import plan
 from petrt.nets.presets import PRESETS
 from petrt.prepare.cache import write_array
@@ -78,9 +70,7 @@ def config(**changes: Any) -> TrainConfig:
     """``data``, ``loss`` and ``network`` as dictionaries of keys to change, the rest as it is."""
     network = PRESETS["tiny"].model_copy(update=changes.pop("network", {}))
     data = {"crops": [[8, 8], [12, 16]], "shift": 3, "negatives": 3} | changes.pop("data", {})
-    domain = {"voxel_mm": changes.pop("voxel_mm", [2, 2, 2])}
-    model = {"name": "unit", "network": network, "domain": domain}
-    model["scale"] = changes.pop("scale", {})
+    model = {"name": "unit", "network": network, "domain": {"voxel_mm": [2, 2, 2]}}
     values = {"seed": 3, "steps": 10, "coarse_steps": 2, "batch": 4, "data": data, "model": model}
     return TrainConfig.model_validate(values | changes)
 

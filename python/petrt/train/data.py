@@ -7,7 +7,10 @@ alone: how many processes train, how many workers load and where a run was resum
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +26,7 @@ from petrt.dataset import Dataset
 from petrt.guides import OFFSETS, spectrum
 from petrt.train.augment import Size, View, draw_view, mixed_dose
 from petrt.train.config import TrainConfig
+from petrt.train.levels import draw_gamma
 from petrt.train.matching import check, doses_of, others_than
 
 # Voxels above this share of the volume's scale hold activity.
@@ -124,8 +128,6 @@ class Slices(TorchDataset[Batch]):
         return _rescaled(batch).part(self.share) if whole else batch
 
     def _item(self, step: int, i: int, size: Size, subjects: list[str]) -> Item:
-        from petrt.train.levels import draw_gamma
-
         config = self.config
         rng = np.random.default_rng([config.seed, step, i + 1])
         low, full, dose, height = self._draw(rng, subjects[i])
@@ -270,7 +272,21 @@ class _StepsFrom:
 
 
 def _begin_worker(_: int) -> None:
-    """Leave it to the training process to end this one: a signal to the whole group must not stop the
-    loading before that process has written its checkpoint. DataLoader sets one thread by itself."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Let only the training process end this one.
+
+    A signal to all processes of a run must not stop its loading: the training process then writes a
+    checkpoint first. DataLoader sets the number of threads to one by itself.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # tells who sent a signal; not on macOS and Windows
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told, daemon=True).start()
+
+
+def _end_when_told() -> None:
+    """Wait until the training process ends this one, as it does when it exits."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a worker
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
+        pass
+    os._exit(0)
