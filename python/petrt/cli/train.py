@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -51,8 +52,9 @@ def train(
 ) -> None:
     """Train a model; a run that was stopped, or killed, goes on with --resume.
 
-    On several GPUs or machines: accelerate launch -m petrt train ... The batch is that of all
-    processes together; the precision is the configuration's, whatever the launcher says.
+    On several GPUs: accelerate launch -m petrt train ... (on CPUs: torchrun -m petrt train ...). The
+    batch is that of all processes together; the precision is the configuration's, whatever the
+    launcher says.
     """
     from petrt.cli.needs import need_torch
 
@@ -78,7 +80,8 @@ def train(
             "raise --steps, or lower coarse_steps in the configuration",
         )
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    with bar("training", "steps") as progress:
+    main = os.environ.get("RANK", "0") == "0"
+    with bar("training", "steps") if main else nullcontext(lambda *_: None) as progress:
         try:
             checkpoint = fit(
                 settings,
@@ -91,9 +94,10 @@ def train(
                 progress=lambda step, _: progress(step, settings.steps),
             )
         except TrainingStopped as stop:
-            logger.warning("%s", stop)
+            if main:
+                logger.warning("%s", stop)
             raise typer.Exit(stop.exit_code) from None
-    if PartialState().is_main_process:
+    if main:
         typer.echo(checkpoint)
     PartialState().destroy_process_group()
 

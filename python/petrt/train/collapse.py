@@ -50,10 +50,12 @@ class Watch:
     def validation(self, step: int, scores: Scores) -> None:
         """``scores``: protocol -> image -> PSNR; compares ``coarse`` with ``low`` once P is warm."""
         warm = self.config.coarse_steps or self.config.steps // 10
-        if step < warm:
+        if step < warm or not scores:
             return
         pairs = [(s["coarse"], s["low"]) for s in scores.values() if "coarse" in s]
-        self._worse = self._worse + 1 if pairs and all(c < low for c, low in pairs) else 0
+        # Written so that NaN counts as worse.
+        better = any(coarse >= low for coarse, low in pairs)
+        self._worse = self._worse + 1 if pairs and not better else 0
         if self._worse >= PATIENCE:
             coarse, low = pairs[0]
             raise TrainingCollapsed(

@@ -25,7 +25,7 @@ from petrt.train.data import Batch, Slices, loader
 from petrt.train.interrupt import Interrupt, TrainingStopped
 from petrt.train.record import EVERY, Clock, Journal, dataset_hash, write_run
 from petrt.train.trainer import Losses, Trainer
-from petrt.train.validate import Scores, cases, mean_scores, predict, scores
+from petrt.train.validate import Scores, as_json, cases, mean_scores, predict, scores
 
 LOCK = ".lock"
 SIGMA_BATCHES = 8
@@ -74,7 +74,8 @@ def fit(
         loop.take_up(step)
     elif init is not None:
         taken, kept = checkpoints.start_from(trainer, init)
-        logger.info("%d tensors taken from %s, %d begin anew", taken, shown(init), kept)
+        if accelerator.is_main_process:
+            logger.info("%d tensors taken from %s, %d begin anew", taken, shown(init), kept)
     accelerator.wait_for_everyone()  # all have looked at the folder before one changes it
     with _owned(out, accelerator), Interrupt(accelerator) as interrupt:
         loop.open_journal(init)
@@ -109,6 +110,8 @@ class _Loop:
     def take_up(self, step: int) -> None:
         """Go on from the checkpoint of ``step``."""
         then = checkpoints.restore(self.trainer, self.out, step, self.info["dataset"])
+        if self.trainer.accelerator.is_main_process:
+            logger.info("continuing after step %d", step)
         self.watch.start = then["targets"]
         self.info |= {key: then[key] for key in ("seconds", "validation")}
 
@@ -196,7 +199,7 @@ class _Loop:
         if not rows:
             return {}
         found = mean_scores(rows)
-        self.info["validation"] = {"step": trainer.step, "psnr": found}
+        self.info["validation"] = {"step": trainer.step, "psnr": as_json(found)}
         return found
 
     def _save(self) -> None:

@@ -28,7 +28,7 @@ from petrt.train.board import Board
 from petrt.train.config import TrainConfig
 from petrt.train.data import Batch
 from petrt.train.trainer import Losses
-from petrt.train.validate import Case, Images, Scores
+from petrt.train.validate import Case, Images, Scores, as_json
 
 LOG = "log.jsonl"
 RUN = "run.json"
@@ -163,7 +163,7 @@ class Journal:
             group, _, key = name.rpartition("/")
             (content.setdefault(group, {}) if group else content)[key] = value
         if scores:
-            content["validation"] = scores
+            content["validation"] = as_json(scores)
         with explained(self._path), self._path.open("ab", buffering=0) as file:
             file.write(f"{json.dumps(content)}\n".encode())
         self._board.curves(step, {f"train/{name}": v for name, v in means.items()})

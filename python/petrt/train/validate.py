@@ -13,7 +13,7 @@ from petrt._core import ReverseLoop
 from petrt.dataset import Dataset, Pair
 from petrt.errors import InputError
 from petrt.guides import spectrum
-from petrt.metrics import PROTOCOLS
+from petrt.metrics import PROTOCOLS, json_number
 from petrt.nets import Model
 from petrt.schedule import step_table
 from petrt.spec import ModelSpec
@@ -84,6 +84,11 @@ def mean_scores(rows: Sequence[Scores]) -> Scores:
         protocol: {name: float(np.mean([row[protocol][name] for row in rows])) for name in images}
         for protocol, images in rows[0].items()
     }
+
+
+def as_json(scores: Scores) -> dict[str, dict[str, float | None]]:
+    """For a JSON file, which has neither NaN nor infinity."""
+    return {p: {k: json_number(v) for k, v in images.items()} for p, images in scores.items()}
 
 
 @torch.inference_mode()
