@@ -81,13 +81,31 @@ def test_weights_multiply_their_terms():
     assert ratios == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("term", ["denoiser", "contrastive"])
 @pytest.mark.parametrize("detach", [True, False])
-def test_the_denoiser_trains_the_coarse_network_only_in_the_papers_form(detach):
+def test_the_denoiser_trains_the_coarse_network_only_in_the_papers_form(detach, term):
     weight = 1.0 if detach else 0.0
-    loss = objective(config(detach=detach, coarse_weight=weight, nas=0.0, spectrum=0.0))
-    loss(batch(), denoising=True, sigma_r=0.1)["denoiser"].backward()
+    loss = objective(config(detach=detach, coarse_weight=weight, contrastive="paper"))
+    loss(batch(), denoising=True, sigma_r=0.1)[term].backward()
     assert (gradient(loss.model.coarse) > 0) == (not detach)
     assert gradient(loss.model.denoiser) > 0
+    assert gradient(loss.model.guidance) > 0
+
+
+def test_a_perfect_denoiser_gives_the_full_dose_slice_whatever_p_predicts(monkeypatch):
+    """y~ = x_cp + sigma_r r~_0 is y then, so that the paper's L_CL is minus the sum over negatives."""
+    loss, b = objective(config(contrastive="paper", contrastive_weight=1.0)), batch()
+    monkeypatch.setattr(loss.model.denoiser, "forward", lambda *_: b.noise)
+    found = loss(b, denoising=True, sigma_r=0.1)["contrastive"].detach()
+    assert b.negatives is not None
+    expected = -(b.negatives - b.y).abs().mean((2, 3)).sum(1).mean()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_dose_reaches_the_guidance_of_networks_that_take_it():
+    loss = objective(config(PRESETS["tiny"].model_dump() | {"dose": True}))
+    loss(batch(), denoising=False)["nas"].backward()
+    assert all(extractor.dose.weight.grad.any() for extractor in loss.model.guidance.nas)
 
 
 @pytest.mark.parametrize("target", ["pooled", "extractor"])
@@ -109,8 +127,14 @@ def test_a_batch_costs_the_mean_of_its_halves():
     loss = objective(config(contrastive="paper", levels="wavegrad"))
     whole = batch(4)
     parts = [loss(whole.part(slice(k, k + 2)), denoising=True, sigma_r=0.1) for k in (0, 2)]
-    for name, term in loss(whole, denoising=True, sigma_r=0.1).items():
+    terms = loss(whole, denoising=True, sigma_r=0.1)
+    for name, term in terms.items():
         torch.testing.assert_close(term, (parts[0][name] + parts[1][name]) / 2)
+    weights = list(loss.parameters())
+    expected = torch.autograd.grad(torch.stack(list(terms.values())).sum(), weights)
+    both = torch.stack([*parts[0].values(), *parts[1].values()]).sum() / 2
+    for got, want in zip(torch.autograd.grad(both, weights), expected, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6)
 
 
 def test_rows_of_the_ablation():

@@ -75,8 +75,8 @@ class LossConfig(Spec):
 
     ``coarse``: P's own loss, which keeps it from collapsing (method.md section 5); weight 0 leaves P to
     L_main as in the paper, together with ``detach`` = false. ``denoiser``: the norm of L_main (Eq. 8);
-    ``weighting``: ``eps`` as in the paper, or ``v``, each item divided by its gamma, which weighs errors of
-    x0 at high noise more. ``nas`` and ``spectrum`` are m and n; ``guidance_target``: y_aux under a fixed
+    ``weighting``: ``eps`` as in the paper, or ``v``, each error divided by sqrt(gamma), which weighs errors
+    of x0 at high noise more. ``nas`` and ``spectrum`` are m and n; ``guidance_target``: y_aux under a fixed
     pooling, or through the extractor's own downsampler as in the authors' code.
     ``contrastive``: the form of L_CL (Eq. 7), ``contrastive_weight`` is k. ``levels``: how gamma is drawn:
     ``wavegrad`` as in the paper, ``log-snr`` evenly between gamma_min and gamma_max, or ``sampler``, only

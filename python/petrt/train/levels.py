@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from petrt.schedule import linear_beta_gammas, log_snr, step_table
+from petrt.schedule import gamma_of_log_snr, linear_beta_gammas, log_snr, step_table
 from petrt.spec import SamplerSpec, ScheduleSpec
 from petrt.train.config import TrainConfig
 
@@ -48,7 +48,7 @@ def _log_snr(
     Trains where samplers go; the paper's training schedule spends 44 % of its draws beyond its sampler's.
     """
     low, high = log_snr(np.array([gamma_min, gamma_max]))
-    return (1 / (1 + np.exp(-rng.uniform(low, high, count)))).astype(np.float32)
+    return gamma_of_log_snr(rng.uniform(low, high, count)).astype(np.float32)
 
 
 @cache

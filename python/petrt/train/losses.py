@@ -82,14 +82,17 @@ def contrastive_paper(y_tilde: Tensor, y: Tensor, negatives: Tensor) -> Tensor:
 def contrastive_official(y_tilde: Tensor, y: Tensor, negatives: Tensor, time: Tensor) -> Tensor:
     """L_CL as the authors' code has it; ``time`` [B] is t / T.
 
-    Pull: sum over voxels of y (log y - log y~), weight 2 - t/T. Push: the mean over the negatives of the
-    same, weight 1 + t/T. Neither at t = 0. On one channel this is no divergence: both grow without
-    bound, and a brighter y~ lowers the pull (method.md section 5). Logarithms stop at 1e-8.
+    Pull: y (log y - log y~), weight 2 - t/T. Push: the mean over the negatives of the same, weight
+    1 + t/T. Neither at t = 0. Both are means over voxels: the code sums them and then divides its whole
+    loss by the number of voxels. It asks D a second time, at the level of step t; here y~ comes from the
+    evaluation that L_main has, at the item's own level. Arguments of logarithms are at least 1e-30, as
+    in the code. On one channel this is no divergence: both parts grow without bound, and a brighter
+    y~ lowers the pull (method.md section 5).
     """
 
     def divergence(true: Tensor) -> Tensor:
-        true = true.clamp_min(0)
-        return (torch.xlogy(true, true) - torch.xlogy(true, y_tilde.clamp_min(1e-8))).sum((2, 3))
+        true, found = true.clamp_min(1e-30), y_tilde.clamp_min(1e-30)
+        return (true * (true.log() - found.log())).mean((2, 3))
 
     pull, push = divergence(y).squeeze(1), divergence(negatives).mean(1)
     return (((2 - time) * pull - (1 + time) * push) * (time > 0)).mean()

@@ -16,16 +16,21 @@ from petrt.train.levels import training_time
 
 
 class Objective(nn.Module):
-    """L_total = L_main + m L_G^NAS + n L_G^spectrum + k L_CL (Eq. 9), and P's own loss.
-
-    ``diagnostics``: of the last forward, the standard deviation over the batch of each guide's target
-    (``nas_target_std``, ...): a target that falls towards a constant is how the guidance collapses.
-    """
+    """L_total = L_main + m L_G^NAS + n L_G^spectrum + k L_CL (Eq. 9), and P's own loss."""
 
     def __init__(self, model: Model, config: TrainConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
-        self.diagnostics: dict[str, float] = {}
+        self._spreads: dict[str, Tensor] = {}
+
+    @property
+    def diagnostics(self) -> dict[str, float]:
+        """Of the last forward, the standard deviation over the batch of each guide's target
+        (``nas_target_std``, ...): a target that falls towards a constant is how the guidance collapses.
+
+        Reading it waits for the device.
+        """
+        return {name: float(spread) for name, spread in self._spreads.items()}
 
     def forward(
         self, batch: Batch, *, denoising: bool, sigma_r: float | None = None
@@ -37,7 +42,7 @@ class Objective(nn.Module):
         """
         loss, model = self.config.loss, self.model
         features = guidance_features(model, batch)
-        self.diagnostics = {}
+        self._spreads = {}
         terms = self._guidance_terms(batch, features)
         x_cp = torch.zeros_like(batch.y)
         if model.coarse is not None:
@@ -66,7 +71,7 @@ class Objective(nn.Module):
                 targets = losses.guidance_targets(y_aux, len(extractors))
             else:
                 targets = [cast(Extractor, each).downs(y_aux) for each in extractors]
-            self.diagnostics[f"{name}_target_std"] = float(targets[0].detach().float().std())
+            self._spreads[f"{name}_target_std"] = targets[0].detach().float().std()
             term = losses.guidance_loss(
                 [p.float() for p in predicted], [t.float() for t in targets]
             )
@@ -76,7 +81,11 @@ class Objective(nn.Module):
     def _denoiser_terms(
         self, batch: Batch, x_cp: Tensor, features: list[list[Tensor]], sigma_r: float
     ) -> dict[str, Tensor]:
-        """L_main (Eq. 8) and L_CL (Eq. 7). With ``loss.detach`` no gradient of either reaches P."""
+        """L_main (Eq. 8) and L_CL (Eq. 7).
+
+        Both train D and the guidance, and P unless ``loss.detach``. P is reached through what D is
+        shown, r_t, alone: in y~, by Eq. 2 and 6, x_cp cancels.
+        """
         loss = self.config.loss
         assert self.model.denoiser is not None
         x_cp = x_cp.detach() if loss.detach else x_cp
@@ -85,7 +94,7 @@ class Objective(nn.Module):
         main = losses.main_loss(eps, batch.noise, batch.gamma, loss.denoiser, loss.weighting)
         terms = {"denoiser": loss.denoiser_weight * main}
         if loss.contrastive != "none":
-            # The one-step estimate y~ = x_cp + r~_0, in units of the image.
+            # The one-step estimate y~ = x_cp + r~_0, in units of the image: y plus D's error, scaled.
             y_tilde = x_cp + sigma_r * losses.one_step_residual(r_t, eps, batch.gamma)
             terms["contrastive"] = loss.contrastive_weight * self._contrastive(batch, y_tilde)
         return terms
