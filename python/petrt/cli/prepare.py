@@ -108,11 +108,10 @@ def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
 
 def _print(report: Any) -> None:
     """The subjects as a table: what summary.html shows, without the pictures."""
-    from petrt.prepare.summary import COLUMNS, rows
+    from petrt.prepare.summary import COLUMNS, NARROW, rows
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in COLUMNS:
-        table.add_column(column)
+    table = Table(*NARROW, box=box.SIMPLE_HEAD)
     for row in rows(report.index, report.split_of, report.outcomes):
-        table.add_row(*row)
+        cells = dict(zip(COLUMNS, row, strict=True))
+        table.add_row(*(cells[column] for column in NARROW))
     Console().print(table)

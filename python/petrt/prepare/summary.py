@@ -19,6 +19,8 @@ from petrt.prepare.sources import FULL
 SUMMARY = "summary.html"
 COLUMNS = ("subject", "source", "patient", "split", "kind", "input", "model grid", "doses",
            "activity ratio", "noise")  # fmt: skip
+# What a terminal has room for.
+NARROW = ("subject", "split", "input", "model grid", "doses", "activity ratio", "noise")
 # Longest side of a slice in the summary, in pixels.
 PICTURE = 160
 # Grey runs from 0 to this multiple of the scale.
