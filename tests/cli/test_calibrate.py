@@ -166,7 +166,13 @@ def test_fewer_subjects_and_slices(calibrate, tmp_path):
         (["-o", "{new}", "--dose", "1/50"], SETTING, 3, "sub-0001 has no 1/50 dose"),
         (["-o", "{new}", "--split", "test"], SETTING, 3, "no subjects"),
         (["-o", "{model}"], SETTING, 2, "model exists"),
-        (["-o", "{new}", "--json", "{model}/model.json"], SETTING, 2, "exists"),
+        (["-o", "{new}", "--json", "{model}"], SETTING, 2, "the output is a folder"),
+        (
+            ["-o", "{new}", "--json", "{model}/model.json", "--overwrite"],
+            SETTING,
+            2,
+            "also an input",
+        ),
         (["--check"], [], 3, "has no calibration"),
     ],
 )

@@ -133,7 +133,7 @@ def calibrate(
 def check_outputs(
     model: str, out: Path | None, in_place: bool, files: list[Path], overwrite: bool
 ) -> None:
-    """Refuse, before any work, outputs that could not be written."""
+    """Refuse, before any work, outputs that could not be written or are the model's own files."""
     from petrt.io import atomic
     from petrt.rebundle import check_bundle_output, check_in_place
 
@@ -141,7 +141,9 @@ def check_outputs(
         check_bundle_output(out, overwrite=overwrite)
     if in_place:
         check_in_place(model)
-    atomic.check_outputs(files, overwrite=overwrite)
+    source = Path(model)
+    inputs = [*source.iterdir()] if source.is_dir() else [source]
+    atomic.check_outputs(files, inputs, overwrite=overwrite)
 
 
 def asked(model: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
