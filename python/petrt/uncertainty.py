@@ -59,8 +59,8 @@ class Verdict:
     factor: float
     before: list[Coverage]
     after: list[Coverage]
-    spread: list[ErrorBin]
-    calibrated: list[ErrorBin]
+    by_std: list[ErrorBin]
+    by_calibrated_std: list[ErrorBin]
     voxels: dict[str, int]
 
     def record(self) -> dict[str, Any]:
@@ -126,8 +126,8 @@ def judge(subjects: Sequence[Voxels], factor: float, level: float) -> Verdict:
         factor,
         before=coverage_table(subjects, 1.0, levels),
         after=coverage_table(subjects, factor, levels),
-        spread=error_by_std(subjects),
-        calibrated=error_by_std(subjects, factor),
+        by_std=error_by_std(subjects),
+        by_calibrated_std=error_by_std(subjects, factor),
         voxels={
             "active": sum(each.active for each in subjects),
             "used": sum(len(each.std) for each in subjects),
