@@ -66,4 +66,4 @@ def dose_warnings(dose: float | None, domain: DomainSpec) -> list[str]:
 def dose_text(fraction: float) -> str:
     """1/20 for 0.05, and 0.3 for what is no such fraction."""
     parts = round(1 / fraction)
-    return f"1/{parts}" if parts > 1 and abs(parts * fraction - 1) < 1e-3 else f"{fraction:.3g}"
+    return f"1/{parts}" if parts > 1 and abs(parts * fraction - 1) < 1.5e-3 else f"{fraction:.3g}"
