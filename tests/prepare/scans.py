@@ -13,6 +13,7 @@ AFFINE = np.array(
     [[-4.0, 0, 0, 30], [0, 4.0, 0, -40], [0, 0, 4.0, -20], [0, 0, 0, 1]]
 )  # the first axis runs to the left, as on most scanners
 LEVEL = 2e4
+LOW = "Subject_1-4/29052{}_DOE/1-{} dose/DOE.nii"  # in a challenge folder
 
 
 def scan(
@@ -44,3 +45,15 @@ def challenge(folder: Path, subjects: int = 4, doses: tuple[int, ...] = (20, 100
         for dose in doses:
             save(place / f"1-{dose} dose" / "DOE.nii", scan(k, dose))
     return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def refusals(report) -> dict[tuple[str, int | None], str]:
+    return {(each.name, each.dose): each.reason for each in report.refused}

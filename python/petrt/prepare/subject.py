@@ -249,13 +249,20 @@ def _fingerprint(settings: Settings, found: Found) -> str:
     files = {"labels": found.labels, "truth": found.truth}
     files |= {f"{scan.dose}, {n}": scan.path for n, scan in enumerate(found.scans)}
     contents = {
-        key: [file_hash(file) for file in _files(path)]
+        key: [_content(file) for file in _files(path)]
         for key, path in files.items()
         if path is not None
     }
     rest = [__version__, VERSION, repr(settings), found.kind, found.neutral_name, found.problems]
     text = json.dumps([*rest, contents])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _content(file: Path) -> str:
+    try:
+        return file_hash(file)
+    except OSError:  # reading its voxels will say why
+        return "unreadable"
 
 
 def _files(path: Path) -> list[Path]:
