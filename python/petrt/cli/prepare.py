@@ -57,7 +57,13 @@ def prepare(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the data set.")] = False,
 ) -> None:
-    """Pairs of full- and low-dose scans, checked, on the model grid, split by patient."""
+    """Pairs of full- and low-dose scans, checked, on the model grid, split by patient.
+
+    SOURCE may be: challenge, a subject's folder with one folder or NIfTI file a dose, named like Full_dose,
+    NORMAL, 1-10 dose, D10 or DRF_10 (DICOM or NIfTI); bids, sub-*/[ses-*/]pet/*_pet.nii.gz with rec-full,
+    rec-1to100 or desc- in their place; csv, a table with the columns subject, low, full, dose and, if
+    wanted, split and patient; simulated, what petrt simulate writes.
+    """
     from petrt.cli.progress import bar
     from petrt.prepare import Options
     from petrt.prepare import prepare as run
