@@ -1,9 +1,9 @@
 """Image quality on subjects that no model saw: filters, a model, the rows of Table 2, calibration.
 
-    python benchmarks/quality.py classical --subjects-dir TEST
+    python benchmarks/quality.py classical bm4d --subjects-dir TEST
     python benchmarks/quality.py model calibration --model demo --plain ROWS/c
-    python benchmarks/quality.py rows --rows ROWS --head --every 4
-    python benchmarks/quality.py real-classical real-model --model demo
+    python benchmarks/quality.py samplers rows --rows ROWS --doses 100 --head --every 4
+    python benchmarks/quality.py real-classical real-bm4d real-model --model demo
 
 Test subjects are numbers 900 … of seed 2023, which ``petrt simulate TEST --seed 2023 --first 900`` writes;
 without --subjects-dir they are simulated on the way. Each section replaces itself in ``results/quality.json``
@@ -23,7 +23,7 @@ from quality_classical import BM4D, GAUSSIAN, LOW, NLM
 from quality_figure import save_figure
 from quality_model import COARSE, ONE, PLAIN, ams
 from quality_report import read, write
-from quality_sections import SECTIONS, figure_arrays
+from quality_sections import SECTIONS, Skipped, figure_arrays
 
 from petrt.calibration import ErrorBin
 from petrt.errors import PetrtError
@@ -49,7 +49,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the samples' noise")
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--head", action="store_true", help="models see the head's box only")
-    parser.add_argument("--every", type=int, default=1, help="models see every N-th slice only")
+    parser.add_argument(
+        "--every", type=int, nargs="+", default=[1],
+        help="models see every N-th slice only; one N, or one for each dose",
+    )  # fmt: skip
     parser.add_argument("--work", type=Path, default=Path("quality_work"), help="kept cases")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of quality.json")
     options = parser.parse_args()
@@ -62,7 +65,11 @@ def main() -> None:
     path = options.out / "quality.json"
     try:
         for name in options.sections:
-            record = {"machine": machine(), **SECTIONS[name](options)}
+            try:
+                record = {"machine": machine(), **SECTIONS[name](options)}
+            except Skipped as why:
+                print(f"{name} is left out: {why}")
+                continue
             # Read only now: another section may have been written meanwhile.
             write(options.out, {**read(path), name: record})
         content = write(options.out, read(path))

@@ -6,6 +6,7 @@ the whole low-dose volume, so that slices are what they are in the whole.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,17 +43,17 @@ class Result:
 
 @dataclass(frozen=True)
 class Settings:
-    """How models are run."""
+    """How models are run; ``views``: dose -> the part that they are shown."""
 
     samples: int
     seed: int
     threads: int | None
-    view: View
+    views: Mapping[int, View]
 
 
 def reconstruct(bundle: Bundle, case: Case, settings: Settings, **options: Any) -> Result:
     """One run over the view of ``case``; ``options`` (samples, sampler, steps) of Reconstructor."""
-    view, dose = settings.view, 1 / case.dose
+    view, dose = settings.views[case.dose], 1 / case.dose
     run = Reconstructor(bundle, seed=settings.seed, threads=settings.threads, **options)
     if view.whole:
         done = run(case.low, affine=case.affine, dose=dose)
@@ -68,12 +69,12 @@ def reconstruct(bundle: Bundle, case: Case, settings: Settings, **options: Any) 
 
 
 def measure(bundle: Bundle, plain: Bundle | None, case: Case, settings: Settings) -> Measured:
-    """Every method of a model on one case; ``arrays`` hold error and spread of the AMS mean's voxels.
+    """A model's own sampler on one case; ``arrays`` hold error and spread of the AMS mean's voxels.
 
     ``plain``: a model whose coarse network, without guides, is the plain U-Net of row b.
     """
-    seen = settings.view.cut(case)
-    lesions = settings.view.every == 1
+    seen = settings.views[case.dose].cut(case)
+    lesions = settings.views[case.dose].every == 1
     many = settings.samples
     measured, images = Measured(), {}
 
@@ -84,16 +85,12 @@ def measure(bundle: Bundle, plain: Bundle | None, case: Case, settings: Settings
             measured.methods[name]["sd"] = spread(std, seen.full)
 
     if plain is not None:
-        mean = reconstruct(plain, case, settings, sampler="mean")
+        mean = reconstruct(plain, case, settings, sampler="mean", steps=1)
         keep(PLAIN, np.maximum(mean.coarse, 0))
     main = reconstruct(bundle, case, settings, samples=many)
     keep(COARSE, np.maximum(main.coarse, 0))
     keep(ONE, reconstruct(bundle, case, settings).image)
     keep(ams(many), main.image, main.std)
-    for steps in FEWER_STEPS:
-        fewer = reconstruct(bundle, case, settings, samples=many, steps=steps)
-        keep(ams(many, steps), fewer.image, fewer.std)
-    keep(MEAN, reconstruct(bundle, case, settings, sampler="mean").image)
     voxels = active_voxels(main.image, main.std, seen.full, most=KEPT_VOXELS)
     measured.arrays = picture_slices(images, seen)
     measured.arrays |= {"error": voxels.error, "std": voxels.std}
@@ -101,9 +98,21 @@ def measure(bundle: Bundle, plain: Bundle | None, case: Case, settings: Settings
     return measured
 
 
+def measure_samplers(bundle: Bundle, case: Case, settings: Settings) -> Measured:
+    """The model's own sampler, the same in fewer steps, and the one-step mean, on one case."""
+    seen, measured, many = settings.views[case.dose].cut(case), Measured(), settings.samples
+    for steps in (None, *FEWER_STEPS):
+        found = reconstruct(bundle, case, settings, samples=many, steps=steps)
+        measured.methods[ams(many, steps)] = score(found.image, seen, lesions=False)
+        measured.methods[ams(many, steps)]["sd"] = spread(found.std, seen.full)
+    mean = reconstruct(bundle, case, settings, sampler="mean", steps=1)
+    measured.methods[MEAN] = score(mean.image, seen, lesions=False)
+    return measured
+
+
 def measure_row(bundle: Bundle, case: Case, settings: Settings) -> Measured:
     """One row of Table 2 on one case: the coarse prediction where there is one, a sample and the mean."""
-    seen, measured = settings.view.cut(case), Measured()
+    seen, measured = settings.views[case.dose].cut(case), Measured()
     network = bundle.model.network
     many = settings.samples
 

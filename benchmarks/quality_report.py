@@ -63,7 +63,10 @@ def markdown(content: Record) -> str:
     ]
     lines += _bars(content["bars"])
     for prefix, title in (("", "Simulated test subjects"), ("real-", "Real brain, simulated scan")):
-        lines += _methods(sections, prefix, title)
+        names = [prefix + name for name in ("classical", "bm4d", "model")]
+        lines += _methods([sections[n] for n in names if n in sections], prefix, title)
+    if "samplers" in sections:
+        lines += _methods([sections["samplers"]], "", "Samplers")
     if "rows" in sections:
         lines += _rows(sections["rows"])
     if "calibration" in sections:
@@ -79,17 +82,23 @@ def _bars(found: list[Record]) -> list[str]:
     for bar in found:
         got = "" if bar["got"] is None else f"{bar['got']:+.3g} {bar['unit']}"
         verdict = VERDICT[bar["met"]]
-        if bar["asked"] == "reported" and bar["met"]:
-            verdict = {True: "helps", False: "harms", None: "no difference shown"}[bar.get("helps")]
+        if "helps" in bar:
+            verdict = {True: "helps", False: "harms", None: "no difference shown"}[bar["helps"]]
         cells = [bar["what"], bar["asked"], got, _interval(bar.get("ci95")), verdict]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
-def _methods(sections: dict[str, Record], prefix: str, title: str) -> list[str]:
-    """A table a dose, filters and model together."""
-    names = [prefix + name for name in ("classical", "bm4d", "model")]
-    here = [sections[name] for name in names if name in sections]
+def _view(record: Record) -> str:
+    """What part of the volumes a section looked at, by dose where that differs."""
+    view = record["settings"]["view"]
+    if isinstance(view, str):
+        return view
+    return "; ".join(f"{dose}: {part}" for dose, part in view.items())
+
+
+def _methods(here: list[Record], prefix: str, title: str) -> list[str]:
+    """A table a dose, of the methods of all these sections together."""
     lines: list[str] = []
     for dose in dict.fromkeys(dose for record in here for dose in record["mean_sd"]):
         rows = {
@@ -105,7 +114,7 @@ def _methods(sections: dict[str, Record], prefix: str, title: str) -> list[str]:
             cells = [_cell(numbers.get(key), COLUMNS[key][1]) for key in shown]
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
     for record in here:
-        subjects, view = len(record["subjects"]), record["settings"]["view"]
+        subjects, view = len(record["subjects"]), _view(record)
         methods = next(iter(record["mean_sd"].values()))
         name = record["settings"].get("model", ", ".join(methods))
         unit = "realisations of the noise" if prefix else "subjects"
@@ -117,7 +126,7 @@ def _rows(record: Record) -> list[str]:
     """Table 2: single sampling and AMS side by side, as in the paper."""
     many = f"AMS-{record['settings']['samples']}"
     heads = [COLUMNS[key][0] for key in BASIC]
-    lines = ["", f"## Rows of Table 2, small networks, {record['settings']['view']}", ""]
+    lines = ["", f"## Rows of Table 2, small networks, {_view(record)}", ""]
     columns = ["row", *(f"one sample: {h}" for h in heads), *(f"{many}: {h}" for h in heads)]
     lines += ["| " + " | ".join([*columns, "SD", "M weights", "GMAC"]) + " |"]
     lines.append("|---" * (len(columns) + 3) + "|")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import quality_calibration
@@ -24,46 +25,45 @@ Options = argparse.Namespace
 Record = dict[str, Any]
 Kept = dict[int, dict[str, Measured]]  # dose -> subject -> what was measured
 
+
 REALISATIONS = 4  # of the counts of the one real brain
 
 
-def classical(options: Options) -> Record:
-    """Low dose, best Gaussian and non-local means on simulated subjects."""
-    cases = _simulated(options), _numbers(options), "sub-{:04d}"
-    return _filtered(options, "classical", *cases)
+class Skipped(Exception):
+    """A section that this machine has no data for."""
 
 
-def real_classical(options: Options) -> Record:
-    """The same on the real brain."""
-    return _filtered(options, "real-classical", _real(), range(REALISATIONS), "noise-{}")
+@dataclass(frozen=True)
+class Cases:
+    """Whose volumes: numbers of subjects, or of realisations of the noise, and their names."""
+
+    source: Source
+    numbers: range
+    label: str
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return ((self.label.format(number), number) for number in self.numbers)
 
 
-def bm4d(options: Options) -> Record:
-    """BM4D on simulated subjects: apart from the other filters, for it takes minutes a volume."""
-    cases = _simulated(options), _numbers(options), "sub-{:04d}"
-    return _filtered(options, "bm4d", *cases)
+def simulated_cases(options: Options) -> Cases:
+    """The simulated test subjects."""
+    numbers = range(options.first, options.first + options.subjects)
+    return Cases(simulated(options.subjects_dir), numbers, "sub-{:04d}")
 
 
-def real_bm4d(options: Options) -> Record:
-    """The same on the real brain."""
-    return _filtered(options, "real-bm4d", _real(), range(REALISATIONS), "noise-{}")
-
-
-def model(options: Options) -> Record:
-    """The model's methods on simulated subjects."""
-    return _model(options, "model", _simulated(options), _numbers(options), "sub-{:04d}")
-
-
-def real_model(options: Options) -> Record:
-    """The same on the real brain."""
-    return _model(options, "real-model", _real(), range(REALISATIONS), "noise-{}")
+def real_cases(options: Options) -> Cases:
+    """The one real brain, several times through the scanner. Raises Skipped where it is absent."""
+    path = template_path()
+    if not path.is_file():
+        raise Skipped(f"no {path.name}; set PETRT_DATA to its folder")
+    return Cases(real(path), range(REALISATIONS), "noise-{}")
 
 
 def rows(options: Options) -> Record:
     """The rows of Table 2, on simulated subjects at the dose they were trained on."""
     if options.rows is None:
         raise UsageError("the section rows needs the trained rows", "give --rows FOLDER")
-    settings, source = _settings(options), _simulated(options)
+    settings, cases = _settings(options), simulated_cases(options)
     bundles = quality_rows.load_rows(options.rows, options.work)
     record: Record = {"settings": _written(settings), "rows": {}}
     for name, bundle in bundles.items():
@@ -73,7 +73,7 @@ def rows(options: Options) -> Record:
         def measure(case: Case, bundle: Bundle = bundle) -> Measured:
             return quality_model.measure_row(bundle, case, settings)
 
-        kept = _run(store, source, _numbers(options), (quality_rows.DOSE,), measure, "sub-{:04d}")
+        kept = _run(store, cases, (quality_rows.DOSE,), measure)
         record["rows"][name] = {**quality_rows.describe(name, bundle), **_tables(kept)}
     return record
 
@@ -83,8 +83,7 @@ def calibration(options: Options) -> Record:
     bundle, store, settings = _opened(options, "model")
     kept: Kept = {}
     for dose in options.doses:
-        for number in _numbers(options):
-            name = f"sub-{number:04d}"
+        for name, _ in simulated_cases(options):
             measured = store.get(case_name(name, dose))
             if measured is None:
                 raise UsageError(
@@ -93,18 +92,6 @@ def calibration(options: Options) -> Record:
                 )
             kept.setdefault(dose, {})[name] = measured
     return {"settings": settings, **quality_calibration.tables(bundle.model, kept, options.samples)}
-
-
-SECTIONS: dict[str, Callable[[Options], Record]] = {
-    "classical": classical,
-    "bm4d": bm4d,
-    "model": model,
-    "calibration": calibration,
-    "rows": rows,
-    "real-classical": real_classical,
-    "real-bm4d": real_bm4d,
-    "real-model": real_model,
-}
 
 
 def figure_arrays(options: Options) -> Arrays:
@@ -118,14 +105,14 @@ def figure_arrays(options: Options) -> Arrays:
     return arrays
 
 
-def _filtered(options: Options, section: str, source: Source, numbers: range, label: str) -> Record:
+def filters(options: Options, section: str, cases: Cases) -> Record:
+    """Low dose, best Gaussian and non-local means; or BM4D, apart, for it takes minutes a volume."""
     store, settings = _filters(options, section)
     measure = quality_classical.measure
     if section.endswith("bm4d"):
         settings["bm4d"] = quality_classical.need_bm4d()
         measure = quality_classical.measure_bm4d
-    kept = _run(store, source, numbers, options.doses, measure, label)
-    return {"settings": settings, **_tables(kept)}
+    return {"settings": settings, **_tables(_run(store, cases, options.doses, measure))}
 
 
 def _filters(options: Options, section: str) -> tuple[Store, Record]:
@@ -136,7 +123,20 @@ def _filters(options: Options, section: str) -> tuple[Store, Record]:
     return Store(options.work, section, settings), settings
 
 
-def _model(options: Options, section: str, source: Source, numbers: range, label: str) -> Record:
+def samplers(options: Options) -> Record:
+    """Fewer steps of the model's sampler beside its own number, on simulated subjects."""
+    bundle, store, written = _opened(options, "samplers")
+    settings = _settings(options)
+
+    def measure(case: Case) -> Measured:
+        return quality_model.measure_samplers(bundle, case, settings)
+
+    kept = _run(store, simulated_cases(options), options.doses, measure)
+    return {"settings": written, **_tables(kept)}
+
+
+def model(options: Options, section: str, cases: Cases) -> Record:
+    """The model's methods."""
     bundle, store, written = _opened(options, section)
     plain = load_bundle(options.plain) if options.plain else None
     settings = _settings(options)
@@ -144,8 +144,7 @@ def _model(options: Options, section: str, source: Source, numbers: range, label
     def measure(case: Case) -> Measured:
         return quality_model.measure(bundle, plain, case, settings)
 
-    kept = _run(store, source, numbers, options.doses, measure, label)
-    return {"settings": written, **_tables(kept)}
+    return {"settings": written, **_tables(_run(store, cases, options.doses, measure))}
 
 
 def _opened(options: Options, section: str) -> tuple[Bundle, Store, Record]:
@@ -161,21 +160,15 @@ def _opened(options: Options, section: str) -> tuple[Bundle, Store, Record]:
 
 
 def _run(
-    store: Store,
-    source: Source,
-    numbers: range,
-    doses: tuple[int, ...],
-    measure: Callable[[Case], Measured],
-    label: str,
+    store: Store, cases: Cases, doses: tuple[int, ...], measure: Callable[[Case], Measured]
 ) -> Kept:
     """Every case, measured now or before."""
     kept: Kept = {dose: {} for dose in doses}
-    for number in numbers:  # all doses of a subject, so that a run cut short has whole subjects
+    for name, number in cases:  # all doses of a subject, so that a run cut short has whole subjects
         for dose in doses:
-            name = label.format(number)
 
             def measure_case(number: int = number, dose: int = dose) -> Measured:
-                return measure(source(number, dose))
+                return measure(cases.source(number, dose))
 
             kept[dose][name] = store.measured(case_name(name, dose), measure_case)
     return kept
@@ -206,27 +199,18 @@ def _tables(kept: Kept) -> Record:
 
 
 def _settings(options: Options) -> Settings:
-    view = View(head=options.head, every=options.every)
-    return Settings(options.samples, options.seed, options.threads, view)
+    every = options.every * (len(options.doses) if len(options.every) == 1 else 1)
+    if len(every) != len(options.doses):
+        raise UsageError(
+            "--every and --doses differ in number", "give one --every, or one per dose"
+        )
+    views = {d: View(head=options.head, every=n) for d, n in zip(options.doses, every, strict=True)}
+    return Settings(options.samples, options.seed, options.threads, views)
 
 
 def _written(settings: Settings) -> Record:
-    return {"samples": settings.samples, "seed": settings.seed, "view": str(settings.view)}
-
-
-def _numbers(options: Options) -> range:
-    return range(options.first, options.first + options.subjects)
-
-
-def _simulated(options: Options) -> Source:
-    return simulated(options.subjects_dir)
-
-
-def _real() -> Source:
-    path = template_path()
-    if not path.is_file():
-        raise UsageError(f"no {path.name}", "set PETRT_DATA to its folder")
-    return real(path)
+    views = {f"1/{dose}": str(view) for dose, view in settings.views.items()}
+    return {"samples": settings.samples, "seed": settings.seed, "view": views}
 
 
 def weights_key(bundle: Bundle) -> str:
@@ -238,3 +222,16 @@ def weights_key(bundle: Bundle) -> str:
     hashes.pop("golden.safetensors", None)
     text = json.dumps([spec, hashes], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+SECTIONS: dict[str, Callable[[Options], Record]] = {
+    "classical": lambda options: filters(options, "classical", simulated_cases(options)),
+    "bm4d": lambda options: filters(options, "bm4d", simulated_cases(options)),
+    "model": lambda options: model(options, "model", simulated_cases(options)),
+    "samplers": samplers,
+    "calibration": calibration,
+    "rows": rows,
+    "real-classical": lambda options: filters(options, "real-classical", real_cases(options)),
+    "real-bm4d": lambda options: filters(options, "real-bm4d", real_cases(options)),
+    "real-model": lambda options: model(options, "real-model", real_cases(options)),
+}
