@@ -59,10 +59,17 @@ def prepare(
 ) -> None:
     """Pairs of full- and low-dose scans, checked, on the model grid, split by patient.
 
-    SOURCE may be: challenge, a subject's folder with one folder or NIfTI file a dose, named like Full_dose,
-    NORMAL, 1-10 dose, D10 or DRF_10 (DICOM or NIfTI); bids, sub-*/[ses-*/]pet/*_pet.nii.gz with rec-full,
-    rec-1to100 or desc- in their place; csv, a table with the columns subject, low, full, dose and, if
-    wanted, split and patient; simulated, what petrt simulate writes.
+    What SOURCE may be:
+
+    challenge: a subject is a folder with a folder or NIfTI file for each dose,
+    named like Full_dose, NORMAL, 1-10 dose, D10, DRF_10.
+
+    bids: pet/*_pet.nii.gz of each subject or session, with rec-full, rec-1to100
+    (or desc-).
+
+    csv: a table with the columns subject, low, full, dose; also split, patient.
+
+    simulated: what petrt simulate writes.
     """
     from petrt.cli.progress import bar
     from petrt.prepare import Options
