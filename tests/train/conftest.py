@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """On the CPU, whose sums come in a fixed order on one thread."""
+    """On the CPU, whose sums come in a fixed order on one thread; without the log of a command before."""
+    monkeypatch.setattr(logging.getLogger("petrt"), "handlers", [])
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+    AcceleratorState._reset_state()  # the next test's precision is its own
 
 
 @pytest.fixture(scope="session")

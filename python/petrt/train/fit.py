@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -209,9 +210,19 @@ class _Loop:
 
 
 def _accelerator(config: TrainConfig) -> Accelerator:
+    """Accelerate's view of the processes; says where it is not what its launcher was asked for."""
     # Accelerate allows one precision a process and keeps the first; runs may differ in theirs.
     AcceleratorState._reset_state()
-    return Accelerator(mixed_precision={"fp32": "no", "bf16": "bf16"}[config.precision])
+    mixed = {"fp32": "no", "bf16": "bf16"}[config.precision]
+    accelerator = Accelerator(mixed_precision=mixed)
+    if accelerator.is_main_process:
+        asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        if asked not in ("no", mixed):
+            logger.warning("precision is the configuration's %s, not %s", config.precision, asked)
+        if accelerator.num_processes == 1 and "MASTER_PORT" in os.environ:
+            # Accelerate sets it for several processes, but starts one where there are only CPUs.
+            logger.warning("this is the only process; torchrun starts several on CPUs")
+    return accelerator
 
 
 def _check_model(config: TrainConfig, dataset: Dataset) -> None:
