@@ -21,7 +21,7 @@ lint: $(VENV)/test.stamp
 	$(BIN)/clang-format --dry-run --Werror $(shell find csrc tests -name '*.h' -o -name '*.cc' -o -name '*.cu')
 
 bench: $(VENV)/test.stamp
-	$(BIN)/python benchmarks/demo_quality.py
+	$(BIN)/python benchmarks/quality.py classical model samplers calibration --head
 	$(BIN)/python benchmarks/runtime.py
 
 $(VENV)/bin/python:
