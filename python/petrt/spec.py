@@ -61,8 +61,8 @@ class NetworkSpec(Spec):
     """
 
     guides: Guides = "nas+spectrum"
-    coarse: UNetSpec | None
-    denoiser: UNetSpec | None
+    coarse: UNetSpec | None = None
+    denoiser: UNetSpec | None = None
     guidance: GuidanceSpec = GuidanceSpec()
     dose: bool = False
 

@@ -1,8 +1,8 @@
 // Counter-based Gaussian noise: a pure function of (seed, slice, sample, step, voxel), so that
 // a result does not depend on how slices and samples are split into batches or threads.
 // Samples come in antithetic pairs (Hammersley and Morton, 1956): an odd sample takes the negated
-// noise of the even one before it. Each alone is distributed as ever, but what a pair's noise adds to
-// the mean cancels to first order, so few samples average as well as many independent ones.
+// noise of the even one before it. Each alone is distributed as ever, but what a pair's noise adds
+// to the mean cancels to first order, so few samples average as well as many independent ones.
 #pragma once
 
 #include <cmath>
