@@ -10,6 +10,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from petrt.cli.options import (
+    Device,
+    EngineName,
+    Overwrite,
+    Precision,
+    Sampler,
+    Seed,
+    Steps,
+    Threads,
+)
 from petrt.errors import InputError, UsageError
 from petrt.spec import CalibrationSpec, ModelSpec
 
@@ -46,34 +56,24 @@ def calibrate(
     samples: Annotated[
         int | None, typer.Option(help="Samples to average (AMS). Default: 8.")
     ] = None,
-    sampler: Annotated[
-        str | None, typer.Option(help="ddpm, ddim, dpmpp2m or mean. Default: the model's.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Reverse steps. Default: the model's.")
-    ] = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
     subjects: Annotated[
         int | None, typer.Option(min=1, help="The first so many subjects. Default: all.")
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Only each so-many-th slice.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    engine: Annotated[
-        str, typer.Option(help="auto, onnxruntime, torch, tensorrt or tensorrt-rtx.")
-    ] = "auto",
-    precision: Annotated[
-        str | None, typer.Option(help="fp32, fp16 or bf16. Default: the engine's.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
-    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    engine: EngineName = "auto",
+    precision: Precision = None,
+    threads: Threads = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all numbers here.")
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Write the error-versus-std plot (PNG) here.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Fit the factor that makes the samples' std an uncertainty, and store it in the model.
 

@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from petrt.cli.options import (
+    Device,
+    EngineName,
+    Overwrite,
+    Precision,
+    Sampler,
+    Seed,
+    Steps,
+    Threads,
+)
 from petrt.errors import InputError, PartialFailure, PetrtError, UsageError
 
 if TYPE_CHECKING:
@@ -49,23 +59,13 @@ def reconstruct(
         str | None,
         typer.Option(help="Fraction of the full dose, as 1/20 or 0.05. Default: the model's."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
-    sampler: Annotated[
-        str | None, typer.Option(help="ddpm, ddim, dpmpp2m or mean. Default: the model's.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Reverse steps. Default: the model's.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    engine: Annotated[
-        str, typer.Option(help="auto, onnxruntime, torch, tensorrt or tensorrt-rtx.")
-    ] = "auto",
-    precision: Annotated[
-        str | None, typer.Option(help="fp32, fp16 or bf16. Default: the engine's.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
-    ] = None,
+    seed: Seed = 0,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    device: Device = "auto",
+    engine: EngineName = "auto",
+    precision: Precision = None,
+    threads: Threads = None,
     record: Annotated[
         Path | None, typer.Option("--json", help="Write the record of the run here.")
     ] = None,
@@ -78,7 +78,7 @@ def reconstruct(
     ] = 1 << 29,
     num_parts: Annotated[int, typer.Option(min=1, help="Split the cases into so many parts.")] = 1,
     part_id: Annotated[int, typer.Option(min=0, help="Do this part only (from 0).")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")] = False,
+    overwrite: Overwrite = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and list, run nothing.")
     ] = False,
