@@ -49,19 +49,28 @@ class Results:
     def doses(self, section: str) -> list[str]:
         return list(self.sections.get(section, {}).get("values", {}))
 
-    @property
-    def comparable(self) -> bool:
-        """Whether model and filters were looked at in the same slices at the dose of the bars.
+    def alike(self, section: str, other: str, dose: str, metric: str) -> bool:
+        """Whether ``metric`` of two sections was taken over the same voxels.
 
-        The head's box holds all that the protocol ``standard`` looks at, so it is as good as the volume.
+        The head's box holds all that PSNR and NMSE of ``standard`` look at, so that it is as good as the
+        whole volume; SSIM is a mean over all there is. Every n-th slice is another thing for all three.
         """
-        slices = set()
-        for name in ("classical", "bm4d", "model"):
-            view = self.sections.get(name, {}).get("settings", {}).get("view")
-            view = view.get(AT) if isinstance(view, dict) else view
-            if view:
-                slices.add(view.partition(", ")[2])
-        return len(slices) == 1
+        views = []
+        for name in (section, other):
+            view = self.sections.get(name, {}).get("settings", {}).get("view", "")
+            view = view.get(dose, "") if isinstance(view, dict) else view
+            views.append(view if metric.endswith("ssim") else view.partition(", ")[2])
+        return views[0] == views[1]
+
+    def gain(
+        self, section: str, method: str, other: str, than: str, dose: str, metric: str
+    ) -> Summary | None:
+        """Paired difference of ``method`` of ``section`` to ``than`` of ``other``, where they compare."""
+        if not self.alike(section, other, dose, metric):
+            return None
+        return paired(
+            self.values(section, dose, method, metric), self.values(other, dose, than, metric)
+        )
 
 
 def differences(results: Results) -> list[Record]:
@@ -71,17 +80,12 @@ def differences(results: Results) -> list[Record]:
     found = []
     for prefix in ("", "real-"):
         ours = f"{prefix}model"
-        pairs = [(ours, a, ours, b) for a, b in within]
-        if results.comparable:
-            names = (many, ONE, COARSE)
-            pairs += [(ours, a, prefix + FILTERS[b], b) for a in names for b in FILTERS]
+        pairs = [(a, ours, b) for a, b in within]
+        pairs += [(a, prefix + FILTERS[b], b) for a in (many, ONE, COARSE) for b in FILTERS]
         for dose in results.doses(ours):
             for metric in METRICS:
-                for section, a, other, b in pairs:
-                    gain = paired(
-                        results.values(section, dose, a, metric),
-                        results.values(other, dose, b, metric),
-                    )
+                for a, other, b in pairs:
+                    gain = results.gain(ours, a, other, b, dose, metric)
                     if gain:
                         what = {"what": f"{a} - {b}", "on": ours, "dose": dose, "metric": metric}
                         found.append({**what, **gain.record()})
@@ -98,9 +102,8 @@ def _sampler_differences(results: Results) -> list[Record]:
     found = []
     for dose in results.doses("samplers"):
         for metric in METRICS:
-            ours = results.values("samplers", dose, many, metric)
             for fewer in _fewer(results):
-                gain = paired(results.values("samplers", dose, fewer, metric), ours)
+                gain = results.gain("samplers", fewer, "samplers", many, dose, metric)
                 if gain:
                     what = {"what": f"{fewer} - {many}", "on": "samplers", "dose": dose}
                     found.append({**what, "metric": metric, **gain.record()})
@@ -134,8 +137,7 @@ def bars(results: Results) -> list[Record]:
         return results.values("model", AT, method, metric)
 
     def over(other: str) -> Summary | None:
-        theirs = results.values(FILTERS[other], AT, other, psnr) if results.comparable else {}
-        return paired(ours(psnr), theirs)
+        return results.gain("model", many, FILTERS[other], other, AT, psnr)
 
     made = [
         _at_least("AMS over low-dose", over(LOW), 6.0),
@@ -164,10 +166,9 @@ def bars(results: Results) -> list[Record]:
     ]  # fmt: skip
     few = ams(results.samples("samplers"))
     made += [
-        _reported(f"{name} - {few}", paired(
-            results.values("samplers", AT, name, psnr), results.values("samplers", AT, few, psnr)))
+        _reported(f"{name} - {few}", results.gain("samplers", name, "samplers", few, AT, psnr))
         for name in _fewer(results)
-    ]  # fmt: skip
+    ]
     return made
 
 
