@@ -79,6 +79,8 @@ def save(trainer: Trainer, run: Path, info: Mapping[str, Any]) -> Path:
         for key, value in trainer.optimizer.state.get(parameter, {}).items():
             state[f"adam/{key}/{name}"] = value
     path = path_of(run, trainer.step)
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+        raise _not_finite(trainer.step)
     try:
         save_checkpoint(
             path,
@@ -91,10 +93,7 @@ def save(trainer: Trainer, run: Path, info: Mapping[str, Any]) -> Path:
             **info,
         )
     except InputError as error:
-        raise TrainingCollapsed(
-            f"the weights are not finite at step {trainer.step}",
-            "the last checkpoint is good; lower optimizer.rate",
-        ) from error
+        raise _not_finite(trainer.step) from error
     except UsageError as error:
         raise UsageError(
             error.message, "earlier checkpoints are whole: make room, then continue with --resume"
@@ -102,6 +101,13 @@ def save(trainer: Trainer, run: Path, info: Mapping[str, Any]) -> Path:
     for step in steps_of(run)[:-KEEP]:
         remove(run, step)
     return path
+
+
+def _not_finite(step: int) -> TrainingCollapsed:
+    return TrainingCollapsed(
+        f"the weights are not finite at step {step}",
+        "the last checkpoint is good; lower optimizer.rate",
+    )
 
 
 def remove(run: Path, step: int) -> None:

@@ -15,8 +15,9 @@ Scores = Mapping[str, Mapping[str, float]]
 WINDOW = 50
 # Share of its first spread below which a target has collapsed. In the authors' code it fell to 0.12.
 SPREAD_LEFT = 0.25
-# Validations in a row in which P makes the input worse.
+# Validations in which P makes the input worse and is not on its way: it gained less than GAIN dB.
 PATIENCE = 2
+GAIN = 0.1
 
 
 class Watch:
@@ -29,7 +30,7 @@ class Watch:
         self.config = config
         self.start = dict(start or {})
         self._recent: dict[str, deque[float]] = {}
-        self._worse = 0
+        self._worse, self._best = 0, -math.inf
 
     def step(
         self, step: int, values: Mapping[str, float], targets: Mapping[str, float] | None = None
@@ -50,17 +51,19 @@ class Watch:
     def validation(self, step: int, scores: Scores) -> None:
         """``scores``: protocol -> image -> PSNR; compares ``coarse`` with ``low`` once P is warm."""
         warm = self.config.coarse_steps or self.config.steps // 10
-        if step < warm or not scores:
-            return
         pairs = [(s["coarse"], s["low"]) for s in scores.values() if "coarse" in s]
-        # Written so that NaN counts as worse.
-        better = any(coarse >= low for coarse, low in pairs)
-        self._worse = self._worse + 1 if pairs and not better else 0
+        if step < warm or not pairs:
+            return
+        coarse, low = pairs[0]
+        if any(predicted >= given for predicted, given in pairs):
+            self._worse = 0
+        elif not self._worse or not coarse > self._best + GAIN:  # NaN gains nothing
+            self._worse += 1
+        self._best = max(coarse, self._best)
         if self._worse >= PATIENCE:
-            coarse, low = pairs[0]
             raise TrainingCollapsed(
-                f"the coarse prediction is worse than its input at step {step}: "
-                f"PSNR {coarse:.2f} dB, input {low:.2f} dB, {PATIENCE} validations in a row",
+                f"the coarse prediction is worse than its input at step {step} and does not gain: "
+                f"PSNR {coarse:.2f} dB, input {low:.2f} dB",
                 self._teach(),
             )
 

@@ -187,11 +187,13 @@ class _Loop:
         """Mean scores over all validation subjects, the same in every process; {} without any."""
         trainer, validation = self.trainer, self.trainer.config.validation
         spec = checkpoints.model_spec(trainer.config, trainer.sigma_r)
+        # A denoiser that has not joined yet has nothing to show.
+        samples = 0 if trainer.sigma_r is None else validation.samples
         rows: list[Scores] = []
         for case in self.cases:
             images = predict(
                 trainer.averaged, spec, case.pair.low, case.ids,
-                dose=1 / case.pair.dose, samples=validation.samples, threads=self.threads,
+                dose=1 / case.pair.dose, samples=samples, threads=self.threads,
             )  # fmt: skip
             rows.append(scores(case, images, validation.protocols))
             if self.journal and len(rows) == 1:

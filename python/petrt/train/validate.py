@@ -105,8 +105,8 @@ def predict(
     """What the model makes of slices ``ids`` of ``low`` [Z, H, W], each image [len(ids), H, W].
 
     ``low``: the slices themselves; ``coarse`` with a P; with a denoiser ``sample``, the first one, and
-    ``ams``, the mean of ``samples``. All clipped at 0 as the runtime does. ``dose``: fraction of the
-    full dose. The noise of a slice depends on its number alone.
+    ``ams``, the mean of ``samples``, unless that is 0. All clipped at 0 as the runtime does.
+    ``dose``: fraction of the full dose. The noise of a slice depends on its number alone.
     """
     parts = [
         _predict(model, spec, low, ids[first : first + TOGETHER], dose, samples, threads)
@@ -141,7 +141,7 @@ def _predict(
     if model.coarse is not None:
         x_cp = model.coarse(on_device, features).cpu().numpy()
         images["coarse"] = np.maximum(x_cp, 0)
-    if model.denoiser is None:
+    if model.denoiser is None or not samples:
         return images
     table = step_table(spec.schedule, spec.sampler)
     # The network takes the level itself here, so the table of noise biases has nothing to carry.
