@@ -187,7 +187,11 @@ def _record(inputs: dict[str, Path], frames: list[_Frame]) -> dict[str, Any]:
         "petrt": petrt.__version__,
         "inputs": {role: {"name": shown(p), "sha256": _sha256(p)} for role, p in inputs.items()},
         "protocols": {
-            name: {key: value for key, value in asdict(PROTOCOLS[name]).items() if key != "compute"}
+            name: {
+                key: value
+                for key, value in asdict(PROTOCOLS[name]).items()
+                if isinstance(value, str)
+            }
             for name in frames[0].metrics
         },
         "frames": [
