@@ -14,6 +14,7 @@ import quality_classical
 import quality_model
 import quality_rows
 from quality_cases import Case, Source, View, case_name, real, simulated, template_path
+from quality_figure import FULL
 from quality_model import Settings
 from quality_statistics import over_subjects, rounded
 from quality_store import Arrays, Measured, Store
@@ -95,13 +96,23 @@ def calibration(options: Options) -> Record:
 
 
 def figure_arrays(options: Options) -> Arrays:
-    """Slices of the first subject at its lowest dose, of all methods that are kept."""
+    """Slices of the first subject at its lowest dose, of all methods that are kept.
+
+    Those of the filters are cut to what the model was shown: the middle tells where that lies.
+    """
     case = case_name(f"sub-{options.first:04d}", max(options.doses))
-    arrays: Arrays = {}
-    filters = [_filters(options, section)[0] for section in ("classical", "bm4d")]
-    for store in (*filters, _opened(options, "model")[1]):
-        kept = store.get(case)
-        arrays |= kept.arrays if kept else {}
+    kept = _opened(options, "model")[1].get(case)
+    arrays: Arrays = dict(kept.arrays) if kept else {}
+    for section in ("classical", "bm4d"):
+        kept = _filters(options, section)[0].get(case)
+        if kept and not arrays:
+            arrays = dict(kept.arrays)
+        elif kept:
+            first = kept.arrays["middle"] - arrays["middle"]
+            height, width = arrays[f"slice/{FULL}"].shape
+            box = slice(first[0], first[0] + height), slice(first[1], first[1] + width)
+            slices = {k: v[box] for k, v in kept.arrays.items() if k.startswith("slice/")}
+            arrays = slices | arrays
     return arrays
 
 
