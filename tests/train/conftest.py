@@ -15,6 +15,7 @@ from accelerate.state import AcceleratorState
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """On the CPU, whose sums come in a fixed order on one thread; without the log of a command before."""
     monkeypatch.setattr(logging.getLogger("petrt"), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("petrt"), "propagate", True)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -54,10 +54,23 @@ def test_pictures_are_radiological_and_on_one_scale():
 
 def test_without_tensorboard_a_run_says_so_and_goes_on(data, tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    monkeypatch.setattr("petrt.train.board.logger.propagate", True)
     with caplog.at_level("INFO", "petrt"):
         board = Board(tmp_path, 1)
     assert "TensorBoard is not installed" in caplog.text
     board.curves(1, {"a": 1.0})
     board.close()
     assert not (tmp_path / FOLDER).exists()
+
+
+def test_a_disk_that_takes_no_curves_does_not_end_a_run(tmp_path, monkeypatch, caplog):
+    board = Board(tmp_path, 1)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", full)
+    board.curves(1, {"a": 1.0, "b": 2.0})
+    board.close()
+    assert [r.getMessage() for r in caplog.records] == [
+        "no more curves in board: No space left on device"
+    ]

@@ -40,9 +40,8 @@ class Board:
 
     def curves(self, step: int, values: Mapping[str, float]) -> None:
         """Training values, by their tags."""
-        if self._writer is not None:
-            for tag, value in values.items():
-                self._writer.add_scalar(tag, value, step)
+        for tag, value in values.items():
+            self._write("add_scalar", tag, value, step)
 
     def scores(self, step: int, scores: Scores) -> None:
         """One curve for each protocol and image, dB."""
@@ -53,14 +52,22 @@ class Board:
 
     def panel(self, step: int, case: Case, images: Images) -> None:
         """Rows of slices of one subject, see ``panel``."""
-        if self._writer is not None:
-            title = " | ".join([*images, "full", f"{ERROR_GAIN:g} x error"])
-            self._writer.add_image(f"{case.pair.name}: {title}", panel(case, images), step)
+        title = " | ".join([*images, "full", f"{ERROR_GAIN:g} x error"])
+        self._write("add_image", f"{case.pair.name}: {title}", panel(case, images), step)
 
     def close(self) -> None:
         """Write out what is pending."""
-        if self._writer is not None:
-            self._writer.close()
+        self._write("close")
+
+    def _write(self, method: str, *arguments: object) -> None:
+        """Call the writer. Where the disk does not take it, training goes on without curves."""
+        if self._writer is None:
+            return
+        try:
+            getattr(self._writer, method)(*arguments)
+        except OSError as error:
+            logger.warning("no more curves in %s: %s", FOLDER, error.strerror)
+            self._writer = None
 
 
 def panel(case: Case, images: Images) -> NDArray[np.float32]:
