@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,6 @@ def test_what_is_recorded_of_a_run(data, tmp_path):
     assert facts["config"]["steps"] == 2
     assert facts["dataset"]["subjects"] == {"train": 2, "validation": 1, "test": 0}
     assert len(facts["dataset"]["sha256"]) == 64
-    assert facts["sessions"][0]["versions"]["torch"] == torch.__version__
+    assert facts["sessions"][0]["versions"]["torch"] == version("torch")
     assert str(Path.home()) not in text
     assert str(tmp_path) not in text

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
+import scipy.fft
 import torch
 
 from petrt.dataset import Dataset, open_dataset
@@ -87,6 +88,7 @@ def _values(slices: Slices) -> dict[str, np.ndarray]:
 
 def test_only_the_training_process_ends_its_workers(data):
     settings = config(data={"workers": 1})
+    scipy.fft.fft2(np.ones((64, 8, 8)), workers=2)  # its threads begin anew in each fork
     batches = iter(loader(data, ids(data), settings, first_step=0))
     next(batches)
     (worker,) = multiprocessing.active_children()

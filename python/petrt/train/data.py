@@ -208,7 +208,7 @@ def loader(
     anything is loaded.
     """
     workers = config.data.workers
-    batches: DataLoader[Batch] = DataLoader(
+    batches: DataLoader[Batch] = _Loader(
         Slices(dataset, ids, config, rank, world),
         sampler=_StepsFrom(first_step),
         batch_size=None,  # what an index gives is a batch already
@@ -269,6 +269,20 @@ class _StepsFrom:
 
     def __iter__(self) -> Iterator[int]:
         return itertools.count(self.first)
+
+
+class _Loader(DataLoader[Batch]):
+    """A DataLoader whose workers begin with SIGTERM blocked, and so do all their threads: SciPy's start
+    within the fork, before ``_begin_worker``, and one that lets the signal through would end the worker."""
+
+    def __iter__(self) -> Any:
+        if not self.num_workers or not hasattr(signal, "sigwaitinfo"):
+            return super().__iter__()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker(_: int) -> None:

@@ -65,7 +65,7 @@ def fit(
     TrainingCollapsed, and TrainingStopped after SIGTERM or SIGINT.
     """
     torch.set_num_threads(threads)
-    accelerator = _accelerator(config)
+    accelerator = _accelerator(config, threads)
     dataset = open_dataset(data)
     _check_model(config, dataset)
     step = _first_step(out, resume or resume_from is not None, resume_from)
@@ -211,10 +211,11 @@ class _Loop:
             checkpoints.save(self.trainer, self.out, info)
 
 
-def _accelerator(config: TrainConfig) -> Accelerator:
+def _accelerator(config: TrainConfig, threads: int) -> Accelerator:
     """Accelerate's view of the processes; says where it is not what its launcher was asked for."""
     # Accelerate allows one precision a process and keeps the first; runs may differ in theirs.
     AcceleratorState._reset_state()
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # else accelerate chooses for itself
     mixed = {"fp32": "no", "bf16": "bf16"}[config.precision]
     accelerator = Accelerator(mixed_precision=mixed)
     if accelerator.is_main_process:
