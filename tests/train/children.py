@@ -28,7 +28,6 @@ class Child:
     def __init__(self, call: Callable[..., object], *arguments: Any, **environment: str) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
-        environment |= {"ACCELERATE_USE_CPU": "true"}
         self.process = context.Process(target=_begin, args=(environment, call, arguments))
         self.process.start()
 
@@ -45,6 +44,8 @@ class Child:
 def _begin(environment: dict[str, str], call: Callable[..., object], arguments: Any) -> None:
     warnings.simplefilter("error")
     os.environ.update(environment)
+    if not torch.accelerator.is_available():  # then no one has to say so
+        os.environ.pop("ACCELERATE_USE_CPU", None)
     torch.set_num_threads(1)
     call(*arguments)
 

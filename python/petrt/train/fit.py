@@ -217,7 +217,9 @@ def _accelerator(config: TrainConfig, threads: int) -> Accelerator:
     AcceleratorState._reset_state()
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # else accelerate chooses for itself
     mixed = {"fp32": "no", "bf16": "bf16"}[config.precision]
-    accelerator = Accelerator(mixed_precision=mixed)
+    # Without being told of the CPU, processes that see no GPU do not join each other.
+    cpu = not torch.accelerator.is_available()
+    accelerator = Accelerator(mixed_precision=mixed, cpu=cpu)
     if accelerator.is_main_process:
         asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
         if asked not in ("no", mixed):
