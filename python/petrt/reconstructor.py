@@ -22,8 +22,8 @@ from petrt.errors import NonfiniteOutput, UsageError
 from petrt.geometry import Placement, domain_warnings, plan, scale_of
 from petrt.io.volume import Nonfinite
 from petrt.pipeline import Pipeline
+from petrt.presets import settle as settle_process
 from petrt.schedule import step_table
-from petrt.spec import SamplerSpec
 from petrt.stats import change
 from petrt.volumes import Loaded, give_back, load
 
@@ -70,8 +70,9 @@ class Reconstructor:
 
     Args:
         model: a bundle's path, the name of a model shipped with petrt, or a loaded bundle.
-        samples: how many samples are averaged (AMS); 1 is a single draw.
-        steps, sampler: the reverse process; by default the model's own.
+        samples: how many samples are averaged (AMS); 1 is a single draw; by default the preset's.
+        preset: "paper" (the default) or "fast", see petrt.presets.
+        steps, sampler: the reverse process instead of a preset's.
         seed: the noise depends on it, and on slice, sample, step and voxel alone, so results do not
             depend on batch size, slice order or thread count.
         engine, device, precision: see ``petrt.engines.select.choose``; ``engine`` may also be an engine
@@ -89,7 +90,8 @@ class Reconstructor:
         self,
         model: str | Path | Bundle = "demo",
         *,
-        samples: int = 1,
+        samples: int | None = None,
+        preset: str | None = None,
         steps: int | None = None,
         sampler: str | None = None,
         seed: int = 0,
@@ -100,14 +102,18 @@ class Reconstructor:
         batch: tuple[int, int] | None = None,
         memory: int | None = None,
     ) -> None:
-        if samples < 1 or min(batch or (1,)) < 1:
-            raise UsageError(f"samples and batch must be at least 1, got {samples} and {batch}")
+        if min(batch or (1,)) < 1:
+            raise UsageError(f"slices and samples of a batch must be at least 1, got {batch}")
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, got {threads}")
         if not 0 <= seed < 1 << 64:
             raise UsageError(f"seed must lie in [0, 2^64), got {seed}")
         self.bundle: Bundle = model if isinstance(model, Bundle) else load_bundle(model)
-        self.samples, self.seed = samples, seed
+        process = settle_process(
+            self.bundle.model.sampler, preset=preset, sampler=sampler, steps=steps, samples=samples
+        )
+        self.sampler, self.samples, self.preset = process.sampler, process.samples, process.preset
+        self.seed = seed
         self.threads = threads if threads is not None else default_threads()
         if isinstance(engine, str):
             self._choice = choose(self.bundle, engine, device, precision)
@@ -115,7 +121,6 @@ class Reconstructor:
             self._choice = Choice(engine, "given")
         self.engine: Engine = self._choice.engine
         self._announced = False
-        self.sampler = _sampler(self.bundle.model.sampler, sampler, steps)
         self.table = step_table(self.bundle.model.schedule, self.sampler)
         self._pipeline: Pipeline | DevicePipeline
         if self.engine.stream is None:
@@ -308,6 +313,7 @@ class Reconstructor:
             "dose_fraction": dose,
             "seed": self.seed,
             "samples": self.samples,
+            "preset": self.preset,
             "sampler": {"kind": self.sampler.kind, "steps": self.sampler.steps},
             "std": std_record(model.calibration, self.sampler, self.samples, dose),
             "grid": {
@@ -325,16 +331,6 @@ class Reconstructor:
         }
 
 
-def _sampler(default: SamplerSpec, kind: str | None, steps: int | None) -> SamplerSpec:
-    if kind not in (None, "ddpm", "ddim", "dpmpp2m", "mean"):
-        raise UsageError(f"unknown sampler '{kind}'", "choose ddpm, ddim, dpmpp2m or mean")
-    if steps is not None and not 1 <= steps <= 1000:
-        raise UsageError(f"steps must lie in 1 .. 1000, got {steps}")
-    if steps is None:
-        steps = 1 if kind == "mean" else max(default.steps, 1)
-    return default.model_copy(update={"kind": kind or default.kind, "steps": steps})
-
-
 def reconstruct(
     volume: Any,
     out: str | Path | None = None,
@@ -347,7 +343,8 @@ def reconstruct(
 ) -> Any:
     """Reconstruct one volume and give back the same kind; ``options`` as for ``Reconstructor``.
 
-    ``dose`` is the fraction of the full dose, for a model that takes it.
+    Among them is ``preset``, "paper" or "fast". ``dose`` is the fraction of the full dose, for a model
+    that takes it.
     A path gives a nibabel image; with ``out`` the image is also written there (NIfTI, never over an
     existing file). For several volumes keep a ``Reconstructor``.
     """

@@ -6,6 +6,14 @@ from typing import Annotated
 
 import typer
 
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="How the model is sampled: paper (its own sampler, 1 sample) or fast (few steps, "
+        "2 samples). Default: paper.",
+        show_default=False,
+    ),
+]
 Sampler = Annotated[
     str | None, typer.Option(help="ddpm, ddim, dpmpp2m or mean. Default: the model's.")
 ]

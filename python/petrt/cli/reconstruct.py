@@ -16,6 +16,7 @@ from petrt.cli.options import (
     EngineName,
     Overwrite,
     Precision,
+    Preset,
     Sampler,
     Seed,
     Steps,
@@ -48,7 +49,10 @@ def reconstruct(
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File, or folder for several inputs.")],
     model: Annotated[str, typer.Option(help="Bundle, or name of a shipped model.")] = "demo",
-    samples: Annotated[int, typer.Option(min=1, help="Samples to average (AMS).")] = 1,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Samples to average (AMS). Default: the preset's."),
+    ] = None,
     std: Annotated[
         Path | None,
         typer.Option(
@@ -60,6 +64,7 @@ def reconstruct(
         typer.Option(help="Fraction of the full dose, as 1/20 or 0.05. Default: the model's."),
     ] = None,
     seed: Seed = 0,
+    preset: Preset = None,
     sampler: Sampler = None,
     steps: Steps = None,
     device: Device = "auto",
@@ -88,9 +93,10 @@ def reconstruct(
     Outputs lie on the input's grid, in its units. Not for diagnostic use.
     """
     from petrt.dose import parse_dose, settle
+    from petrt.presets import default_samples
     from petrt.reconstructor import Reconstructor
 
-    if std is not None and samples < 2:
+    if std is not None and (samples or default_samples(preset)) < 2:
         raise UsageError("--std needs at least two samples", "add --samples 8")
     if part_id >= num_parts:
         raise UsageError(f"--part-id {part_id} must be below --num-parts {num_parts}")
@@ -103,6 +109,7 @@ def reconstruct(
     reconstructor = Reconstructor(
         model,
         samples=samples,
+        preset=preset,
         steps=steps,
         sampler=sampler,
         seed=seed,
