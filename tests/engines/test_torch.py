@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from petrt.bundle import GRAPHS, Bundle, load_bundle
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
-from petrt.engines.torch import TorchEngine, use_one_thread
+from petrt.engines.torch import TorchEngine, use_threads
 from petrt.engines.torch_cuda import compile_module
 from petrt.engines.torch_graph import TorchGraph
 from petrt.errors import DeviceError, InputError
@@ -197,7 +197,8 @@ def test_results_do_not_depend_on_threads(tiny, precision):
     assert torch.get_num_threads() == before
 
 
-def test_one_thread_is_a_matter_of_the_calling_thread():
+@pytest.mark.parametrize("count", [1, 2])
+def test_threads_are_a_matter_of_the_calling_thread(count):
     before = torch.get_num_threads()
     seen: list[int] = []
 
@@ -205,7 +206,7 @@ def test_one_thread_is_a_matter_of_the_calling_thread():
         seen.append(torch.get_num_threads())
 
     def worker() -> None:
-        use_one_thread()
+        use_threads(count)
         child()
         _in_thread(child)
 
@@ -213,7 +214,7 @@ def test_one_thread_is_a_matter_of_the_calling_thread():
     try:
         _in_thread(worker)
         _in_thread(child)
-        assert seen == [1, 3, 3]
+        assert seen == [count, 3, 3]
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)

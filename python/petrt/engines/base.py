@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from petrt.bundle import Bundle
-from petrt.errors import InputError
+from petrt.errors import InputError, UsageError
 from petrt.guides import OFFSETS
 
 # name -> NumPy array on a CPU, petrt._cuda.DeviceArray on a GPU; C-contiguous either way.
 Buffers = Mapping[str, Any]
+# Of the arithmetic inside an engine; "int8": of graphs that were quantized for it, which it is given.
+EnginePrecision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
 class Engine(Protocol):
@@ -20,16 +22,18 @@ class Engine(Protocol):
     returns runs one forward, reading the inputs and writing the outputs in place. On a GPU it only
     enqueues: the forward runs on ``stream``, after what was enqueued there before.
 
-    ``device``: "cpu" or "cuda:0". ``precision``: "fp32", "fp16" or "bf16", of the arithmetic inside;
-    images, guides, the dose and noise-bias rows are float32 at the interface in every precision,
-    features and maps are of the dtype that ``dtypes`` tells. ``capturable``: a CUDA graph may record
-    what it enqueues. ``stream``: the petrt._cuda.Stream of all its work; None on a CPU.
+    ``device``: "cpu" or "cuda:0". ``precision``: an EnginePrecision; images, guides, the dose and
+    noise-bias rows are float32 at the interface in every precision, features and maps are of the dtype
+    that ``dtypes`` tells. ``threads``: CPU threads that one call uses, 1 on a GPU. ``capturable``: a
+    CUDA graph may record what it enqueues. ``stream``: the petrt._cuda.Stream of all its work; None on
+    a CPU.
     """
 
     name: str
     device: str
     version: str
     precision: str
+    threads: int
     capturable: bool
     stream: Any
 
@@ -109,6 +113,15 @@ def check_names(graph: str, kind: str, expected: set[str], found: set[str]) -> N
             parts.append(f"has unknown {', '.join(sorted(found - expected))}")
         raise InputError(
             f"{graph}.onnx: {kind} do not match: {'; '.join(parts)}", "export it again"
+        )
+
+
+def check_quantized(precision: EnginePrecision, graphs: Mapping[str, bytes] | None) -> None:
+    """Int8 is a matter of the graphs an engine is given: quantizing takes calibration (petrt.build)."""
+    if (precision == "int8") != bool(graphs):
+        raise UsageError(
+            f"{precision} {'takes no' if graphs else 'needs'} quantized graphs",
+            "petrt build-engine MODEL --precision int8",
         )
 
 

@@ -97,27 +97,35 @@ def on_gpu(bundle: Bundle, gpu: Gpu, name: str, precision: Precision | None) -> 
     return _tensorrt(bundle, gpu, cast(EngineKind, name), precision)
 
 
-def on_cpu(bundle: Bundle, name: str, precision: Precision | None) -> Ready | Missing:
-    """The engine ``name`` on the CPU."""
+def on_cpu(
+    bundle: Bundle, name: str, precision: Precision | None, threads: int = 1
+) -> Ready | Missing:
+    """The engine ``name`` on the CPU, with ``threads`` in one call."""
     missing = _part(name, "cpu")
     if missing is not None:
         return missing
     if name == "torch":
         chosen = precision or "fp32"
         return Ready(
-            name, _version(name), chosen, "", lambda: _torch_engine(bundle, precision=chosen)
-        )
-    return _onnxruntime(bundle, None, precision)
+            name, _version(name), chosen, "",
+            lambda: _torch_engine(bundle, precision=chosen, threads=threads),
+        )  # fmt: skip
+    return _onnxruntime(bundle, None, precision, threads)
 
 
 def candidates(
-    bundle: Bundle, gpu: Gpu | None, names: tuple[str, ...], precision: Precision | None
+    bundle: Bundle,
+    gpu: Gpu | None,
+    names: tuple[str, ...],
+    precision: Precision | None,
+    threads: int = 1,
 ) -> Iterator[Ready | Missing]:
     """Each of ``names`` on the GPU, or on the CPU where there is none, asked one after the other."""
     for name in names:
-        yield (
-            on_cpu(bundle, name, precision) if gpu is None else on_gpu(bundle, gpu, name, precision)
-        )
+        if gpu is None:
+            yield on_cpu(bundle, name, precision, threads)
+        else:
+            yield on_gpu(bundle, gpu, name, precision)
 
 
 def _part(name: str, device: str) -> Missing | None:
@@ -140,16 +148,20 @@ def _version(name: str) -> str:
     return (package.version if package else None) or "of unknown version"
 
 
-def _onnxruntime(bundle: Bundle, gpu: Gpu | None, precision: Precision | None) -> Ready | Missing:
+def _onnxruntime(
+    bundle: Bundle, gpu: Gpu | None, precision: Precision | None, threads: int = 1
+) -> Ready | Missing:
     name, chosen = "onnxruntime", precision or "fp32"
     where = "cpu" if gpu is None else "cuda"
     if chosen not in PRECISIONS[where]:
         place = "the CPU" if gpu is None else "a GPU"
-        hint = f"--precision {PRECISIONS[where][-1]}, or --engine torch"
+        hint = f"--precision {'fp32' if gpu is None else 'fp16'}, or --engine torch"
         return Missing(name, f"{NAMES[name]} does not run {chosen} on {place}", hint)
     return Ready(
         name, _version(name), chosen, "",
-        lambda: OnnxRuntimeEngine(bundle, precision=chosen, stream=_stream(gpu)),
+        lambda: OnnxRuntimeEngine(
+            bundle, precision=chosen, stream=_stream(gpu), threads=threads
+        ),
     )  # fmt: skip
 
 

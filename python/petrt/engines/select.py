@@ -51,16 +51,24 @@ def default_threads() -> int:
 
 
 def select_engine(
-    bundle: Bundle, engine: str = "auto", device: str = "auto", precision: str | None = None
+    bundle: Bundle,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str | None = None,
+    threads: int = 1,
 ) -> Engine:
     """The engine that ``choose`` finds; the log says which and why."""
-    choice = choose(bundle, engine, device, precision)
+    choice = choose(bundle, engine, device, precision, threads)
     logger.info("engine: %s", choice.reason)
     return choice.engine
 
 
 def choose(
-    bundle: Bundle, engine: str = "auto", device: str = "auto", precision: str | None = None
+    bundle: Bundle,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str | None = None,
+    threads: int = 1,
 ) -> Choice:
     """The engine asked for, or for ``auto`` the best one that this machine offers.
 
@@ -70,12 +78,13 @@ def choose(
         device: "auto" (the first GPU, if an engine can use it, else the CPU), "cpu", "cuda" or
             "cuda:1".
         precision: "fp32", "fp16" or "bf16"; None: the engine's own.
+        threads: that one call of a CPU engine uses; slices run side by side besides (petrt.pipeline).
 
     Raises:
         UsageError: an unknown or contradictory option. DeviceError: what was asked for cannot be had
         here, with the next command. InputError: the engine refuses the bundle.
     """
-    index = _check(engine, device, precision)
+    index = _check(engine, device, precision, threads)
     wanted = cast(Precision | None, precision)
     passed: list[Missing] = []
     if index is not None:
@@ -92,14 +101,17 @@ def choose(
             if device != "auto" or engine in GPU_ONLY:
                 raise _nothing(gpu.name, passed)
     other: list[Missing] = []
-    choice = _best(bundle, None, ON_CPU if engine == "auto" else (engine,), wanted, other)
+    on_cpu = ON_CPU if engine == "auto" else (engine,)
+    choice = _best(bundle, None, on_cpu, wanted, other, threads)
     if choice is None:
         raise _nothing("the CPU", other)
     return Choice(choice.engine, _because(choice.reason, [*passed, *other]))
 
 
-def _check(engine: str, device: str, precision: str | None) -> int | None:
+def _check(engine: str, device: str, precision: str | None, threads: int) -> int | None:
     """The GPU's index, None for the CPU alone. Raises UsageError."""
+    if threads < 1:
+        raise UsageError(f"threads must be at least 1, got {threads}")
     if engine not in ENGINES:
         raise UsageError(f"unknown engine '{engine}'", f"choose from {', '.join(ENGINES)}")
     if precision not in (None, *PRECISIONS):
@@ -120,12 +132,13 @@ def _best(
     names: tuple[str, ...],
     precision: Precision | None,
     passed: list[Missing],
+    threads: int = 1,
 ) -> Choice | None:
     """The best of ``names`` that opens, None if none does; ``passed`` takes the others and why.
 
     Without measured times, engines behind the first that opens are not asked.
     """
-    found = candidates(bundle, gpu, names, precision)
+    found = candidates(bundle, gpu, names, precision, threads)
     for candidate in fastest_first(found, times_on(bundle, gpu)):
         if isinstance(candidate, Missing):
             passed.append(candidate)

@@ -76,6 +76,8 @@ class TensorRTEngine:
         DeviceError: a plan that TensorRT refuses, or that is not of this bundle.
     """
 
+    threads = 1
+
     def __init__(
         self,
         bundle: Bundle,

@@ -36,6 +36,7 @@ class TorchEngine:
         precision: by default "fp32" on a CPU and "bf16" on a GPU. In 16 bit a CPU rounds where a GPU
             does and sums in float32, so it shows what the precision costs, at no gain in speed.
         stream: a petrt._cuda.Stream; None for the CPU.
+        threads: of one call on a CPU; each thread that calls has its own. Sums may round differently.
         mode: of torch.compile on a GPU, or None for eager. A CPU is always eager.
 
     Raises:
@@ -51,6 +52,7 @@ class TorchEngine:
         *,
         precision: Precision | None = None,
         stream: Any = None,
+        threads: int = 1,
         mode: str | None = "default",
     ) -> None:
         self.version = str(torch.__version__)
@@ -58,7 +60,8 @@ class TorchEngine:
         self.capturable = stream is not None
         chosen: Precision = precision or ("fp32" if stream is None else "bf16")
         self.precision = chosen
-        self._place: _Place = _Cpu() if stream is None else Cuda(stream, chosen, mode)
+        self.threads = threads if stream is None else 1
+        self._place: _Place = _Cpu(threads) if stream is None else Cuda(stream, chosen, mode)
         self.device = str(self._place.device)
         self._graphs: dict[str, TorchGraph] = {}
         for graph in GRAPHS:
@@ -152,6 +155,9 @@ class _Place(Protocol):
 class _Cpu:
     device = torch.device("cpu")
 
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
     def tensor(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
         return torch.from_numpy(array)
 
@@ -160,7 +166,7 @@ class _Cpu:
 
     def bind(self, module: Callable[..., Any], tensors: list[torch.Tensor]) -> Callable[[], None]:
         def run() -> None:
-            use_one_thread()
+            use_threads(self._threads)
             with torch.inference_mode():
                 module(*tensors)
 
@@ -170,17 +176,16 @@ class _Cpu:
 _threads = threading.Lock()
 
 
-def use_one_thread() -> None:
-    """Make torch compute on the calling thread alone from now on, and on others as before.
+def use_threads(count: int) -> None:
+    """Make torch compute on ``count`` threads for the calling thread from now on, for others as before.
 
-    Slices run side by side instead (petrt.pipeline), so no sum depends on the number of threads.
     torch.set_num_threads also sets what threads to come start with: that is put back.
     """
     with _threads:
         before = torch.get_num_threads()
-        if before == 1:
+        if before == count:
             return
-        torch.set_num_threads(1)
+        torch.set_num_threads(count)
         other = threading.Thread(target=torch.set_num_threads, args=(before,))
         other.start()
         other.join()

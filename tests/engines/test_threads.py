@@ -1,0 +1,89 @@
+"""Threads inside one call of an engine: the same values, however many."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from petrt.bundle import GRAPHS, Bundle, load_bundle
+from petrt.engines.onnxruntime import OnnxRuntimeEngine
+from petrt.engines.select import choose, select_engine
+from petrt.engines.torch import TorchEngine
+from petrt.errors import InputError, UsageError
+from petrt.export.verify import relative_error
+from tests.engines.test_torch import forward, golden_inputs
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+
+def difference(bundle: Bundle, engine, other) -> float:
+    """Largest relative error of any output of any graph."""
+    worst = 0.0
+    for graph in (graph for graph in GRAPHS if bundle.onnx(graph) is not None):
+        inputs = golden_inputs(bundle, graph)
+        one, two = forward(engine, graph, inputs), forward(other, graph, inputs)
+        worst = max(worst, *(relative_error(two[name], one[name]) for name in one))
+    return worst
+
+
+@pytest.mark.parametrize("model", ["tiny", "demo"])
+@pytest.mark.parametrize(("kind", "bar"), [(OnnxRuntimeEngine, 0.0), (TorchEngine, 1e-6)])
+def test_values_do_not_depend_on_threads(tiny: Bundle, model, kind, bar):
+    """ONNX Runtime splits outputs, never a sum: the same bits.
+
+    PyTorch's oneDNN blocks by threads; measured: 5e-7.
+    """
+    bundle = tiny if model == "tiny" else load_bundle(model)
+    one, two = kind(bundle), kind(bundle, threads=2)
+    assert (one.threads, two.threads) == (1, 2)
+    assert difference(bundle, one, two) <= bar
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
+def test_the_number_asked_for_reaches_the_engine(tiny: Bundle, name):
+    assert choose(tiny, name, "cpu").engine.threads == 1
+    assert choose(tiny, name, "cpu", threads=2).engine.threads == 2
+    assert select_engine(tiny, name, "cpu", None, 3).threads == 3
+
+
+def test_onnx_runtime_is_given_the_number(tiny: Bundle):
+    engine = OnnxRuntimeEngine(tiny, threads=2)
+    options = {s.get_session_options().intra_op_num_threads for s in engine._sessions.values()}
+    assert options == {2}
+
+
+def test_torch_computes_on_the_number(tiny: Bundle, monkeypatch):
+    """Seen from inside a call, on the calling thread."""
+    seen = []
+    engine = TorchEngine(tiny, threads=2)
+    real = torch.nn.functional.conv2d
+
+    def conv2d(*arguments, **options):
+        seen.append(torch.get_num_threads())
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", conv2d)
+    forward(engine, "denoiser", golden_inputs(tiny, "denoiser"))
+    assert set(seen) == {2}
+
+
+def test_no_threads_are_refused(tiny: Bundle):
+    with pytest.raises(UsageError, match="threads must be at least 1, got 0"):
+        choose(tiny, threads=0)
+
+
+def test_int8_is_of_given_graphs_only(tiny: Bundle):
+    """The graphs of a quantized engine replace the bundle's; nothing else may be replaced."""
+    graphs = {"denoiser": tiny.onnx("denoiser")}
+    engine = OnnxRuntimeEngine(tiny, precision="int8", graphs=graphs)
+    assert engine.precision == "int8"
+    assert difference(tiny, OnnxRuntimeEngine(tiny), engine) == 0  # here they are the bundle's
+    with pytest.raises(UsageError, match="int8 needs quantized graphs; petrt build-engine"):
+        OnnxRuntimeEngine(tiny, precision="int8")
+    with pytest.raises(UsageError, match="fp32 takes no quantized graphs"):
+        OnnxRuntimeEngine(tiny, graphs=graphs)
+
+
+def test_given_graphs_are_the_ones_that_run(tiny: Bundle):
+    with pytest.raises(InputError, match=r"refuses denoiser\.onnx"):
+        OnnxRuntimeEngine(tiny, precision="int8", graphs={"denoiser": b"no graph"})
