@@ -88,7 +88,8 @@ def main() -> None:
             "paper, 128^3, 8 samples, 1 step": apart(paper, "128", "8", "1"),
             "demo, 128^3, 8 samples, 10 steps": apart("demo", "128", "8", "10"),
         }
-    share = statistics.median(run["outside"] / run["total"] for run in runs)
+    networks = ("guidance", "coarse", "denoiser")
+    share = statistics.median(1 - sum(run[n] for n in networks) / run["total"] for run in runs)
     result = {
         "import_s": import_seconds(),
         "simulate_128_cubed_s": simulation_seconds(),

@@ -28,8 +28,8 @@ class Pipeline:
 
     ``threads`` workers take one batch each and run it on one thread, so that no sum is ever split
     between threads and no result depends on their number. ``batch`` = (slices, samples) in one call of
-    the denoiser: it bounds the memory, never the result. ``seconds`` collects the time spent inside
-    the networks, by part and over all workers.
+    the denoiser: it bounds the memory, never the result. ``seconds`` collects the time spent in the
+    guides, in each network, and in the loop around the denoiser, over all workers.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Pipeline:
         return mean, std, coarse
 
     def report(self, total: float) -> dict[str, float]:
-        """Seconds in each network and outside of them, per worker, and in all."""
+        """Seconds in guides, each network and the loop, outside of them, per worker, and in all."""
         parts = {name: value / self._threads for name, value in self.seconds.items()}
         parts |= {"outside": max(total - sum(parts.values()), 0.0), "total": total}
         return {name: round(value, 4) for name, value in parts.items()}
@@ -103,6 +103,17 @@ class Pipeline:
     def record(self) -> dict[str, Any]:
         """How volumes run, for their record."""
         return {"threads": self._threads}
+
+    @contextmanager
+    def timed(self, name: str, inside: str | None = None) -> Iterator[None]:
+        """Add the block's seconds to ``name``; those of a part ``inside`` another are not its own."""
+        started = time.perf_counter()
+        yield
+        elapsed = time.perf_counter() - started
+        with self._lock:
+            self.seconds[name] += elapsed
+            if inside:
+                self.seconds[inside] -= elapsed
 
     @contextmanager
     def _stage(self, *shape: int) -> Iterator[_Stage]:
@@ -149,10 +160,11 @@ class _Stage:
             self._dose[:] = dose
         self._x[:, 0] = volume[first : first + count]
         guides = self._owner._spec.network.guide_count
-        if guides > 0:
-            neighbours(volume, first, self._guides["nas"])
-        if guides > 1:
-            self._guides["spectrum"][:] = spectrum(self._x)
+        with self._owner.timed("guides"):
+            if guides > 0:
+                neighbours(volume, first, self._guides["nas"])
+            if guides > 1:
+                self._guides["spectrum"][:] = spectrum(self._x)
         for run in self._per_slice:
             run()
 
@@ -160,12 +172,13 @@ class _Stage:
         """Draw ``samples`` reconstructions of each slice and accumulate them, in sample order."""
         if self._loop is None or self._denoise is None:
             return
-        self._loop.reset()
-        for first in range(0, samples, self._samples):
-            part = slice(first, first + self._samples)
-            drawn = None if noise is None else np.ascontiguousarray(noise[:, :, part])
-            self._loop.run(self._denoise, seed, ids, first, drawn)
-            self._loop.accumulate(self._x_cp, self._owner._spec.sigma_r)
+        with self._owner.timed("loop"):
+            self._loop.reset()
+            for first in range(0, samples, self._samples):
+                part = slice(first, first + self._samples)
+                drawn = None if noise is None else np.ascontiguousarray(noise[:, :, part])
+                self._loop.run(self._denoise, seed, ids, first, drawn)
+                self._loop.accumulate(self._x_cp, self._owner._spec.sigma_r)
 
     def finish(self, mean: Array, std: Array, coarse: Array) -> None:
         """Write the batch's results, each [slices, H, W] and contiguous."""
@@ -178,13 +191,10 @@ class _Stage:
 
     def _bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
         run = self._owner._engine.bind(graph, inputs, outputs)
-        seconds, lock = self._owner.seconds, self._owner._lock
+        owner, inside = self._owner, "loop" if graph == "denoiser" else None
 
         def timed() -> None:
-            started = time.perf_counter()
-            run()
-            elapsed = time.perf_counter() - started
-            with lock:
-                seconds[graph] += elapsed
+            with owner.timed(graph, inside):
+                run()
 
         return timed
