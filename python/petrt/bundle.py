@@ -92,7 +92,11 @@ class Bundle:
 
     def noise_bias(self, levels: NDArray[np.float64]) -> NDArray[np.float32]:
         """Noise-bias table for the given levels: [steps, channels]."""
-        return noise_bias_table(_tensors(self.files[NOISE_BIAS], self.source), levels)
+        return noise_bias_table(self.noise_bias_weights(), levels)
+
+    def noise_bias_weights(self) -> dict[str, NDArray[Any]]:
+        """The weights behind ``noise_bias``; none where the model has no denoiser."""
+        return _tensors(self.files[NOISE_BIAS], self.source) if NOISE_BIAS in self.files else {}
 
     def golden(self) -> dict[str, NDArray[Any]]:
         """Inputs and outputs that the exporter recorded, named ``graph/in/name``, ``graph/out/name``."""

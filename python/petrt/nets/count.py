@@ -1,59 +1,20 @@
 """Parameters and multiply-accumulates (MACs) of a network, by forward hooks on the meta device.
 
-Convention: the MACs of convolutions and linear layers for one slice, biases and norms free; the two
-matrix products of attention are counted apart. "BFLOPs" in the paper's Table 2 are these MACs
-in G, without attention's; its parameters leave the GroupNorms out: ``Count.table_parameters``.
+The convention is that of ``petrt.flops.count``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor, nn
 
+from petrt.flops.count import Count, ModelCount
 from petrt.nets.blocks import Attention
 from petrt.nets.model import Model
 from petrt.nets.unet import Features
 from petrt.spec import NetworkSpec
-
-
-@dataclass(frozen=True)
-class Count:
-    """Size and work of one part for one slice, or of one call where the part runs once a step."""
-
-    parameters: int = 0
-    norm_parameters: int = 0
-    macs: int = 0
-    attention_macs: int = 0
-
-    @property
-    def table_parameters(self) -> int:
-        """Parameters as the paper's Table 2 counts them: without the GroupNorms'."""
-        return self.parameters - self.norm_parameters
-
-
-@dataclass(frozen=True)
-class ModelCount:
-    """The parts: P once a slice, D once a step, the extractors once a slice.
-
-    The extractors' parameters include their training-only heads, their MACs do not.
-    """
-
-    coarse: Count
-    denoiser: Count
-    guidance: Count
-
-    def total(self, steps: int) -> Count:
-        """One slice, one sample, ``steps`` evaluations of D."""
-        parts = (self.coarse, self.denoiser, self.guidance)
-        return Count(
-            parameters=sum(p.parameters for p in parts),
-            norm_parameters=sum(p.norm_parameters for p in parts),
-            macs=self.coarse.macs + self.guidance.macs + steps * self.denoiser.macs,
-            attention_macs=self.coarse.attention_macs + steps * self.denoiser.attention_macs,
-        )
 
 
 class MacCounter:
@@ -65,7 +26,7 @@ class MacCounter:
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> MacCounter:
-        kinds = (nn.Conv2d, nn.Linear, Attention)
+        kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, Attention)
         for layer in self._module.modules():
             if isinstance(layer, kinds):
                 self._handles.append(layer.register_forward_hook(self._hook))
@@ -79,6 +40,8 @@ class MacCounter:
         if isinstance(layer, Attention):
             batch, channels, height, width = output.shape
             self.attention_macs += 2 * batch * channels * (height * width) ** 2
+        elif isinstance(layer, nn.ConvTranspose2d):  # every input value meets its row of the weight
+            self.macs += args[0].numel() * layer.weight[0].numel()
         else:  # every output value is one dot product with its row of the weight
             assert isinstance(layer.weight, Tensor)
             self.macs += output.numel() * layer.weight[0].numel()

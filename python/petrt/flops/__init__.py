@@ -1,0 +1,10 @@
+"""Parameters, operations and bytes of models: ``petrt flops``. Needs no torch, uses it where it is.
+
+``bundle_macs``: the work of each part of a bundle, from its ONNX graphs.
+"""
+
+from petrt.flops.bundle import bundle_macs
+from petrt.flops.count import Count, ModelCount
+from petrt.flops.graph import Work
+
+__all__ = ["Count", "ModelCount", "Work", "bundle_macs"]
