@@ -19,6 +19,7 @@ namespace petrt {
 
 namespace py = pybind11;
 
+void register_native(py::module_& module);
 void register_ops(py::module_& module);
 void register_reverse_loop(py::module_& module);
 

@@ -1,0 +1,73 @@
+// Matrix products with one factor packed in panels, the inner loop of every convolution.
+#pragma once
+
+#include "simd.h"
+
+namespace petrt::native {
+namespace {
+
+inline constexpr Index kColumns = 2 * kLanes;  // of a panel
+inline constexpr int kRows = PETRT_ROWS;       // of a block of registers
+
+// c [Rows, kColumns] = a [Rows, depth] times one panel [depth, kColumns]. Each element is one chain of
+// sums in the order of depth, so that a row does not depend on the rows beside it.
+template <int Rows>
+inline void block(Index depth, const float* a, Index lda, const float* panel, float* c, Index ldc) {
+  Full sum[Rows][2] = {};
+  for (Index k = 0; k < depth; ++k) {
+    const Full b0 = load(panel), b1 = load(panel + kLanes);
+    panel += kColumns;
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i) {
+      const Full each = splat(a[i * lda + k]);
+      sum[i][0] += each * b0;
+      sum[i][1] += each * b1;
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i) {
+    store(c + i * ldc, sum[i][0]);
+    store(c + i * ldc + kLanes, sum[i][1]);
+  }
+}
+
+template <int Rows>
+inline void last_rows(Index rows, Index depth, const float* a, Index lda, const float* panel,
+                      float* c, Index ldc) {
+  if constexpr (Rows > 0) {
+    if (rows == Rows) {
+      block<Rows>(depth, a, lda, panel, c, ldc);
+    } else {
+      last_rows<Rows - 1>(rows, depth, a, lda, panel, c, ldc);
+    }
+  }
+}
+
+// c [rows, columns] = a [rows, depth] b; b packed in panels, columns a multiple of kColumns.
+inline void product(Index rows, Index columns, Index depth, const float* a, Index lda,
+                    const float* b, float* c, Index ldc) {
+  for (Index first = 0; first < columns; first += kColumns) {
+    const float* panel = b + first * depth;
+    Index row = 0;
+    for (; row + kRows <= rows; row += kRows) {
+      block<kRows>(depth, a + row * lda, lda, panel, c + row * ldc + first, ldc);
+    }
+    last_rows<kRows - 1>(rows - row, depth, a + row * lda, lda, panel, c + row * ldc + first, ldc);
+  }
+}
+
+// b [depth, columns] into panels [columns / kColumns, depth, kColumns], padded with zeros.
+inline void pack_panels(const float* b, Index depth, Index columns, Index row_stride,
+                        Index column_stride, float* packed) {
+  for (Index first = 0; first < columns; first += kColumns) {
+    for (Index k = 0; k < depth; ++k) {
+      for (Index j = 0; j < kColumns; ++j) {
+        const Index column = first + j;
+        *packed++ = column < columns ? b[k * row_stride + column * column_stride] : 0.0f;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace petrt::native

@@ -1,0 +1,89 @@
+// Reading a convolution's input: norm, SiLU and upsampling on the way, zeros around the image.
+#pragma once
+
+#include "simd.h"
+
+namespace petrt::native {
+namespace {
+
+// Pixel by pixel, `count` channels from `channel` on: to[...] = silu(from * scale + shift).
+template <bool Silu>
+inline void normalised(const float* from, const float* scale, const float* shift, Index channels,
+                       float* to) {
+  Index c = 0;
+  for (; c + kLanes <= channels; c += kLanes) {
+    const Full value = load(from + c) * load(scale + c) + load(shift + c);
+    store(to + c, Silu ? silu(value) : value);
+  }
+  if (c < channels) {
+    const Index rest = channels - c;
+    const Full value =
+        load_some(from + c, rest) * load_some(scale + c, rest) + load_some(shift + c, rest);
+    store_some(to + c, Silu ? silu(value) : value, rest);
+  }
+}
+
+// One pixel of channels-last image n into `to`.
+inline void read_pixel(const Conv& task, Index n, const float* from, float* to) {
+  const Index channels = task.x.channels;
+  if (task.norm.scale == nullptr) {
+    std::memcpy(to, from, static_cast<std::size_t>(channels) * sizeof(float));
+    return;
+  }
+  const float* scale = task.norm.scale + n * channels;
+  const float* shift = task.norm.shift + n * channels;
+  if (task.norm.silu) {
+    normalised<true>(from, scale, shift, channels, to);
+  } else {
+    normalised<false>(from, scale, shift, channels, to);
+  }
+}
+
+// Row y of image n, from one pixel left of it on, `width` pixels in all, zeros outside.
+inline void read_row(const Conv& task, Index n, Index y, Index width, float* to) {
+  const Index channels = task.x.channels, up = task.upsample ? 1 : 0;
+  const Index image_width = task.x.width << up;
+  const std::size_t row_bytes = static_cast<std::size_t>(width * channels) * sizeof(float);
+  if (y < 0 || y >= task.x.height << up) {
+    std::memset(to, 0, row_bytes);
+    return;
+  }
+  const std::size_t pixel_bytes = static_cast<std::size_t>(channels) * sizeof(float);
+  std::memset(to, 0, pixel_bytes);
+  const Index inside = smaller(image_width, width - 1);
+  for (Index x = 0; x < inside; ++x) {
+    float* pixel = to + (x + 1) * channels;
+    if (up != 0 && (x & 1) != 0) {
+      std::memcpy(pixel, pixel - channels, pixel_bytes);
+    } else {
+      read_pixel(task, n, at(task.x, n, y >> up, x >> up), pixel);
+    }
+  }
+  std::memset(to + (inside + 1) * channels, 0,
+              static_cast<std::size_t>(width - 1 - inside) * pixel_bytes);
+}
+
+// Writing a convolution's output: what is added to it, for pixel (y, x) of image n.
+struct Addends {
+  const float* bias;
+  const float* row;
+  const float* first;
+  const float* second;
+
+  Addends(const Conv& task, Index n, Index y, Index x)
+      : bias(task.bias),
+        row(task.row == nullptr ? nullptr : task.row + n * task.row_image),
+        first(task.adds < 1 ? nullptr : at(task.add[0], n / task.repeat[0], y, x)),
+        second(task.adds < 2 ? nullptr : at(task.add[1], n / task.repeat[1], y, x)) {}
+
+  Full to(Full value, Index channel, Index count) const {
+    if (bias != nullptr) value += load_some(bias + channel, count);
+    if (row != nullptr) value += load_some(row + channel, count);
+    if (first != nullptr) value += load_some(first + channel, count);
+    if (second != nullptr) value += load_some(second + channel, count);
+    return value;
+  }
+};
+
+}  // namespace
+}  // namespace petrt::native

@@ -1,0 +1,101 @@
+// Vectors of PETRT_LANES floats by the compiler's vector extension, and what the kernels do with them.
+//
+// Included by one translation unit per instruction set. All is in an unnamed namespace and nothing of
+// the standard library is called: a template that the linker merges across units could be the copy
+// compiled for instructions that this CPU lacks.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "petrt/native.h"
+
+namespace petrt::native {
+namespace {
+
+inline constexpr Index kLanes = PETRT_LANES;
+
+typedef float Vec __attribute__((vector_size(PETRT_LANES * 4), aligned(4), may_alias));
+typedef float Full __attribute__((vector_size(PETRT_LANES * 4)));
+typedef std::int32_t Int __attribute__((vector_size(PETRT_LANES * 4)));
+
+inline Full load(const float* p) {
+  return *reinterpret_cast<const Vec*>(p);
+}
+
+inline void store(float* p, Full v) {
+  *reinterpret_cast<Vec*>(p) = v;
+}
+
+inline Full splat(float value) {
+  return Full{} + value;
+}
+
+// The first `count` lanes, the others 0.
+inline Full load_some(const float* p, Index count) {
+  if (count >= kLanes) return load(p);
+  float lanes[kLanes] = {};
+  std::memcpy(lanes, p, static_cast<std::size_t>(count) * sizeof(float));
+  return load(lanes);
+}
+
+inline void store_some(float* p, Full v, Index count) {
+  if (count >= kLanes) {
+    store(p, v);
+    return;
+  }
+  float lanes[kLanes];
+  store(lanes, v);
+  std::memcpy(p, lanes, static_cast<std::size_t>(count) * sizeof(float));
+}
+
+// The first channel of pixel (y, x) of image n.
+inline float* at(const Tensor& t, Index n, Index y, Index x) {
+  return t.data + n * t.image + y * t.row + x * t.pixel;
+}
+
+inline Index smaller(Index a, Index b) {
+  return a < b ? a : b;
+}
+
+inline Index larger(Index a, Index b) {
+  return a < b ? b : a;
+}
+
+inline Index rounded_up(Index value, Index multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// e^x to 2 units in the last place for x in [-87, 88], clamped to there; NaN stays NaN. Cephes' expf.
+inline Full exponential(Full x) {
+  const Full high = splat(88.0f), low = splat(-87.0f);
+  x = x > high ? high : x;
+  x = x < low ? low : x;
+  // Adding 1.5 * 2^23 rounds to an integer, which then lies in the low bits.
+  const Full magic = splat(12582912.0f);
+  const Full shifted = x * 1.44269504088896341f + magic;
+  const Full n = shifted - magic;
+  Full r = x - n * 0.693359375f;
+  r = r + n * 2.12194440e-4f;
+  Full p = splat(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  Int bits, power;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  power = (bits - 0x4B400000 + 127) << 23;
+  Full scale;
+  std::memcpy(&scale, &power, sizeof scale);
+  return p * scale;
+}
+
+// x / (1 + e^-x)
+inline Full silu(Full x) {
+  return x / (exponential(-x) + 1.0f);
+}
+
+}  // namespace
+}  // namespace petrt::native

@@ -1,0 +1,88 @@
+// Winograd's minimal filtering F(4x4, 3x3), with the points 0, 1, -1, 2, -2 and infinity.
+// Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4:
+// Y = A^T [(G g G^T) (.) (B^T d B)] A, for tiles d of 6 x 6 inputs, g of 3 x 3 weights.
+#pragma once
+
+#include "simd.h"
+
+namespace petrt::native {
+namespace {
+
+// B^T d for one column of six.
+inline void input_points(const Full d[6], Full v[6]) {
+  const Full a = d[4] - 4.0f * d[2], b = d[3] - 4.0f * d[1];
+  const Full c = d[4] - d[2], e = 2.0f * (d[3] - d[1]);
+  v[0] = 4.0f * d[0] - 5.0f * d[2] + d[4];
+  v[1] = a + b;
+  v[2] = a - b;
+  v[3] = c + e;
+  v[4] = c - e;
+  v[5] = 4.0f * d[1] - 5.0f * d[3] + d[5];
+}
+
+// A^T m for one column of six.
+inline void output_points(const Full m[6], Full y[4]) {
+  const Full a = m[1] + m[2], b = m[1] - m[2];
+  const Full c = m[3] + m[4], d = m[3] - m[4];
+  y[0] = m[0] + a + c;
+  y[1] = b + 2.0f * d;
+  y[2] = a + 4.0f * c;
+  y[3] = b + 8.0f * d + m[5];
+}
+
+// G g for one column of three.
+inline void weight_points(const double g[3], double u[6]) {
+  u[0] = g[0] / 4;
+  u[1] = -(g[0] + g[1] + g[2]) / 6;
+  u[2] = -(g[0] - g[1] + g[2]) / 6;
+  u[3] = (g[0] + 2 * g[1] + 4 * g[2]) / 24;
+  u[4] = (g[0] - 2 * g[1] + 4 * g[2]) / 24;
+  u[5] = g[2];
+}
+
+// The 36 numbers of one 3 x 3 kernel, in float64, rounded once.
+inline void transform_weights(const float* g, float u[kPoints]) {
+  double half[6][3], column[3], points[6];
+  for (int x = 0; x < 3; ++x) {
+    for (int y = 0; y < 3; ++y) column[y] = g[3 * y + x];
+    weight_points(column, points);
+    for (int y = 0; y < 6; ++y) half[y][x] = points[y];
+  }
+  for (int y = 0; y < 6; ++y) {
+    weight_points(half[y], points);
+    for (int x = 0; x < 6; ++x) u[6 * y + x] = static_cast<float>(points[x]);
+  }
+}
+
+// One tile of `count` <= kLanes channels: rows[0..5] point at its first pixel; the numbers of point p
+// go to v + p * plane.
+inline void transform_input(float* const rows[6], Index offset, Index pixel, Index count, float* v,
+                            Index plane) {
+  Full half[6][6];  // B^T d
+  for (int x = 0; x < 6; ++x) {
+    Full column[6], points[6];
+    for (int y = 0; y < 6; ++y) column[y] = load_some(rows[y] + offset + x * pixel, count);
+    input_points(column, points);
+    for (int y = 0; y < 6; ++y) half[y][x] = points[y];
+  }
+  for (int y = 0; y < 6; ++y) {
+    Full points[6];
+    input_points(half[y], points);
+    for (int x = 0; x < 6; ++x) store_some(v + (6 * y + x) * plane, points[x], count);
+  }
+}
+
+// The 4 x 4 outputs of one tile of kLanes channels.
+inline void transform_output(const float* m, Index plane, Full y[kTile][kTile]) {
+  Full half[kTile][6];
+  for (int x = 0; x < 6; ++x) {
+    Full column[6], points[kTile];
+    for (int p = 0; p < 6; ++p) column[p] = load(m + (6 * p + x) * plane);
+    output_points(column, points);
+    for (int i = 0; i < kTile; ++i) half[i][x] = points[i];
+  }
+  for (int i = 0; i < kTile; ++i) output_points(half[i], y[i]);
+}
+
+}  // namespace
+}  // namespace petrt::native
