@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from petrt.export.fold import fold, run_part
+from petrt.export.count import folded_count
 from petrt.export.onnx import export_model
 from petrt.nets import PRESETS, Model
-from petrt.nets.count import MacCounter
 from petrt.schedule import StepTable, step_table
 from petrt.spec import DomainSpec, ModelSpec, SamplerSpec
 
@@ -73,22 +72,8 @@ def make_volume(size: int, slices: int) -> NDArray[np.float32]:
 
 def folded_macs(subject: Subject, size: int) -> dict[str, int]:
     """MACs of one slice by part, one call each, of the folded networks: convs, linears and attention."""
-    folded = fold(subject.model)
-    values = {
-        "x": torch.zeros(1, 1, size, size),
-        "nas": torch.zeros(1, 5, size, size),
-        "spectrum": torch.zeros(1, 1, size, size),
-        "r": torch.zeros(1, 1, size, size),
-    }
-    if "denoiser" in folded.parts:
-        values["film"] = torch.zeros(1, sum(folded.parts["denoiser"].body.widths))
-    macs = {}
-    with torch.no_grad():
-        for name, part in folded.parts.items():
-            with MacCounter(part) as counter:
-                values |= run_part(part, values)
-            macs[name] = counter.macs + counter.attention_macs
-    return macs
+    parts = folded_count(subject.spec.network, size, size).parts
+    return {name: part.all_macs for name, part in parts.items() if part.parameters}
 
 
 def total_macs(macs: dict[str, int], slices: int, samples: int, steps: int) -> int:

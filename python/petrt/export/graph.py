@@ -28,7 +28,8 @@ class GraphWriter:
     """One graph under construction. Values are names; a method that adds a node returns its output.
 
     Precision "fp16-weights" stores conv weights as float16, each with a Cast behind it: the file
-    halves, the arithmetic stays float32.
+    halves, the arithmetic stays float32. A parameter on the meta device, which has a shape and no
+    values, becomes zeros made when the graph runs: enough to count operations of, in no memory.
     """
 
     def __init__(self, name: str, precision: Precision = "fp32") -> None:
@@ -81,13 +82,15 @@ class GraphWriter:
 
     def weight(self, name: str, value: Tensor) -> str:
         """A float32 parameter as it is: a bias, a norm's scale."""
+        if value.is_meta:
+            return self.op("ConstantOfShape", self.integers(*value.shape))
         return self.constant(name, value.detach().numpy())
 
     def conv_weight(self, name: str, value: Tensor) -> str:
         """A conv weight, stored in the file's precision, which must hold it exactly."""
+        if self._precision == "fp32" or value.is_meta:
+            return self.weight(name, value)
         array = value.detach().numpy()
-        if self._precision == "fp32":
-            return self.constant(name, array)
         stored = array.astype(np.float16)
         if not np.array_equal(stored.astype(np.float32), array):
             raise ValueError(f"{name} must be rounded to float16 before it is written as such")
