@@ -191,7 +191,7 @@ class BoundProgram {
 
   template <typename... Arrays>
   void keep(const Arrays&... arrays) {
-    (kept_.append(py::cast(arrays)), ...);
+    (kept_.append(arrays), ...);
   }
 
   const Kernels& kernels_;
