@@ -130,3 +130,73 @@ class ReverseLoop:
 
     def finish(self, mean: Float32, std: Float32 | None = None) -> None:
         """Mean and sample standard deviation (ddof 1) into arrays [slices, 1, H, W]."""
+
+def native_kernels() -> str:
+    """The kernels that networks run on here: "avx512", "avx2" or "generic"."""
+
+def native_packed(
+    inputs: int, outputs: int, kernel: int, winograd: bool, kernels: str | None = None
+) -> int:
+    """Floats of a convolution's weights in the kernels' own order."""
+
+def native_pack(
+    weights: Float32, winograd: bool, packed: Float32, kernels: str | None = None
+) -> None:
+    """weights [outputs, inputs, kernel, kernel] into ``packed``; kernel is 1 or 3.
+
+    With ``winograd`` each 3x3 kernel becomes 36 numbers (F(4x4, 3x3)), in float64, rounded once.
+    """
+
+class NativeProgram:
+    """What the kernels do for one network at one size; ``run`` does it, in order.
+
+    Tensors are float32 arrays [images, height, width, channels] of any strides whose channels lie side
+    by side; they are kept, read and written in place. ``kernels``: as ``native_kernels``, by default the
+    best. One thread runs a program at a time; every run on the same contents gives the same bits.
+    """
+
+    def __init__(self, kernels: str | None = None) -> None: ...
+    @property
+    def scratch_bytes(self) -> int: ...
+    def conv(
+        self,
+        x: Float32,
+        y: Float32,
+        weights: Float32,
+        *,
+        kernel: int,
+        stride: int,
+        winograd: bool,
+        bias: Float32 | None = None,
+        norm: tuple[Float32, Float32] | None = None,
+        silu: bool = False,
+        upsample: bool = False,
+        row: Float32 | None = None,
+        addends: Sequence[Float32] = (),
+    ) -> None:
+        """y = convolution of x + bias [channels] + row [1 or images, channels] + addends.
+
+        x is first normed, x * scale + shift with ``norm`` = (scale, shift), each [images, channels],
+        then through SiLU with ``silu``, or doubled in height and width with ``upsample``. An addend of
+        fewer images than y is for as many images in turn.
+        """
+    def statistics(
+        self,
+        x: Float32,
+        weight: Float32,
+        bias: Float32,
+        groups: int,
+        epsilon: float,
+        scale: Float32,
+        shift: Float32,
+    ) -> None:
+        """GroupNorm of x as scale and shift [images, channels]."""
+    def attention(self, qkv: Float32, y: Float32, scale: float) -> None:
+        """y = softmax(scale q k^T) v over positions; q, k, v are the thirds of qkv's channels."""
+    def dose_row(
+        self, dose: Float32, scale: float, weight: Float32, bias: Float32, row: Float32
+    ) -> None:
+        """row [images, channels] = ln(dose) * scale * weight + bias."""
+    def copy(self, x: Float32, y: Float32) -> None: ...
+    def sum(self, x: Float32, addend: Float32, y: Float32) -> None: ...
+    def run(self) -> None: ...
