@@ -27,8 +27,9 @@ inline void store(float* p, Full v) {
   *reinterpret_cast<Vec*>(p) = v;
 }
 
+// Subtracting 0 is the identity for every float, which compilers know and turn into a broadcast.
 inline Full splat(float value) {
-  return Full{} + value;
+  return value - Full{};
 }
 
 // The first `count` lanes, the others 0.
