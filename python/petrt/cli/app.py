@@ -11,12 +11,14 @@ from typing import Annotated
 import typer
 
 from petrt import __version__
+from petrt.cli.bench import bench
 from petrt.cli.build_engine import build_engine
 from petrt.cli.calibrate import calibrate
 from petrt.cli.demo import demo
 from petrt.cli.doctor import doctor
 from petrt.cli.evaluate import evaluate
 from petrt.cli.export import export
+from petrt.cli.flops import flops
 from petrt.cli.import_official import import_official
 from petrt.cli.inspect import inspect
 from petrt.cli.prepare import prepare
@@ -36,6 +38,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     reconstruct, demo, evaluate, inspect, doctor, simulate, prepare, train, export, calibrate,
+    bench, flops,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

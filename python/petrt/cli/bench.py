@@ -1,0 +1,141 @@
+"""petrt bench: what a reconstruction costs on this machine."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from petrt.cli.options import Device, Overwrite, Threads
+from petrt.errors import UsageError
+
+if TYPE_CHECKING:
+    from petrt.bench.plan import Plan, Settings
+
+
+def bench(
+    model: Annotated[
+        str, typer.Argument(metavar="[MODEL]", help="Bundle, or name of a shipped model.")
+    ] = "demo",
+    engine: Annotated[
+        str, typer.Option(help="Engines, as onnxruntime,torch; or all that are here.")
+    ] = "all",
+    precision: Annotated[
+        str, typer.Option(help="Precisions, as fp32,bf16; own: the engine's.")
+    ] = "own",
+    batch: Annotated[
+        str, typer.Option(help="Slices x samples of one call, as 1x8,2x1; own: petrt's choice.")
+    ] = "own",
+    samples: Annotated[str, typer.Option(help="Samples to average, as 1,8.")] = "1",
+    steps: Annotated[str, typer.Option(help="Reverse steps, as 2,10; own: the model's.")] = "own",
+    size: Annotated[str, typer.Option(help="HxW of a slice; own: the model's.")] = "own",
+    slices: Annotated[int, typer.Option(min=1, help="Slices of the volume.")] = 8,
+    device: Device = "auto",
+    threads: Threads = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Most repetitions of each candidate.")] = 7,
+    budget: Annotated[
+        float, typer.Option(min=0, help="Seconds after which nothing new begins.")
+    ] = 90,
+    sections: Annotated[
+        str, typer.Option(help="What to measure: peaks,volume,memory,startup,scaling.")
+    ] = "all",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the candidates only.")] = False,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers here.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the result here.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure engines, precisions, batches, samples and steps on a synthetic volume, in turn.
+
+    Medians with p10 and p90 of whole volumes and of each stage, against the least time that the
+    machine's measured peaks allow; start-up, peak memory, and how straight the cost grows. Every
+    combination of the lists is a candidate. A GPU's stages are not timed apart.
+    """
+    from petrt.bench.plan import SECTIONS, Settings
+    from petrt.bundle import load_bundle
+    from petrt.io.atomic import check_outputs
+
+    outputs = [path for path in (as_json, plot) if path is not None]
+    check_outputs(outputs, overwrite=overwrite)
+    domain = load_bundle(model).model.domain
+    settings = Settings(
+        size=(domain.matrix or (128, 128)) if size == "own" else _pair(size, "--size", "128x128"),
+        slices=slices,
+        device=device,
+        engines=() if engine == "all" else _words(engine),
+        precisions=tuple(None if word == "own" else word for word in _words(precision)),
+        batches=tuple(
+            None if word == "own" else _pair(word, "--batch", "1x8") for word in _words(batch)
+        ),
+        samples=tuple(_number(word, "--samples") for word in _words(samples)),
+        steps=tuple(None if word == "own" else _number(word, "--steps") for word in _words(steps)),
+        threads=threads,
+        repeats=repeats,
+        budget=budget,
+        sections=SECTIONS if sections == "all" else _words(sections),
+    )
+    _run(model, settings, dry_run, as_json, plot, overwrite)
+
+
+def _run(
+    model: str,
+    settings: Settings,
+    dry_run: bool,
+    as_json: Path | None,
+    plot: Path | None,
+    overwrite: bool,
+) -> None:
+    from petrt.bench.report import text
+    from petrt.bench.run import Bench
+    from petrt.io.atomic import atomic_write_bytes, atomic_write_json
+
+    if dry_run:
+        from petrt.bench.plan import make_plan
+        from petrt.bundle import load_bundle
+
+        typer.echo("\n".join(_listed(make_plan(load_bundle(model), settings))))
+        return
+    result = Bench(model, settings, _say).run()
+    if as_json is not None:
+        atomic_write_json(as_json, result, overwrite=overwrite)
+    if plot is not None:
+        from petrt.bench.plot import picture
+
+        atomic_write_bytes(plot, picture(result), overwrite=overwrite)
+    typer.echo(text(result))
+
+
+def _listed(plan: Plan) -> list[str]:
+    ready = [f"{candidate.name} on {candidate.device}" for candidate in plan.candidates]
+    return ready + [f"absent: {missing.name}: {missing}" for missing in plan.absent]
+
+
+def _say(section: str) -> None:
+    """Progress, for somebody who looks."""
+    if sys.stderr.isatty():
+        print(f"measuring: {section}", file=sys.stderr, flush=True)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def _number(word: str, option: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,5}", word):
+        raise UsageError(f"{option} {word} is not a positive whole number", f"give {option} 1,8")
+    return int(word)
+
+
+def _pair(word: str, option: str, example: str) -> tuple[Any, Any]:
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", word)
+    if match is None:
+        raise UsageError(
+            f"{option} {word} is not of the form {example}", f"give {option} {example}"
+        )
+    return int(match[1]), int(match[2])
