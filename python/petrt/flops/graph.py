@@ -228,7 +228,7 @@ class _Counter:
 
     def _take(self, name: str, norm: bool) -> None:
         origin = self._origin[name]
-        if self._values[origin].kind in INTEGERS:
+        if self._values[name].kind in INTEGERS:  # a shape
             return
         self._parameters[origin] = norm
         self._weight_bytes[origin] = max(self._weight_bytes.get(origin, 0), self._used(name))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from petrt.flops.count import Count, ModelCount
 from petrt.nets.blocks import Attention
+from petrt.nets.guidance import Extractor
 from petrt.nets.model import Model
 from petrt.nets.unet import Features
 from petrt.spec import NetworkSpec
@@ -83,3 +84,27 @@ def count(spec: NetworkSpec, height: int = 128, width: int = 128) -> ModelCount:
         denoiser=_count(model.denoiser, calls.get("denoiser")),
         guidance=_count(model.guidance, calls.get("guidance")),
     )
+
+
+@cache
+def guidance_macs_as_trained(spec: NetworkSpec, height: int = 128, width: int = 128) -> int:
+    """MACs of the extractors where they also predict and compare: Eq. 5's heads on the features, and
+    the trainable downsampling of the standard-dose guide. The authors' code does so in inference, too.
+    """
+    with torch.device("meta"), torch.no_grad():
+        guidance = Model(spec).guidance
+        if guidance is None:
+            return 0
+        nas, spectrum = torch.empty(1, len(spec.guidance.neighbours), height, width), None
+        targets = [(guidance.nas, nas)]
+        if spec.guide_count == 2:
+            spectrum = torch.empty(1, 1, height, width)
+            targets.append((guidance.spectrum, spectrum))
+        with MacCounter(guidance) as call:
+            dose = torch.empty(1) if spec.dose else None
+            guidance.predict(guidance(nas, spectrum, dose))
+            for extractors, target in targets:
+                for extractor in extractors:
+                    assert isinstance(extractor, Extractor)
+                    extractor.downs(target)
+    return call.macs

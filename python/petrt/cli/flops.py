@@ -1,0 +1,171 @@
+"""petrt flops: parameters and operations of a model, part by part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from petrt.errors import UsageError
+
+
+def flops(
+    subject: Annotated[
+        str | None,
+        typer.Argument(
+            help="A preset (paper, small, ...), a checkpoint's or run's folder, a bundle, or the name "
+            "of a shipped model.",
+            show_default=False,
+        ),
+    ] = None,
+    size: Annotated[str, typer.Option(help="Slice size.", metavar="HxW")] = "128x128",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Evaluations of the denoiser. Default: the model's.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples of a slice (AMS).")] = 1,
+    upsample: Annotated[
+        str | None,
+        typer.Option(help="Folded: conv or transposed. Default: conv; a bundle has its own."),
+    ] = None,
+    table2: Annotated[
+        bool, typer.Option("--table2", help="Table 2 of the paper, its values beside ours.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write all numbers here.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the JSON file.")] = False,
+) -> None:
+    """Parameters, MACs and FLOPs per part and step, folded (as it runs) and unfolded (as published).
+
+    Counted from PyTorch and from ONNX; where they disagree, nothing is printed. Without PyTorch a
+    bundle is counted from its ONNX graphs alone.
+    """
+    from petrt.io.atomic import atomic_write_json, check_output
+
+    if json_file is not None:
+        check_output(json_file, overwrite=overwrite)
+    if table2:
+        if subject is not None or upsample is not None:
+            raise UsageError("--table2 has its own networks", "leave out SUBJECT and --upsample")
+        found, tables = _table2()
+    elif subject is None:
+        raise UsageError("nothing to count", "petrt flops SUBJECT, for example demo; or --table2")
+    else:
+        found, tables = _subject(subject, size, steps, samples, upsample)
+    if json_file is not None:
+        atomic_write_json(json_file, found, overwrite=overwrite)
+    console = Console()
+    console = console if console.is_terminal else Console(width=160, highlight=False)
+    for each in tables:
+        console.print(each)
+
+
+def _subject(
+    subject: str, size: str, steps: int | None, samples: int, upsample: str | None
+) -> tuple[dict[str, Any], list[Table | Text]]:
+    from petrt.cli.build_engine import height_width
+    from petrt.flops.report import describe
+    from petrt.flops.subject import count_subject
+
+    if upsample not in (None, "conv", "transposed"):
+        raise UsageError(f"--upsample is '{upsample}'", "choose conv or transposed")
+    counted = count_subject(subject, *height_width(size), upsample)  # type: ignore[arg-type]
+    found = describe(counted, steps or counted.steps, samples)
+    return found, tables_of(found)
+
+
+def _table2() -> tuple[dict[str, Any], list[Table | Text]]:
+    from petrt.cli.needs import need_torch
+
+    need_torch("petrt flops --table2")
+    from petrt.flops.report import describe_table2
+    from petrt.flops.table2 import table2
+
+    found = describe_table2(table2())
+    return found, [table2_of(found)]
+
+
+def tables_of(found: dict[str, Any]) -> list[Table | Text]:
+    """What ``petrt.flops.report.describe`` says, for reading."""
+    height, width = found["size"]
+    shown: list[Table | Text] = [
+        Text(
+            f"{found['subject']} ({found['kind']}): one slice {height} x {width}, "
+            f"{found['samples']} x {found['steps']} steps, upsampling: {found['upsample']}"
+        )
+    ]
+    for form in ("unfolded", "folded"):
+        source = found["counted_from"][form]
+        if found[form] is None:
+            shown.append(Text(f"\n{form}: {source}"))
+        else:
+            shown += [Text(f"\n{form}, from {source}"), _form_table(found[form])]
+    if found["folded_over_unfolded"] is not None:
+        shown.append(
+            Text(f"\nfolded over unfolded: {found['folded_over_unfolded']:.4f} of the work")
+        )
+    shown.append(Text(found["convention"], style="dim"))
+    return shown
+
+
+def _form_table(form: dict[str, Any]) -> Table:
+    table = _table(
+        "part", "parameters", "of norms", "M MACs a call", "attention, M MACs", "M FLOPs a call",
+        "calls", "M FLOPs", "share",
+    )  # fmt: skip
+    for name, part in form["parts"].items():
+        table.add_row(
+            name, *_sizes(part), f"{part['calls']}", _million(part["calls"] * part["flops"]),
+            f"{100 * part['share']:.2f} %",
+        )  # fmt: skip
+    if form["noise_bias_parameters"]:
+        table.add_row("noise bias table", f"{form['noise_bias_parameters']:,}")
+    total = form["total"]
+    parameters, norms, macs, attention, work = _sizes(total)
+    table.add_section()
+    table.add_row("all calls", parameters, norms, macs, attention, "", "", work, "100 %")
+    return table
+
+
+def _sizes(count: dict[str, int]) -> tuple[str, str, str, str, str]:
+    return (
+        f"{count['parameters']:,}",
+        f"{count['norm_parameters']:,}",
+        _million(count["macs"]),
+        _million(count["attention_macs"]),
+        _million(count["flops"]),
+    )
+
+
+def _million(value: int) -> str:
+    return f"{value / 1e6:,.2f}"
+
+
+def table2_of(found: dict[str, Any]) -> Table:
+    """What ``petrt.flops.report.describe_table2`` says, for reading."""
+    table = _table(
+        "row", "networks", "steps", "M parameters", "paper", "off", "G MACs",
+        "as the authors run it", "paper", "off",
+    )  # fmt: skip
+    for row in found["rows"]:
+        table.add_row(
+            row["row"], row["configuration"], str(row["steps"]),
+            f"{row['parameters'] / 1e6:.3f}", f"{row['paper_parameters_m']:.3f}",
+            f"{row['parameters_off_m']:+.3f}", f"{row['macs'] / 1e9:.2f}",
+            f"{row['macs_as_printed'] / 1e9:.2f}", f"{row['paper_macs_g']:.0f}",
+            f"{row['macs_off_g']:+.2f}",
+        )  # fmt: skip
+    return table
+
+
+def _table(*columns: str) -> Table:
+    """A table whose columns but those of names hold numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        named = column in ("part", "row", "networks")
+        table.add_column(column, justify="left" if named else "right")
+    return table

@@ -1,0 +1,208 @@
+"""What is counted: a preset, a checkpoint or a bundle, from PyTorch and from ONNX, which must agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from petrt import packages
+from petrt.bundle import MANIFEST, Bundle, load_bundle, shipped_models
+from petrt.errors import DeviceError, InputError, UsageError
+from petrt.flops.bundle import bundle_macs, noise_bias_parameters
+from petrt.flops.count import Count, ModelCount
+from petrt.flops.graph import count_graph
+from petrt.flops.table2 import STEPS
+from petrt.spec import NetworkSpec, SamplerSpec
+
+if TYPE_CHECKING:
+    from petrt.export.fold import Upsample
+
+Kind = Literal["preset", "checkpoint", "bundle"]
+CHECKPOINT = "checkpoint.json"  # petrt.nets.checkpoint.HEADER, which needs PyTorch
+RECORDED_SIZE = (128, 128)  # of model.json's export.size
+INSTALL = "pip install 'petrt[train]'"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A subject at one size. ``source`` says for each form what it was counted from.
+
+    ``unfolded`` is None where there is nothing to count it from; ``source`` then says why.
+    ``steps``: the subject's own number of evaluations of the denoiser.
+    """
+
+    kind: Kind
+    name: str
+    size: tuple[int, int]
+    steps: int
+    upsample: str
+    folded: ModelCount
+    unfolded: ModelCount | None
+    source: Mapping[str, str]
+
+
+def count_subject(
+    subject: str, height: int = 128, width: int = 128, upsample: Upsample | None = None
+) -> Counted:
+    """Count ``subject``: the name of a preset, the folder of a checkpoint or run, or a bundle.
+
+    ``upsample`` is how an export would write the upsampling; a bundle has decided. Presets and
+    checkpoints need PyTorch; a bundle is then counted from both. Raises UsageError for what needs
+    PyTorch without it, InputError for what cannot be read or counted and where a bundle's graphs are
+    not those of its model.json, DeviceError where the two counts of one network differ.
+    """
+    kind = _kind(subject)
+    if kind == "bundle":
+        if upsample is not None:
+            raise UsageError("a bundle's upsampling is as it was exported", "leave out --upsample")
+        return _count_bundle(subject, height, width)
+    if not has_torch():
+        raise UsageError(f"counting a {kind} needs PyTorch", INSTALL)
+    network, steps = _preset(subject) if kind == "preset" else _checkpoint(subject)
+    check_size(network, height, width)
+    return _count_network(kind, subject, network, steps, (height, width), upsample or "conv")
+
+
+def check_size(network: NetworkSpec, height: int, width: int) -> None:
+    """Raise UsageError unless the networks can halve the size as often as they must."""
+    granule = 2**network.scales
+    if height % granule or width % granule or min(height, width) < granule:
+        raise UsageError(f"--size is {height}x{width}", f"give multiples of {granule}")
+
+
+def _kind(subject: str) -> Kind:
+    """What ``subject`` names. A folder that happens to be called like a preset does not hide it."""
+    path = Path(subject)
+    if path.is_file() or (path / MANIFEST).is_file() or subject in shipped_models():
+        return "bundle"
+    if (path / CHECKPOINT).is_file() or (path.is_dir() and subject not in _presets()):
+        return "checkpoint"
+    return "preset"
+
+
+def has_torch() -> bool:
+    """Whether PyTorch is here and not broken."""
+    found = packages.torch()
+    return found is not None and found.broken is None
+
+
+def _presets() -> Mapping[str, NetworkSpec]:
+    """None without PyTorch, which they need anyway."""
+    if not has_torch():
+        return {}
+    from petrt.nets.presets import PRESETS
+
+    return PRESETS
+
+
+def _preset(name: str) -> tuple[NetworkSpec, int]:
+    presets = _presets()
+    if name not in presets:
+        raise InputError(
+            f"no preset, checkpoint or bundle '{name}'",
+            f"presets: {', '.join(presets)}; shipped bundles: {', '.join(shipped_models())}",
+        )
+    return presets[name], STEPS.get(name, SamplerSpec().steps)
+
+
+def _checkpoint(folder: str) -> tuple[NetworkSpec, int]:
+    from petrt.nets import load_checkpoint
+    from petrt.train.checkpoints import newest
+
+    _, spec, _ = load_checkpoint(newest(Path(folder)))
+    return spec.network, spec.sampler.steps
+
+
+def _count_network(
+    kind: Kind, name: str, network: NetworkSpec, steps: int, size: tuple[int, int],
+    upsample: Upsample,
+) -> Counted:  # fmt: skip
+    from petrt.export.count import folded_count, hollow_graphs
+    from petrt.nets.count import count
+
+    height, width = size
+    folded = folded_count(network, height, width, upsample)
+    dimensions = {"height": height, "width": width, "slices": 1, "images": 1}
+    graphs = {
+        graph: count_graph(model, dimensions, f"{name}: {graph}.onnx").count
+        for graph, model in hollow_graphs(network, upsample).items()
+    }
+    if differing := differences(folded, graphs):
+        raise DeviceError(f"{name}: PyTorch and ONNX disagree: {differing}", "report this bug")
+    source = {"folded": "PyTorch and ONNX, equal", "unfolded": "PyTorch"}
+    unfolded = count(network, height, width)
+    return Counted(kind, name, size, steps, upsample, folded, unfolded, source)
+
+
+def _count_bundle(name: str, height: int, width: int) -> Counted:
+    bundle = load_bundle(name)
+    network, steps = bundle.model.network, bundle.model.sampler.steps
+    check_size(network, height, width)
+    graphs = {graph: work.count for graph, work in bundle_macs(bundle, height, width).items()}
+    upsample = _upsample(bundle)
+    folded = ModelCount(
+        **{part: graphs.get(part, Count()) for part in ("coarse", "denoiser", "guidance")},
+        noise_bias=noise_bias_parameters(bundle),
+    )
+    if not has_torch():
+        unfolded, where = _recorded(bundle, (height, width))
+        source = {"folded": "ONNX", "unfolded": where}
+    else:
+        from petrt.export.count import folded_count
+        from petrt.nets.count import count
+
+        expected = folded_count(network, height, width, upsample)
+        differing = differences(expected, graphs)
+        if not differing and expected.noise_bias != folded.noise_bias:
+            differing = f"noise bias {expected.noise_bias} and {folded.noise_bias} parameters"
+        if differing:
+            raise InputError(
+                f"{name}: its ONNX graphs are not those of the networks in its {MANIFEST}, "
+                f"counted by PyTorch and from ONNX: {differing}",
+                "export the model again",
+            )
+        unfolded = count(network, height, width)
+        source = {"folded": "PyTorch and ONNX, equal", "unfolded": "PyTorch"}
+    size = (height, width)
+    return Counted("bundle", name, size, steps, upsample, folded, unfolded, source)
+
+
+def _upsample(bundle: Bundle) -> Upsample:
+    """How the graphs upsample; asked of the graphs themselves, not of the record."""
+    import onnx
+
+    for graph in ("coarse", "denoiser"):
+        data = bundle.onnx(graph)
+        nodes = onnx.load_model_from_string(data).graph.node if data else ()
+        if any(node.op_type == "ConvTranspose" for node in nodes):
+            return "transposed"
+    return "conv"
+
+
+def _recorded(bundle: Bundle, size: tuple[int, int]) -> tuple[ModelCount | None, str]:
+    """The unfolded networks as the export counted them, which is at 128 x 128 only."""
+    record: Any = bundle.manifest.export.get("size")
+    if record is None:
+        return None, f"unknown: its {MANIFEST} records none; PyTorch would count it"
+    if size != RECORDED_SIZE:
+        return None, f"unknown: recorded for 128x128 only; PyTorch would count it ({INSTALL})"
+    try:
+        return TypeAdapter(ModelCount).validate_python(record), f"its {MANIFEST}"
+    except ValidationError as error:
+        raise InputError(f"{bundle.source}: {MANIFEST}: export.size is not a count") from error
+
+
+def differences(modules: ModelCount, graphs: Mapping[str, Count]) -> str:
+    """What differs between the folded modules and the graphs; empty if nothing does."""
+    found = []
+    for part, expected in modules.parts.items():
+        got = graphs.get(part, Count())
+        for field in ("parameters", "norm_parameters", "macs", "attention_macs"):
+            ours, theirs = getattr(expected, field), getattr(got, field)
+            if ours != theirs:
+                found.append(f"{part} {field} {ours} and {theirs}")
+    return ", ".join(found)

@@ -1,0 +1,91 @@
+"""Table 2 of the paper (Han, Wang et al., MICCAI 2023): sizes and work of its ablation, beside ours.
+
+Its "MParam." leave the GroupNorms out and its "BFLOPs" are MACs in G of convolutions and linear layers,
+batch 1, 128 x 128, attention's products left out. Row d fits four neighbouring slices, as the paper's
+text has it; the code that came with it stacks five. Its work fits the authors' code, which runs every
+extractor twice, once for each network, the second time with Eq. 5's heads and the downsampled target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from petrt.spec import NetworkSpec
+
+SIZE = (128, 128)
+FOUR = (-2, -1, 1, 2)
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A row as the paper prints it: millions of parameters and "BFLOPs". ``preset`` names the networks."""
+
+    row: str
+    preset: str
+    configuration: str
+    steps: int
+    parameters_m: float
+    macs_g: float
+    neighbours: tuple[int, ...] | None = None
+
+
+ROWS = (
+    Printed("a", "a", "SR3", 100, 128.740, 5973),
+    Printed("b", "b", "coarse network", 10, 24.740, 38),
+    Printed("c", "c", "b + denoiser", 10, 31.020, 132),
+    Printed("d", "d", "c + neighbours, four", 10, 33.040, 140, FOUR),
+    Printed("d", "d", "c + neighbours, five", 10, 33.040, 140),
+    Printed("e", "e", "d + spectrum", 10, 34.100, 145),
+    Printed("f", "f", "e + contrastive loss", 10, 34.100, 145),
+)
+STEPS = {printed.preset: printed.steps for printed in ROWS}
+
+
+@dataclass(frozen=True)
+class Row:
+    """``macs``: every part as often as it must run; ``macs_as_printed``: as the authors' code runs them."""
+
+    printed: Printed
+    parameters: int
+    macs: int
+    macs_as_printed: int
+
+    @property
+    def parameters_m(self) -> float:
+        return self.parameters / 1e6
+
+    @property
+    def macs_g(self) -> float:
+        return self.macs_as_printed / 1e9
+
+    @property
+    def off(self) -> tuple[float, float]:
+        """Ours minus the printed: millions of parameters, G MACs as the authors' code runs them."""
+        return self.parameters_m - self.printed.parameters_m, self.macs_g - self.printed.macs_g
+
+
+def table2() -> list[Row]:
+    """Every row, counted from the networks in PyTorch."""
+    return [_row(printed) for printed in ROWS]
+
+
+def network(printed: Printed) -> NetworkSpec:
+    """The networks of a row."""
+    from petrt.nets.presets import PRESETS
+
+    spec = PRESETS[printed.preset]
+    if printed.neighbours is None:
+        return spec
+    guidance = spec.guidance.model_copy(update={"neighbours": printed.neighbours})
+    return spec.model_copy(update={"guidance": guidance})
+
+
+def _row(printed: Printed) -> Row:
+    from petrt.nets.count import count, guidance_macs_as_trained
+
+    spec = network(printed)
+    total = count(spec, *SIZE).total(printed.steps)
+    again = guidance_macs_as_trained(spec, *SIZE)
+    return Row(printed, total.table_parameters, total.macs, total.macs + again)
