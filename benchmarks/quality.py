@@ -23,6 +23,7 @@ from quality_classical import BM4D, GAUSSIAN, LOW, NLM
 from quality_figure import save_figure
 from quality_model import COARSE, ONE, PLAIN, ams
 from quality_report import read, write
+from quality_samplers_figure import save_curve
 from quality_sections import SECTIONS, Skipped, figure_arrays
 
 from petrt.calibration import ErrorBin
@@ -82,13 +83,16 @@ def main() -> None:
 
 
 def pictures(options: argparse.Namespace, content: dict[str, Any]) -> None:
-    """The figure and the error plot, of what there is."""
+    """The figure, the curve of the samplers and the error plot, of what there is."""
     arrays = figure_arrays(options)
     many = ams(options.samples)
     if arrays:
         columns = [LOW, GAUSSIAN, NLM, BM4D, PLAIN, COARSE, ONE, many]
         title = f"sub-{options.first:04d}, 1/{max(options.doses)} dose"
         save_figure(options.out / "quality.png", arrays, columns, title)
+    if "samplers" in content["sections"]:
+        record = content["sections"]["samplers"]
+        save_curve(options.out / "samplers.png", record, next(iter(record["mean_sd"])))
     tables = content["sections"].get("calibration", {}).get("doses", {})
     curves = {
         f"{name}, {dose}": [ErrorBin(*each) for each in bins]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import quality_curve
 from quality_classical import BM4D, GAUSSIAN, LOW, NLM
-from quality_model import COARSE, FEWER_STEPS, MEAN, ONE, PLAIN, ams
+from quality_model import COARSE, ONE, PLAIN, ams
 from quality_statistics import Summary, Values, over_subjects, paired
+
+from petrt.presets import PRESETS
 
 Record = dict[str, Any]
 
@@ -89,25 +92,7 @@ def differences(results: Results) -> list[Record]:
                     if gain:
                         what = {"what": f"{a} - {b}", "on": ours, "dose": dose, "metric": metric}
                         found.append({**what, **gain.record()})
-    return found + _sampler_differences(results) + _row_differences(results)
-
-
-def _fewer(results: Results) -> list[str]:
-    """Names of the cheaper samplers."""
-    return [*(ams(results.samples("samplers"), steps) for steps in FEWER_STEPS), MEAN]
-
-
-def _sampler_differences(results: Results) -> list[Record]:
-    many = ams(results.samples("samplers"))
-    found = []
-    for dose in results.doses("samplers"):
-        for metric in METRICS:
-            for fewer in _fewer(results):
-                gain = results.gain("samplers", fewer, "samplers", many, dose, metric)
-                if gain:
-                    what = {"what": f"{fewer} - {many}", "on": "samplers", "dose": dose}
-                    found.append({**what, "metric": metric, **gain.record()})
-    return found
+    return found + quality_curve.sampler_differences(results) + _row_differences(results)
 
 
 def _row_differences(results: Results) -> list[Record]:
@@ -164,12 +149,21 @@ def bars(results: Results) -> list[Record]:
             results.row(after, row, psnr), results.row(before, row, psnr)))
         for before, after, added in ADDED[1:]
     ]  # fmt: skip
-    few = ams(results.samples("samplers"))
-    made += [
-        _reported(f"{name} - {few}", results.gain("samplers", name, "samplers", few, AT, psnr))
-        for name in _fewer(results)
+    return made + _presets(results)
+
+
+def _presets(results: Results) -> list[Record]:
+    """The preset ``fast`` against ``paper``, with as many samples and with the most."""
+    few, many = PRESETS["fast"].samples, results.samples(quality_curve.SECTION)
+    return [
+        _at_least(
+            f"fast - paper, {few} and {samples} samples",
+            quality_curve.fast_less_paper(results, AT, samples),
+            -0.1,
+            surely=True,
+        )
+        for samples in dict.fromkeys((few, many))
     ]
-    return made
 
 
 def _bar(what: str, asked: str, unit: str, got: Summary | None, met: bool | None) -> Record:
@@ -180,8 +174,9 @@ def _bar(what: str, asked: str, unit: str, got: Summary | None, met: bool | None
     return made
 
 
-def _at_least(what: str, got: Summary | None, least: float) -> Record:
-    met = None if got is None else got.mean >= least
+def _at_least(what: str, got: Summary | None, least: float, *, surely: bool = False) -> Record:
+    """``surely``: the whole interval has to reach it, not the mean alone."""
+    met = None if got is None else (got.ci[0] if surely and got.ci else got.mean) >= least
     return _bar(what, f">= {least:g} dB", "dB", got, met)
 
 

@@ -1,4 +1,4 @@
-"""A bundle through petrt.Reconstructor: coarse, one sample, AMS, few steps, the one-step mean; and rows.
+"""A bundle through petrt.Reconstructor: coarse, one sample, AMS; and rows.
 
 Where only a part of the volume is looked at (the head's box, every n-th slice), the scale is still that of
 the whole low-dose volume, so that slices are what they are in the whole.
@@ -21,15 +21,14 @@ from petrt.calibration import active_voxels
 from petrt.geometry import scale_of
 from petrt.reconstructor import Reconstructor
 
-COARSE, ONE, MEAN, PLAIN = "coarse", "one sample", "one-step mean", "plain U-Net (row b)"
-FEWER_STEPS = (5, 2)
+COARSE, ONE, PLAIN = "coarse", "one sample", "plain U-Net (row b)"
 # Active voxels kept of a case for coverage: it is then known to 0.2 %.
 KEPT_VOXELS = 1 << 16
 
 
-def ams(samples: int, steps: int | None = None) -> str:
-    """The mean of ``samples`` by the model's own sampler, or in fewer steps."""
-    return f"AMS-{samples}" + (f", {steps} steps" if steps else "")
+def ams(samples: int) -> str:
+    """The mean of ``samples`` by the model's own sampler."""
+    return f"AMS-{samples}"
 
 
 @dataclass(frozen=True)
@@ -95,18 +94,6 @@ def measure(bundle: Bundle, plain: Bundle | None, case: Case, settings: Settings
     measured.arrays = picture_slices(images, seen)
     measured.arrays |= {"error": voxels.error, "std": voxels.std}
     measured.notes["active_voxels"] = voxels.active
-    return measured
-
-
-def measure_samplers(bundle: Bundle, case: Case, settings: Settings) -> Measured:
-    """The model's own sampler, the same in fewer steps, and the one-step mean, on one case."""
-    seen, measured, many = settings.views[case.dose].cut(case), Measured(), settings.samples
-    for steps in (None, *FEWER_STEPS):
-        found = reconstruct(bundle, case, settings, samples=many, steps=steps)
-        measured.methods[ams(many, steps)] = score(found.image, seen, lesions=False)
-        measured.methods[ams(many, steps)]["sd"] = spread(found.std, seen.full)
-    mean = reconstruct(bundle, case, settings, sampler="mean", steps=1)
-    measured.methods[MEAN] = score(mean.image, seen, lesions=False)
     return measured
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import quality_curve
 from quality_differences import Results, bars, differences
 from quality_figure import NOTICE
 
@@ -66,7 +67,9 @@ def markdown(content: Record) -> str:
         names = [prefix + name for name in ("classical", "bm4d", "model")]
         lines += _methods([sections[n] for n in names if n in sections], prefix, title)
     if "samplers" in sections:
-        lines += _methods([sections["samplers"]], "", "Samplers")
+        results = Results(sections)
+        for dose in sections["samplers"]["mean_sd"]:
+            lines += quality_curve.table(results, dose)
     if "rows" in sections:
         lines += _rows(sections["rows"])
     if "calibration" in sections:
@@ -163,8 +166,8 @@ def _differences(found: list[Record]) -> list[str]:
     lines = ["", "## Paired differences in PSNR (dB)", "", "| | dose | mean | 95 % interval |"]
     lines.append("|---" * 4 + "|")
     for each in found:
-        if each["metric"] != "standard.psnr":
-            continue
+        if each["metric"] != "standard.psnr" or each["on"] == quality_curve.SECTION:
+            continue  # the samplers' stand in their own table
         what = each["what"] + (f", {each['method']}" if "method" in each else "")
         where = f"{each['dose']}, real brain" if each["on"].startswith("real") else each["dose"]
         lines.append(f"| {what} | {where} | {each['mean']:+.3f} | {_interval(each['ci95'])} |")

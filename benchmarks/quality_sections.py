@@ -13,6 +13,7 @@ import quality_calibration
 import quality_classical
 import quality_model
 import quality_rows
+import quality_samplers
 from quality_cases import Case, Source, View, case_name, real, simulated, template_path
 from quality_figure import FULL
 from quality_model import Settings
@@ -135,15 +136,21 @@ def _filters(options: Options, section: str) -> tuple[Store, Record]:
 
 
 def samplers(options: Options) -> Record:
-    """Fewer steps of the model's sampler beside its own number, on simulated subjects."""
-    bundle, store, written = _opened(options, "samplers")
-    settings = _settings(options)
+    """Samplers in fewer steps and samples beside the model's own, on simulated subjects, and their times."""
+    bundle, _, written = _opened(options, "samplers")
+    settings, cases = _settings(options), simulated_cases(options)
+    names = [each.name for each in quality_samplers.curve(bundle.model.sampler, settings.samples)]
+    store = Store(options.work, "samplers", {**written, "curve": names})
+    kept = _run(
+        store, cases, options.doses, lambda c: quality_samplers.measure(bundle, c, settings)
+    )
 
-    def measure(case: Case) -> Measured:
-        return quality_model.measure_samplers(bundle, case, settings)
+    def timing() -> Measured:
+        case = cases.source(cases.numbers[0], options.doses[0])
+        return quality_samplers.timing(bundle, case, settings)
 
-    kept = _run(store, simulated_cases(options), options.doses, measure)
-    return {"settings": written, **_tables(kept)}
+    times = store.measured("timing", timing)
+    return {"settings": written, **_tables(kept), "seconds": times.notes}
 
 
 def model(options: Options, section: str, cases: Cases) -> Record:

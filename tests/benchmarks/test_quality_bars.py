@@ -152,14 +152,6 @@ def test_only_what_was_taken_over_the_same_voxels_is_compared():
     assert found["AMS over one sample"] is True
 
 
-def test_fewer_steps_are_reported_beside_the_models_own():
-    fewer = section({"AMS-8": above(6), "AMS-8, 5 steps": above(5.9), "one-step mean": above(5.5)})
-    found = {bar["what"]: bar for bar in bars(Results({"samplers": fewer}))}
-    assert found["AMS-8, 5 steps - AMS-8"]["got"] == pytest.approx(-0.1)
-    assert found["one-step mean - AMS-8"]["met"] is True
-    assert found["AMS-8, 2 steps - AMS-8"]["met"] is None
-
-
 def test_sections_stay_when_another_is_replaced(tmp_path):
     write(tmp_path, {"classical": filters(), "bm4d": bm4d(), "rows": rows(c=0.1, d=0.3)})
     again = write(tmp_path, {**read(tmp_path / "quality.json"), "model": model()})

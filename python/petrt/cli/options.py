@@ -9,7 +9,7 @@ import typer
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="How the model is sampled: paper (its own sampler, 1 sample) or fast (few steps, "
+        help="How the model is sampled: paper (its own sampler, 1 sample) or fast (one step, "
         "2 samples). Default: paper.",
         show_default=False,
     ),

@@ -1,0 +1,106 @@
+"""``petrt reconstruct --preset`` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from petrt.bundle import load_bundle
+from petrt.cli.app import run
+from petrt.presets import PRESETS
+from petrt.rebundle import write_bundle
+from petrt.spec import CalibrationSpec
+from tests.models import noisy_blob
+
+FAST = PRESETS["fast"]
+
+
+@pytest.fixture
+def low(tmp_path) -> Path:
+    path = tmp_path / "low.nii.gz"
+    volume = nibabel.Nifti1Image(noisy_blob((16, 21, 3)), np.diag([2.0, 2.0, 2.0, 1.0]))
+    volume.to_filename(path)
+    return path
+
+
+@pytest.fixture
+def petrt(tiny_bundle, low, tmp_path, capsys):
+    """Run the command on ``low``; returns exit code, lines of stderr, and the record of the run."""
+
+    def call(name: str, *options: object, model: Path = tiny_bundle):
+        out, record = tmp_path / f"{name}.nii.gz", tmp_path / f"{name}.json"
+        arguments = ["reconstruct", low, out, "--json", record, "--model", model, "--threads", 1]
+        code = run([str(each) for each in (*arguments, *options)])
+        lines = capsys.readouterr().err.splitlines()
+        return code, lines, json.loads(record.read_text()) if record.exists() else None
+
+    return call
+
+
+def test_fast_is_written_as_its_explicit_steps_and_says_so(petrt, tmp_path):
+    code, lines, fast = petrt("fast", "--preset", "fast", "--std", tmp_path / "fast_std.nii.gz")
+    assert code == 0, lines
+    steps = ("--sampler", FAST.sampler.kind, "--steps", FAST.sampler.steps)
+    std = ("--std", tmp_path / "steps_std.nii.gz")
+    code, lines, explicit = petrt("steps", *steps, "--samples", FAST.samples, *std)
+    assert code == 0, lines
+    for end in ("", "_std"):
+        written = (tmp_path / f"{name}{end}.nii.gz" for name in ("fast", "steps"))
+        assert len({path.read_bytes() for path in written}) == 1
+    assert (fast["preset"], explicit["preset"]) == ("fast", None)
+    assert fast["samples"] == explicit["samples"] == FAST.samples
+    assert fast["sampler"] == {"kind": FAST.sampler.kind, "steps": FAST.sampler.steps}
+
+
+def test_samples_win_over_the_preset(petrt):
+    assert petrt("a", "--preset", "fast", "--samples", 3)[2]["samples"] == 3
+    assert petrt("b", "--preset", "paper")[2]["samples"] == 1
+    default = petrt("c")[2]
+    assert (default["preset"], default["samples"]) == ("paper", 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--preset", "turbo"), "unknown preset 'turbo'"),
+        (("--preset", "turbo", "--std", "std.nii.gz"), "unknown preset 'turbo'"),
+        (("--preset", "fast", "--steps", "2"), "fixes sampler and steps"),
+        (("--preset", "paper", "--sampler", "ddpm"), "fixes sampler and steps"),
+        (("--preset", "paper", "--std", "std.nii.gz"), "--std needs at least two samples"),
+        (("--preset", "fast", "--samples", "1", "--std", "std.nii.gz"), "at least two samples"),
+    ],
+)
+def test_contradictions_are_refused_before_any_work(petrt, tmp_path, monkeypatch, options, why):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    code, lines, _ = petrt("out", *options)
+    assert (code, len(lines)) == (2, 1), lines
+    assert why in lines[0]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("fitted_for", ["paper", "fast"])
+def test_std_of_fast_is_calibrated_only_by_a_factor_of_its_own(
+    petrt, tiny_bundle, tmp_path, fitted_for
+):
+    bundle = load_bundle(tiny_bundle)
+    sampler = PRESETS[fitted_for].sampler or bundle.model.sampler
+    fitted = CalibrationSpec(factor=7, level=0.9, sampler=sampler, samples=2, subjects=1)
+    model = bundle.model.model_copy(update={"calibration": fitted})
+    write_bundle(bundle, model, tmp_path / "bundle")
+    code, lines, record = petrt(
+        "out", "--preset", "fast", "--std", tmp_path / "std.nii.gz", model=tmp_path / "bundle"
+    )
+    assert code == 0, lines
+    header = nibabel.load(tmp_path / "std.nii.gz").header["descrip"].item()
+    if fitted_for == "fast":
+        assert (record["std"]["calibrated"], record["std"]["factor"]) == (True, 7)
+        assert b"calibrated for 90 %" in header
+    else:
+        assert (record["std"]["calibrated"], record["std"]["factor"]) == (False, 1)
+        assert record["std"]["reason"] == "fitted for ddpm of 10 steps"
+        assert b"not calibrated" in header
