@@ -36,15 +36,14 @@ inline void pack(const float* weights, Index in, Index out, int kernel, bool win
     }
     return;
   }
-  const Index plane = in * columns;
   for (Index first = 0; first < columns; first += kColumns) {
     for (Index c = 0; c < in; ++c) {
-      for (Index o = first; o < first + kColumns; ++o) {
-        float points[kPoints] = {};
-        if (o < out) transform_weights(weights + (o * in + c) * 9, points);
-        float* to = result + first * in + c * kColumns + (o - first);
-        for (Index p = 0; p < kPoints; ++p) to[p * plane] = points[p];
+      Doubles g[9] = {};
+      for (Index j = 0; j < smaller(kColumns, out - first); ++j) {
+        const float* from = weights + ((first + j) * in + c) * 9;
+        for (int i = 0; i < 9; ++i) g[i][j] = static_cast<double>(from[i]);
       }
+      transform_weights(g, result + first * in + c * kColumns, in * columns);
     }
   }
 }
@@ -100,19 +99,38 @@ class Window {
   Index image_ = -1, strip_ = -1;
 };
 
-inline void write_tile(const Conv& task, const float* m, Index plane, Index n, Index y0, Index x0) {
-  const Index channels = task.y.channels;
-  const Index height = smaller(kTile, task.y.height - y0), width = smaller(kTile, task.y.width - x0);
-  for (Index c = 0; c < channels; c += kLanes) {
-    Full out[kTile][kTile];
-    transform_output(m + c, plane, out);
-    const Index count = channels - c;
-    for (Index y = 0; y < height; ++y) {
-      for (Index x = 0; x < width; ++x) {
-        const Addends addends(task, n, y0 + y, x0 + x);
-        store_some(at(task.y, n, y0 + y, x0 + x) + c, addends.to(out[y][x], c, count), count);
-      }
+template <bool Whole>
+inline void write_channels(const Conv& task, const float* m, Index plane, const Place& place,
+                           Index height, Index width, Index channel) {
+  const Index count = task.y.channels - channel;
+  const Full biases = place.biases<Whole>(task, channel, count);
+  Full out[kTile][kTile];
+  transform_output(m + channel, plane, out);
+  for (Index y = 0; y < height; ++y) {
+    for (Index x = 0; x < width; ++x) {
+      place.write<Whole>(task, out[y][x] + biases, y, x, channel, count);
     }
+  }
+}
+
+inline void write_tile(const Conv& task, const float* m, Index plane, Index n, Index y, Index x) {
+  const Index height = smaller(kTile, task.y.height - y), width = smaller(kTile, task.y.width - x);
+  const Place place(task, n, y, x);
+  Index c = 0;
+  for (; c + kLanes <= task.y.channels; c += kLanes) {
+    write_channels<true>(task, m, plane, place, height, width, c);
+  }
+  if (c < task.y.channels) write_channels<false>(task, m, plane, place, height, width, c);
+}
+
+// One tile of every channel; `first` is its first float in each row.
+inline void read_tile(float* const rows[6], Index first, Index channels, float* v, Index plane) {
+  Index c = 0;
+  for (; c + kLanes <= channels; c += kLanes) {
+    transform_input<true>(rows, first + c, channels, kLanes, v + c, plane);
+  }
+  if (c < channels) {
+    transform_input<false>(rows, first + c, channels, channels - c, v + c, plane);
   }
 }
 
@@ -127,11 +145,8 @@ inline void winograd(const Conv& task, float* scratch) {
     for (Index s = 0; s < count; ++s) {
       window.move_to((first + s) / strips.high, (first + s) % strips.high);
       for (Index x = 0; x < strips.wide; ++x) {
-        float* const to = v + (s * strips.wide + x) * channels;
-        for (Index c = 0; c < channels; c += kLanes) {
-          transform_input(window.rows, x * kTile * channels + c, channels, channels - c, to + c,
-                          strips.input_plane);
-        }
+        read_tile(window.rows, x * kTile * channels, channels, v + (s * strips.wide + x) * channels,
+                  strips.input_plane);
       }
     }
     const Index tiles = count * strips.wide;
@@ -166,36 +181,52 @@ inline void gather(const Conv& task, Index n, Index y, Index x, float* to) {
   }
 }
 
+inline void write_pixel(const Conv& task, const float* sums, Index n, Index y, Index x) {
+  const Place place(task, n, y, x);
+  const Index channels = task.y.channels;
+  Index c = 0;
+  for (; c + kLanes <= channels; c += kLanes) {
+    place.write<true>(task, load(sums + c) + place.biases<true>(task, c, kLanes), 0, 0, c, kLanes);
+  }
+  if (c < channels) {
+    const Index rest = channels - c;
+    place.write<false>(task, load(sums + c) + place.biases<false>(task, c, rest), 0, 0, c, rest);
+  }
+}
+
+// Image, row and column, pixel after pixel.
+struct Cursor {
+  Index n = 0, y = 0, x = 0;
+
+  void next(const Tensor& t) {
+    if (++x < t.width) return;
+    x = 0;
+    if (++y < t.height) return;
+    y = 0;
+    ++n;
+  }
+};
+
 inline void by_pixels(const Conv& task, float* scratch) {
   const Index depth = Index{task.kernel} * task.kernel * task.x.channels;
-  const Index columns = padded_columns(task.y.channels), channels = task.y.channels;
-  const Index area = task.y.height * task.y.width, total = task.y.images * area;
+  const Index columns = padded_columns(task.y.channels);
+  const Index total = task.y.images * task.y.height * task.y.width;
   float* const a = scratch;
   float* const c = scratch + rounded_up(kBlockPixels * depth, kPad);
   // Pixels that lie evenly in memory are a matrix already.
   const bool even = task.kernel == 1 && task.stride == 1 && task.norm.scale == nullptr &&
                     task.x.channel == 1 && task.x.row == task.x.width * task.x.pixel &&
                     task.x.image == task.x.height * task.x.row;
+  Cursor in, out;
   for (Index first = 0; first < total; first += kBlockPixels) {
     const Index count = smaller(kBlockPixels, total - first);
-    const float* rows = task.x.data + first * task.x.pixel;
-    if (!even) {
-      for (Index i = 0; i < count; ++i) {
-        const Index pixel = (first + i) % area;
-        gather(task, (first + i) / area, pixel / task.y.width, pixel % task.y.width, a + i * depth);
-      }
-      rows = a;
+    for (Index i = 0; i < count && !even; ++i, in.next(task.y)) {
+      gather(task, in.n, in.y, in.x, a + i * depth);
     }
-    product(count, columns, depth, rows, even ? task.x.pixel : depth, task.weights, c, columns);
-    for (Index i = 0; i < count; ++i) {
-      const Index n = (first + i) / area, pixel = (first + i) % area;
-      const Index y = pixel / task.y.width, x = pixel % task.y.width;
-      const Addends addends(task, n, y, x);
-      float* const to = at(task.y, n, y, x);
-      for (Index j = 0; j < channels; j += kLanes) {
-        const Full sum = load(c + i * columns + j);
-        store_some(to + j, addends.to(sum, j, channels - j), channels - j);
-      }
+    product(count, columns, depth, even ? task.x.data + first * task.x.pixel : a,
+            even ? task.x.pixel : depth, task.weights, c, columns);
+    for (Index i = 0; i < count; ++i, out.next(task.y)) {
+      write_pixel(task, c + i * columns, out.n, out.y, out.x);
     }
   }
 }

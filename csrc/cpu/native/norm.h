@@ -8,25 +8,40 @@
 namespace petrt::native {
 namespace {
 
-// Adds sums and squares of x - x(first pixel) over one row to float64 totals [2, channels]. The
-// difference keeps the squares small where the mean is large; a row is short enough for float32.
-inline void add_row(const Tensor& x, Index n, Index y, double* sums, double* squares) {
-  const float* origin = at(x, n, 0, 0);
-  const float* row = at(x, n, y, 0);
-  for (Index c = 0; c < x.channels; c += kLanes) {
-    const Index count = smaller(kLanes, x.channels - c);
-    const Full zero = load_some(origin + c, count);
-    Full sum = {}, square = {};
-    for (Index i = 0; i < x.width; ++i) {
-      const Full d = load_some(row + i * x.pixel + c, count) - zero;
-      sum += d;
-      square += d * d;
-    }
-    for (Index j = 0; j < count; ++j) {
-      sums[c + j] += static_cast<double>(sum[j]);
-      squares[c + j] += static_cast<double>(square[j]);
+// Sums and squares of x - x(first pixel) of `Vectors` vectors of channels over one row, added to
+// float64 totals. The difference keeps the squares small where the mean is large; a row is short enough
+// for float32.
+template <int Vectors, bool Whole>
+inline void add_row(const Tensor& x, Index n, Index y, Index channel, double* sums,
+                    double* squares) {
+  const float* origin = at(x, n, 0, 0) + channel;
+  const float* row = at(x, n, y, 0) + channel;
+  const Index count = x.channels - channel;
+  Full zero[Vectors], sum[Vectors] = {}, square[Vectors] = {};
+  for (int v = 0; v < Vectors; ++v) zero[v] = load_some<Whole>(origin + v * kLanes, count);
+  for (Index i = 0; i < x.width; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) {
+      const Full d = load_some<Whole>(row + i * x.pixel + v * kLanes, count) - zero[v];
+      sum[v] += d;
+      square[v] += d * d;
     }
   }
+  for (int v = 0; v < Vectors; ++v) {
+    for (Index j = 0; j < smaller(kLanes, count - v * kLanes); ++j) {
+      sums[channel + v * kLanes + j] += static_cast<double>(sum[v][j]);
+      squares[channel + v * kLanes + j] += static_cast<double>(square[v][j]);
+    }
+  }
+}
+
+inline void add_row(const Tensor& x, Index n, Index y, double* sums, double* squares) {
+  Index c = 0;
+  for (; c + 4 * kLanes <= x.channels; c += 4 * kLanes) {
+    add_row<4, true>(x, n, y, c, sums, squares);
+  }
+  for (; c + kLanes <= x.channels; c += kLanes) add_row<1, true>(x, n, y, c, sums, squares);
+  if (c < x.channels) add_row<1, false>(x, n, y, c, sums, squares);
 }
 
 inline void settle_group(const Statistics& task, Index n, Index group, const double* sums,

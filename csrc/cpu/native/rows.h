@@ -63,25 +63,41 @@ inline void read_row(const Conv& task, Index n, Index y, Index width, float* to)
               static_cast<std::size_t>(width - 1 - inside) * pixel_bytes);
 }
 
-// Writing a convolution's output: what is added to it, for pixel (y, x) of image n.
-struct Addends {
-  const float* bias;
+// Where the output at pixel (y, x) of image n goes, and what is added to it there.
+struct Place {
+  float* to;
   const float* row;
   const float* first;
   const float* second;
 
-  Addends(const Conv& task, Index n, Index y, Index x)
-      : bias(task.bias),
+  Place(const Conv& task, Index n, Index y, Index x)
+      : to(at(task.y, n, y, x)),
         row(task.row == nullptr ? nullptr : task.row + n * task.row_image),
         first(task.adds < 1 ? nullptr : at(task.add[0], n / task.repeat[0], y, x)),
         second(task.adds < 2 ? nullptr : at(task.add[1], n / task.repeat[1], y, x)) {}
 
-  Full to(Full value, Index channel, Index count) const {
-    if (bias != nullptr) value += load_some(bias + channel, count);
-    if (row != nullptr) value += load_some(row + channel, count);
-    if (first != nullptr) value += load_some(first + channel, count);
-    if (second != nullptr) value += load_some(second + channel, count);
-    return value;
+  // The same for all pixels of an image.
+  template <bool Whole>
+  Full biases(const Conv& task, Index channel, Index count) const {
+    Full sum = {};
+    if (task.bias != nullptr) sum = load_some<Whole>(task.bias + channel, count);
+    if (row != nullptr) sum += load_some<Whole>(row + channel, count);
+    return sum;
+  }
+
+  // `value` and the biases to the pixel that lies `down` rows and `right` pixels from here.
+  template <bool Whole>
+  void write(const Conv& task, Full value, Index down, Index right, Index channel,
+             Index count) const {
+    if (first != nullptr) {
+      const Tensor& add = task.add[0];
+      value += load_some<Whole>(first + down * add.row + right * add.pixel + channel, count);
+    }
+    if (second != nullptr) {
+      const Tensor& add = task.add[1];
+      value += load_some<Whole>(second + down * add.row + right * add.pixel + channel, count);
+    }
+    store_some<Whole>(to + down * task.y.row + right * task.y.pixel + channel, value, count);
   }
 };
 

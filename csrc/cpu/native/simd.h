@@ -32,16 +32,18 @@ inline Full splat(float value) {
   return value - Full{};
 }
 
-// The first `count` lanes, the others 0.
+// The first `count` lanes, the others 0; all of them where Whole.
+template <bool Whole = false>
 inline Full load_some(const float* p, Index count) {
-  if (count >= kLanes) return load(p);
+  if (Whole || count >= kLanes) return load(p);
   float lanes[kLanes] = {};
   std::memcpy(lanes, p, static_cast<std::size_t>(count) * sizeof(float));
   return load(lanes);
 }
 
+template <bool Whole = false>
 inline void store_some(float* p, Full v, Index count) {
-  if (count >= kLanes) {
+  if (Whole || count >= kLanes) {
     store(p, v);
     return;
   }

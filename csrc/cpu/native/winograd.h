@@ -3,7 +3,7 @@
 // Y = A^T [(G g G^T) (.) (B^T d B)] A, for tiles d of 6 x 6 inputs, g of 3 x 3 weights.
 #pragma once
 
-#include "simd.h"
+#include "gemm.h"
 
 namespace petrt::native {
 namespace {
@@ -30,45 +30,52 @@ inline void output_points(const Full m[6], Full y[4]) {
   y[3] = b + 8.0f * d + m[5];
 }
 
+typedef double Doubles __attribute__((vector_size(kColumns * 8)));
+typedef float Floats __attribute__((vector_size(kColumns * 4), aligned(4), may_alias));
+
 // G g for one column of three.
-inline void weight_points(const double g[3], double u[6]) {
-  u[0] = g[0] / 4;
-  u[1] = -(g[0] + g[1] + g[2]) / 6;
-  u[2] = -(g[0] - g[1] + g[2]) / 6;
-  u[3] = (g[0] + 2 * g[1] + 4 * g[2]) / 24;
-  u[4] = (g[0] - 2 * g[1] + 4 * g[2]) / 24;
+inline void weight_points(const Doubles g[3], Doubles u[6]) {
+  u[0] = g[0] / 4.0;
+  u[1] = -(g[0] + g[1] + g[2]) / 6.0;
+  u[2] = -(g[0] - g[1] + g[2]) / 6.0;
+  u[3] = (g[0] + 2.0 * g[1] + 4.0 * g[2]) / 24.0;
+  u[4] = (g[0] - 2.0 * g[1] + 4.0 * g[2]) / 24.0;
   u[5] = g[2];
 }
 
-// The 36 numbers of one 3 x 3 kernel, in float64, rounded once.
-inline void transform_weights(const float* g, float u[kPoints]) {
-  double half[6][3], column[3], points[6];
+// The 36 numbers each of kColumns kernels, to u + point * plane; in float64, rounded once.
+inline void transform_weights(const Doubles g[9], float* u, Index plane) {
+  Doubles half[6][3], points[6];
   for (int x = 0; x < 3; ++x) {
-    for (int y = 0; y < 3; ++y) column[y] = g[3 * y + x];
+    const Doubles column[3] = {g[x], g[3 + x], g[6 + x]};
     weight_points(column, points);
     for (int y = 0; y < 6; ++y) half[y][x] = points[y];
   }
   for (int y = 0; y < 6; ++y) {
     weight_points(half[y], points);
-    for (int x = 0; x < 6; ++x) u[6 * y + x] = static_cast<float>(points[x]);
+    for (int x = 0; x < 6; ++x) {
+      *reinterpret_cast<Floats*>(u + (6 * y + x) * plane) =
+          __builtin_convertvector(points[x], Floats);
+    }
   }
 }
 
-// One tile of `count` <= kLanes channels: rows[0..5] point at its first pixel; the numbers of point p
-// go to v + p * plane.
+// One tile of `count` channels, kLanes where Whole: rows[0..5] point at its first pixel; the numbers of
+// point p go to v + p * plane.
+template <bool Whole>
 inline void transform_input(float* const rows[6], Index offset, Index pixel, Index count, float* v,
                             Index plane) {
   Full half[6][6];  // B^T d
   for (int x = 0; x < 6; ++x) {
     Full column[6], points[6];
-    for (int y = 0; y < 6; ++y) column[y] = load_some(rows[y] + offset + x * pixel, count);
+    for (int y = 0; y < 6; ++y) column[y] = load_some<Whole>(rows[y] + offset + x * pixel, count);
     input_points(column, points);
     for (int y = 0; y < 6; ++y) half[y][x] = points[y];
   }
   for (int y = 0; y < 6; ++y) {
     Full points[6];
     input_points(half[y], points);
-    for (int x = 0; x < 6; ++x) store_some(v + (6 * y + x) * plane, points[x], count);
+    for (int x = 0; x < 6; ++x) store_some<Whole>(v + (6 * y + x) * plane, points[x], count);
   }
 }
 

@@ -9,6 +9,7 @@ written. Round-off differs from the definition's by about as much as between two
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,9 @@ class NativeEngine:
             proto = onnx.load_model_from_string(model).graph
             self._tensors[graph] = (_dims(proto.input), _dims(proto.output))
             planar = set(self._tensors[graph][0]) & WIDE_INTERFACE
-            self._weights[graph] = [self._packed(step, planar) for step in self._steps[graph]]
+            with ThreadPoolExecutor() as pool:
+                packed = pool.map(lambda step, p=planar: self._packed(step, p), self._steps[graph])
+                self._weights[graph] = list(packed)
         check_interface(self, bundle)
 
     def _packed(self, step: Step, planar: set[str]) -> Weights | None:
