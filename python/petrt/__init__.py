@@ -14,7 +14,8 @@ from petrt._core import __version__
 
 if TYPE_CHECKING:
     from petrt.bundle import load_bundle
-    from petrt.reconstructor import Reconstruction, Reconstructor, reconstruct
+    from petrt.once import reconstruct
+    from petrt.reconstructor import Reconstruction, Reconstructor
 
 __all__ = ["Reconstruction", "Reconstructor", "__version__", "load_bundle", "reconstruct"]
 
@@ -22,7 +23,7 @@ _HOMES = {
     "Reconstruction": "petrt.reconstructor",
     "Reconstructor": "petrt.reconstructor",
     "load_bundle": "petrt.bundle",
-    "reconstruct": "petrt.reconstructor",
+    "reconstruct": "petrt.once",
 }
 
 

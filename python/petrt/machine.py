@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import platform
 import re
 import shutil
 from dataclasses import dataclass
@@ -252,3 +253,13 @@ def isa() -> list[str]:
     flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.M)
     here = set(flags[1].split()) if flags else set()
     return [name for name in ISA if name in here]
+
+
+def cpu_model() -> str:
+    """The CPU's name, or its architecture where the system does not tell."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
+    return found[1].strip() if found else platform.processor() or platform.machine()

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petrt import _core
+from petrt.background import active_slices
 from petrt.bundle import Bundle, load_bundle
-from petrt.calibration import std_record
-from petrt.dose import dose_warnings, settle
+from petrt.dose import settle
 from petrt.engines.base import Engine
-from petrt.engines.select import Choice, choose, default_threads
+from petrt.engines.select import Choice, choose
 from petrt.errors import NonfiniteOutput, UsageError
-from petrt.geometry import Placement, domain_warnings, plan, scale_of
+from petrt.geometry import Placement, plan, scale_of
 from petrt.io.volume import Nonfinite
-from petrt.pipeline import Pipeline
+from petrt.pipeline import Pipeline, cpu_pipeline
 from petrt.presets import settle as settle_process
+from petrt.run_record import run_record
 from petrt.schedule import step_table
 from petrt.stats import change
 from petrt.volumes import Loaded, give_back, load
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("petrt")
 
 Progress = Callable[[int, int], None]
-
-# Most slices and samples per call of the denoiser on a CPU, where a larger batch is no faster.
-CPU_BATCH = (1, 8)
 
 
 @dataclass(frozen=True)
@@ -77,9 +74,13 @@ class Reconstructor:
             depend on batch size, slice order or thread count.
         engine, device, precision: see ``petrt.engines.select.choose``; ``engine`` may also be an engine
             itself, which has the other two.
-        threads: slices that run side by side on a CPU; default all cores this process may use.
+        threads: slices that run side by side on a CPU, each on one thread; by default all cores this
+            process may use, as is fastest (see petrt.scheduler).
         batch: most (slices, samples) in one call of the denoiser; by default what suits the device.
-        memory: bytes of GPU memory that a batch may take; default 80 % of what is free.
+        memory: on a CPU, bytes that this process may have in memory, by estimate; on a GPU, bytes that a
+            batch may take. Default: 80 % of what is available, beside what it has already.
+        skip_background: leave out slices that are pure background (see petrt.background): their image,
+            std and coarse prediction are 0. Other slices do not change by a bit.
 
     Raises:
         InputError: a bundle that cannot be used. DeviceError: an absent device. UsageError: options
@@ -101,11 +102,14 @@ class Reconstructor:
         threads: int | None = None,
         batch: tuple[int, int] | None = None,
         memory: int | None = None,
+        skip_background: bool = True,
     ) -> None:
         if min(batch or (1,)) < 1:
             raise UsageError(f"slices and samples of a batch must be at least 1, got {batch}")
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, got {threads}")
+        if memory is not None and memory < 1:
+            raise UsageError(f"memory must be at least 1 byte, got {memory}")
         if not 0 <= seed < 1 << 64:
             raise UsageError(f"seed must lie in [0, 2^64), got {seed}")
         self.bundle: Bundle = model if isinstance(model, Bundle) else load_bundle(model)
@@ -113,8 +117,7 @@ class Reconstructor:
             self.bundle.model.sampler, preset=preset, sampler=sampler, steps=steps, samples=samples
         )
         self.sampler, self.samples, self.preset = process.sampler, process.samples, process.preset
-        self.seed = seed
-        self.threads = threads if threads is not None else default_threads()
+        self._process, self.seed, self.skip_background = process, seed, skip_background
         if isinstance(engine, str):
             self._choice = choose(self.bundle, engine, device, precision)
         else:
@@ -124,9 +127,10 @@ class Reconstructor:
         self.table = step_table(self.bundle.model.schedule, self.sampler)
         self._pipeline: Pipeline | DevicePipeline
         if self.engine.stream is None:
-            self._pipeline = Pipeline(
-                self.bundle, self.engine, self.table, self.threads, batch or CPU_BATCH
-            )
+            self._pipeline = cpu_pipeline(
+                self.bundle, self.engine, self.table, threads, batch, memory,
+                ours=isinstance(engine, str),
+            )  # fmt: skip
         else:
             from petrt.cuda.pipeline import DevicePipeline
 
@@ -187,7 +191,10 @@ class Reconstructor:
                     progress(done + count, len(frames) * slices)
 
             results.append(self._frame(frame, loaded, placement, index, noise, dose, report))
-        stats = self._stats(loaded, placement, dose, [result.record for result in results])
+        stats = run_record(
+            self.bundle, self._choice, self._process, self.seed, dose, loaded, placement,
+            self._pipeline.record, [result.record for result in results],
+        )  # fmt: skip
         stats["seconds"] = self._pipeline.report(time.perf_counter() - started)
         factor = np.float32(stats["std"]["factor"])
         image, coarse = (
@@ -224,7 +231,7 @@ class Reconstructor:
             if progress:
                 progress(min(count, wanted), wanted)
 
-        results = self._run(grid, "volume", 0, None, dose, report, every)
+        results = self._run(grid, "volume", 0, None, dose, report, self._active(grid), every)
         mean, std, coarse = (placement.from_network(r).transpose(2, 0, 1) for r in results)
         return mean, std, coarse
 
@@ -248,9 +255,11 @@ class Reconstructor:
         grid = placement.to_network(frame)
         grid /= np.float32(scale)
         self._check_noise(noise, placement)
-        results = self._run(grid, loaded.name, index, noise, dose, report)
+        active = self._active(grid)
+        results = self._run(grid, loaded.name, index, noise, dose, report, active)
         image, std, coarse = (placement.from_network(r * np.float32(scale)) for r in results)
-        record = {"scale": scale, **asdict(change(image, frame))}
+        skipped = 0 if active is None else int((~active).sum())
+        record = {"scale": scale, **asdict(change(image, frame)), "background_slices": skipped}
         return _Frame(image, std, coarse, record)
 
     def _run(
@@ -261,6 +270,7 @@ class Reconstructor:
         noise: NDArray[np.float32] | None,
         dose: float | None,
         report: Callable[[int], None],
+        active: NDArray[np.bool_] | None,
         every: int = 1,
     ) -> tuple[NDArray[np.float32], ...]:
         """Frame ``index`` of a series through the networks; NonfiniteOutput unless it comes out finite."""
@@ -269,7 +279,8 @@ class Reconstructor:
             self._announced = True
         results = self._pipeline.run(
             grid, self.samples, self.seed,
-            first_id=index * len(grid), noise=noise, report=report, dose=dose, every=every,
+            first_id=index * len(grid), noise=noise, report=report, dose=dose,
+            active=active, every=every,
         )  # fmt: skip
         bad = sum(result.size - int(np.isfinite(result).sum()) for result in results)
         if bad:
@@ -281,86 +292,11 @@ class Reconstructor:
             )
         return results
 
+    def _active(self, grid: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+        return active_slices(grid) if self.skip_background else None
+
     def _check_noise(self, noise: NDArray[np.float32] | None, placement: Placement) -> None:
         slices, height, width = placement.network_shape
         wanted = (self.table.steps + 1, self.samples, slices, 1, height, width)
         if noise is not None and noise.shape != wanted:
             raise UsageError(f"noise must be of shape {wanted}, got {noise.shape}")
-
-    def _stats(
-        self,
-        loaded: Loaded,
-        placement: Placement,
-        dose: float | None,
-        frames: list[dict[str, Any]],
-    ) -> dict[str, Any]:
-        model = self.bundle.model
-        warnings = [*domain_warnings(placement, model.domain), *dose_warnings(dose, model.domain)]
-        if any(frame.get("unchanged") for frame in frames):
-            warnings.append("a constant or empty volume is returned unchanged")
-        return {
-            "label": model.label,
-            "petrt": _core.__version__,
-            "model": {"name": model.name, "sha256": self.bundle.identity},
-            "engine": {
-                "name": self.engine.name,
-                "version": self.engine.version,
-                "precision": self.engine.precision,
-                "reason": self._choice.reason,
-            },
-            "device": self.engine.device,
-            **self._pipeline.record,
-            "dose_fraction": dose,
-            "seed": self.seed,
-            "samples": self.samples,
-            "preset": self.preset,
-            "sampler": {"kind": self.sampler.kind, "steps": self.sampler.steps},
-            "std": std_record(model.calibration, self.sampler, self.samples, dose),
-            "grid": {
-                "input": list(placement.input_shape),
-                "network": list(placement.network_shape),
-                "resampled": any(placement.resampled),
-            },
-            "voxels": {
-                "negative": loaded.stats.negative,
-                "nonfinite": loaded.stats.nonfinite,
-                "replaced": loaded.stats.replaced,
-            },
-            "frames": frames,
-            "warnings": warnings,
-        }
-
-
-def reconstruct(
-    volume: Any,
-    out: str | Path | None = None,
-    *,
-    model: str | Path = "demo",
-    affine: NDArray[np.float64] | None = None,
-    voxel_mm: tuple[float, float, float] | None = None,
-    dose: float | None = None,
-    **options: Any,
-) -> Any:
-    """Reconstruct one volume and give back the same kind; ``options`` as for ``Reconstructor``.
-
-    Among them is ``preset``, "paper" or "fast". ``dose`` is the fraction of the full dose, for a model
-    that takes it.
-    A path gives a nibabel image; with ``out`` the image is also written there (NIfTI, never over an
-    existing file). For several volumes keep a ``Reconstructor``.
-    """
-    from petrt.io import nifti
-
-    source = volume if isinstance(volume, str | Path) else None
-    if out is not None:
-        if source is None:
-            raise UsageError("out needs a path as input", "save the returned image yourself")
-        nifti.check_nifti_output(out, inputs=[source])
-    reconstructor = Reconstructor(model, **options)
-    result = reconstructor(volume, affine=affine, voxel_mm=voxel_mm, dose=dose).image
-    if out is not None:
-        like = nifti.from_image(result)
-        nifti.write(out, like.data, like)
-    return result
-
-
-__all__ = ["Reconstruction", "Reconstructor", "reconstruct"]

@@ -68,18 +68,19 @@ class DevicePipeline:
         noise: Array | None,
         report: Callable[[int], None],
         dose: float | None = None,
+        active: NDArray[np.bool_] | None = None,
         every: int = 1,
     ) -> tuple[Array, Array, Array]:
         """Mean, standard deviation and coarse prediction, each [Z, H, W], of scaled ``volume``.
 
-        Arguments as for ``Pipeline.run``, but no slice is left out whatever ``every`` says: a batch holds
-        many, side by side. Raises DeviceError where the GPU fails or memory does not
-        suffice for a single image.
+        Arguments as for ``Pipeline.run``, but a batch holds many slices side by side: left out are those
+        that hold no ``active`` slice; of ``every`` nothing comes. Raises DeviceError where the GPU
+        fails or memory does not suffice for a single image.
         """
         while True:
             batch = self._batch(volume, samples if self._has_denoiser else 1, noise is not None)
             try:
-                return self._run(volume, batch, seed, first_id, noise, report, dose)
+                return self._run(volume, batch, seed, first_id, noise, report, dose, active)
             except (_cuda.OutOfMemory, OutOfDeviceMemory) as error:
                 self._shrink(batch, error)
             except _cuda.CudaError as error:
@@ -110,12 +111,15 @@ class DevicePipeline:
         noise: Array | None,
         report: Callable[[int], None],
         dose: float | None,
+        active: NDArray[np.bool_] | None,
     ) -> tuple[Array, Array, Array]:
         stage = self._prepared(batch, volume.shape[1], volume.shape[2])
         every = {name: np.zeros_like(volume) for name in ("mean", "std", "coarse")}
         out = {name: every[name] for name in stage.results}
-        done = 0
-        firsts = starts(len(volume), batch.slices)
+        kept = np.ones(len(volume), bool) if active is None else active
+        firsts = [f for f in starts(len(volume), batch.slices) if kept[f : f + batch.slices].any()]
+        # Whole batches are left out, so that their shape, and with it the graph, stays.
+        done = len(volume) - min(len(volume), len(firsts) * batch.slices)
         try:
             stage.set_dose(dose)
             for index in range(len(firsts) + len(self._transfers)):
@@ -138,6 +142,8 @@ class DevicePipeline:
         self._keep_time(stage, volume.shape[1:])
         if "mean" not in out:  # a coarse network alone: its prediction is the reconstruction
             np.maximum(every["coarse"], 0, out=every["mean"])
+        for result in every.values():  # as on a CPU
+            result[~kept] = 0
         return every["mean"], every["std"], every["coarse"]
 
     def _keep_time(self, stage: Stage, plane: tuple[int, ...]) -> None:

@@ -13,6 +13,7 @@ from petrt.guides import OFFSETS
 Buffers = Mapping[str, Any]
 # Of the arithmetic inside an engine; "int8": of graphs that were quantized for it, which it is given.
 EnginePrecision = Literal["fp32", "fp16", "bf16", "int8"]
+Division = Literal["own", "shared"]
 
 
 class Engine(Protocol):
@@ -58,6 +59,17 @@ class Engine(Protocol):
     def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
         """Bind C-contiguous buffers; names must be exactly the graph's."""
         ...
+
+
+def division(engine: Engine) -> Division | None:
+    """How calls of ``engine`` on a CPU may be divided among threads without changing a bit of what they
+    compute; None, which an engine without the attribute ``division`` means: not at all.
+
+    "own": every call has ``engine.threads`` of its own. "shared": calls at the same time share a pool of
+    ``engine.threads`` - 1, beside the thread that each comes on.
+    """
+    found: Division | None = getattr(engine, "division", None)
+    return found
 
 
 def is_feature(name: str) -> bool:

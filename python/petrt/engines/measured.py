@@ -1,32 +1,22 @@
 """How fast the engines of this machine were: measured as volumes ran on a GPU, in full batches.
 
-One file, ``measured.json`` in the engine folder. It only helps ``auto`` choose: a file that cannot be
-read or written is said once in the log and otherwise as good as none.
+One file, ``measured.json`` in the engine folder (petrt.engines.kept). It only helps ``auto`` choose.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from petrt import _core
-from petrt.engines.cache import private_root
-from petrt.errors import PetrtError
-from petrt.io.atomic import atomic_write_bytes
-from petrt.spec import Spec
-
-logger = logging.getLogger("petrt")
+from petrt.engines.kept import Row, keep, kept
 
 FILE = "measured.json"
-MAX_BYTES = 1 << 20
 
 
-class Measurement(Spec):
+class Measurement(Row):
     """Time of one engine: ``milliseconds`` a slice and sample, all in all, on GPU ``gpu`` (its name).
 
     ``model``: the bundle's identity. It counts as long as none of the versions changes.
@@ -46,36 +36,15 @@ class Measurement(Spec):
         return (self.model, self.gpu, self.engine, self.precision)
 
 
-class Measurements(Spec):
-    """The file."""
-
-    format: Literal["petrt-measured"] = "petrt-measured"
-    version: Literal[1] = 1
-    measured: tuple[Measurement, ...] = ()
-
-
 def record_measured(measurement: Measurement) -> None:
     """Keep ``measurement`` in place of an earlier one of the same model, GPU, engine and precision."""
-    try:
-        root = private_root(create=True)
-        assert root is not None
-        with FileLock(root / f".{FILE}.lock", mode=0o600):
-            others = [m for m in _read(root) if m.key != measurement.key]
-            content = Measurements(measured=(*others, measurement))
-            text = content.model_dump_json(indent=2).encode()
-            atomic_write_bytes(root / FILE, text, overwrite=True)
-    except (PetrtError, OSError) as error:
-        logger.info("the measured time cannot be kept: %s", error)
+    keep(FILE, Measurement, measurement)
 
 
 def read_measured(model: str, gpu: str, driver: str) -> list[Measurement]:
     """What was measured of ``model`` on this GPU with this driver and this petrt."""
-    try:
-        root = private_root()
-    except PetrtError:  # the folder of engines itself cannot be used: its own check says so
-        return []
     here = (model, gpu, driver, _core.__version__)
-    found = [] if root is None else _read(root)
+    found = kept(FILE, Measurement)
     return [m for m in found if (m.model, m.gpu, m.driver, m.petrt) == here]
 
 
@@ -87,15 +56,3 @@ def time_of(
     return next(
         (m.milliseconds for m in measured if (m.engine, m.version, m.precision) == wanted), None
     )
-
-
-def _read(root: Path) -> list[Measurement]:
-    path = root / FILE
-    try:
-        with path.open("rb") as stream:
-            return list(Measurements.model_validate_json(stream.read(MAX_BYTES)).measured)
-    except FileNotFoundError:
-        return []
-    except (OSError, ValidationError):
-        logger.info("%s is not readable and ignored; delete it", path)
-        return []

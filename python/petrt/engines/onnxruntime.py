@@ -11,6 +11,7 @@ from petrt.build.precision import convert
 from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import (
     Buffers,
+    Division,
     EnginePrecision,
     check_interface,
     check_names,
@@ -46,6 +47,7 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
     capturable = False
+    division: Division = "shared"
     precision: str
 
     def __init__(
