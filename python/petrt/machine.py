@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from petrt import gpus, packages
+from petrt import _core, gpus, packages
 from petrt.packages import Package
 
 State = Literal["ready", "unusable", "broken", "missing"]
@@ -196,7 +196,9 @@ def engines(place: Place) -> list[Part]:
             rtx.name, "cuda", "unusable", rtx.version,
             f"runs on compute capability {gpus.RTX_CAPABILITIES} only", None,
         )  # fmt: skip
+    own = Part("native", "cpu", "ready", _core.__version__, f"{_core.native_kernels()} kernels", None)
     return [
+        own,
         _on_cpu("onnxruntime", runtime, "pip install --force-reinstall onnxruntime"),
         _on_cuda("onnxruntime", runtime, place, packages.ONNXRUNTIME_CUDA),
         _on_cpu("torch", torch, "pip install 'petrt[train]'"),

@@ -9,6 +9,7 @@ from typing import Any, cast
 from petrt import gpus, machine, packages
 from petrt.build.precision import Precision
 from petrt.bundle import Bundle
+from petrt.engines import native
 from petrt.engines.base import Engine
 from petrt.engines.onnxruntime import PRECISIONS, OnnxRuntimeEngine
 from petrt.engines.record import LABELS, EngineKind
@@ -17,8 +18,8 @@ from petrt.gpus import Gpu
 
 # In the order in which ``auto`` prefers them.
 ON_GPU = ("tensorrt", "tensorrt-rtx", "torch", "onnxruntime")
-ON_CPU = ("onnxruntime", "torch")
-NAMES = {"onnxruntime": "ONNX Runtime", "torch": "PyTorch", **LABELS}
+ON_CPU = ("native", "onnxruntime", "torch")
+NAMES = {"native": "petrt's own engine", "onnxruntime": "ONNX Runtime", "torch": "PyTorch", **LABELS}
 
 DOCTOR = "see petrt doctor"
 
@@ -101,6 +102,8 @@ def on_cpu(
     bundle: Bundle, name: str, precision: Precision | None, threads: int = 1
 ) -> Ready | Missing:
     """The engine ``name`` on the CPU, with ``threads`` in one call."""
+    if name == "native":
+        return _native(bundle, precision)
     missing = _part(name, "cpu")
     if missing is not None:
         return missing
@@ -146,6 +149,13 @@ def _part(name: str, device: str) -> Missing | None:
 def _version(name: str) -> str:
     package = packages.torch() if name == "torch" else packages.onnxruntime()
     return (package.version if package else None) or "of unknown version"
+
+
+def _native(bundle: Bundle, precision: Precision | None) -> Ready | Missing:
+    if precision not in (None, "fp32"):
+        hint = "--precision fp32, or another engine"
+        return Missing("native", f"{NAMES['native']} does not run {precision}", hint)
+    return Ready("native", native.version(), "fp32", "", lambda: native.NativeEngine(bundle))
 
 
 def _onnxruntime(

@@ -30,6 +30,11 @@ WINOGRAD_CHANNELS = 8
 Dims = dict[str, list[Any]]
 
 
+def version(kernels: str | None = None) -> str:
+    """petrt's own and the kernels', such as "0.1.0 avx2": results differ in round-off between them."""
+    return f"{_core.__version__} {kernels or _core.native_kernels()}"
+
+
 class NativeEngine:
     """One program per graph and size; each call runs on the calling thread.
 
@@ -42,7 +47,7 @@ class NativeEngine:
             them in round-off.
 
     Raises:
-        native_graph.Unsupported (an InputError): a graph that the exporter does not write.
+        native_graph.Unsupported (a DeviceError): a graph that the exporter does not write.
         UsageError: another precision than fp32.
     """
 
@@ -60,7 +65,7 @@ class NativeEngine:
             raise UsageError(
                 f"petrt's own engine does not run {precision}", "choose --precision fp32"
             )
-        self.version = f"{_core.__version__} {kernels or _core.native_kernels()}"
+        self.version = version(kernels)
         self._kernels = kernels
         self._tensors: dict[str, tuple[Dims, Dims]] = {}
         self._steps: dict[str, list[Step]] = {}

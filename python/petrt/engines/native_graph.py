@@ -18,12 +18,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from petrt.errors import InputError
+from petrt.errors import DeviceError
 
 Array = NDArray[np.float32]
 
 
-class Unsupported(InputError):
+class Unsupported(DeviceError):
     """A graph that these kernels were not written for."""
 
 

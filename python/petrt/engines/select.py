@@ -30,7 +30,7 @@ from petrt.gpus import Gpu
 
 logger = logging.getLogger("petrt")
 
-ENGINES = ("auto", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx")
+ENGINES = ("auto", "native", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx")
 PRECISIONS = ("fp32", "fp16", "bf16")
 GPU_ONLY = ("tensorrt", "tensorrt-rtx")
 
@@ -74,7 +74,7 @@ def choose(
 
     Args:
         engine: one of ENGINES. "auto" takes, on a GPU, an installed TensorRT engine, then PyTorch,
-            then ONNX Runtime, unless another one was measured to be faster; on a CPU ONNX Runtime.
+            then ONNX Runtime, unless another one was measured to be faster; on a CPU petrt's own.
         device: "auto" (the first GPU, if an engine can use it, else the CPU), "cpu", "cuda" or
             "cuda:1".
         precision: "fp32", "fp16" or "bf16"; None: the engine's own.
