@@ -86,7 +86,10 @@ class Scheduler:
         needs = self._needs(job, VOLUMES * 4 * shape[0] * shape[1] * shape[2])
         rates, because = self._rates(job, needs)
         least = Schedule(1, self._engine.threads, 1, 1)
-        for options in (self._options(job, rates), self._options(job, ()), [(least, None)]):
+        usual = self._batches(job)[0]
+        # A batch that was asked for is made smaller only where not even one of it fits.
+        smaller = [usual, (1, 1)] if self._batch is None else [usual]
+        for options in (_measured(rates), self._by_rule(smaller), self._by_rule([(1, 1)])):
             fitting = within(options, self._limit, needs)
             if fitting:
                 return replace(best(job, fitting), because=because)
@@ -127,16 +130,10 @@ class Scheduler:
         most = self._engine.max_batch("denoiser") if denoises else None
         return batches(job, self._batch, most)
 
-    def _options(self, job: Job, rates: tuple[Rate, ...]) -> list[Option]:
-        """What may run: what was measured, or all splits with the usual batch and with the smallest."""
-        if rates:
-            return [
-                (Schedule(rate.workers, rate.threads, rate.slices, rate.samples), rate)
-                for rate in rates
-            ]
-        usual = self._batches(job)[0]
-        tried = dict.fromkeys((usual, (usual[0], 1), (1, 1)))
-        return [(Schedule(*split, *batch), None) for batch in tried for split in self._splits()]
+    def _by_rule(self, tried: list[Batch]) -> list[Option]:
+        """All splits with each of the batches."""
+        options = [Schedule(*split, *batch) for batch in tried for split in self._splits()]
+        return [(option, None) for option in dict.fromkeys(options)]
 
     def _needs(self, job: Job, volumes: int) -> Callable[[Schedule], tuple[int, int]]:
         """Bytes of one of a schedule's workers, and of all else: volumes, and another engine."""
@@ -197,6 +194,10 @@ class Scheduler:
         calls = (ROUNDS + 1) * (len(few) * sizes[0] + sum(sizes[1:]))
         cost = self._cores * (calls + len(few) * tried[0][0] * self._coarse)
         return cost <= COST * self._planned
+
+
+def _measured(rates: tuple[Rate, ...]) -> list[Option]:
+    return [(Schedule(r.workers, r.threads, r.slices, r.samples), r) for r in rates]
 
 
 def _cost(network: NetworkSpec) -> float:

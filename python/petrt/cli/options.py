@@ -24,5 +24,26 @@ EngineName = Annotated[
     str, typer.Option(help="auto, native, onnxruntime, torch, tensorrt or tensorrt-rtx.")
 ]
 Precision = Annotated[str | None, typer.Option(help="fp32, fp16 or bf16. Default: the engine's.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Slices side by side on a CPU, on one thread each. Default: all cores, as is fastest here.",
+        show_default=False,
+    ),
+]
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        min=0.01,
+        metavar="GIB",
+        help="Memory to stay within: of the process on a CPU, of a batch on a GPU. "
+        "Default: 80 % of what is available.",
+        show_default=False,
+    ),
+]
+AllSlices = Annotated[
+    bool,
+    typer.Option("--all-slices", help="Reconstruct slices that are pure background, too."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")]

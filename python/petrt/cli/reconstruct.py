@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from petrt.cli.options import (
+    AllSlices,
     Device,
     EngineName,
+    Memory,
     Overwrite,
     Precision,
     Preset,
@@ -71,6 +73,8 @@ def reconstruct(
     engine: EngineName = "auto",
     precision: Precision = None,
     threads: Threads = None,
+    memory: Memory = None,
+    all_slices: AllSlices = False,
     record: Annotated[
         Path | None, typer.Option("--json", help="Write the record of the run here.")
     ] = None,
@@ -117,6 +121,8 @@ def reconstruct(
         device=device,
         precision=precision,
         threads=threads,
+        memory=None if memory is None else int(memory * 2**30),
+        skip_background=not all_slices,
     )
     fraction = settle(fraction, reconstructor.bundle.model)
     if dry_run:
@@ -260,6 +266,8 @@ def _one(
         save_comparison(case.preview, columns, affine=volume.affine_mm, overwrite=overwrite)
     for warning in stats["warnings"]:
         logger.warning("warning: %s", warning)
+    if skipped := sum(frame.get("background_slices", 0) for frame in stats["frames"]):
+        logger.info("%s: %d slices of pure background are 0", case.image.name, skipped)
     ratio = stats["frames"][0]["activity_ratio"]
     logger.info(
         "%s: activity ratio %s, %.1f s, %s",
