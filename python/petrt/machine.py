@@ -201,6 +201,7 @@ def engines(place: Place) -> list[Part]:
         own,
         _on_cpu("onnxruntime", runtime, "pip install --force-reinstall onnxruntime"),
         _on_cuda("onnxruntime", runtime, place, packages.ONNXRUNTIME_CUDA),
+        _on_cpu("openvino", packages.openvino(), packages.OPENVINO),
         _on_cpu("torch", torch, "pip install 'petrt[train]'"),
         _on_cuda("torch", torch, place, f"pip install {again}torch --index-url {wheel}"),
         _on_cuda("tensorrt", packages.tensorrt(), place, command("tensorrt", n)),
@@ -244,6 +245,18 @@ def _on_cuda(name: str, package: Package | None, place: Place, fix: str) -> Part
     return Part(
         name, "cuda", "ready", version, f"CUDA {package.cuda}" if major.isdigit() else "", None
     )
+
+
+def default_threads() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def has_bf16() -> bool:
+    """Whether this CPU multiplies in bfloat16: x86's two instruction sets, or ARM's one."""
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(isa())
 
 
 def isa() -> list[str]:

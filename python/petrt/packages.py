@@ -20,6 +20,7 @@ RTX_DISTRIBUTIONS = ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12")
 
 
 ONNXRUNTIME_CUDA = 'pip uninstall -y onnxruntime && pip install "onnxruntime-gpu[cuda,cudnn]"'
+OPENVINO = "pip install 'petrt[openvino]'"
 NEWEST_CUDA = 13  # that there are wheels for
 
 
@@ -51,6 +52,11 @@ def onnxruntime() -> Package | None:
         return _but(found, broken=f"{' and '.join(several)} are both installed; they share files")
     provider = folder / "capi" / "libonnxruntime_providers_cuda.so"
     return _but(found, cuda="yes" if provider.exists() else "")
+
+
+def openvino() -> Package | None:
+    """OpenVINO."""
+    return _find("openvino", ("openvino",))[0]
 
 
 def torch() -> Package | None:

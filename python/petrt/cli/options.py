@@ -21,7 +21,7 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Reverse steps. Default: 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the noise.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 EngineName = Annotated[
-    str, typer.Option(help="auto, native, onnxruntime, torch, tensorrt or tensorrt-rtx.")
+    str, typer.Option(help="auto, native, onnxruntime, openvino, torch, tensorrt or tensorrt-rtx.")
 ]
 Precision = Annotated[str | None, typer.Option(help="fp32, fp16 or bf16. Default: the engine's.")]
 Threads = Annotated[

@@ -115,6 +115,24 @@ def _dimension(dim: Any) -> tuple[str, int]:
     return base, int(over or 1)
 
 
+def onnx_tensors(model: bytes) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Inputs and outputs of a bundle's serialised graph with its named dimensions, which not every
+    engine keeps: name -> [dimension]."""
+    import onnx
+
+    graph = onnx.load_model_from_string(model).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs, outputs = (
+        {
+            value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+            for value in values
+            if value.name not in weights
+        }
+        for values in (graph.input, graph.output)
+    )
+    return inputs, outputs
+
+
 def check_names(graph: str, kind: str, expected: set[str], found: set[str]) -> None:
     """Refuse a graph whose inputs or outputs are not the ones the runtime feeds or reads."""
     if expected != found:

@@ -12,14 +12,21 @@ from petrt.bundle import Bundle
 from petrt.engines import native
 from petrt.engines.base import Engine
 from petrt.engines.onnxruntime import PRECISIONS, OnnxRuntimeEngine
+from petrt.engines.openvino import OpenVINOEngine, check_precision
 from petrt.engines.record import LABELS, EngineKind
-from petrt.errors import DeviceError
+from petrt.errors import DeviceError, UsageError
 from petrt.gpus import Gpu
 
 # In the order in which ``auto`` prefers them.
 ON_GPU = ("tensorrt", "tensorrt-rtx", "torch", "onnxruntime")
-ON_CPU = ("native", "onnxruntime", "torch")
-NAMES = {"native": "petrt's own engine", "onnxruntime": "ONNX Runtime", "torch": "PyTorch", **LABELS}
+ON_CPU = ("native", "onnxruntime", "openvino", "torch")
+NAMES = {
+    "native": "petrt's own engine",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "torch": "PyTorch",
+    **LABELS,
+}
 
 DOCTOR = "see petrt doctor"
 
@@ -113,6 +120,8 @@ def on_cpu(
             name, _version(name), chosen, "",
             lambda: _torch_engine(bundle, precision=chosen, threads=threads),
         )  # fmt: skip
+    if name == "openvino":
+        return _openvino(bundle, precision, threads)
     return _onnxruntime(bundle, None, precision, threads)
 
 
@@ -147,7 +156,8 @@ def _part(name: str, device: str) -> Missing | None:
 
 
 def _version(name: str) -> str:
-    package = packages.torch() if name == "torch" else packages.onnxruntime()
+    found = {"torch": packages.torch, "openvino": packages.openvino}
+    package = found.get(name, packages.onnxruntime)()
     return (package.version if package else None) or "of unknown version"
 
 
@@ -172,6 +182,18 @@ def _onnxruntime(
         lambda: OnnxRuntimeEngine(
             bundle, precision=chosen, stream=_stream(gpu), threads=threads
         ),
+    )  # fmt: skip
+
+
+def _openvino(bundle: Bundle, precision: Precision | None, threads: int) -> Ready | Missing:
+    name = "openvino"
+    try:
+        chosen = check_precision(precision)
+    except UsageError as error:
+        return Missing(name, error.message, error.hint)
+    return Ready(
+        name, _version(name), chosen, "",
+        lambda: OpenVINOEngine(bundle, precision=chosen, threads=threads),
     )  # fmt: skip
 
 

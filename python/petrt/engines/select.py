@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,10 +26,11 @@ from petrt.engines.candidates import (
 from petrt.engines.measured import Measurement, read_measured, time_of
 from petrt.errors import DeviceError, UsageError
 from petrt.gpus import Gpu
+from petrt.machine import default_threads as default_threads
 
 logger = logging.getLogger("petrt")
 
-ENGINES = ("auto", "native", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx")
+ENGINES = ("auto", "native", "onnxruntime", "openvino", "torch", "tensorrt", "tensorrt-rtx")
 PRECISIONS = ("fp32", "fp16", "bf16")
 GPU_ONLY = ("tensorrt", "tensorrt-rtx")
 
@@ -41,13 +41,6 @@ class Choice:
 
     engine: Engine
     reason: str
-
-
-def default_threads() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def select_engine(
@@ -102,6 +95,8 @@ def choose(
                 raise _nothing(gpu.name, passed)
     other: list[Missing] = []
     on_cpu = ON_CPU if engine == "auto" else (engine,)
+    if engine == "auto":  # a preference of engines is none of precisions
+        wanted = wanted or "fp32"
     choice = _best(bundle, None, on_cpu, wanted, other, threads)
     if choice is None:
         raise _nothing("the CPU", other)

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from petrt.bundle import Bundle
-from petrt.engines.base import Buffers, check_interface, check_names, resolve_shapes
+from petrt.engines.base import (
+    Buffers,
+    check_interface,
+    check_names,
+    onnx_tensors,
+    resolve_shapes,
+)
 from petrt.engines.cache import build_command
 from petrt.engines.current import CurrentDevice
 from petrt.engines.record import LABELS, EngineKind
@@ -100,7 +106,7 @@ class TensorRTEngine:
         with self._current:
             self._runtime = self._start()
             self._networks = {
-                graph: self._deserialise(graph, plan, onnx_tensors(bundle, graph))
+                graph: self._deserialise(graph, plan, onnx_tensors(bundle.files[f"{graph}.onnx"]))
                 for graph, plan in plans.items()
             }
         check_interface(self, bundle)
@@ -248,23 +254,6 @@ class TensorRTEngine:
 
 
 _MODES = ("INPUT", "OUTPUT")
-
-
-def onnx_tensors(bundle: Bundle, graph: str) -> Tensors:
-    """Inputs and outputs of the bundle's graph with its named dimensions; a plan only knows -1."""
-    import onnx
-
-    model = onnx.load_model_from_string(bundle.files[f"{graph}.onnx"])
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs, outputs = (
-        {
-            value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
-            for value in values
-            if value.name not in weights
-        }
-        for values in (model.graph.input, model.graph.output)
-    )
-    return inputs, outputs
 
 
 def _same(found: Any, declared: list[Any]) -> bool:
