@@ -166,8 +166,6 @@ def installed() -> list[InstalledEngine]:
 
 
 def _installed(folder: str, record: EngineRecord) -> InstalledEngine:
-    from petrt.engines.record import capability_text
-
     verified = record.verified
     return InstalledEngine(
         folder,
@@ -176,7 +174,7 @@ def _installed(folder: str, record: EngineRecord) -> InstalledEngine:
         engine=record.engine,
         engine_version=record.engine_version,
         precision=record.precision,
-        built_for=record.gpu.name if record.gpu else capability_text(record.targets),
+        built_for=record.built_for,
         psnr_db=verified.psnr_db if verified else None,
     )
 

@@ -113,9 +113,11 @@ class Reconstructor:
         if not 0 <= seed < 1 << 64:
             raise UsageError(f"seed must lie in [0, 2^64), got {seed}")
         self.bundle: Bundle = model if isinstance(model, Bundle) else load_bundle(model)
+        model_spec = self.bundle.model
         process = settle_process(
-            self.bundle.model.sampler, preset=preset, sampler=sampler, steps=steps, samples=samples
-        )
+            model_spec.sampler, preset=preset, sampler=sampler, steps=steps, samples=samples,
+            coarse=model_spec.network.coarse is not None,
+        )  # fmt: skip
         self.sampler, self.samples, self.preset = process.sampler, process.samples, process.preset
         self._process, self.seed, self.skip_background = process, seed, skip_background
         if isinstance(engine, str):
@@ -123,7 +125,7 @@ class Reconstructor:
         else:
             self._choice = Choice(engine, "given")
         self.engine: Engine = self._choice.engine
-        self._announced = False
+        self._announced = not isinstance(engine, str)  # one that was given needs no reason
         self.table = step_table(self.bundle.model.schedule, self.sampler)
         self._pipeline: Pipeline | DevicePipeline
         if self.engine.stream is None:

@@ -15,7 +15,7 @@ import pytest
 from petrt.bundle import GRAPHS, load_bundle
 from petrt.cli.app import run
 from petrt.cli.build_engine import height_width, triple
-from petrt.engines.cache import installed, load_plans, load_timing_cache
+from petrt.engines.cache import installed, load_graphs, load_timing_cache
 from petrt.errors import DeviceError, UsageError
 from tests.build.rtx import ROOT
 from tests.engines.real_tensorrt import environment_with, run_with_tensorrt, tensorrt_folder
@@ -63,7 +63,7 @@ def test_a_real_engine_is_installed_unverified_with_a_true_record(built, tiny_bu
     assert record.profile.height == (32, 32, 32)
     assert (record.verified, record.gpu) == (None, None)
     assert record.engine_version.startswith("11.")
-    plans = load_plans(entry, tiny)
+    plans = load_graphs(entry, tiny)
     assert set(plans) == set(GRAPHS)
     assert all(plan.startswith(b"vtrt") for plan in plans.values())
     assert load_timing_cache(entry)
@@ -92,14 +92,14 @@ def test_real_plans_without_a_driver_are_refused_in_one_line(tensorrt_folder, ti
         "import sys, tensorrt_rtx\n"
         "from petrt.bundle import load_bundle\n"
         "from petrt.engines import tensorrt\n"
-        "from petrt.engines.cache import installed, load_plans\n"
+        "from petrt.engines.cache import installed, load_graphs\n"
         "from petrt.errors import DeviceError\n"
         "from tests.engines.fake_tensorrt import Current, Stream\n"
         "tensorrt.CurrentDevice = Current\n"
         "bundle = load_bundle(sys.argv[1])\n"
         "entry = installed()[0][0]\n"
         "try:\n"
-        "    tensorrt.TensorRTEngine(bundle, load_plans(entry, bundle), kind='tensorrt-rtx',\n"
+        "    tensorrt.TensorRTEngine(bundle, load_graphs(entry, bundle), kind='tensorrt-rtx',\n"
         "        precision=entry.record.precision, stream=Stream(), trt=tensorrt_rtx)\n"
         "except DeviceError as error:\n"
         "    print(error)\n"
@@ -137,9 +137,9 @@ def test_damage_to_a_real_plan_is_refused(tiny_bundle, cache):
     for damaged in (data[:-1], data[:1000] + bytes([data[1000] ^ 1]) + data[1001:]):
         path.write_bytes(damaged)
         with pytest.raises(DeviceError, match=r"denoiser.plan (has|was altered)"):
-            load_plans(entry, tiny)
+            load_graphs(entry, tiny)
     path.write_bytes(data)
-    assert load_plans(entry, tiny)
+    assert load_graphs(entry, tiny)
 
 
 @pytest.mark.parametrize(

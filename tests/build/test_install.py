@@ -21,7 +21,7 @@ from petrt.build.request import Request
 from petrt.build.tensorrt import Plan
 from petrt.build.verify import verify
 from petrt.bundle import GRAPHS, Bundle, load_bundle
-from petrt.engines.cache import cache_root, installed, load_plans, load_timing_cache
+from petrt.engines.cache import cache_root, installed, load_graphs, load_timing_cache
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.record import Flags, Verified
 from petrt.errors import DeviceError
@@ -107,7 +107,7 @@ def test_three_plans_are_built_verified_and_installed(builder, request_here, tin
     with caplog.at_level(logging.INFO, "petrt"):
         entry = build_engine(request_here, bar=silent)
     assert installed() == ([entry], [])
-    assert set(load_plans(entry, tiny)) == set(GRAPHS)
+    assert set(load_graphs(entry, tiny)) == set(GRAPHS)
     record = entry.record
     assert (record.engine, record.precision, record.gpu, record.targets) == (
         "tensorrt", "fp32", H100, (),
@@ -185,7 +185,7 @@ def test_a_failure_leaves_nothing_and_an_old_engine_untouched(
     root = cache_root()
     assert {p for p in root.iterdir() if p.is_dir()} == {entry.folder for entry in old}
     for entry in old:
-        assert load_plans(entry, tiny)
+        assert load_graphs(entry, tiny)
     builder.fail = None
     monkeypatch.setattr(module, "verify", lambda *a, **k: VERIFIED)
     assert build_engine(request_here, force=True, bar=silent)  # and the lock is free again

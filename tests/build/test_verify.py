@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from petrt.build.verify import SLICES, compare, reference_volume, verify
+from petrt.build.verify import (
+    SLICES,
+    compare,
+    reference_subject,
+    verify,
+)
 from petrt.bundle import Bundle, load_bundle
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.errors import DeviceError
@@ -41,14 +46,14 @@ class Altered(OnnxRuntimeEngine):
 
 
 def test_the_reference_volume_is_a_brain_and_always_the_same():
-    volume = reference_volume((32, 48), 4.0)
+    volume = reference_subject((32, 48), 4.0).low[100]
     assert volume.shape == (32, 48, SLICES)
     assert volume.min() >= 0
     assert np.mean(volume > 0.2 * volume.max()) > 0.1
     assert all(np.ptp(volume[:, :, z]) > 0 for z in range(SLICES))
     assert len({volume[:, :, z].tobytes() for z in range(SLICES)}) == SLICES
-    reference_volume.cache_clear()
-    np.testing.assert_array_equal(reference_volume((32, 48), 4.0), volume)
+    reference_subject.cache_clear()
+    np.testing.assert_array_equal(reference_subject((32, 48), 4.0).low[100], volume)
 
 
 def test_the_same_engine_is_equal(tiny: Bundle):
@@ -118,7 +123,8 @@ def test_an_engine_that_raises_is_not_hidden(tiny: Bundle):
 def test_a_wrong_maximum_alone_is_noticed(tiny: Bundle, monkeypatch):
     from petrt.build import verify as module
 
-    expected = module._reconstruct(tiny, OnnxRuntimeEngine(tiny), (32, 32))
+    volume = reference_subject((32, 32), 2.0).low[100]
+    expected = module._reconstruct(tiny, OnnxRuntimeEngine(tiny), volume)
     found = expected.copy()
     found[np.unravel_index(found.argmax(), found.shape)] *= 1.03
     images = iter([expected, found])

@@ -21,7 +21,7 @@ from petrt.engines.cache import (
     check_files,
     install,
     installed,
-    load_plans,
+    load_graphs,
     load_timing_cache,
     private_root,
     record_verification,
@@ -63,7 +63,7 @@ def test_what_is_installed_is_private_and_comes_back(private_cache, tiny):
     assert mode(entry.folder) == 0o700
     assert {mode(path) for path in entry.folder.iterdir()} == {0o600}
     assert installed() == ([entry], [])
-    plans = load_plans(entry, tiny)
+    plans = load_graphs(entry, tiny)
     assert plans == {graph: FILES[f"{graph}.plan"] for graph in ("guidance", "coarse", "denoiser")}
     assert load_timing_cache(entry) == FILES["timing.cache"]
     assert entry.folder.name.startswith("tiny-tensorrt-bf16-sm90-")
@@ -187,10 +187,10 @@ def test_damage_is_refused_in_one_line_with_the_next_command(tiny, damage):
     other = put(model=of_bundle(tiny), precision="fp16")
     damage(entry)
     with pytest.raises(DeviceError, match=DAMAGE[damage]) as caught:
-        load_plans(entry, tiny)
+        load_graphs(entry, tiny)
     assert caught.value.hint == f"petrt build-engine {tiny.source}"
     assert "\n" not in str(caught.value)
-    assert load_plans(other, tiny)
+    assert load_graphs(other, tiny)
     assert other in installed()[0]
     if "engine.json" not in DAMAGE[damage] and damage is not _vanish:
         assert DAMAGE[damage].split(" cannot")[0] in (check_files(entry) or "")
@@ -202,10 +202,10 @@ def test_damage_is_refused_in_one_line_with_the_next_command(tiny, damage):
 @pytest.mark.usefixtures("private_cache")
 def test_an_engine_of_another_model_or_of_other_networks_is_refused(tiny):
     with pytest.raises(DeviceError, match="built from another model"):
-        load_plans(put(), tiny)
+        load_graphs(put(), tiny)
     part = {name: data for name, data in FILES.items() if name != "coarse.plan"}
-    with pytest.raises(DeviceError, match="plans of other networks"):
-        load_plans(put(part, model=of_bundle(tiny)), tiny)
+    with pytest.raises(DeviceError, match="files of other networks"):
+        load_graphs(put(part, model=of_bundle(tiny)), tiny)
 
 
 def test_a_folder_that_is_a_link_is_broken(private_cache, tmp_path):
@@ -258,7 +258,7 @@ def test_a_failure_before_the_rename_leaves_the_old_engine_and_nothing_new(
         with pytest.raises(expected), build_lock(record.key):
             install(record, FILES)
     assert installed() == ([old], [])
-    assert load_plans(old, tiny)
+    assert load_graphs(old, tiny)
     assert [path for path in private_cache.iterdir() if path.is_dir()] == [old.folder]
 
 
@@ -315,9 +315,9 @@ def test_a_verification_is_kept_in_the_record(tiny, caplog):
     assert installed()[0] == [done]
     assert done.record.verified_on(H100)
     assert not done.record.verified_on(H100.model_copy(update={"driver": "600.0"}))
-    assert load_plans(done, tiny)
+    assert load_graphs(done, tiny)
     with pytest.raises(DeviceError, match="changed meanwhile"):
-        load_plans(entry, tiny)
+        load_graphs(entry, tiny)
     gone = replace(entry, folder=entry.folder.parent / "gone")
     with caplog.at_level(logging.INFO, "petrt"):
         assert record_verification(gone, VERIFIED) == gone

@@ -47,7 +47,7 @@ def computer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(gpus, "cuda_version", lambda: (13, 0) if found else None)
         monkeypatch.setattr(gpus, "driver_version", lambda: "580.1" if found else None)
         monkeypatch.setattr(machine, "_card", lambda: bool(found))
-        for name in ("onnxruntime", "torch", "cupy", "tensorrt", "tensorrt_rtx"):
+        for name in ("onnxruntime", "openvino", "torch", "cupy", "tensorrt", "tensorrt_rtx"):
             monkeypatch.setattr(packages, name, partial(installed.get, name))
         module = None
         if architectures is not None:
@@ -87,16 +87,17 @@ def test_without_a_driver_the_cpu_runs_it_and_says_why(computer, tiny: Bundle, c
     computer(onnxruntime=RUNTIME)
     with caplog.at_level(logging.INFO, "petrt"):
         engine = select_engine(tiny)
-    assert (engine.name, engine.device, engine.precision) == ("onnxruntime", "cpu", "fp32")
+    assert (engine.name, engine.device, engine.precision) == ("native", "cpu", "fp32")
     assert caplog.messages == [
-        "engine: onnxruntime 1.32.0, fp32 on the CPU: "
+        f"engine: native {engine.version}, fp32 on the CPU: "
         "no NVIDIA driver: libcuda.so.1 not found (see petrt doctor)"
     ]
 
 
 def test_what_was_asked_for_needs_no_reason(computer, tiny: Bundle):
     computer(onnxruntime=RUNTIME)
-    assert choose(tiny, device="cpu").reason == "onnxruntime 1.32.0, fp32 on the CPU"
+    reason = choose(tiny, "onnxruntime", device="cpu").reason
+    assert reason == "onnxruntime 1.32.0, fp32 on the CPU"
 
 
 @pytest.mark.parametrize("engine", ["auto", "torch", "onnxruntime"])
@@ -145,11 +146,11 @@ def test_tensorrt_needs_a_gpu(computer, tiny: Bundle, engine):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"engine": "abacus"}, "choose from auto, onnxruntime, torch, tensorrt, tensorrt-rtx"),
+        ({"engine": "abacus"}, "choose from auto, native, onnxruntime, openvino, torch, tensorrt"),
         ({"device": "tpu"}, "choose auto, cpu, cuda or cuda:N"),
         ({"device": "cuda:"}, "unknown device"),
         ({"device": "cuda:-1"}, "unknown device"),
-        ({"precision": "int8"}, "choose from fp32, fp16, bf16"),
+        ({"precision": "int4"}, "choose from fp32, fp16, bf16, int8"),
     ],
 )
 def test_unknown_options(tiny: Bundle, options, says):

@@ -69,14 +69,14 @@ def convert(model: bytes, graph: str, precision: Precision) -> bytes:
     if precision == "fp32":
         return model
     where = f"{graph} in {precision}"
-    source = _load(model, where)
+    source = load_graph(model, where)
     converted = _Conversion(source, precision, where).run()
     onnx.checker.check_model(converted, full_check=True)
     return converted.SerializeToString(deterministic=True)
 
 
-def _load(model: bytes, where: str) -> onnx.ModelProto:
-    """The checked graph, or InputError for what the pass was not written for."""
+def load_graph(model: bytes, where: str) -> onnx.ModelProto:
+    """The checked float32 graph of a bundle, or InputError for what no pass was written for."""
     hint = "export the model again, or build in fp32"
     try:
         source = onnx.load_model_from_string(model)

@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 
 from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.record import (
-    PLANS,
+    CPU_LABELS,
     RECORD,
     TIMING_CACHE,
     EngineRecord,
@@ -124,8 +124,11 @@ def installed() -> tuple[list[Installed], list[Broken]]:
     return list(sound.values()), broken
 
 
-def load_plans(entry: Installed, bundle: Bundle) -> dict[str, bytes]:
-    """graph -> plan, after every check. Raises DeviceError naming the file and the next command."""
+def load_graphs(entry: Installed, bundle: Bundle) -> dict[str, bytes]:
+    """graph -> plan or quantized network, after every check.
+
+    Raises DeviceError naming the file and the next command.
+    """
     graphs = {graph for graph in GRAPHS if bundle.onnx(graph) is not None}
     try:
         if entry.record.model.sha256 != bundle.identity:
@@ -134,14 +137,15 @@ def load_plans(entry: Installed, bundle: Bundle) -> dict[str, bytes]:
         if _read_record(entry.folder) != entry.record:
             raise DeviceError(f"{RECORD} changed meanwhile")
         files = _read_files(entry)
-        if {PLANS[graph] for graph in graphs} != set(files) - {TIMING_CACHE}:
-            raise DeviceError(f"{RECORD} lists plans of other networks than the model has")
+        names = entry.record.graph_files
+        if {names[graph] for graph in graphs} != set(files) - {TIMING_CACHE}:
+            raise DeviceError(f"{RECORD} lists files of other networks than the model has")
     except DeviceError as error:
         raise DeviceError(
             f"engine {shown(entry.folder)} cannot be used: {error.message}",
-            build_command(bundle.source),
+            build_command(bundle.source, entry.record.engine),
         ) from error
-    return {graph: files[PLANS[graph]] for graph in graphs}
+    return {graph: files[names[graph]] for graph in graphs}
 
 
 def load_timing_cache(entry: Installed) -> bytes:
@@ -161,8 +165,10 @@ def check_files(entry: Installed) -> str | None:
     return None
 
 
-def build_command(source: str) -> str:
-    return f"petrt build-engine {shlex.quote(source)}"
+def build_command(source: str, engine: str = "tensorrt") -> str:
+    """What builds a plan, or the quantized networks of an ``engine`` on the CPU."""
+    command = f"petrt build-engine {shlex.quote(source)}"
+    return f"{command} --precision int8 --engine {engine}" if engine in CPU_LABELS else command
 
 
 @contextmanager

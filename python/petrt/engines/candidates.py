@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from petrt import gpus, machine, packages
-from petrt.build.precision import Precision
 from petrt.bundle import Bundle
 from petrt.engines import native
-from petrt.engines.base import Engine
+from petrt.engines.base import Engine, EnginePrecision
 from petrt.engines.onnxruntime import PRECISIONS, OnnxRuntimeEngine
 from petrt.engines.openvino import OpenVINOEngine, check_precision
-from petrt.engines.record import LABELS, EngineKind
+from petrt.engines.record import CPU_LABELS, LABELS, EngineKind
 from petrt.errors import DeviceError, UsageError
 from petrt.gpus import Gpu
 
@@ -27,6 +26,8 @@ NAMES = {
     "torch": "PyTorch",
     **LABELS,
 }
+
+INT8_ON_CPU = tuple(CPU_LABELS)
 
 DOCTOR = "see petrt doctor"
 
@@ -93,8 +94,12 @@ def find_gpu(index: int) -> Gpu | Missing:
     return gpu
 
 
-def on_gpu(bundle: Bundle, gpu: Gpu, name: str, precision: Precision | None) -> Ready | Missing:
+def on_gpu(
+    bundle: Bundle, gpu: Gpu, name: str, precision: EnginePrecision | None
+) -> Ready | Missing:
     """The engine ``name`` on ``gpu``. Asks packages and installed engines; opens nothing."""
+    if precision == "int8":
+        return Missing(name, f"{NAMES[name]} does not run int8 on a GPU", "use --device cpu")
     missing = _part(name, "cuda")
     if missing is not None:
         return missing
@@ -106,9 +111,11 @@ def on_gpu(bundle: Bundle, gpu: Gpu, name: str, precision: Precision | None) -> 
 
 
 def on_cpu(
-    bundle: Bundle, name: str, precision: Precision | None, threads: int = 1
+    bundle: Bundle, name: str, precision: EnginePrecision | None, threads: int = 1
 ) -> Ready | Missing:
     """The engine ``name`` on the CPU, with ``threads`` in one call."""
+    if precision == "int8":
+        return _quantized(bundle, name, threads)
     if name == "native":
         return _native(bundle, precision)
     missing = _part(name, "cpu")
@@ -129,7 +136,7 @@ def candidates(
     bundle: Bundle,
     gpu: Gpu | None,
     names: tuple[str, ...],
-    precision: Precision | None,
+    precision: EnginePrecision | None,
     threads: int = 1,
 ) -> Iterator[Ready | Missing]:
     """Each of ``names`` on the GPU, or on the CPU where there is none, asked one after the other."""
@@ -161,7 +168,36 @@ def _version(name: str) -> str:
     return (package.version if package else None) or "of unknown version"
 
 
-def _native(bundle: Bundle, precision: Precision | None) -> Ready | Missing:
+def version_on_cpu(name: str) -> str | Missing:
+    """The version of the engine's package, if it can be used on the CPU."""
+    return _part(name, "cpu") or _version(name)
+
+
+def _quantized(bundle: Bundle, name: str, threads: int) -> Ready | Missing:
+    """The installed networks in 8 bit: an approximation, taken only where int8 is asked for."""
+    from petrt.engines.cache import build_command
+    from petrt.engines.installed import find_quantized, open_quantized
+
+    if name not in CPU_LABELS:
+        hint = f"--engine {' or '.join(CPU_LABELS)}"
+        return Missing(name, f"{NAMES[name]} does not run int8", hint)
+    version = version_on_cpu(name)
+    if isinstance(version, Missing):
+        return version
+    try:
+        entry, reason = find_quantized(bundle, cast(EngineKind, name), version)
+    except DeviceError as error:  # the folder of engines is not the user's own
+        return Missing(name, error.message, error.hint)
+    if entry is None:
+        text = f"no int8 engine of {NAMES[name]} for this CPU: {reason}"
+        return Missing(name, text, build_command(bundle.source, name))
+    return Ready(
+        name, version, "int8", "installed and verified",
+        lambda: open_quantized(bundle, entry, threads),
+    )  # fmt: skip
+
+
+def _native(bundle: Bundle, precision: EnginePrecision | None) -> Ready | Missing:
     if precision not in (None, "fp32"):
         hint = "--precision fp32, or another engine"
         return Missing("native", f"{NAMES['native']} does not run {precision}", hint)
@@ -169,7 +205,7 @@ def _native(bundle: Bundle, precision: Precision | None) -> Ready | Missing:
 
 
 def _onnxruntime(
-    bundle: Bundle, gpu: Gpu | None, precision: Precision | None, threads: int = 1
+    bundle: Bundle, gpu: Gpu | None, precision: EnginePrecision | None, threads: int = 1
 ) -> Ready | Missing:
     name, chosen = "onnxruntime", precision or "fp32"
     where = "cpu" if gpu is None else "cuda"
@@ -185,7 +221,7 @@ def _onnxruntime(
     )  # fmt: skip
 
 
-def _openvino(bundle: Bundle, precision: Precision | None, threads: int) -> Ready | Missing:
+def _openvino(bundle: Bundle, precision: EnginePrecision | None, threads: int) -> Ready | Missing:
     name = "openvino"
     try:
         chosen = check_precision(precision)
@@ -197,7 +233,7 @@ def _openvino(bundle: Bundle, precision: Precision | None, threads: int) -> Read
     )  # fmt: skip
 
 
-def _torch(bundle: Bundle, gpu: Gpu, precision: Precision | None) -> Ready | Missing:
+def _torch(bundle: Bundle, gpu: Gpu, precision: EnginePrecision | None) -> Ready | Missing:
     try:
         from petrt.engines.torch_cuda import eager_reason, unusable
     except (ImportError, OSError) as error:
@@ -219,7 +255,7 @@ def _torch_engine(bundle: Bundle, **options: Any) -> Engine:
 
 
 def _tensorrt(
-    bundle: Bundle, gpu: Gpu, kind: EngineKind, precision: Precision | None
+    bundle: Bundle, gpu: Gpu, kind: EngineKind, precision: EnginePrecision | None
 ) -> Ready | Missing:
     from petrt.engines.cache import build_command
     from petrt.engines.installed import find_installed, gpu_here, open_installed

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from petrt.engines.cache import Installed, installed
 from petrt.engines.record import (
+    CPU_LABELS,
     LABELS,
     Capability,
+    CpuRecord,
     EngineKind,
     EngineRecord,
     Flags,
@@ -20,9 +22,9 @@ from petrt.engines.record import (
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an engine has to fit. ``gpu`` None: it is built for ``targets``, not for a GPU here.
+    """What an engine has to fit: a ``cpu``, a ``gpu``, or without either ``targets`` that are elsewhere.
 
-    ``precision``, ``profile`` and ``flags`` None: any.
+    ``precision``, ``profile``, ``flags`` and ``calibration`` None: any.
     """
 
     model: str
@@ -35,6 +37,8 @@ class Wanted:
     precision: str | None = None
     profile: ProfileRecord | None = None
     flags: Flags | None = None
+    cpu: CpuRecord | None = None
+    calibration: str | None = None
 
 
 def find(wanted: Wanted) -> tuple[Installed | None, str]:
@@ -58,19 +62,22 @@ def find(wanted: Wanted) -> tuple[Installed | None, str]:
     ours = [b for b in broken if b.folder.name.startswith(f"{wanted.model[:40]}-{wanted.engine}-")]
     if ours:
         reasons.append((1, f"the installed one is broken: {ours[0].reason}"))
+    none = "none is installed"
+    if wanted.cpu is None:
+        none = f"no {LABELS[wanted.engine]} engine is installed"
     closest = max(reasons, key=lambda each: each[0], default=(0, ""))
     # An engine of another model or kind says nothing about this one.
-    return None, closest[1] if closest[0] else f"no {LABELS[wanted.engine]} engine is installed"
+    return None, closest[1] if closest[0] else none
 
 
 def _mismatches(record: EngineRecord, wanted: Wanted) -> Iterator[str | None]:
     """One after the other, what keeps ``record`` from fitting; None for each thing that does fit."""
-    label = LABELS[wanted.engine]
+    label = {**LABELS, **CPU_LABELS}[wanted.engine]
     yield _unless(
         record.engine == wanted.engine and record.model.name == wanted.model, "another model"
     )
     yield _unless(record.model.sha256 == wanted.sha256, "model changed")
-    yield _gpu_mismatch(record, wanted)
+    yield _gpu_mismatch(record, wanted) if wanted.cpu is None else _cpu_mismatch(record, wanted.cpu)
     yield _unless(
         wanted.precision in (None, record.precision),
         f"precision {record.precision} -> {wanted.precision}",
@@ -79,10 +86,19 @@ def _mismatches(record: EngineRecord, wanted: Wanted) -> Iterator[str | None]:
     yield _changed("petrt", record.petrt, wanted.petrt)
     if record.gpu is not None and wanted.gpu is not None:
         yield _changed("driver", record.gpu.driver, wanted.gpu.driver)
-    if wanted.profile is not None:
+    if wanted.profile is not None and record.profile is not None:
         yield _profile_change(record.profile, wanted.profile)
     if wanted.flags is not None:
         yield _unless(record.flags == wanted.flags, "other build flags")
+    if wanted.calibration is not None and record.quantized is not None:
+        yield _changed("calibration", record.quantized.calibration, wanted.calibration)
+
+
+def _cpu_mismatch(record: EngineRecord, here: CpuRecord) -> str | None:
+    """What matters of a CPU is how it multiplies, not its name."""
+    built = record.cpu
+    same = built is not None and built.isa == here.isa
+    return _unless(same, f"built for another CPU: {built}, this one is {here}")
 
 
 def _gpu_mismatch(record: EngineRecord, wanted: Wanted) -> str | None:
@@ -118,8 +134,8 @@ def _profile_change(before: ProfileRecord, now: ProfileRecord) -> str | None:
 
 
 def _rank(record: EngineRecord, gpu: GpuRecord | None) -> tuple[bool, int]:
-    unverified = gpu is None or not record.verified_on(gpu)
-    return unverified, ("bf16", "fp16", "fp32").index(record.precision)
+    unverified = record.cpu is None and (gpu is None or not record.verified_on(gpu))
+    return unverified, ("int8", "bf16", "fp16", "fp32").index(record.precision)
 
 
 def _unless(fits: bool, reason: str) -> str | None:

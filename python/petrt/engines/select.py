@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from petrt import gpus
-from petrt.build.precision import Precision
 from petrt.bundle import Bundle
-from petrt.engines.base import Engine
+from petrt.engines.base import Engine, EnginePrecision
 from petrt.engines.candidates import (
     DOCTOR,
+    INT8_ON_CPU,
     NAMES,
     ON_CPU,
     ON_GPU,
@@ -31,7 +31,7 @@ from petrt.machine import default_threads as default_threads
 logger = logging.getLogger("petrt")
 
 ENGINES = ("auto", "native", "onnxruntime", "openvino", "torch", "tensorrt", "tensorrt-rtx")
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 GPU_ONLY = ("tensorrt", "tensorrt-rtx")
 
 
@@ -70,7 +70,8 @@ def choose(
             then ONNX Runtime, unless another one was measured to be faster; on a CPU petrt's own.
         device: "auto" (the first GPU, if an engine can use it, else the CPU), "cpu", "cuda" or
             "cuda:1".
-        precision: "fp32", "fp16" or "bf16"; None: the engine's own.
+        precision: "fp32", "fp16", "bf16" or "int8"; None: the engine's own, which is never "int8":
+            8 bits approximate, and an installed engine in int8 is taken only where it is asked for.
         threads: that one call of a CPU engine uses; slices run side by side besides (petrt.pipeline).
 
     Raises:
@@ -78,7 +79,7 @@ def choose(
         here, with the next command. InputError: the engine refuses the bundle.
     """
     index = _check(engine, device, precision, threads)
-    wanted = cast(Precision | None, precision)
+    wanted = cast(EnginePrecision | None, precision)
     passed: list[Missing] = []
     if index is not None:
         gpu = find_gpu(index)
@@ -94,12 +95,13 @@ def choose(
             if device != "auto" or engine in GPU_ONLY:
                 raise _nothing(gpu.name, passed)
     other: list[Missing] = []
-    on_cpu = ON_CPU if engine == "auto" else (engine,)
+    preferred = INT8_ON_CPU if precision == "int8" else ON_CPU
+    on_cpu = preferred if engine == "auto" else (engine,)
     if engine == "auto":  # a preference of engines is none of precisions
         wanted = wanted or "fp32"
     choice = _best(bundle, None, on_cpu, wanted, other, threads)
     if choice is None:
-        raise _nothing("the CPU", other)
+        raise _nothing("the CPU", other[:1] if precision == "int8" else other)
     return Choice(choice.engine, _because(choice.reason, [*passed, *other]))
 
 
@@ -125,7 +127,7 @@ def _best(
     bundle: Bundle,
     gpu: Gpu | None,
     names: tuple[str, ...],
-    precision: Precision | None,
+    precision: EnginePrecision | None,
     passed: list[Missing],
     threads: int = 1,
 ) -> Choice | None:

@@ -75,7 +75,7 @@ class TensorRTEngine:
     False where a context says that it cannot be recorded.
 
     Args:
-        plans: graph -> plan, checked (``petrt.engines.cache.load_plans``): TensorRT runs what is in it.
+        plans: graph -> plan, checked (``petrt.engines.cache.load_graphs``): TensorRT runs what is in it.
         trt: the module, where it is not to be imported.
 
     Raises:
