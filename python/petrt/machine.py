@@ -20,7 +20,17 @@ from petrt.packages import Package
 State = Literal["ready", "unusable", "broken", "missing"]
 
 # Instruction sets that change how fast the CPU path is.
-ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
+ISA = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+    "bf16",
+)
 # Run in the folder of petrt's sources.
 REBUILD = "pip install --force-reinstall --no-deps -C cmake.define.PETRT_CUDA=ON ."
 TOOLKIT = "install the CUDA toolkit 13 (https://developer.nvidia.com/cuda-downloads), then"
@@ -196,7 +206,9 @@ def engines(place: Place) -> list[Part]:
             rtx.name, "cuda", "unusable", rtx.version,
             f"runs on compute capability {gpus.RTX_CAPABILITIES} only", None,
         )  # fmt: skip
-    own = Part("native", "cpu", "ready", _core.__version__, f"{_core.native_kernels()} kernels", None)
+    own = Part(
+        "native", "cpu", "ready", _core.__version__, f"{_core.native_kernels()} kernels", None
+    )
     return [
         own,
         _on_cpu("onnxruntime", runtime, "pip install --force-reinstall onnxruntime"),
