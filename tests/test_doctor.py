@@ -39,7 +39,7 @@ def computer(monkeypatch):
         monkeypatch.setattr(gpus, "cuda_version", lambda: cuda if gpu else None)
         monkeypatch.setattr(gpus, "driver_version", lambda: "580.65.06" if gpu else None)
         monkeypatch.setattr(machine, "_card", lambda: card)
-        for name in ("onnxruntime", "torch", "cupy", "tensorrt", "tensorrt_rtx"):
+        for name in ("onnxruntime", "openvino", "torch", "cupy", "tensorrt", "tensorrt_rtx"):
             monkeypatch.setattr(packages, name, partial(installed.get, name))
         fake = None
         if architectures:
@@ -66,11 +66,13 @@ def ask() -> dict:
 def test_with_everything_missing_nothing_is_needed_without_a_card(computer):
     computer()
     seen = ask()
+    assert seen["parts"].pop("native cpu").state == "ready"  # it is part of petrt
     assert {part.state for part in seen["parts"].values()} == {"missing"}
     assert seen["module"].state == "missing"
     assert seen["driver"].fix is None
     assert not any(fix.needed for fix in seen["fixes"].values())
     assert "PETRT_CUDA=ON" in seen["fixes"]["CUDA module"].command
+    assert seen["fixes"]["openvino on cpu"].command == "pip install 'petrt[openvino]'"
 
 
 def test_a_card_without_a_driver_needs_the_driver_first(computer):
@@ -101,6 +103,7 @@ def test_a_complete_machine_is_ready_and_needs_nothing(computer):
         RTX4090,
         architectures=BUILT,
         onnxruntime=Package("onnxruntime", "onnxruntime-gpu", "1.32", "yes"),
+        openvino=Package("openvino", "openvino", "2026.4.1"),
         torch=Package("torch", "torch", "2.9", "13.0"),
         cupy=Package("cupy", "cupy-cuda13x", "14.2", "13"),
         tensorrt=Package("tensorrt", "tensorrt-cu13", "11.4", "13"),
@@ -221,8 +224,8 @@ def test_report_keeps_its_form():
     assert set(report) == KEYS
     assert (report["format"], report["version"]) == ("petrt-doctor", 1)
     assert [f"{part['name']} {part['device']}" for part in report["engines"]] == [
-        "onnxruntime cpu", "onnxruntime cuda", "torch cpu", "torch cuda",
-        "tensorrt cuda", "tensorrt-rtx cuda",
+        "native cpu", "onnxruntime cpu", "onnxruntime cuda", "openvino cpu", "torch cpu",
+        "torch cuda", "tensorrt cuda", "tensorrt-rtx cuda",
     ]  # fmt: skip
     for part in (*report["engines"], *report["libraries"]):
         assert set(part) == {"name", "device", "state", "version", "detail", "fix"}
@@ -235,7 +238,7 @@ def test_report_keeps_its_form():
 
 
 def test_auto_is_asked_and_its_failure_is_a_finding(monkeypatch):
-    assert doctor.examine().auto.engine == "onnxruntime" or gpus.list_gpus()
+    assert doctor.examine().auto.engine == "native" or gpus.list_gpus()
 
     def fails(*args, **kwargs):
         raise OSError("libcublas.so.13: cannot open shared object file")
@@ -261,7 +264,7 @@ def test_without_an_engine_for_the_gpu_the_cpu_is_chosen(computer):
         H100, architectures=BUILT, onnxruntime=Package("onnxruntime", "onnxruntime", "1.32", "")
     )
     auto = doctor.examine().auto
-    assert (auto.engine, auto.device) == ("onnxruntime", "cpu")
+    assert (auto.engine, auto.device) == ("native", "cpu")
     assert auto.problem is None
 
 

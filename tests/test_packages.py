@@ -13,7 +13,15 @@ from petrt import packages
 def site(tmp_path, monkeypatch):
     """An empty place for packages, the only one Python looks at meanwhile."""
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    for name in ("onnxruntime", "torch", "cupy", "tensorrt", "tensorrt_bindings", "tensorrt_rtx"):
+    for name in (
+        "onnxruntime",
+        "openvino",
+        "torch",
+        "cupy",
+        "tensorrt",
+        "tensorrt_bindings",
+        "tensorrt_rtx",
+    ):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
     def add(module: str, distribution: str, version: str, **files: str) -> None:
@@ -36,6 +44,7 @@ def site(tmp_path, monkeypatch):
 
 ALL = (
     packages.onnxruntime,
+    packages.openvino,
     packages.torch,
     packages.cupy,
     packages.tensorrt,
