@@ -8,9 +8,11 @@ import pytest
 import petrt
 from petrt.bundle import load_bundle
 from petrt.errors import UsageError
+from petrt.export.onnx import export_model
 from petrt.presets import PRESETS, default_samples, settle
 from petrt.reconstructor import Reconstructor
 from petrt.spec import SamplerSpec
+from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.models import noisy_blob
 
 OWN = SamplerSpec(kind="ddpm", steps=10)
@@ -82,6 +84,13 @@ def test_nonsense_is_refused(given, why):
         settle(OWN, **given)
 
 
+def test_fast_is_refused_where_the_denoiser_makes_the_whole_image():
+    assert settle(OWN, coarse=False).sampler == settle(OWN, preset="paper", coarse=False).sampler
+    assert settle(OWN, steps=2, coarse=False).sampler.steps == 2
+    with pytest.raises(UsageError, match="needs a model with a coarse network"):
+        settle(OWN, preset="fast", coarse=False)
+
+
 def test_an_unknown_preset_has_no_default_samples():
     with pytest.raises(UsageError, match="choose paper or fast"):
         default_samples("turbo")
@@ -108,3 +117,11 @@ def test_reconstruct_takes_a_preset(tiny_bundle, volume):
     np.testing.assert_array_equal(fast, expected(volume, voxel_mm=(2.0, 2.0, 2.0)).image)
     with pytest.raises(UsageError, match="fixes sampler and steps"):
         petrt.reconstruct(volume, preset="fast", steps=3, **options)
+
+
+def test_a_model_without_a_coarse_network_is_not_run_fast(tmp_path):
+    network = NETWORKS["denoiser"]
+    export_model(scrambled(network), model_spec(network), tmp_path / "bundle")
+    with pytest.raises(UsageError, match="needs a model with a coarse network"):
+        Reconstructor(tmp_path / "bundle", preset="fast")
+    assert Reconstructor(tmp_path / "bundle").preset == "paper"

@@ -52,17 +52,24 @@ def settle(
     sampler: str | None = None,
     steps: int | None = None,
     samples: int | None = None,
+    coarse: bool = True,
 ) -> Process:
     """The process of a model whose own sampler is ``own``, by a preset or by sampler and steps.
 
-    A preset never takes more steps than the model's own sampler. Raises UsageError for an unknown preset
-    or sampler, steps or samples out of range, and a preset beside a sampler or steps.
+    A preset never takes more steps than the model's own sampler. ``coarse``: whether the model has a
+    coarse network. Without one the denoiser makes the whole image, which one step from noise is not
+    enough for. Raises UsageError for an unknown preset or sampler, steps or samples out of range, a preset
+    beside a sampler or steps, and ``fast`` where there is no coarse network.
     """
     if samples is not None and samples < 1:
         raise UsageError(f"samples must be at least 1, got {samples}")
     if sampler is None and steps is None:
         name = preset or DEFAULT
         chosen = _named(name)
+        if chosen.sampler and not coarse:
+            raise UsageError(
+                f"preset '{name}' needs a model with a coarse network", "drop it, or give --steps"
+            )
         spec = (
             own if chosen.sampler is None or own.steps <= chosen.sampler.steps else chosen.sampler
         )

@@ -113,10 +113,9 @@ class Reconstructor:
         if not 0 <= seed < 1 << 64:
             raise UsageError(f"seed must lie in [0, 2^64), got {seed}")
         self.bundle: Bundle = model if isinstance(model, Bundle) else load_bundle(model)
-        model_spec = self.bundle.model
         process = settle_process(
-            model_spec.sampler, preset=preset, sampler=sampler, steps=steps, samples=samples,
-            coarse=model_spec.network.coarse is not None,
+            self.bundle.model.sampler, preset=preset, sampler=sampler, steps=steps, samples=samples,
+            coarse=self.bundle.model.network.coarse is not None,
         )  # fmt: skip
         self.sampler, self.samples, self.preset = process.sampler, process.samples, process.preset
         self._process, self.seed, self.skip_background = process, seed, skip_background
