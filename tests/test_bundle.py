@@ -84,7 +84,7 @@ def test_noise_bias_is_the_formula():
 def test_golden_values_replay(tiny_bundle, model):
     """The exporter's own inputs and outputs, through the engine."""
     bundle = load_bundle(tiny_bundle if model == "tiny" else model)
-    engine = select_engine(bundle)
+    engine = select_engine(bundle, "onnxruntime", "cpu")
     golden = bundle.golden()
     graphs = sorted({name.split("/")[0] for name in golden})
     assert graphs == ["coarse", "denoiser", "guidance"]

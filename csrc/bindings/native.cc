@@ -26,7 +26,8 @@ const Kernels& kernels_named(const std::optional<std::string>& name) {
 }
 
 Index elements(Index bytes, const char* name) {
-  check(bytes % Index{sizeof(float)} == 0, name, ": expected strides of whole elements, got ", bytes);
+  check(bytes % Index{sizeof(float)} == 0, name, ": expected strides of whole elements, got ",
+        bytes);
   return bytes / Index{sizeof(float)};
 }
 

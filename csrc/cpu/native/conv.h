@@ -1,4 +1,5 @@
-// Convolutions: 3x3 of stride 1 by Winograd's tiles, all others as one matrix product a block of pixels.
+// Convolutions: 3x3 of stride 1 by Winograd's tiles, all others as one matrix product a block of
+// pixels.
 #pragma once
 
 #include "gemm.h"
@@ -8,9 +9,10 @@
 namespace petrt::native {
 namespace {
 
-inline constexpr Index kBlockTiles = 48;   // rows of a Winograd product: weights are read once for all
+inline constexpr Index kBlockTiles =
+    48;  // rows of a Winograd product: weights are read once for all
 inline constexpr Index kBlockPixels = 96;  // rows of the other products
-inline constexpr Index kPad = 16;          // floats that keep the 36 planes off each other's cache sets
+inline constexpr Index kPad = 16;  // floats that keep the 36 planes off each other's cache sets
 
 inline Index padded_columns(Index channels) {
   return rounded_up(channels, kColumns);
@@ -48,7 +50,8 @@ inline void pack(const float* weights, Index in, Index out, int kernel, bool win
   }
 }
 
-// The tiles of one Winograd convolution. A strip is a row of tiles of one image; a block, whole strips.
+// The tiles of one Winograd convolution. A strip is a row of tiles of one image; a block, whole
+// strips.
 struct Strips {
   Index wide, high, total, per_block, tiles, row_floats, input_plane, output_plane, columns;
 

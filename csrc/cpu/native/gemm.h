@@ -9,8 +9,8 @@ namespace {
 inline constexpr Index kColumns = 2 * kLanes;  // of a panel
 inline constexpr int kRows = PETRT_ROWS;       // of a block of registers
 
-// c [Rows, kColumns] = a [Rows, depth] times one panel [depth, kColumns]. Each element is one chain of
-// sums in the order of depth, so that a row does not depend on the rows beside it.
+// c [Rows, kColumns] = a [Rows, depth] times one panel [depth, kColumns]. Each element is one chain
+// of sums in the order of depth, so that a row does not depend on the rows beside it.
 template <int Rows>
 inline void block(Index depth, const float* a, Index lda, const float* panel, float* c, Index ldc) {
   Full sum[Rows][2] = {};

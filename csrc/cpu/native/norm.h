@@ -9,8 +9,8 @@ namespace petrt::native {
 namespace {
 
 // Sums and squares of x - x(first pixel) of `Vectors` vectors of channels over one row, added to
-// float64 totals. The difference keeps the squares small where the mean is large; a row is short enough
-// for float32.
+// float64 totals. The difference keeps the squares small where the mean is large; a row is short
+// enough for float32.
 template <int Vectors, bool Whole>
 inline void add_row(const Tensor& x, Index n, Index y, Index channel, double* sums,
                     double* squares) {

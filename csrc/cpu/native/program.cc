@@ -21,7 +21,8 @@ void each_value(const Tensor& x, const Tensor& y, const Body& body) {
       for (Index w = 0; w < y.width; ++w) {
         const float* from = x.data + n * x.image + h * x.row + w * x.pixel;
         float* to = y.data + n * y.image + h * y.row + w * y.pixel;
-        for (Index c = 0; c < y.channels; ++c) body(from[c * x.channel], to[c * y.channel], n, h, w, c);
+        for (Index c = 0; c < y.channels; ++c)
+          body(from[c * x.channel], to[c * y.channel], n, h, w, c);
       }
     }
   }
@@ -76,7 +77,8 @@ void Program::add(const Task& task) {
   const Index needed = std::visit(Scratch{kernels_}, task);
   const std::size_t floats = static_cast<std::size_t>(needed) + kAlignment / sizeof(float);
   if (floats > scratch_floats_) {
-    scratch_.reset(new float[floats]);  // not value-initialised: pages that are not used cost nothing
+    scratch_.reset(
+        new float[floats]);  // not value-initialised: pages that are not used cost nothing
     scratch_floats_ = floats;
   }
   tasks_.push_back(task);

@@ -1,8 +1,9 @@
-// Vectors of PETRT_LANES floats by the compiler's vector extension, and what the kernels do with them.
+// Vectors of PETRT_LANES floats by the compiler's vector extension, and what the kernels do with
+// them.
 //
-// Included by one translation unit per instruction set. All is in an unnamed namespace and nothing of
-// the standard library is called: a template that the linker merges across units could be the copy
-// compiled for instructions that this CPU lacks.
+// Included by one translation unit per instruction set. All is in an unnamed namespace and nothing
+// of the standard library is called: a template that the linker merges across units could be the
+// copy compiled for instructions that this CPU lacks.
 #pragma once
 
 #include <cstdint>
@@ -69,7 +70,8 @@ inline Index rounded_up(Index value, Index multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// e^x to 2 units in the last place for x in [-87, 88], clamped to there; NaN stays NaN. Cephes' expf.
+// e^x to 2 units in the last place for x in [-87, 88], clamped to there; NaN stays NaN. Cephes'
+// expf.
 inline Full exponential(Full x) {
   const Full high = splat(88.0f), low = splat(-87.0f);
   x = x > high ? high : x;

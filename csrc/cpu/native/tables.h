@@ -1,4 +1,5 @@
-// The tables of kernels that this build has; each is only to be used where the CPU has the instructions.
+// The tables of kernels that this build has; each is only to be used where the CPU has the
+// instructions.
 #pragma once
 
 #include "petrt/native.h"

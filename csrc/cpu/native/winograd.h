@@ -60,8 +60,8 @@ inline void transform_weights(const Doubles g[9], float* u, Index plane) {
   }
 }
 
-// One tile of `count` channels, kLanes where Whole: rows[0..5] point at its first pixel; the numbers of
-// point p go to v + p * plane.
+// One tile of `count` channels, kLanes where Whole: rows[0..5] point at its first pixel; the
+// numbers of point p go to v + p * plane.
 template <bool Whole>
 inline void transform_input(float* const rows[6], Index offset, Index pixel, Index count, float* v,
                             Index plane) {

@@ -1,7 +1,8 @@
 // petrt's own CPU kernels: what one step of a network works on, and which kernels this CPU runs.
 //
-// Activations lie channels last, [images, height, width, channels], so that every inner loop runs over
-// channels. A tensor may be a part of the channels of a wider one: concatenation copies nothing.
+// Activations lie channels last, [images, height, width, channels], so that every inner loop runs
+// over channels. A tensor may be a part of the channels of a wider one: concatenation copies
+// nothing.
 #pragma once
 
 #include "petrt/view.h"
@@ -15,7 +16,8 @@ struct Tensor {
   Index image = 0, row = 0, pixel = 0, channel = 1;
 };
 
-// GroupNorm settled for one input: x * scale + shift, [images, channels] each, then SiLU if asked for.
+// GroupNorm settled for one input: x * scale + shift, [images, channels] each, then SiLU if asked
+// for.
 struct Norm {
   const float* scale = nullptr;
   const float* shift = nullptr;
@@ -44,7 +46,8 @@ struct Attention {
   float scale = 1.0f;
 };
 
-// GroupNorm's statistics of x turned into scale and shift [images, channels] with its weights [channels].
+// GroupNorm's statistics of x turned into scale and shift [images, channels] with its weights
+// [channels].
 struct Statistics {
   Tensor x;
   const float* weight = nullptr;
@@ -58,8 +61,8 @@ struct Statistics {
 // Winograd's F(4x4, 3x3): 36 products give 16 outputs, of 144.
 inline constexpr Index kTile = 4, kPoints = 36;
 
-// The kernels compiled for one instruction set. `scratch` is uninitialised, of at least as many floats
-// as the *_scratch function says, 64-byte aligned.
+// The kernels compiled for one instruction set. `scratch` is uninitialised, of at least as many
+// floats as the *_scratch function says, 64-byte aligned.
 struct Kernels {
   const char* name;
   Index lanes;  // floats in a vector

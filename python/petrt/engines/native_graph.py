@@ -218,7 +218,8 @@ class _Reader:
         return Ref(step.out)
 
     def _conv(self, node: onnx.NodeProto, values: list[Any]) -> Ref | None:
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        attributes: dict[str, Any] = {"pads": [0] * 4}  # ONNX's default
+        attributes |= {a.name: helper.get_attribute_value(a) for a in node.attribute}
         x, weight, bias = values[0], values[1], values[2] if len(values) > 2 else None
         if not isinstance(x, Source) or not isinstance(weight, np.ndarray):
             return None
@@ -355,14 +356,13 @@ def _fused(steps: Sequence[Step], outputs: set[str]) -> list[Step]:
     for step in steps:
         fused: Step | None = None
         if isinstance(step, Add):
-            sides = [(step.a, step.b)]
+            sides: list[tuple[Ref, Ref | Row | DoseRow]] = [(step.a, step.b)]
             if isinstance(step.b, Ref):
                 sides.append((step.b, step.a))
             # The later of two convolutions is the one that can take the other's result.
             order = list(made)
-            sides.sort(key=lambda side: order.index(side[0].name) if side[0].name in made else -1)  # type: ignore[union-attr]
+            sides.sort(key=lambda side: order.index(side[0].name) if side[0].name in made else -1)
             for mine, other in reversed(sides):
-                assert isinstance(mine, Ref)
                 fused = _with(made.get(mine.name), step.out, other)
                 if fused is not None and uses[mine.name] == 1:
                     del made[mine.name]
