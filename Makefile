@@ -21,7 +21,8 @@ lint: $(VENV)/test.stamp
 	$(BIN)/clang-format --dry-run --Werror $(shell find csrc tests -name '*.h' -o -name '*.cc' -o -name '*.cu')
 
 bench: $(VENV)/test.stamp
-	$(BIN)/python benchmarks/quality.py classical model samplers calibration --head
+	$(BIN)/python benchmarks/quality.py classical model calibration --head
+	$(BIN)/python benchmarks/quality.py samplers --head --every 8
 	$(BIN)/python benchmarks/runtime.py
 
 $(VENV)/bin/python:

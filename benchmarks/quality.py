@@ -2,7 +2,8 @@
 
     python benchmarks/quality.py classical bm4d --subjects-dir TEST
     python benchmarks/quality.py model calibration --model demo --plain ROWS/c
-    python benchmarks/quality.py samplers rows --rows ROWS --doses 100 --head --every 4
+    python benchmarks/quality.py samplers --head --every 8
+    python benchmarks/quality.py rows --rows ROWS --doses 100 --head --every 8
     python benchmarks/quality.py real-classical real-bm4d real-model --model demo
 
 Test subjects are numbers 900 … of seed 2023, which ``petrt simulate TEST --seed 2023 --first 900`` writes;

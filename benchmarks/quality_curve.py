@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import quality_samplers
 from quality_model import COARSE
 from quality_samplers import Setting, curve
 from quality_statistics import Summary
 
-from petrt.presets import PRESETS, settle
 from petrt.spec import SamplerSpec
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ def measured(section: Record) -> list[Setting]:
 
 def preset(section: Record, name: str, samples: int | None = None) -> Setting:
     """What a preset is for this section's model, with its own number of samples or another."""
-    found = settle(own_sampler(section), preset=name, samples=samples or PRESETS[name].samples)
-    return Setting(found.sampler.kind, found.sampler.steps, found.samples)
+    return quality_samplers.preset(own_sampler(section), name, samples)
 
 
 def sampler_differences(results: Results) -> list[Record]:

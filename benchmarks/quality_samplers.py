@@ -25,6 +25,7 @@ from petrt.calibration import active_voxels, coverage, fit_factor, z_value
 from petrt.engines.base import Engine
 from petrt.errors import InputError
 from petrt.geometry import scale_of
+from petrt.presets import PRESETS, settle
 from petrt.reconstructor import Reconstructor
 from petrt.spec import CalibrationSpec, SamplerSpec
 
@@ -73,12 +74,25 @@ def curve(own: SamplerSpec, many: int) -> list[Setting]:
     return list(found)
 
 
-def measure(bundle: Bundle, case: Case, settings: Settings) -> Measured:
-    """Every setting of the curve on one case, and the coarse prediction that all of them start from."""
+def preset(own: SamplerSpec, name: str, samples: int | None = None) -> Setting:
+    """What a preset is for such a model, with its own number of samples or another."""
+    found = settle(own, preset=name, samples=samples)
+    return Setting(found.sampler.kind, found.sampler.steps, found.samples)
+
+
+def presets(own: SamplerSpec, many: int) -> list[Setting]:
+    """``paper`` and ``fast``, each with the samples of ``fast`` and with many."""
+    few = PRESETS["fast"].samples
+    found = [preset(own, name, count) for count in (few, many) for name in PRESETS]
+    return list(dict.fromkeys(found))
+
+
+def measure(bundle: Bundle, case: Case, settings: Settings, chosen: list[Setting]) -> Measured:
+    """The ``chosen`` settings on one case, and the coarse prediction that all of them start from."""
     seen, measured = settings.views[case.dose].cut(case), Measured()
     engine = engine_of(bundle)
     measured.notes["engine"] = f"{engine.name} {engine.precision}"
-    for setting in curve(bundle.model.sampler, settings.samples):
+    for setting in chosen:
         found = reconstruct(bundle, case, settings, engine=engine, **setting.options)
         if COARSE not in measured.methods and bundle.model.network.coarse:
             measured.methods[COARSE] = score(np.maximum(found.coarse, 0), seen, lesions=False)

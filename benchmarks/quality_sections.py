@@ -136,14 +136,21 @@ def _filters(options: Options, section: str) -> tuple[Store, Record]:
 
 
 def samplers(options: Options) -> Record:
-    """Samplers in fewer steps and samples beside the model's own, on simulated subjects, and their times."""
+    """Samplers in fewer steps and samples beside the model's own, on simulated subjects, and their times.
+
+    The whole curve at the first of the doses, the presets alone at the others.
+    """
     bundle, _, written = _opened(options, "samplers")
     settings, cases = _settings(options), simulated_cases(options)
-    names = [each.name for each in quality_samplers.curve(bundle.model.sampler, settings.samples)]
-    store = Store(options.work, "samplers", {**written, "curve": names})
-    kept = _run(
-        store, cases, options.doses, lambda c: quality_samplers.measure(bundle, c, settings)
-    )
+    own, many = bundle.model.sampler, settings.samples
+    whole, few = quality_samplers.curve(own, many), quality_samplers.presets(own, many)
+    store = Store(options.work, "samplers", {**written, "curve": [each.name for each in whole]})
+
+    def measure(case: Case) -> Measured:
+        chosen = whole if case.dose == options.doses[0] else few
+        return quality_samplers.measure(bundle, case, settings, chosen)
+
+    kept = _run(store, cases, options.doses, measure)
 
     def timing() -> Measured:
         case = cases.source(cases.numbers[0], options.doses[0])

@@ -35,11 +35,11 @@ def short(monkeypatch) -> None:
 
 
 def test_the_curve_is_measured_written_and_drawn(short, tmp_path, tiny_bundle, monkeypatch):
-    write_dataset(tmp_path / "in", [900, 901], 2023, (100,), shape=(40, 40, 12))
+    write_dataset(tmp_path / "in", [900, 901], 2023, (20, 100), shape=(40, 40, 12))
 
     def run(*sections: str) -> dict:
         arguments = [
-            *sections, "--subjects", 2, "--subjects-dir", tmp_path / "in", "--doses", 100,
+            *sections, "--subjects", 2, "--subjects-dir", tmp_path / "in", "--doses", 100, 20,
             "--model", tiny_bundle, "--samples", 3, "--threads", 1, "--work", tmp_path / "work",
             "--out", tmp_path / "out",
         ]  # fmt: skip
@@ -60,6 +60,11 @@ def test_the_curve_is_measured_written_and_drawn(short, tmp_path, tiny_bundle, m
         assert numbers[name]["standard.psnr"] == ours[same]["standard.psnr"]
     assert numbers["DDPM-10, 3 samples"]["sd"] == ours["AMS-3"]["sd"]
     assert "sd" not in numbers["DDPM-2, 1 sample"]
+    # At the other dose the presets alone.
+    assert set(found["samplers"]["values"]["1/20"]) == {
+        "coarse",
+        *(f"{walk}, {n} samples" for walk in ("DDPM-10", "one-step mean") for n in (2, 3)),
+    }
     times = found["samplers"]["seconds"]
     assert set(times["of"]) == set(settings)
     assert all(each["median_s"] > 0 for each in times["of"].values())
