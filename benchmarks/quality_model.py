@@ -53,7 +53,9 @@ class Settings:
 def reconstruct(bundle: Bundle, case: Case, settings: Settings, **options: Any) -> Result:
     """One run over the view of ``case``; ``options`` (samples, sampler, steps) of Reconstructor."""
     view, dose = settings.views[case.dose], 1 / case.dose
-    run = Reconstructor(bundle, seed=settings.seed, threads=settings.threads, **options)
+    # The networks are judged on every slice, also where a user's run leaves out pure background.
+    shared = {"seed": settings.seed, "threads": settings.threads, "skip_background": False}
+    run = Reconstructor(bundle, **shared, **options)
     if view.whole:
         done = run(case.low, affine=case.affine, dose=dose)
         std = np.zeros_like(done.image) if done.std is None else done.std
