@@ -288,6 +288,6 @@ def test_what_does_not_fit_is_refused():
         conv(y=frozen)
     with pytest.raises(ValueError, match="none named abacus"):
         _core.NativeProgram("abacus")
+    scale = np.empty((1, 8), np.float32)
     with pytest.raises(ValueError, match="divisor"):
-        scale = np.empty((1, 8), np.float32)
         _core.NativeProgram().statistics(x, scale[0], scale[0], 3, 1e-5, scale, scale)

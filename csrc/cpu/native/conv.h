@@ -1,5 +1,4 @@
-// Convolutions: 3x3 of stride 1 by Winograd's tiles, all others as one matrix product a block of
-// pixels.
+// Convolutions: 3x3 of stride 1 by Winograd's tiles, all others as matrix products of pixels.
 #pragma once
 
 #include "gemm.h"
@@ -9,10 +8,10 @@
 namespace petrt::native {
 namespace {
 
-inline constexpr Index kBlockTiles =
-    48;  // rows of a Winograd product: weights are read once for all
-inline constexpr Index kBlockPixels = 96;  // rows of the other products
-inline constexpr Index kPad = 16;  // floats that keep the 36 planes off each other's cache sets
+// Rows of a Winograd product, and of the others: the weights are read once for all of them.
+inline constexpr Index kBlockTiles = 96, kBlockPixels = 96;
+// Floats that keep the 36 planes off each other's cache sets.
+inline constexpr Index kPad = 16;
 
 inline Index padded_columns(Index channels) {
   return rounded_up(channels, kColumns);
@@ -50,36 +49,34 @@ inline void pack(const float* weights, Index in, Index out, int kernel, bool win
   }
 }
 
-// The tiles of one Winograd convolution. A strip is a row of tiles of one image; a block, whole
-// strips.
-struct Strips {
-  Index wide, high, total, per_block, tiles, row_floats, input_plane, output_plane, columns;
+// The tiles of one Winograd convolution, strip after strip: a strip is a row of tiles of one image.
+struct Tiles {
+  Index wide, high, total, block, row_floats, input_plane, output_plane, columns;
 
-  explicit Strips(const Conv& task)
+  explicit Tiles(const Conv& task)
       : wide((task.y.width + kTile - 1) / kTile),
         high((task.y.height + kTile - 1) / kTile),
-        total(task.y.images * high),
-        per_block(smaller(total, larger(1, kBlockTiles / wide))),
-        tiles(per_block * wide),
+        total(task.y.images * high * wide),
+        block(smaller(total, kBlockTiles)),
         row_floats((wide * kTile + 2) * task.x.channels),
-        input_plane(tiles * task.x.channels + kPad),
-        output_plane(tiles * padded_columns(task.y.channels) + kPad),
+        input_plane(rounded_up(block * task.x.channels, kPad) + kPad),
+        output_plane(block * padded_columns(task.y.channels) + kPad),
         columns(padded_columns(task.y.channels)) {}
 
   Index scratch() const {
-    return rounded_up(6 * row_floats, kPad) + kPoints * rounded_up(input_plane, kPad) +
-           kPoints * output_plane;
+    return rounded_up(6 * row_floats, kPad) + kPoints * (input_plane + output_plane);
   }
 };
 
 // Six rows of input around one strip; those that the strip before it read already are kept.
 class Window {
  public:
-  Window(const Conv& task, const Strips& strips, float* scratch) : task_(task), strips_(strips) {
-    for (int i = 0; i < 6; ++i) rows[i] = scratch + i * strips.row_floats;
+  Window(const Conv& task, const Tiles& tiles, float* scratch) : task_(task), tiles_(tiles) {
+    for (int i = 0; i < 6; ++i) rows[i] = scratch + i * tiles.row_floats;
   }
 
   void move_to(Index image, Index strip) {
+    if (image == image_ && strip == strip_) return;
     int known = 0;
     if (image == image_ && strip == strip_ + 1) {
       float* first[4] = {rows[0], rows[1], rows[2], rows[3]};
@@ -90,7 +87,7 @@ class Window {
     }
     image_ = image;
     strip_ = strip;
-    const Index width = strips_.wide * kTile + 2;
+    const Index width = tiles_.wide * kTile + 2;
     for (int i = known; i < 6; ++i) read_row(task_, image, strip * kTile - 1 + i, width, rows[i]);
   }
 
@@ -98,7 +95,7 @@ class Window {
 
  private:
   const Conv& task_;
-  const Strips& strips_;
+  const Tiles& tiles_;
   Index image_ = -1, strip_ = -1;
 };
 
@@ -138,30 +135,27 @@ inline void read_tile(float* const rows[6], Index first, Index channels, float* 
 }
 
 inline void winograd(const Conv& task, float* scratch) {
-  const Strips strips(task);
+  const Tiles tiles(task);
   const Index channels = task.x.channels;
-  float* const v = scratch + rounded_up(6 * strips.row_floats, kPad);
-  float* const m = v + kPoints * rounded_up(strips.input_plane, kPad);
-  Window window(task, strips, scratch);
-  for (Index first = 0; first < strips.total; first += strips.per_block) {
-    const Index count = smaller(strips.per_block, strips.total - first);
-    for (Index s = 0; s < count; ++s) {
-      window.move_to((first + s) / strips.high, (first + s) % strips.high);
-      for (Index x = 0; x < strips.wide; ++x) {
-        read_tile(window.rows, x * kTile * channels, channels, v + (s * strips.wide + x) * channels,
-                  strips.input_plane);
-      }
+  float* const v = scratch + rounded_up(6 * tiles.row_floats, kPad);
+  float* const m = v + kPoints * tiles.input_plane;
+  Window window(task, tiles, scratch);
+  for (Index first = 0; first < tiles.total; first += tiles.block) {
+    const Index count = smaller(tiles.block, tiles.total - first);
+    for (Index t = 0; t < count; ++t) {
+      const Index strip = (first + t) / tiles.wide, x = (first + t) % tiles.wide;
+      window.move_to(strip / tiles.high, strip % tiles.high);
+      read_tile(window.rows, x * kTile * channels, channels, v + t * channels, tiles.input_plane);
     }
-    const Index tiles = count * strips.wide;
     for (Index p = 0; p < kPoints; ++p) {
-      product(tiles, strips.columns, channels, v + p * strips.input_plane, channels,
-              task.weights + p * channels * strips.columns, m + p * strips.output_plane,
-              strips.columns);
+      product(count, tiles.columns, channels, v + p * tiles.input_plane, channels,
+              task.weights + p * channels * tiles.columns, m + p * tiles.output_plane,
+              tiles.columns);
     }
-    for (Index t = 0; t < tiles; ++t) {
-      const Index strip = first + t / strips.wide;
-      write_tile(task, m + t * strips.columns, strips.output_plane, strip / strips.high,
-                 strip % strips.high * kTile, t % strips.wide * kTile);
+    for (Index t = 0; t < count; ++t) {
+      const Index strip = (first + t) / tiles.wide, x = (first + t) % tiles.wide;
+      write_tile(task, m + t * tiles.columns, tiles.output_plane, strip / tiles.high,
+                 strip % tiles.high * kTile, x * kTile);
     }
   }
 }
@@ -235,7 +229,7 @@ inline void by_pixels(const Conv& task, float* scratch) {
 }
 
 inline Index conv_scratch(const Conv& task) {
-  if (task.winograd) return Strips(task).scratch();
+  if (task.winograd) return Tiles(task).scratch();
   const Index depth = Index{task.kernel} * task.kernel * task.x.channels;
   return rounded_up(kBlockPixels * depth, kPad) + kBlockPixels * padded_columns(task.y.channels);
 }
