@@ -36,7 +36,8 @@ DOCTOR = "see petrt doctor"
 class Ready:
     """An engine that can run; ``note`` says more, ``open`` makes it.
 
-    ``measured``: milliseconds a slice, where they were measured here.
+    ``measured``: milliseconds an image, of all steps on a GPU, of one on a CPU, where they were measured
+    here.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Ready:
     measured: float | None = None
 
     def __str__(self) -> str:
-        time = f"{self.measured:.3g} ms a slice measured" if self.measured else ""
+        time = f"{self.measured:.3g} ms an image measured" if self.measured else ""
         parts = (f"{self.name} {self.version}", self.precision, self.note, time)
         return ", ".join(part for part in parts if part)
 

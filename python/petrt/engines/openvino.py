@@ -37,11 +37,9 @@ def import_openvino() -> Any:
     Raises DeviceError where it is missing or does not load.
     """
     converter = "openvino.tools.ovc"
-    if "openvino" in sys.modules or converter in sys.modules:
-        import openvino
-
-        return openvino
-    sys.modules[converter] = None  # type: ignore[assignment]  # import: "not there", which openvino takes
+    first = "openvino" not in sys.modules
+    if first:  # "not there", which the package takes
+        sys.modules[converter] = None  # type: ignore[assignment]
     try:
         import openvino
     except ModuleNotFoundError as error:
@@ -49,7 +47,8 @@ def import_openvino() -> Any:
     except (ImportError, OSError) as error:
         raise DeviceError(f"OpenVINO cannot be loaded: {first_line(error)}", OPENVINO) from error
     finally:
-        del sys.modules[converter]
+        if first:
+            del sys.modules[converter]
     return openvino
 
 

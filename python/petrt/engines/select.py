@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from petrt import gpus
+from petrt import gpus, machine
 from petrt.bundle import Bundle
 from petrt.engines.base import Engine, EnginePrecision
 from petrt.engines.candidates import (
@@ -24,6 +24,7 @@ from petrt.engines.candidates import (
     find_gpu,
 )
 from petrt.engines.measured import Measurement, read_measured, time_of
+from petrt.engines.rates import times_on_cpu
 from petrt.errors import DeviceError, UsageError
 from petrt.gpus import Gpu
 from petrt.machine import default_threads as default_threads
@@ -67,7 +68,8 @@ def choose(
 
     Args:
         engine: one of ENGINES. "auto" takes, on a GPU, an installed TensorRT engine, then PyTorch,
-            then ONNX Runtime, unless another one was measured to be faster; on a CPU petrt's own.
+            then ONNX Runtime; on a CPU petrt's own, then ONNX Runtime, OpenVINO and PyTorch; unless
+            another one was measured to be faster. On a CPU it computes in "fp32" if not told otherwise.
         device: "auto" (the first GPU, if an engine can use it, else the CPU), "cpu", "cuda" or
             "cuda:1".
         precision: "fp32", "fp16", "bf16" or "int8"; None: the engine's own, which is never "int8":
@@ -120,7 +122,10 @@ def _check(engine: str, device: str, precision: str | None, threads: int) -> int
         raise UsageError(
             f"{NAMES[engine]} runs on a GPU only", "use --device cuda, or another engine"
         )
-    return None if device == "cpu" else int(match[1] or 0)
+    cpu_only = engine not in ("auto", *ON_GPU)
+    if cpu_only and device.startswith("cuda"):
+        raise UsageError(f"{NAMES[engine]} runs on a CPU only", "use --device cpu")
+    return None if device == "cpu" or cpu_only else int(match[1] or 0)
 
 
 def _best(
@@ -156,8 +161,9 @@ def _best(
 
 
 def times_on(bundle: Bundle, gpu: Gpu | None) -> list[Measurement]:
+    """What was measured of the engines on ``gpu``, or on the CPU."""
     if gpu is None:
-        return []
+        return times_on_cpu(bundle.identity, machine.cpu_model(), default_threads())
     return read_measured(bundle.identity, gpu.name, gpus.driver_version() or "unknown")
 
 
