@@ -171,8 +171,9 @@ def _onnxruntime(dtype: str, size: int, threads: int) -> Callable[[], Any]:
 
 
 def _openvino(precision: str, size: int, threads: int) -> Callable[[], Any]:
-    import openvino as ov
+    from petrt.engines.openvino import import_openvino
 
+    ov = import_openvino()
     core = ov.Core()
     compiled = core.compile_model(
         core.read_model(product_model("fp32", size)), "CPU",
