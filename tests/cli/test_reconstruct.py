@@ -306,3 +306,31 @@ def test_std_says_calibrated_only_where_it_is(low, tmp_path, tiny_bundle, capsys
     assert b"calibrated for 90 %" in maps[1].header["descrip"].item()
     assert "0_std.nii.gz: not calibrated, the model has no calibration" in lines[0]
     assert "1_std.nii.gz: calibrated, fitted for" in lines[1]
+
+
+def test_background_is_left_out_unless_all_slices_are_wanted(petrt, tmp_path):
+    data = np.random.default_rng(0).gamma(2, 300, (*SHAPE[:2], 7)).astype(np.float32)
+    data[..., 2:] = 0
+    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(tmp_path / "in.nii")
+    few, every = tmp_path / "few.nii", tmp_path / "every.nii"
+    code, lines = petrt(tmp_path / "in.nii", few, "--json", tmp_path / "few.json")
+    assert code == 0
+    assert "3 slices of pure background are 0" in "\n".join(lines)
+    assert json.loads((tmp_path / "few.json").read_text())["frames"][0]["background_slices"] == 3
+    code, lines = petrt(tmp_path / "in.nii", every, "--all-slices")
+    assert code == 0
+    assert "background" not in "\n".join(lines)
+    a, b = (nibabel.load(path).get_fdata() for path in (few, every))
+    np.testing.assert_array_equal(a[..., :4], b[..., :4])
+    assert not a[..., 4:].any()
+    assert b[..., 4:].any()
+
+
+def test_too_little_memory_is_refused_and_told(petrt, low, tmp_path):
+    code, lines = petrt(low, tmp_path / "out.nii", "--memory", "0.01")
+    assert code == 4
+    assert "one slice at a time needs about" in lines[-1]
+    assert "--memory" in lines[-1]
+    assert not (tmp_path / "out.nii").exists()
+    code, lines = petrt(low, tmp_path / "out.nii", "--memory", "64")
+    assert code == 0, lines

@@ -202,3 +202,19 @@ def test_every_kind_of_network(tmp_path, volume, cuda, kind):
         bundle, engine=QueuedEngine(bundle, cuda), samples=2, seed=7, batch=(4, 2)
     )
     equal(found(volume), on_cpu(bundle, volume, 2))
+
+
+@pytest.mark.parametrize("batch", [(1, 2), (2, 2), (4, 1), (9, 2)])
+def test_background_is_left_out_as_on_the_cpu(engine, bundle, volume, batch):
+    """By whole batches, of which the last overlaps another; then the rest is set to 0."""
+    dark = volume.copy()
+    dark[..., 4:] = 0  # 6 .. 8 see nothing
+    calls: list[tuple[int, int]] = []
+    run = Reconstructor(bundle, engine=engine, samples=2, seed=7, batch=batch)
+    found = run(dark, progress=lambda *done: calls.append(done))
+    equal(found, on_cpu(bundle, dark, 2))
+    assert not found.image[..., 6:].any()
+    assert found.stats["frames"][0]["background_slices"] == 3
+    assert calls[-1] == (9, 9)
+    run.skip_background = False
+    assert run(dark).image[..., 6:].any()

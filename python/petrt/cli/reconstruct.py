@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import glob
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from petrt.cli.cases import Case, Cases
 from petrt.cli.options import (
     AllSlices,
     Device,
@@ -24,25 +23,9 @@ from petrt.cli.options import (
     Steps,
     Threads,
 )
-from petrt.errors import InputError, PartialFailure, PetrtError, UsageError
-
-if TYPE_CHECKING:
-    from petrt.reconstructor import Reconstructor
-
-logger = logging.getLogger("petrt")
+from petrt.errors import InputError, PartialFailure, UsageError
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One input and all that is written for it."""
-
-    source: Path
-    image: Path
-    std: Path | None
-    record: Path | None
-    preview: Path | None
 
 
 def reconstruct(
@@ -129,16 +112,8 @@ def reconstruct(
         for case in cases:
             typer.echo(f"{case.source} -> {case.image}")
         return
-    failures: list[PetrtError] = []
-    for index, case in enumerate(cases):
-        try:
-            label = f"{index + 1}/{len(cases)}"
-            _one(reconstructor, case, fraction, nonfinite, max_voxels, overwrite, label)
-        except PetrtError as error:
-            if len(cases) == 1:
-                raise
-            logger.error("failed: %s", error)
-            failures.append(error)
+    todo = Cases(reconstructor, fraction, nonfinite, max_voxels, overwrite)
+    failures = todo.run(cases)
     if failures:
         raise PartialFailure(
             f"{len(failures)} of {len(cases)} cases failed, the others are done", "see above"
@@ -222,57 +197,3 @@ def _output_name(source: Path, ending: str) -> str:
             stem = stem[: -len(suffix)]
             break
     return stem + ending
-
-
-def _one(
-    reconstructor: Reconstructor,
-    case: Case,
-    dose: float | None,
-    nonfinite: str,
-    max_voxels: int,
-    overwrite: bool,
-    label: str,
-) -> None:
-    """Read, reconstruct and write one case; nothing is written before the reconstruction is done."""
-    from petrt.calibration import std_description
-    from petrt.cli.progress import bar
-    from petrt.io import nifti
-    from petrt.io.atomic import atomic_write_json
-    from petrt.report.picture import comparison, save_comparison
-
-    volume = nifti.read(case.source, max_voxels=max_voxels, nonfinite=nonfinite)  # type: ignore[arg-type]
-    with bar(label, "slices") as progress:
-        result = reconstructor(volume, dose=dose, progress=progress)
-    stats: dict[str, Any] = result.stats
-    image = result.image.get_fdata(dtype="float32")
-    deviation = None if result.std is None else result.std.get_fdata(dtype="float32")
-    nifti.write(case.image, image, volume, overwrite=overwrite)
-    if case.std is not None and deviation is not None:
-        description = std_description(stats["std"])
-        nifti.write(case.std, deviation, volume, description=description, overwrite=overwrite)
-        kind = "calibrated" if stats["std"]["calibrated"] else "not calibrated"
-        logger.info("%s: %s, %s", case.std.name, kind, stats["std"]["reason"])
-    if case.record is not None:
-        atomic_write_json(case.record, stats, overwrite=overwrite)
-    if case.preview is not None:
-        first = (..., 0) if image.ndim == 4 else ...
-        spread = None if deviation is None else deviation[first]
-        columns = comparison(
-            volume.data[first],
-            image[first],
-            uncertainty=spread,
-            calibrated=stats["std"]["calibrated"],
-        )
-        save_comparison(case.preview, columns, affine=volume.affine_mm, overwrite=overwrite)
-    for warning in stats["warnings"]:
-        logger.warning("warning: %s", warning)
-    if skipped := sum(frame.get("background_slices", 0) for frame in stats["frames"]):
-        logger.info("%s: %d slices of pure background are 0", case.image.name, skipped)
-    ratio = stats["frames"][0]["activity_ratio"]
-    logger.info(
-        "%s: activity ratio %s, %.1f s, %s",
-        case.image.name,
-        "undefined" if ratio is None else f"{ratio:.4f}",
-        stats["seconds"]["total"],
-        stats["label"],
-    )

@@ -1,0 +1,146 @@
+"""The cases of ``petrt reconstruct``, one after the other: read, reconstructed, written.
+
+The next case is read and the last one written meanwhile, so that cores do not wait for files.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from petrt.errors import PetrtError
+
+if TYPE_CHECKING:
+    from petrt.io.volume import Volume
+    from petrt.reconstructor import Reconstruction, Reconstructor
+
+logger = logging.getLogger("petrt")
+
+# Level and text of a line in the log: only the main thread writes there, between two progress bars.
+Line = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input and all that is written for it."""
+
+    source: Path
+    image: Path
+    std: Path | None
+    record: Path | None
+    preview: Path | None
+
+
+@dataclass(frozen=True)
+class Cases:
+    """How cases are read, run and written. Nothing is written before a reconstruction is done."""
+
+    reconstructor: Reconstructor
+    dose: float | None
+    nonfinite: str
+    max_voxels: int
+    overwrite: bool
+
+    def run(self, cases: Sequence[Case]) -> list[PetrtError]:
+        """Do all ``cases``; returns the errors of those that failed, each in the log already. The error
+        of a single case is raised."""
+        failures: list[PetrtError] = []
+
+        def finish(written: Future[list[Line]] | None) -> None:
+            try:
+                for level, text in written.result() if written else ():
+                    logger.log(level, "%s", text)
+            except PetrtError as error:
+                fail(error)
+
+        def fail(error: PetrtError) -> None:
+            if len(cases) == 1:
+                raise error
+            logger.error("failed: %s", error)
+            failures.append(error)
+
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+            ahead = reader.submit(self._read, cases[0])
+            last: Future[list[Line]] | None = None
+            for index, case in enumerate(cases):
+                now = ahead
+                if index + 1 < len(cases):
+                    ahead = reader.submit(self._read, cases[index + 1])
+                failed: PetrtError | None = None
+                try:
+                    volume = now.result()
+                    result = self._reconstruct(volume, f"{index + 1}/{len(cases)}")
+                except PetrtError as error:
+                    failed = error
+                finish(last)  # in the order of the cases, and one result in memory beside the next
+                last = None
+                if failed is not None:
+                    fail(failed)
+                else:
+                    last = writer.submit(self._write, case, volume, result)
+            finish(last)
+        return failures
+
+    def _read(self, case: Case) -> Volume:
+        from petrt.io import nifti
+
+        return nifti.read(case.source, max_voxels=self.max_voxels, nonfinite=self.nonfinite)  # type: ignore[arg-type]
+
+    def _reconstruct(self, volume: Volume, label: str) -> Reconstruction:
+        from petrt.cli.progress import bar
+
+        with bar(label, "slices") as progress:
+            return self.reconstructor(volume, dose=self.dose, progress=progress)
+
+    def _write(self, case: Case, volume: Volume, result: Reconstruction) -> list[Line]:
+        """Write one case; returns what is to be said about it."""
+        from petrt.calibration import std_description
+        from petrt.io import nifti
+        from petrt.io.atomic import atomic_write_json
+
+        stats, said = result.stats, []
+        image = result.image.get_fdata(dtype="float32")
+        deviation = None if result.std is None else result.std.get_fdata(dtype="float32")
+        nifti.write(case.image, image, volume, overwrite=self.overwrite)
+        if case.std is not None and deviation is not None:
+            description = std_description(stats["std"])
+            nifti.write(
+                case.std, deviation, volume, description=description, overwrite=self.overwrite
+            )
+            kind = "calibrated" if stats["std"]["calibrated"] else "not calibrated"
+            said.append((logging.INFO, f"{case.std.name}: {kind}, {stats['std']['reason']}"))
+        if case.record is not None:
+            atomic_write_json(case.record, stats, overwrite=self.overwrite)
+        if case.preview is not None:
+            self._picture(case.preview, volume, image, deviation, stats)
+        return [*said, *summary(case.image.name, stats)]
+
+    def _picture(
+        self, path: Path, volume: Volume, image: Any, deviation: Any, stats: dict[str, Any]
+    ) -> None:
+        from petrt.report.picture import comparison, save_comparison
+
+        first = (..., 0) if image.ndim == 4 else ...
+        columns = comparison(
+            volume.data[first],
+            image[first],
+            uncertainty=None if deviation is None else deviation[first],
+            calibrated=stats["std"]["calibrated"],
+        )
+        save_comparison(path, columns, affine=volume.affine_mm, overwrite=self.overwrite)
+
+
+def summary(name: str, stats: dict[str, Any]) -> list[Line]:
+    """The warnings and the outcome of the case ``name``."""
+    said = [(logging.WARNING, f"warning: {warning}") for warning in stats["warnings"]]
+    if skipped := sum(frame.get("background_slices", 0) for frame in stats["frames"]):
+        said.append((logging.INFO, f"{name}: {skipped} slices of pure background are 0"))
+    ratio = stats["frames"][0]["activity_ratio"]
+    shown = "undefined" if ratio is None else f"{ratio:.4f}"
+    seconds = stats["seconds"]["total"]
+    text = f"{name}: activity ratio {shown}, {seconds:.1f} s, {stats['label']}"
+    return [*said, (logging.INFO, text)]
