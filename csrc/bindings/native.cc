@@ -172,9 +172,10 @@ class BoundProgram {
     program_.add(task);
   }
 
-  void run() {
+  void run(int threads) {
+    check(threads >= 1 && threads <= 1024, "threads: expected 1 to 1024, got ", threads);
     const Released released;
-    program_.run();
+    program_.run(threads);
   }
 
   std::size_t scratch_bytes() const { return program_.scratch_bytes(); }
@@ -241,7 +242,7 @@ void register_native(py::module_& module) {
            arg("bias"), arg("row"))
       .def("copy", &BoundProgram::copy, arg("x"), arg("y"))
       .def("sum", &BoundProgram::sum, arg("x"), arg("addend"), arg("y"))
-      .def("run", &BoundProgram::run)
+      .def("run", &BoundProgram::run, arg("threads") = 1)
       .def_property_readonly("scratch_bytes", &BoundProgram::scratch_bytes);
 }
 

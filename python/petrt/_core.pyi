@@ -152,7 +152,7 @@ class NativeProgram:
 
     Tensors are float32 arrays [images, height, width, channels] of any strides whose channels lie side
     by side; they are kept, read and written in place. ``kernels``: as ``native_kernels``, by default the
-    best. One thread runs a program at a time; every run on the same contents gives the same bits.
+    best. One call of ``run`` at a time; every run on the same contents gives the same bits.
     """
 
     def __init__(self, kernels: str | None = None) -> None: ...
@@ -199,4 +199,5 @@ class NativeProgram:
         """row [images, channels] = ln(dose) * scale * weight + bias."""
     def copy(self, x: Float32, y: Float32) -> None: ...
     def sum(self, x: Float32, addend: Float32, y: Float32) -> None: ...
-    def run(self) -> None: ...
+    def run(self, threads: int = 1) -> None:
+        """Every step in turn, its outputs divided among ``threads``; no result depends on their number."""

@@ -238,6 +238,31 @@ def test_an_image_does_not_depend_on_those_beside_it(native: Native):
         np.testing.assert_array_equal(run(x[i : i + 1])[0], together[i])
 
 
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_nothing_depends_on_the_number_of_threads(native: Native, threads: int):
+    rng = np.random.default_rng(6)
+    x, weights = random(rng, 2, 6, 10, 24), random(rng, 20, 24, 3, 3)
+    packed, point = native.pack(weights, True), native.pack(random(rng, 24, 24, 1, 1), False)
+    vectors = random(rng, 2, 24)
+
+    def run(count: int) -> list[Array]:
+        scale, shift = (np.empty((2, 24), np.float32) for _ in range(2))
+        y, z, mixed = (np.full((2, 6, 10, c), np.nan, np.float32) for c in (20, 24, 8))
+        program = native.program()
+        for _ in range(5):  # more steps than threads meet by chance in order
+            program.statistics(x, vectors[0], vectors[1], 8, 1e-5, scale, shift)
+            program.conv(
+                x, y, packed, kernel=3, stride=1, winograd=True, norm=(scale, shift), silu=True
+            )
+            program.conv(x, z, point, kernel=1, stride=1, winograd=False)
+            program.attention(z, mixed, 0.3)
+        program.run(count)
+        return [scale, shift, y, z, mixed]
+
+    for found, expected in zip(run(threads), run(1), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_dose_rows_copies_and_sums(native: Native):
     rng = np.random.default_rng(2)
     dose = np.array([0.01, 0.25], np.float32)
@@ -286,6 +311,8 @@ def test_what_does_not_fit_is_refused():
     frozen.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
         conv(y=frozen)
+    with pytest.raises(ValueError, match="threads: expected 1"):
+        _core.NativeProgram().run(0)
     with pytest.raises(ValueError, match="none named abacus"):
         _core.NativeProgram("abacus")
     scale = np.empty((1, 8), np.float32)

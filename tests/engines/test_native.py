@@ -80,7 +80,8 @@ def test_weights_stored_in_16_bit(tmp_path):
 
 def test_images_do_not_depend_on_batch_or_threads():
     volume = blob((40, 32, 5))
-    engine = NativeEngine(load_bundle("demo"))
+    bundle = load_bundle("demo")
+    engine = NativeEngine(bundle)
 
     def run(threads: int, batch: tuple[int, int]) -> np.ndarray:
         reconstructor = Reconstructor(
@@ -92,6 +93,8 @@ def test_images_do_not_depend_on_batch_or_threads():
     expected = run(1, (1, 4))
     for threads, batch in ((3, (1, 1)), (2, (2, 2)), (1, (5, 4))):
         np.testing.assert_array_equal(run(threads, batch), expected)
+    engine = NativeEngine(bundle, threads=3)  # inside a call
+    np.testing.assert_array_equal(run(1, (1, 4)), expected)
 
 
 def test_images_are_those_of_onnx_runtime_after_the_whole_loop():

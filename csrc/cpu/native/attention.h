@@ -47,7 +47,8 @@ inline Index attention_scratch(const Attention& task) {
   return plan.keys + plan.values + plan.scores + kQueries * plan.value_columns;
 }
 
-inline void attention(const Attention& task, float* scratch) {
+// Every part packs the keys and values for itself: that is little beside the products.
+inline void attention(const Attention& task, Part part, float* scratch) {
   const AttentionPlan plan(task);
   const Index width = plan.width, positions = plan.positions, pixel = task.qkv.pixel;
   float* const keys = scratch;
@@ -58,8 +59,9 @@ inline void attention(const Attention& task, float* scratch) {
     const float* qkv = at(task.qkv, n, 0, 0);
     pack_panels(qkv + width, width, positions, 1, pixel, keys);
     pack_panels(qkv + 2 * width, positions, width, pixel, 1, values);
-    for (Index first = 0; first < positions; first += kQueries) {
-      const Index count = smaller(kQueries, positions - first);
+    const Index last = part.last(positions);
+    for (Index first = part.first(positions); first < last; first += kQueries) {
+      const Index count = smaller(kQueries, last - first);
       product(count, plan.key_columns, width, qkv + first * pixel, pixel, keys, scores,
               plan.key_columns);
       softmax(scores, count, positions, plan.key_columns, task.scale);

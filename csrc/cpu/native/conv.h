@@ -134,14 +134,15 @@ inline void read_tile(float* const rows[6], Index first, Index channels, float* 
   }
 }
 
-inline void winograd(const Conv& task, float* scratch) {
+inline void winograd(const Conv& task, Part part, float* scratch) {
   const Tiles tiles(task);
   const Index channels = task.x.channels;
   float* const v = scratch + rounded_up(6 * tiles.row_floats, kPad);
   float* const m = v + kPoints * tiles.input_plane;
   Window window(task, tiles, scratch);
-  for (Index first = 0; first < tiles.total; first += tiles.block) {
-    const Index count = smaller(tiles.block, tiles.total - first);
+  const Index last = part.last(tiles.total);
+  for (Index first = part.first(tiles.total); first < last; first += tiles.block) {
+    const Index count = smaller(tiles.block, last - first);
     for (Index t = 0; t < count; ++t) {
       const Index strip = (first + t) / tiles.wide, x = (first + t) % tiles.wide;
       window.move_to(strip / tiles.high, strip % tiles.high);
@@ -193,7 +194,10 @@ inline void write_pixel(const Conv& task, const float* sums, Index n, Index y, I
 
 // Image, row and column, pixel after pixel.
 struct Cursor {
-  Index n = 0, y = 0, x = 0;
+  Index n, y, x;
+
+  Cursor(const Tensor& t, Index first)
+      : n(first / (t.height * t.width)), y(first / t.width % t.height), x(first % t.width) {}
 
   void next(const Tensor& t) {
     if (++x < t.width) return;
@@ -204,7 +208,7 @@ struct Cursor {
   }
 };
 
-inline void by_pixels(const Conv& task, float* scratch) {
+inline void by_pixels(const Conv& task, Part part, float* scratch) {
   const Index depth = Index{task.kernel} * task.kernel * task.x.channels;
   const Index columns = padded_columns(task.y.channels);
   const Index total = task.y.images * task.y.height * task.y.width;
@@ -214,9 +218,10 @@ inline void by_pixels(const Conv& task, float* scratch) {
   const bool even = task.kernel == 1 && task.stride == 1 && task.norm.scale == nullptr &&
                     task.x.channel == 1 && task.x.row == task.x.width * task.x.pixel &&
                     task.x.image == task.x.height * task.x.row;
-  Cursor in, out;
-  for (Index first = 0; first < total; first += kBlockPixels) {
-    const Index count = smaller(kBlockPixels, total - first);
+  const Index last = part.last(total);
+  Cursor in(task.y, part.first(total)), out = in;
+  for (Index first = part.first(total); first < last; first += kBlockPixels) {
+    const Index count = smaller(kBlockPixels, last - first);
     for (Index i = 0; i < count && !even; ++i, in.next(task.y)) {
       gather(task, in.n, in.y, in.x, a + i * depth);
     }
@@ -234,11 +239,11 @@ inline Index conv_scratch(const Conv& task) {
   return rounded_up(kBlockPixels * depth, kPad) + kBlockPixels * padded_columns(task.y.channels);
 }
 
-inline void conv(const Conv& task, float* scratch) {
+inline void conv(const Conv& task, Part part, float* scratch) {
   if (task.winograd) {
-    winograd(task, scratch);
+    winograd(task, part, scratch);
   } else {
-    by_pixels(task, scratch);
+    by_pixels(task, part, scratch);
   }
 }
 

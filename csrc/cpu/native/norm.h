@@ -12,11 +12,11 @@ namespace {
 // float64 totals. The difference keeps the squares small where the mean is large; a row is short
 // enough for float32.
 template <int Vectors, bool Whole>
-inline void add_row(const Tensor& x, Index n, Index y, Index channel, double* sums,
+inline void add_row(const Tensor& x, Index n, Index y, Index channel, Index last, double* sums,
                     double* squares) {
   const float* origin = at(x, n, 0, 0) + channel;
   const float* row = at(x, n, y, 0) + channel;
-  const Index count = x.channels - channel;
+  const Index count = last - channel;
   Full zero[Vectors], sum[Vectors] = {}, square[Vectors] = {};
   for (int v = 0; v < Vectors; ++v) zero[v] = load_some<Whole>(origin + v * kLanes, count);
   for (Index i = 0; i < x.width; ++i) {
@@ -35,13 +35,13 @@ inline void add_row(const Tensor& x, Index n, Index y, Index channel, double* su
   }
 }
 
-inline void add_row(const Tensor& x, Index n, Index y, double* sums, double* squares) {
-  Index c = 0;
-  for (; c + 4 * kLanes <= x.channels; c += 4 * kLanes) {
-    add_row<4, true>(x, n, y, c, sums, squares);
-  }
-  for (; c + kLanes <= x.channels; c += kLanes) add_row<1, true>(x, n, y, c, sums, squares);
-  if (c < x.channels) add_row<1, false>(x, n, y, c, sums, squares);
+// The same of channels `first` to `last`.
+inline void add_row(const Tensor& x, Index n, Index y, Index first, Index last, double* sums,
+                    double* squares) {
+  Index c = first;
+  for (; c + 4 * kLanes <= last; c += 4 * kLanes) add_row<4, true>(x, n, y, c, last, sums, squares);
+  for (; c + kLanes <= last; c += kLanes) add_row<1, true>(x, n, y, c, last, sums, squares);
+  if (c < last) add_row<1, false>(x, n, y, c, last, sums, squares);
 }
 
 inline void settle_group(const Statistics& task, Index n, Index group, const double* sums,
@@ -73,13 +73,17 @@ inline Index statistics_scratch(const Statistics& task) {
   return 4 * task.x.channels;
 }
 
-inline void statistics(const Statistics& task, float* scratch) {
+inline void statistics(const Statistics& task, Part part, float* scratch) {
+  const Index first = part.first(task.groups), last = part.last(task.groups);
+  const Index width = task.x.channels / task.groups;
   double* const sums = reinterpret_cast<double*>(scratch);
   double* const squares = sums + task.x.channels;
   for (Index n = 0; n < task.x.images; ++n) {
     std::memset(sums, 0, static_cast<std::size_t>(2 * task.x.channels) * sizeof(double));
-    for (Index y = 0; y < task.x.height; ++y) add_row(task.x, n, y, sums, squares);
-    for (Index g = 0; g < task.groups; ++g) settle_group(task, n, g, sums, squares);
+    for (Index y = 0; y < task.x.height; ++y) {
+      add_row(task.x, n, y, first * width, last * width, sums, squares);
+    }
+    for (Index g = first; g < last; ++g) settle_group(task, n, g, sums, squares);
   }
 }
 

@@ -1,16 +1,20 @@
 #include "petrt/program.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+
+#include "crew.h"
 
 namespace petrt::native {
 namespace {
 
-constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kLine = 16;  // floats of a cache line
 
 float* aligned(float* p) {
+  constexpr std::size_t bytes = kLine * sizeof(float);
   const auto address = reinterpret_cast<std::uintptr_t>(p);
-  return reinterpret_cast<float*>((address + kAlignment - 1) / kAlignment * kAlignment);
+  return reinterpret_cast<float*>((address + bytes - 1) / bytes * bytes);
 }
 
 // Calls body(x, y, index of y's image) with the addresses of every value.
@@ -42,13 +46,16 @@ struct Scratch {
 
 struct Run {
   const Kernels& kernels;
+  Part part;
   float* scratch;
 
-  void operator()(const Conv& task) const { kernels.conv(task, scratch); }
-  void operator()(const Statistics& task) const { kernels.statistics(task, scratch); }
-  void operator()(const Attention& task) const { kernels.attention(task, scratch); }
+  void operator()(const Conv& task) const { kernels.conv(task, part, scratch); }
+  void operator()(const Statistics& task) const { kernels.statistics(task, part, scratch); }
+  void operator()(const Attention& task) const { kernels.attention(task, part, scratch); }
 
+  // What follows is too little to share.
   void operator()(const DoseRow& task) const {
+    if (part.index > 0) return;
     for (Index n = 0; n < task.images; ++n) {
       const float level = std::log(task.dose[n]) * task.scale;
       for (Index c = 0; c < task.channels; ++c) {
@@ -58,11 +65,13 @@ struct Run {
   }
 
   void operator()(const Copy& task) const {
+    if (part.index > 0) return;
     each_value(task.x, task.y,
                [](float from, float& to, Index, Index, Index, Index) { to = from; });
   }
 
   void operator()(const Sum& task) const {
+    if (part.index > 0) return;
     const Tensor& other = task.addend;
     each_value(task.x, task.y, [&](float from, float& to, Index n, Index h, Index w, Index c) {
       to = from + other.data[n / task.repeat * other.image + h * other.row + w * other.pixel +
@@ -74,19 +83,27 @@ struct Run {
 }  // namespace
 
 void Program::add(const Task& task) {
-  const Index needed = std::visit(Scratch{kernels_}, task);
-  const std::size_t floats = static_cast<std::size_t>(needed) + kAlignment / sizeof(float);
-  if (floats > scratch_floats_) {
-    scratch_.reset(
-        new float[floats]);  // not value-initialised: pages that are not used cost nothing
-    scratch_floats_ = floats;
-  }
+  const auto needed = static_cast<std::size_t>(std::visit(Scratch{kernels_}, task));
+  scratch_floats_ = std::max(scratch_floats_, (needed + kLine - 1) / kLine * kLine);
   tasks_.push_back(task);
 }
 
-void Program::run() {
-  float* const scratch = aligned(scratch_.get());
-  for (const Task& task : tasks_) std::visit(Run{kernels_, scratch}, task);
+void Program::run(int threads) {
+  const std::size_t floats = scratch_floats_ * static_cast<std::size_t>(threads) + kLine;
+  if (floats > room_) {
+    scratch_.reset(
+        new float[floats]);  // not value-initialised: pages that are not used cost nothing
+    room_ = floats;
+  }
+  Crew crew;
+  crew.work(threads, [&](Part part) {
+    float* const scratch =
+        aligned(scratch_.get()) + scratch_floats_ * static_cast<std::size_t>(part.index);
+    for (const Task& task : tasks_) {
+      std::visit(Run{kernels_, part, scratch}, task);
+      crew.meet();  // the next task reads what this one wrote
+    }
+  });
 }
 
 }  // namespace petrt::native

@@ -58,6 +58,14 @@ struct Statistics {
   float* shift = nullptr;
 };
 
+// One of `count` threads that share a task: which outputs are its own. No sum is divided.
+struct Part {
+  Index index = 0, count = 1;
+
+  Index first(Index total) const { return total * index / count; }
+  Index last(Index total) const { return total * (index + 1) / count; }
+};
+
 // Winograd's F(4x4, 3x3): 36 products give 16 outputs, of 144.
 inline constexpr Index kTile = 4, kPoints = 36;
 
@@ -70,11 +78,11 @@ struct Kernels {
   Index (*packed)(Index in, Index out, int kernel, bool winograd);
   void (*pack)(const float* weights, Index in, Index out, int kernel, bool winograd, float* packed);
   Index (*conv_scratch)(const Conv& task);
-  void (*conv)(const Conv& task, float* scratch);
+  void (*conv)(const Conv& task, Part part, float* scratch);
   Index (*statistics_scratch)(const Statistics& task);
-  void (*statistics)(const Statistics& task, float* scratch);
+  void (*statistics)(const Statistics& task, Part part, float* scratch);
   Index (*attention_scratch)(const Attention& task);
-  void (*attention)(const Attention& task, float* scratch);
+  void (*attention)(const Attention& task, Part part, float* scratch);
 };
 
 // The best kernels this CPU can run; by name ("avx512", "avx2", "generic"), or null if it cannot.

@@ -40,17 +40,18 @@ class Program {
 
   void add(const Task& task);
 
-  // Every task in order. The same memory contents give the same bits, in whatever thread.
-  void run();
+  // Every task in order, each divided among `threads`. The same memory contents give the same bits,
+  // whatever their number.
+  void run(int threads);
 
-  // Bytes of memory beside the tasks' own.
+  // Bytes of memory beside the tasks' own, for one thread.
   std::size_t scratch_bytes() const { return scratch_floats_ * sizeof(float); }
 
  private:
   const Kernels& kernels_;
   std::vector<Task> tasks_;
-  std::size_t scratch_floats_ = 0;
-  std::unique_ptr<float[]> scratch_;
+  std::size_t scratch_floats_ = 0, room_ = 0;
+  std::unique_ptr<float[]> scratch_;  // of all threads
 };
 
 }  // namespace petrt::native

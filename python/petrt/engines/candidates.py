@@ -118,7 +118,7 @@ def on_cpu(
     if precision == "int8":
         return _quantized(bundle, name, threads)
     if name == "native":
-        return _native(bundle, precision)
+        return _native(bundle, precision, threads)
     missing = _part(name, "cpu")
     if missing is not None:
         return missing
@@ -198,11 +198,11 @@ def _quantized(bundle: Bundle, name: str, threads: int) -> Ready | Missing:
     )  # fmt: skip
 
 
-def _native(bundle: Bundle, precision: EnginePrecision | None) -> Ready | Missing:
+def _native(bundle: Bundle, precision: EnginePrecision | None, threads: int) -> Ready | Missing:
     if precision not in (None, "fp32"):
         hint = "--precision fp32, or another engine"
         return Missing("native", f"{NAMES['native']} does not run {precision}", hint)
-    return Ready("native", native.version(), "fp32", "", lambda: native.NativeEngine(bundle))
+    return Ready("native", native.version(), "fp32", "", lambda: native.NativeEngine(bundle, threads=threads))
 
 
 def _onnxruntime(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,13 @@ from numpy.typing import NDArray
 from petrt import _core
 from petrt.build.precision import WIDE_INTERFACE
 from petrt.bundle import GRAPHS, Bundle
-from petrt.engines.base import Buffers, check_interface, check_names, resolve_shapes
+from petrt.engines.base import (
+    Buffers,
+    Division,
+    check_interface,
+    check_names,
+    resolve_shapes,
+)
 from petrt.engines.native_graph import Conv, Norm, Step, Upsampled, read_graph
 from petrt.engines.native_plan import Plan, Weights, aligned_empty, make_program
 from petrt.errors import UsageError
@@ -36,13 +43,14 @@ def version(kernels: str | None = None) -> str:
 
 
 class NativeEngine:
-    """One program per graph and size; each call runs on the calling thread.
+    """One program per graph and size.
 
     Features, maps and x_half, which go from one network to the next, have their channels last
     (``tensors`` says so): [slices, height, width, channels]. Images are as everywhere [slices, C,
     height, width].
 
     Args:
+        threads: that share the outputs of one call; results do not depend on their number.
         kernels: "avx512", "avx2" or "generic"; None for the best this CPU has. Results differ between
             them in round-off.
 
@@ -54,19 +62,24 @@ class NativeEngine:
     name = "native"
     device = "cpu"
     precision = "fp32"
+    division: Division = "own"
     capturable = False
     stream = None
-    threads = 1
 
     def __init__(
-        self, bundle: Bundle, *, precision: str | None = None, kernels: str | None = None
+        self,
+        bundle: Bundle,
+        *,
+        precision: str | None = None,
+        threads: int = 1,
+        kernels: str | None = None,
     ) -> None:
         if precision not in (None, "fp32"):
             raise UsageError(
                 f"petrt's own engine does not run {precision}", "choose --precision fp32"
             )
         self.version = version(kernels)
-        self._kernels = kernels
+        self.threads, self._kernels = threads, kernels
         self._tensors: dict[str, tuple[Dims, Dims]] = {}
         self._steps: dict[str, list[Step]] = {}
         self._weights: dict[str, list[Weights | None]] = {}
@@ -126,7 +139,7 @@ class NativeEngine:
             if plan.shapes[name] != views[name].shape:
                 raise ValueError(f"{graph}: {name} must be of shape {plan.shapes[name]}")
         program = make_program(steps, self._weights[graph], plan, vectors, self._kernels)
-        return program.run
+        return partial(program.run, self.threads)
 
 
 def _channels_last(name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
