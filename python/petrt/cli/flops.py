@@ -79,11 +79,12 @@ def _subject(
 
 
 def _table2() -> tuple[dict[str, Any], list[Table | Text]]:
-    from petrt.cli.needs import need_torch
-
-    need_torch("petrt flops --table2")
     from petrt.flops.report import describe_table2
+    from petrt.flops.subject import INSTALL, has_torch
     from petrt.flops.table2 import table2
+
+    if not has_torch():
+        raise UsageError("petrt flops --table2 needs PyTorch", INSTALL)
 
     found = describe_table2(table2())
     return found, [table2_of(found)]

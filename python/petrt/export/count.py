@@ -51,7 +51,9 @@ def hollow_graphs(spec: NetworkSpec, upsample: Upsample = "conv") -> dict[str, M
     return write_graphs(_hollow(spec, upsample), spec, "fp32")
 
 
+@cache
 def _hollow(spec: NetworkSpec, upsample: Upsample) -> Folded:
+    """Folded networks on the meta device: shapes, no memory."""
     with torch.device("meta"), torch.no_grad():
         return fold(Model(spec).eval(), upsample)
 

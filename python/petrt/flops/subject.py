@@ -61,17 +61,20 @@ def count_subject(
             raise UsageError("a bundle's upsampling is as it was exported", "leave out --upsample")
         return _count_bundle(subject, height, width)
     if not has_torch():
-        raise UsageError(f"counting a {kind} needs PyTorch", INSTALL)
+        raise UsageError(f"'{subject}' is no bundle, and anything else needs PyTorch", INSTALL)
     network, steps = _preset(subject) if kind == "preset" else _checkpoint(subject)
     check_size(network, height, width)
     return _count_network(kind, subject, network, steps, (height, width), upsample or "conv")
 
 
 def check_size(network: NetworkSpec, height: int, width: int) -> None:
-    """Raise UsageError unless the networks can halve the size as often as they must."""
+    """Raise UsageError unless the networks can halve the size as often as they must, to more than one
+    position: over a single one a norm may have nothing to normalise, and PyTorch refuses it."""
     granule = 2**network.scales
     if height % granule or width % granule or min(height, width) < granule:
         raise UsageError(f"--size is {height}x{width}", f"give multiples of {granule}")
+    if granule > 1 and max(height, width) == granule:
+        raise UsageError(f"--size is {height}x{width}", f"the smallest is {granule}x{2 * granule}")
 
 
 def _kind(subject: str) -> Kind:

@@ -1,0 +1,175 @@
+"""Two counters, one number: modules of PyTorch against ONNX graphs; folded against unfolded."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from petrt.build.precision import convert
+from petrt.bundle import GRAPHS, Bundle, load_bundle
+from petrt.export.count import folded_count, hollow_graphs
+from petrt.export.fold import fold
+from petrt.export.networks import write_graphs
+from petrt.export.onnx import export_model, rounded
+from petrt.flops import bundle_macs
+from petrt.flops.bundle import noise_bias_parameters
+from petrt.flops.count import Count, ModelCount
+from petrt.flops.graph import Work, count_graph
+from petrt.flops.subject import differences
+from petrt.nets import PRESETS
+from petrt.nets.count import count
+from petrt.spec import NetworkSpec
+from tests.export.conftest import NETWORKS, model_spec, scrambled
+
+ALL: dict[str, NetworkSpec] = {
+    **{f"preset {name}": spec for name, spec in PRESETS.items()},
+    **{f"small, {name}": spec for name, spec in NETWORKS.items()},
+    "demo": load_bundle("demo").model.network,
+}
+upsamplings = pytest.mark.parametrize("upsample", ["conv", "transposed"])
+multiples_of_8 = st.integers(2, 24).map(lambda n: 8 * n)
+
+
+def from_graphs(spec: NetworkSpec, height: int, width: int, upsample: str) -> dict[str, Count]:
+    dimensions = {"height": height, "width": width, "slices": 1, "images": 1}
+    graphs = hollow_graphs(spec, upsample)  # type: ignore[arg-type]
+    return {name: count_graph(model, dimensions).count for name, model in graphs.items()}
+
+
+@upsamplings
+@pytest.mark.parametrize("name", list(ALL))
+def test_modules_and_graphs_give_the_same_numbers(name, upsample):
+    spec = ALL[name]
+    modules, graphs = folded_count(spec, 128, 96, upsample), from_graphs(spec, 128, 96, upsample)
+    assert {name: part for name, part in modules.parts.items() if part != Count()} == graphs
+    assert differences(modules, graphs) == ""
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    name=st.sampled_from(["preset tiny", "demo", "preset mini", "small, denoiser"]),
+    height=multiples_of_8,
+    width=multiples_of_8,
+    upsample=st.sampled_from(["conv", "transposed"]),
+)
+def test_they_agree_at_every_size(name, height, width, upsample):
+    spec = ALL[name]
+    modules = folded_count(spec, height, width, upsample)
+    assert differences(modules, from_graphs(spec, height, width, upsample)) == ""
+
+
+def test_paper_at_other_sizes():
+    for height, width in ((8, 16), (256, 192)):
+        spec = PRESETS["paper"]
+        graphs = from_graphs(spec, height, width, "conv")
+        assert differences(folded_count(spec, height, width), graphs) == ""
+
+
+@pytest.mark.parametrize("name", ["nas+spectrum", "none", "dose", "denoiser", "guided coarse"])
+def test_graphs_with_weights_count_as_those_without(name):
+    spec = NETWORKS[name]
+    graphs = write_graphs(fold(scrambled(spec)), spec, "fp32")
+    dimensions = {"height": 16, "width": 24, "slices": 1, "images": 1}
+    found = {part: count_graph(graph, dimensions).count for part, graph in graphs.items()}
+    assert found == from_graphs(spec, 16, 24, "conv")
+
+
+def test_graphs_without_weights_are_small():
+    sizes = [len(g.SerializeToString()) for g in hollow_graphs(PRESETS["a"]).values()]
+    assert sum(sizes) < 200_000  # with weights: 512 MB
+
+
+def test_differences_are_named():
+    spec = PRESETS["tiny"]
+    modules, graphs = folded_count(spec, 16, 16), from_graphs(spec, 16, 16, "transposed")
+    text = differences(modules, graphs)
+    expected, got = modules.coarse.macs, graphs["coarse"].macs
+    assert f"coarse macs {expected} and {got}" in text
+    assert "guidance" not in text
+    assert "denoiser parameters" in differences(modules, {})
+
+
+@pytest.fixture(scope="module")
+def demo() -> Bundle:
+    return load_bundle("demo")
+
+
+def replaced(bundle: Bundle, files: dict[str, bytes]) -> Bundle:
+    return dataclasses.replace(bundle, files={**bundle.files, **files})
+
+
+def counts(works: dict[str, Work]) -> dict[str, Count]:
+    return {name: work.count for name, work in works.items()}
+
+
+def test_a_shipped_bundle_is_what_its_specification_says(demo):
+    expected = folded_count(demo.model.network, 96, 112)
+    assert counts(bundle_macs(demo, 96, 112)) == expected.parts
+    assert noise_bias_parameters(demo) == expected.noise_bias
+    recorded = demo.manifest.export["size"]
+    assert {n: Count(**p) for n, p in recorded.items()} == count(demo.model.network).parts
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_16_bit_changes_the_bytes_alone(demo, precision):
+    files = {g: demo.files[f"{g}.onnx"] for g in GRAPHS}
+    converted = {f"{g}.onnx": convert(data, g, precision) for g, data in files.items()}
+    wide, narrow = bundle_macs(demo, 64, 64), bundle_macs(replaced(demo, converted), 64, 64)
+    assert counts(narrow) == counts(wide)
+    for name, work in wide.items():
+        assert work.weight_bytes / 2 <= narrow[name].weight_bytes < 0.52 * work.weight_bytes
+    assert narrow["guidance"].output_bytes == wide["guidance"].output_bytes / 2
+
+
+def test_weights_stored_in_16_bit_change_nothing():
+    spec = NETWORKS["nas+spectrum"]
+    folded = fold(scrambled(spec))
+    with torch.no_grad():
+        narrow = write_graphs(rounded(folded), spec, "fp16-weights")
+    dimensions = {"height": 16, "width": 16, "slices": 1, "images": 1}
+    for name, graph in write_graphs(folded, spec, "fp32").items():
+        assert count_graph(narrow[name], dimensions) == count_graph(graph, dimensions)
+
+
+def test_work_grows_with_slices_and_samples_and_weights_do_not(demo):
+    one = bundle_macs(demo, 64, 64)
+    many = bundle_macs(demo, 64, 64, slices=3, samples=4)
+    images = {"guidance": 3, "coarse": 3, "denoiser": 12}
+    for name, work in many.items():
+        assert work.count.all_macs == images[name] * one[name].count.all_macs
+        assert work.count.parameters == one[name].count.parameters
+        assert work.weight_bytes == one[name].weight_bytes
+        assert work.output_bytes == images[name] * one[name].output_bytes
+    # the samples of a slice share its maps, and all steps' images the noise bias
+    film = 4 * demo.noise_bias_weights()["film.bias"].size
+    image = 4 * 64 * 64
+    maps = one["denoiser"].input_bytes - film - image
+    assert many["denoiser"].input_bytes == film + 12 * image + 3 * maps
+
+
+def test_folding_leaves_work_out_and_the_transposed_form_more():
+    spec = PRESETS["paper"]
+    unfolded, folded = count(spec), folded_count(spec)
+    assert folded.denoiser.macs < unfolded.denoiser.macs
+    assert folded.total(10).all_macs < unfolded.total(10).all_macs
+    spread = folded_count(spec, 128, 128, "transposed")
+    # Nearest and 3x3 convs of P: 128, 192 and 256 channels to 128, 64 and 32 rows; 5/9 of it less.
+    ups = sum(9 * width**2 * rows**2 for width, rows in ((128, 128), (192, 64), (256, 32)))
+    assert folded.coarse.macs - spread.coarse.macs == 5 * ups // 9
+    assert folded.denoiser.attention_macs == unfolded.denoiser.attention_macs
+
+
+def test_an_export_with_transposed_convolutions(tmp_path):
+    spec = NETWORKS["nas+spectrum"]
+    export_model(scrambled(spec), model_spec(spec), tmp_path / "b", upsample="transposed")
+    found = counts(bundle_macs(load_bundle(tmp_path / "b"), 16, 24))
+    assert differences(folded_count(spec, 16, 24, "transposed"), found) == ""
+    assert differences(folded_count(spec, 16, 24, "conv"), found) != ""
+
+
+def test_model_counts_keep_the_order_of_computation():
+    assert list(ModelCount(Count(), Count(), Count()).parts) == list(GRAPHS)
