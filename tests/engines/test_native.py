@@ -93,7 +93,8 @@ def test_images_do_not_depend_on_batch_or_threads():
     expected = run(1, (1, 4))
     for threads, batch in ((3, (1, 1)), (2, (2, 2)), (1, (5, 4))):
         np.testing.assert_array_equal(run(threads, batch), expected)
-    engine = NativeEngine(bundle, threads=3)  # inside a call
+    engine = engine.with_threads(3)  # inside a call
+    assert engine.threads == 3
     np.testing.assert_array_equal(run(1, (1, 4)), expected)
 
 

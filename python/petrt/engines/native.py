@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -108,6 +109,12 @@ class NativeEngine:
         packed = aligned_empty(size)
         _core.native_pack(np.ascontiguousarray(step.weight), winograd, packed, self._kernels)
         return Weights(packed, step.bias, winograd)
+
+    def with_threads(self, threads: int) -> NativeEngine:
+        """The same engine, its weights shared, with ``threads`` in one call."""
+        other = copy(self)
+        other.threads = threads
+        return other
 
     def tensors(self, graph: str) -> tuple[Dims, Dims]:
         return self._tensors[graph]
