@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from petrt.background import batches
 from petrt.bundle import Bundle
-from petrt.engines.base import Engine
+from petrt.engines.base import Engine, sharing
 from petrt.engines.select import choose, default_threads
 from petrt.schedule import StepTable
 from petrt.scheduler import Scheduler
@@ -144,6 +144,9 @@ def cpu_pipeline(
     fastest. ``ours``: the engine was chosen here, and may be opened again with more threads inside."""
 
     def reopen(inside: int) -> Engine:
+        share = sharing(engine)
+        if share is not None:
+            return share(inside)
         return choose(bundle, engine.name, "cpu", engine.precision, inside).engine
 
     work = Work(bundle, table)

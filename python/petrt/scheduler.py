@@ -9,7 +9,7 @@ from functools import partial
 
 from petrt import memory
 from petrt.bundle import GRAPHS, Bundle
-from petrt.engines.base import Engine, division
+from petrt.engines.base import Engine, division, sharing
 from petrt.engines.rates import Rate, Situation, keep_rates, kept_rates
 from petrt.machine import cpu_model
 from petrt.scheduling import (
@@ -68,7 +68,7 @@ class Scheduler:
         self._planned = 0.0  # images
         self._coarse = _cost(bundle.model.network)
         onnx = sum(len(bundle.onnx(graph) or b"") for graph in GRAPHS)
-        self._engine_bytes = int(memory.LOADED * onnx)
+        self._engine_bytes = 0 if sharing(engine) else int(memory.LOADED * onnx)
 
     def plan(self, shape: tuple[int, int, int], slices: int, samples: int) -> Schedule:
         """The schedule for ``slices`` of a volume of ``shape`` [Z, H, W], with ``samples`` of each.

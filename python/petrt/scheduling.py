@@ -25,7 +25,7 @@ TRIED_SAMPLES = (1, 2, 4, 8)
 # t threads inside a call make it t ** GAIN times as fast: 1.6 with two (measured as above).
 GAIN = 0.7
 # Less time that another schedule must promise than the first, by rule and measured.
-WORTH, WORTH_MEASURED = 0.9, 0.97
+WORTH, WORTH_MEASURED = 0.9, 0.95
 
 
 @dataclass(frozen=True)

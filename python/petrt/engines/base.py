@@ -72,6 +72,13 @@ def division(engine: Engine) -> Division | None:
     return found
 
 
+def sharing(engine: Engine) -> Callable[[int], Engine] | None:
+    """What makes an engine of other threads out of ``engine`` that shares its weights, which an engine
+    offers as ``with_threads``; None where it has to be opened again."""
+    found: Callable[[int], Engine] | None = getattr(engine, "with_threads", None)
+    return found
+
+
 def is_feature(name: str) -> bool:
     """Guidance's outputs are features, for the coarse network, and maps, for the denoiser."""
     return name.startswith("features_")

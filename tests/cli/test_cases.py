@@ -1,0 +1,122 @@
+"""Cases one after the other: files are read and written meanwhile, and told of in order."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from petrt.cli.cases import Case, Cases, summary
+from petrt.errors import InputError, PetrtError, UsageError
+
+WAIT = 20.0  # seconds until a test that hangs fails
+
+
+class Staged(Cases):
+    """Cases without files: a name is read, run and written, and may fail at any of these."""
+
+    def __init__(self, fails: dict[str, str] | None = None) -> None:
+        super().__init__(None, None, "refuse", 1, False)  # type: ignore[arg-type]
+        object.__setattr__(self, "fails", fails or {})
+        object.__setattr__(self, "running", {name: threading.Event() for name in "abcd"})
+        object.__setattr__(self, "reading", {name: threading.Event() for name in "abcd"})
+        object.__setattr__(self, "threads", [])
+
+    def step(self, what: str, name: str) -> None:
+        self.threads.append((what, name, threading.current_thread()))  # type: ignore[attr-defined]
+        if self.fails.get(name) == what:  # type: ignore[attr-defined]
+            raise InputError(f"{name} cannot be {what}")
+
+    def _read(self, case: Case) -> Any:
+        name = case.source.name
+        self.reading[name].set()  # type: ignore[attr-defined]
+        self.step("read", name)
+        return name
+
+    def _reconstruct(self, volume: Any, label: str) -> Any:
+        self.running[volume].set()  # type: ignore[attr-defined]
+        self.step("run", volume)
+        return volume
+
+    def _write(self, case: Case, volume: Any, result: Any) -> Any:
+        assert case.source.name == volume == result
+        self.step("written", volume)
+        return [(logging.INFO, f"{volume} done")]
+
+
+def cases(names: str) -> list[Case]:
+    return [Case(Path(name), Path(f"{name}.nii"), None, None, None) for name in names]
+
+
+def test_lines_come_in_the_order_of_the_cases_from_one_thread(caplog):
+    todo = Staged()
+    with caplog.at_level(logging.INFO, "petrt"):
+        assert todo.run(cases("abcd")) == []
+    assert [r.message for r in caplog.records] == ["a done", "b done", "c done", "d done"]
+    assert {r.thread for r in caplog.records} == {threading.get_ident()}
+    assert {t for what, _, t in todo.threads if what == "run"} == {threading.current_thread()}
+
+
+def test_the_next_case_is_read_and_the_last_one_written_while_one_runs():
+    class Overlapping(Staged):
+        def _reconstruct(self, volume: Any, label: str) -> Any:
+            following = chr(ord(volume) + 1)
+            if following in "bcd":
+                assert self.reading[following].wait(WAIT)
+            return super()._reconstruct(volume, label)
+
+        def _write(self, case: Case, volume: Any, result: Any) -> Any:
+            following = chr(ord(volume) + 1)
+            if following in "bcd":
+                assert self.running[following].wait(WAIT)
+            return super()._write(case, volume, result)
+
+    assert Overlapping().run(cases("abcd")) == []
+
+
+@pytest.mark.parametrize("what", ["read", "run", "written"])
+def test_a_failure_is_told_in_its_place_and_stops_nothing(what, caplog):
+    with caplog.at_level(logging.INFO, "petrt"):
+        failures = Staged({"b": what, "d": what}).run(cases("abcd"))
+    assert [e.message for e in failures] == [f"{name} cannot be {what}" for name in "bd"]
+    told = [r.message.removeprefix("failed: ") for r in caplog.records]
+    assert told == ["a done", f"b cannot be {what}", "c done", f"d cannot be {what}"]
+
+
+@pytest.mark.parametrize("what", ["read", "run", "written"])
+def test_the_error_of_a_single_case_is_raised(what, caplog):
+    with pytest.raises(PetrtError, match=f"a cannot be {what}"):
+        Staged({"a": what}).run(cases("a"))
+    assert not caplog.records
+
+
+def test_what_is_no_error_of_a_case_ends_the_run():
+    class Broken(Staged):
+        def _reconstruct(self, volume: Any, label: str) -> Any:
+            raise KeyError(volume)
+
+    with pytest.raises(KeyError):
+        Broken().run(cases("abc"))
+
+
+def test_the_summary_warns_and_counts_background():
+    frame = {"activity_ratio": None, "background_slices": 2}
+    stats = {
+        "warnings": ["odd"], "frames": [frame, frame], "seconds": {"total": 1.26}, "label": "x",
+    }  # fmt: skip
+    assert summary("o.nii", stats) == [
+        (logging.WARNING, "warning: odd"),
+        (logging.INFO, "o.nii: 4 slices of pure background are 0"),
+        (logging.INFO, "o.nii: activity ratio undefined, 1.3 s, x"),
+    ]
+
+
+def test_usage_errors_are_failures_too(caplog):
+    class Full(Staged):
+        def _write(self, case: Case, volume: Any, result: Any) -> Any:
+            raise UsageError("the disk is full")
+
+    assert len(Full().run(cases("ab"))) == 2
