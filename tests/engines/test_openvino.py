@@ -66,6 +66,16 @@ def test_results_do_not_depend_on_threads_or_streams(tiny: Bundle):
         np.testing.assert_array_equal(other["eps"], one["eps"])
 
 
+def test_the_bits_do_not_depend_on_the_batch(tiny: Bundle):
+    engine = OpenVINOEngine(tiny, precision="fp32")
+    dims = engine.tensors("denoiser")[0]
+    four = random_inputs(dims, {"slices": 1, "images": 4, "height": 24, "width": 16})
+    expected = forward(engine, "denoiser", four)["eps"]
+    for images in (1, 3):
+        found = forward(engine, "denoiser", {**four, "r": four["r"][:images]})["eps"]
+        np.testing.assert_array_equal(found, expected[:images])
+
+
 def test_batches_and_sizes_change(tiny: Bundle):
     """Each shape is compiled of its own, once, and its values are those of ONNX Runtime."""
     engine, reference = OpenVINOEngine(tiny, precision="fp32"), OnnxRuntimeEngine(tiny)

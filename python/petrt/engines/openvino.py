@@ -21,6 +21,7 @@ from petrt.engines.base import (
     resolve_shapes,
 )
 from petrt.engines.openvino_cache import compile_cached
+from petrt.engines.openvino_norms import rewrite_norms
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.machine import default_threads, first_line
 from petrt.packages import OPENVINO
@@ -192,8 +193,12 @@ class OpenVINOEngine:
         return compiled
 
     def _read(self, graph: str, model: bytes) -> Any:
+        """The graph as OpenVINO holds it, with norms that do not change the order of memory. What a norm
+        is made of must not be rounded to bfloat16."""
         try:
-            return self._core.read_model(model)
+            read = self._core.read_model(model)
+            rewrite_norms(self._ov, read, groups=self.precision != "bf16")
+            return read
         except RuntimeError as error:
             raise self._refused(graph, error) from error
 
