@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from petrt import memory, scheduler, tuning
+from petrt import memory, pipeline, scheduler, tuning
 from petrt.bundle import Bundle, load_bundle
 from petrt.engines import rates
 from petrt.engines.native import NativeEngine
@@ -396,6 +396,19 @@ def test_results_within_memory_are_the_same(tiny_bundle, monkeypatch):
         np.testing.assert_array_equal(getattr(tight, part), getattr(usual, part))
     with pytest.raises(UsageError, match="memory"):
         Reconstructor(tiny_bundle, memory=0)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "native"])
+def test_a_volume_of_one_slice_runs_on_all_cores_to_the_same_bits(tiny_bundle, monkeypatch, engine):
+    monkeypatch.setattr(pipeline, "default_threads", lambda: 4)
+    volume = noisy_blob((16, 21, 1))
+    options = {"samples": 3, "steps": 2, "engine": engine}
+    found = Reconstructor(tiny_bundle, **options)(volume)
+    expected = Reconstructor(tiny_bundle, **options, threads=1)(volume)
+    assert found.stats["schedule"]["threads_per_call"] == 4
+    assert found.stats["threads"] == 4
+    for part in PARTS:
+        np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
 
 
 def test_the_record_tells_the_schedule(tiny_bundle):

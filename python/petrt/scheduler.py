@@ -171,8 +171,8 @@ class Scheduler:
         if within(options, self._limit, partial(self._all_engines, needs, few)) != options:
             return (), "usual"
         logger.info(
-            "trying out how slices run fastest on %d cores; kept for other runs "
-            "(a number of threads turns it off)", self._cores,
+            "trying out how slices run fastest on %d cores; kept for other runs (not with --threads)",
+            self._cores,
         )  # fmt: skip
         rates = measure(self._opened, self._work, few, tried, (job.height, job.width))
         keep_rates(situation, self._engine.version, rates)
