@@ -22,13 +22,13 @@ from petrt.build.quantize_ranges import SEED, Calibration, Ranges
 from petrt.build.quantize_search import Layer, Search, layers_of, quantize_all
 from petrt.build.verify import (
     BARS,
-    Case,
+    SAMPLES,
     Limit,
-    end_doses,
-    make_cases,
+    Reference,
+    make_reference,
     measure,
     missed,
-    slice_size,
+    probed_doses,
     verify,
 )
 from petrt.bundle import Bundle, FileEntry
@@ -169,8 +169,9 @@ class _Build:
     def __init__(self, request: Int8Request, bar: Bar) -> None:
         self._request, self._bundle, self._bar = request, request.bundle, bar
         self._layers = layers_of(request.bundle)
-        self._ranges: Ranges = {}
-        self._cases: list[Case] = []
+        self._ranges: Ranges
+        self._probe: Reference  # of the search
+        self._reference: Reference  # of the verification
 
     def run(self) -> _Made:
         """Raises DeviceError where the bound is missed."""
@@ -178,7 +179,14 @@ class _Build:
             name = self._bundle.model.name
             text = f"the model '{name}' has no convolution that 8 bit would speed up"
             raise DeviceError(text, "run it in fp32")
-        self._prepare()
+        model = self._bundle.model
+        with self._bar("calibrating", "volumes") as step:
+            self._ranges = self._request.calibration.ranges(self._bundle, step)
+        doses = probed_doses(model)
+        # The search looks at the ends of the doses, with one sample: it runs often.
+        ends = tuple(dict.fromkeys((doses[0], doses[-1])))
+        self._probe = make_reference(self._bundle, ends, 1, seed=SEARCH_SEED)
+        self._reference = make_reference(self._bundle, doses, SAMPLES)
         search: Search | None = None
         reason = ""
         for _ in range(ROUNDS):
@@ -200,16 +208,6 @@ class _Build:
             "run it in fp32, or calibrate on volumes of your own: --calibration PATH",
         )
 
-    def _prepare(self) -> None:
-        """The ranges, and the subject of the search."""
-        with self._bar("calibrating", "volumes") as step:
-            self._ranges = self._request.calibration.ranges(self._bundle, step)
-        model = self._bundle.model
-        self._cases = make_cases(
-            self._bundle, OnnxRuntimeEngine(self._bundle), slice_size(model), end_doses(model), 1,
-            SEARCH_SEED,
-        )  # fmt: skip
-
     @property
     def _strict(self) -> Limit:
         """What the search's subject has to reach."""
@@ -224,14 +222,15 @@ class _Build:
     def _measure(self, graphs: dict[str, bytes]) -> Verified:
         """On the search's subject; by ONNX Runtime, which opens fastest, whoever will run them."""
         engine = OnnxRuntimeEngine(self._bundle, precision="int8", graphs=graphs)
-        return measure(self._bundle, engine, self._cases)
+        return measure(self._bundle, engine, self._probe)
 
     def _verify(self, graphs: dict[str, bytes]) -> tuple[Verified | None, str]:
         """By the engine that will run them: the figures, or why they are not good enough."""
         request = self._request
         engine = quantized_engine(self._bundle, request.engine, graphs)
         try:
-            return verify(self._bundle, engine, limit=request.limit), ""
+            limit, reference = request.limit, self._reference
+            return verify(self._bundle, engine, limit=limit, reference=reference), ""
         except DeviceError as error:
             return None, error.message
 
