@@ -244,7 +244,8 @@ class _Build:
 
     def _error(self, layers: Sequence[Layer]) -> float:
         """The squared error of the image, relative to its peak's, with only ``layers`` in 8 bit."""
-        others = [x for each in self._layers.values() for x in each if x not in set(layers)]
+        alone = set(layers)
+        others = [x for each in self._layers.values() for x in each if x not in alone]
         figures = self._measure(self._quantize(others))
         return 0.0 if figures.psnr_db is None else 10 ** (-figures.psnr_db / 10)
 

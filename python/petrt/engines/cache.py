@@ -3,9 +3,11 @@
 A plan is native code that TensorRT runs as it is. So plans are loaded only from a private folder
 (mode 0700, owned by the user, no symbolic link), only as listed in the record that petrt's own
 build wrote beside them, and only after their size and SHA-256 were checked, in memory, on the very
-bytes that are then handed to TensorRT.
+bytes that are then handed to TensorRT. Quantized networks are no code, but they decide the image as
+much as a plan does, and are kept and checked in the same way.
 
     <root>/demo-tensorrt-bf16-sm90-<key>.<random>/    engine.json, *.plan, timing.cache
+    <root>/demo-onnxruntime-int8-x86_64-<key>.<random>/    engine.json, *.onnx
     <root>/.<key>.lock                                held while an engine of this key is built
 
 An engine appears by one rename; the one it replaces is removed afterwards. The newest of a key counts.
