@@ -35,7 +35,7 @@ LABELS = {"ddpm": "DDPM", "ddim": "DDIM", "dpmpp2m": "DPM-Solver++", "mean": "on
 WALKS = {"ddpm": (10, 9, 5, 3, 2), "ddim": (10, 5, 3, 2), "dpmpp2m": (10, 5, 3, 2), "mean": (1,)}
 WITH_MANY = {"ddpm": (10, 5, 3, 2), "ddim": (2,), "dpmpp2m": (2,), "mean": (1,)}
 FEW = (1, 2)
-TIMED_SLICES, REPEATS = 2, 5
+TIMED_SLICES, REPEATS = 2, 7
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,10 @@ def timing(bundle: Bundle, case: Case, settings: Settings) -> Measured:
     )
     candidates = {}
     for setting in curve(bundle.model.sampler, settings.samples):
-        run = Reconstructor(bundle, engine=engine, threads=1, seed=settings.seed, **setting.options)
+        run = Reconstructor(
+            bundle, engine=engine, threads=1, seed=settings.seed, skip_background=False,
+            **setting.options,
+        )  # fmt: skip
         candidates[setting.name] = functools.partial(run.on_grid, planes, dose=1 / case.dose)
     times = interleaved(candidates, REPEATS)
     seconds = {

@@ -53,7 +53,8 @@ def _draw(section: dict[str, Any], dose: str) -> Figure:
         axes.set_xlabel("evaluations of the denoiser, a slice")
     time.set_xlabel(f"seconds a slice, one thread ({section['seconds']['engine']})")
     width.set_ylabel("half-width of intervals that cover 90 %, % of the maximum")
-    image.legend(frameon=False, fontsize=7)
+    # The one panel with room in its middle.
+    width.legend(*image.get_legend_handles_labels(), loc="center", ncols=2, fontsize=7)
     title = f"{section['settings']['model']}, {dose} dose, {len(section['subjects'])} subjects"
     figure.suptitle(headed(title), fontsize=11, parse_math=False)
     figure.tight_layout()
@@ -69,6 +70,8 @@ def _lines(
     times: float = 1.0,
 ) -> None:
     """A line for each sampler and number of samples; rings around the presets."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     groups: dict[tuple[int, str], list[tuple[float, float]]] = {}
     for setting in measured(section):
         mean = means.get(setting.name, {}).get(metric)
@@ -80,7 +83,8 @@ def _lines(
         look = samples.index(count) + (3 - len(samples))
         axes.plot(
             *zip(*sorted(points), strict=True), color=COLOURS[kind], marker=MARKERS[look],
-            linestyle=STYLES[look], markersize=5, linewidth=1, label=f"{LABELS[kind]}, {count}",
+            linestyle=STYLES[look], markersize=5, linewidth=1,
+            label=f"{LABELS[kind]}, {count} sample{'s' * (count > 1)}",
         )  # fmt: skip
     for name in ("paper", "fast"):
         setting = preset(section, name)
@@ -90,4 +94,7 @@ def _lines(
             axes.plot(*at, "o", markersize=13, markerfacecolor="none", color="black")
             axes.annotate(name, at, xytext=(8, 8), textcoords="offset points", fontsize=9)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(color="0.9")
