@@ -84,8 +84,8 @@ def build_engine(
     """Compile a model with TensorRT, or quantize it for this CPU with --precision int8; verify its
     images and install it.
 
-    What is installed and still fits is kept. An image in int8 may lose at most 0.05 dB of PSNR against
-    the full dose on simulated volumes; else nothing is installed.
+    What is installed and still fits is kept. Where images in int8 lose more than 0.05 dB of PSNR on
+    simulated volumes, nothing is installed.
     """
     if list_:
         show_installed()
