@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 import types
@@ -18,11 +19,12 @@ import pytest
 from petrt import gpus, machine, packages
 from petrt.bundle import Bundle
 from petrt.cli.app import run
+from petrt.cli.options import EngineName
 from petrt.engines import candidates, torch_cuda
 from petrt.engines.candidates import Missing, Ready, on_gpu
 from petrt.engines.measured import Measurement, record_measured
 from petrt.engines.rates import Rate, Situation, keep_rates
-from petrt.engines.select import choose, select_engine
+from petrt.engines.select import ENGINES, choose, select_engine
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.gpus import Gpu
 from petrt.packages import Package
@@ -382,10 +384,15 @@ def test_cuda_without_a_gpu_in_a_process_of_its_own(tiny_bundle: Path, tmp_path)
     assert "petrt doctor" in done.stderr
 
 
+def test_the_help_of_commands_names_every_engine():
+    (help_text,) = (option.help for option in EngineName.__metadata__)
+    assert set(re.findall(r"[a-z-]{4,}", help_text)) == set(ENGINES)
+
+
 def test_choosing_imports_no_engine_package():
     code = (
         "import sys, petrt.engines.select\n"
-        "print([n for n in ('torch', 'onnxruntime', 'tensorrt', 'cupy') if n in sys.modules])"
+        "print([n for n in ('torch', 'onnxruntime', 'openvino', 'tensorrt', 'cupy') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

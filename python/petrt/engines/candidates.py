@@ -202,7 +202,9 @@ def _native(bundle: Bundle, precision: EnginePrecision | None, threads: int) -> 
     if precision not in (None, "fp32"):
         hint = "--precision fp32, or another engine"
         return Missing("native", f"{NAMES['native']} does not run {precision}", hint)
-    return Ready("native", native.version(), "fp32", "", lambda: native.NativeEngine(bundle, threads=threads))
+    return Ready(
+        "native", native.version(), "fp32", "", lambda: native.NativeEngine(bundle, threads=threads)
+    )
 
 
 def _onnxruntime(
