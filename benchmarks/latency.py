@@ -1,10 +1,13 @@
 """How long a volume takes, against what, and what bounds it.
 
     python benchmarks/latency.py                          # a GPU, paper-size networks
+    python benchmarks/latency.py --device cpu             # this CPU, about half an hour
+    python benchmarks/latency.py --device cpu --sections fast memory    # again, the rest is kept
     python benchmarks/latency.py --device cpu --small     # any machine, tiny networks, seconds
 
-Everything is measured in this one process, candidates in turn; clocks are left alone. A section
-that fails or finds no time is named in the result, and the others go on. Needs petrt[train].
+Candidates take turns in one process; clocks are left alone. A section that fails or finds no time is
+named in the result, and the others go on. On a CPU torch.compile takes most of the time and comes last
+(--no-compile leaves it out); Markdown and a picture stand beside the JSON. Needs petrt[train].
 """
 
 from __future__ import annotations
@@ -19,24 +22,38 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import report
+import report_cpu
 from common import RESULTS, gpu, machine
-from report import rows, table
-from sections import ON_CPU, ON_GPU, Bench
+from sections import ON_GPU, Bench
+from sections_cpu import NEEDS, ON_CPU, CpuBench
 from subject import make_subject
 
+from petrt.bench.machine import busy, describe
 
-def measure(bench: Bench, save: Callable[[], object]) -> None:
-    """Run every section into ``bench.found``; what failed and what there was no time for stands beside.
+
+def measure(bench: Bench | CpuBench, save: Callable[[], object]) -> None:
+    """Run the sections into ``bench.found``; what failed and what there was no time for stands beside.
 
     The result is saved after each, so that a run that is cut off leaves what it had.
     """
     bench.deadline = time.perf_counter() + bench.options.budget
-    for section in ON_GPU if bench.on_gpu else ON_CPU:
+    sections: tuple[Callable[[Any], dict[str, Any]], ...] = ON_GPU if bench.on_gpu else ON_CPU
+    for section in sections:
         name = section.__name__
-        if time.perf_counter() > bench.deadline:
+        if name not in (bench.options.sections or [s.__name__ for s in sections]):
+            continue
+        for kept in (bench.found, bench.failed, bench.skipped):
+            kept.pop(name, None)  # an earlier run's
+        lacking = [] if bench.on_gpu else [n for n in NEEDS.get(name, ()) if n not in bench.found]
+        if name == "compiled" and bench.options.no_compile:
+            bench.skipped[name] = "--no-compile"
+        elif time.perf_counter() > bench.deadline:
             bench.skipped[name] = f"the budget of {bench.options.budget:.0f} s was over"
         elif "volume" in bench.failed:
             bench.skipped[name] = "no engine"
+        elif lacking:
+            bench.skipped[name] = f"it needs the section {lacking[0]}"
         else:
             started = time.perf_counter()
             try:
@@ -58,54 +75,108 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--slices", type=int, default=None)
     parser.add_argument("--repeats", type=int, default=None)
     parser.add_argument("--batches", type=int, nargs="+", help="of the compiled baseline")
-    parser.add_argument("--budget", type=float, default=480.0, help="start nothing after, seconds")
-    parser.add_argument("--out", type=Path, default=RESULTS / "latency.json")
+    parser.add_argument("--budget", type=float, default=None, help="start nothing after, seconds")
+    parser.add_argument("--sections", nargs="+", help="these only; others are kept from --out")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args(arguments)
     gpu_run = options.device != "cpu"
     options.precision = options.precision or ("bf16" if gpu_run else "fp32")
     options.preset = options.preset or ("tiny" if options.small else "paper")
     options.size, options.steps = (32, 2) if options.small else (128, 10)
-    options.slices = options.slices or (8 if options.small else 128)
-    options.repeats = options.repeats or (3 if options.small or options.quick else 10)
+    options.slices = options.slices or (128 if gpu_run and not options.small else 8)
+    few = 3 if options.small or options.quick else 10 if gpu_run else 5
+    options.repeats = options.repeats or few
+    options.memory_slices = options.slices if options.small else 128
+    options.budget = options.budget or (480.0 if gpu_run else 7200.0)
+    options.out = options.out or RESULTS / ("latency.json" if gpu_run else "latency_cpu.json")
     every = (8, 4) if options.small else (128,) if options.quick else (128, 32)
     options.batches = options.batches or every
     return options
 
 
-def result_of(bench: Bench) -> dict[str, Any]:
+def result_of(bench: Bench | CpuBench) -> dict[str, Any]:
     """All that is known by now, JSON-ready."""
-    options = bench.options
+    if isinstance(bench, CpuBench):
+        known: dict[str, Any] = {
+            "machine": bench.machine,
+            "rows": report_cpu.rows(bench.found, bench.failed, bench.skipped),
+        }
+    else:
+        known = {
+            "machine": machine(),
+            "gpu": gpu(),
+            "rows": report.rows(bench.found, bench.failed, bench.skipped),
+        }
     return {
-        "machine": machine(),
-        "gpu": gpu() if bench.on_gpu else None,
-        "subject": {
-            "networks": options.preset, "weights": "random", "slices": options.slices,
-            "size": options.size, "steps": options.steps, "precision": options.precision,
-            "device": options.device,
-        },
-        "rows": rows(bench.found, bench.failed, bench.skipped, on_gpu=bench.on_gpu),
+        **known,
+        "subject": subject_of(bench.options),
         "failed": bench.failed,
         "skipped": bench.skipped,
         **bench.found,
+    }
+
+
+def subject_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What is measured."""
+    return {
+        "networks": options.preset, "weights": "random", "slices": options.slices,
+        "size": options.size, "steps": options.steps, "precision": options.precision,
+        "device": options.device, "repeats": options.repeats,
     }  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    on_cpu = options.device == "cpu"
+    earlier = earlier_result(options) if on_cpu and options.sections else {}
     with tempfile.TemporaryDirectory() as folder:
         subject = make_subject(
             options.preset, options.size, options.slices, options.steps, Path(folder) / "bundle"
         )
-        bench = Bench(options, subject)
+        bench: Bench | CpuBench = CpuBench(options, subject) if on_cpu else Bench(options, subject)
+        if isinstance(bench, CpuBench):
+            resume(bench, earlier)
 
         def save() -> None:
-            options.out.write_text(json.dumps(result_of(bench), indent=2) + "\n")
+            text = json.dumps(result_of(bench), indent=2) + "\n"
+            options.out.write_text(text)
 
         measure(bench, save)
-    print(table(result_of(bench)))
+    result = result_of(bench)
+    print(report_cpu.table(result) if on_cpu else report.table(result))
+    if on_cpu:
+        write_beside(options.out, result)
     print(options.out)
     return 1 if bench.failed else 0
+
+
+def earlier_result(options: argparse.Namespace) -> dict[str, Any]:
+    """What ``--out`` holds already, if it was measured on the same."""
+    if not options.out.exists():
+        return {}
+    earlier: dict[str, Any] = json.loads(options.out.read_text())
+    if earlier["subject"] != subject_of(options):
+        sys.exit(f"{options.out} is of another subject, {earlier['subject']}: give another --out")
+    return earlier
+
+
+def resume(bench: CpuBench, earlier: dict[str, Any]) -> None:
+    """Take over what another process found; the machine is this one's, as it is now."""
+    names = [section.__name__ for section in ON_CPU]
+    bench.found = {name: earlier[name] for name in names if name in earlier}
+    bench.failed, bench.skipped = earlier.get("failed", {}), earlier.get("skipped", {})
+    bench.machine = describe()
+    if warning := busy(bench.machine):
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def write_beside(out: Path, result: dict[str, Any]) -> None:
+    """The table and the picture, with the result's name."""
+    out.with_suffix(".md").write_text(report_cpu.table(result) + "\n")
+    if "volume" in result:
+        out.with_suffix(".png").write_bytes(report_cpu.picture(result))
 
 
 if __name__ == "__main__":

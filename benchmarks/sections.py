@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from subject import Subject, folded_macs, make_volume, total_macs
+from subject import Subject, folded_macs, total_macs
 from timing import Run, interleaved, wall
 from unfolded import Unfolded
 
+from petrt.bench.volume import make_volume
 from petrt.build.install import build_engine
 from petrt.build.request import make_request
 from petrt.bundle import Bundle, load_bundle
@@ -197,7 +198,7 @@ def agreement_demo(bench: Bench) -> dict[str, Any]:
         made = select_engine(cpu.bundle, engine, bench.options.device, precision)
         return Reconstructor("demo", engine=made)
 
-    return _agreement(bench, cpu, make_volume(64, 8), on_device)
+    return _agreement(bench, cpu, make_volume(64, 64, 8), on_device)
 
 
 def _agreement(
@@ -282,4 +283,3 @@ Section = Callable[[Bench], dict[str, Any]]
 ON_GPU: tuple[Section, ...] = (
     volume, eager, outside, peaks, ams, agreement, compiled, agreement_demo,
 )  # fmt: skip
-ON_CPU: tuple[Section, ...] = (volume, eager, ams, agreement, agreement_demo)

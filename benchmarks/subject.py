@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from petrt.bench.volume import make_volume
 from petrt.export.count import folded_count
 from petrt.export.onnx import export_model
 from petrt.nets import PRESETS, Model
@@ -54,20 +55,7 @@ def make_subject(preset: str, size: int, slices: int, steps: int, folder: Path) 
         model.denoiser.head.conv.weight.mul_(10.0)
     export_model(model, spec, folder)
     table = step_table(spec.schedule, spec.sampler)
-    return Subject(spec, model, folder, table, make_volume(size, slices))
-
-
-def make_volume(size: int, slices: int) -> NDArray[np.float32]:
-    """Blurred blobs with noise, [size, size, slices], like a low-dose brain in smoothness and range."""
-    from scipy.ndimage import gaussian_filter
-
-    rng = np.random.default_rng(0)
-    shape = (size, size, slices)
-    x, y = np.ogrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
-    inside = (x**2 + y**2 < 0.7)[..., None]
-    blobs = gaussian_filter(rng.standard_normal(shape), (size / 24, size / 24, 2.0))
-    noisy = rng.gamma(4.0, 0.25 * (1 + blobs / blobs.std()).clip(0.1))
-    return (5000 * inside * gaussian_filter(noisy, 1.0)).astype(np.float32)
+    return Subject(spec, model, folder, table, make_volume(size, size, slices))
 
 
 def folded_macs(subject: Subject, size: int) -> dict[str, int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +20,10 @@ class Unfolded:
 
     ``batch`` 1, eager, fp32 is what the authors' code does with a slice: guides, guidance, coarse
     prediction, then one call of the denoiser a step, each from Python. ``compiled`` hands the three
-    networks to torch.compile(mode="reduce-overhead"), which records CUDA graphs of its own on a GPU;
-    in 16 bit the weights are cast, as in channels-last memory. PyTorch's defaults hold (TF32 in
-    convolutions).
+    networks to torch.compile, on a GPU in the mode "reduce-overhead", which records CUDA graphs of its
+    own; in 16 bit the weights are cast, as in channels-last memory. PyTorch's defaults hold (TF32 in
+    convolutions, all cores). ``networks``: guidance, coarse network and denoiser to call in place of
+    PyTorch's, with the same arguments.
     """
 
     def __init__(
@@ -32,18 +34,18 @@ class Unfolded:
         precision: str = "fp32",
         batch: int = 1,
         compiled: bool = False,
+        networks: Sequence[Callable[..., Any]] | None = None,
     ) -> None:
         self._spec, self._table, self._batch = subject.spec, subject.table, batch
         self._device, self._dtype = torch.device(device), DTYPES[precision]
         model = copy.deepcopy(subject.model).to(self._device, self._dtype)
         if precision != "fp32":
             model = model.to(memory_format=torch.channels_last)
-        self._compiled = compiled
-        parts = (model.guidance, model.coarse, model.denoiser)
+        self._graphs = compiled and self._device.type == "cuda"
+        parts = networks or (model.guidance, model.coarse, model.denoiser)
         if compiled:
-            parts = tuple(
-                torch.compile(part, mode="reduce-overhead", dynamic=False) for part in parts
-            )
+            mode = "reduce-overhead" if self._graphs else "default"
+            parts = tuple(torch.compile(part, mode=mode, dynamic=False) for part in parts)
         self._guidance, self._coarse, self._denoiser = parts
 
     @torch.no_grad()
@@ -92,12 +94,12 @@ class Unfolded:
 
     def _kept(self, features: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
         """Copies, where the next replay of a compiled network would overwrite them."""
-        if not self._compiled:
+        if not self._graphs:
             return [list(at_scale) for at_scale in features]
         return [[feature.clone() for feature in at_scale] for at_scale in features]
 
     def _next(self) -> None:
-        if self._compiled:
+        if self._graphs:
             torch.compiler.cudagraph_mark_step_begin()
 
 

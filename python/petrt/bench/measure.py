@@ -75,7 +75,7 @@ def record(subject: Subject, times: Times) -> dict[str, Any]:
     """What is known of one candidate, JSON-ready, before floors (petrt.bench.floor)."""
     stats = subject.stats[-1]
     counts, whole = call_counts(stats), times.median
-    workers = stats.get("threads", 1)
+    workers = stats.get("schedule", {}).get("workers", 1)
     stages: dict[str, Any] = {}
     for stage, each in stage_times(subject.stats).items():
         stages[stage] = {**each.record(), "share": round(each.median / whole, 4)}
@@ -89,7 +89,8 @@ def record(subject: Subject, times: Times) -> dict[str, Any]:
         "version": stats["engine"]["version"],
         "precision": stats["engine"]["precision"],
         "device": stats["device"],
-        "threads": workers,
+        "threads": stats.get("threads"),
+        "schedule": stats.get("schedule"),
         "samples": stats["samples"],
         "steps": stats["sampler"]["steps"],
         "load_s": significant(subject.load_s),

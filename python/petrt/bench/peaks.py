@@ -24,7 +24,7 @@ DTYPES = ("fp32", "int8", "bf16")
 GEMM_SIZE = 1536
 # Float32 arrays: one that no cache holds, and one that a core's own second-level cache does.
 MEMORY_BYTES, CACHE_BYTES = 128 << 20, 64 << 10
-PERIOD_S = 0.4
+PERIOD_S = 0.25
 
 
 def measure_peaks(threads: int | None = None) -> dict[str, Any]:

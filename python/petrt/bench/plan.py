@@ -27,7 +27,7 @@ class Settings:
     """
 
     size: tuple[int, int]
-    slices: int = 8
+    slices: int = 4
     device: str = "auto"
     engines: tuple[str, ...] = ()
     precisions: tuple[str | None, ...] = (None,)
@@ -36,7 +36,7 @@ class Settings:
     steps: tuple[int | None, ...] = (None,)
     threads: int | None = None
     repeats: int = 7
-    budget: float = 90.0
+    budget: float = 60.0
     sections: tuple[str, ...] = SECTIONS
 
 
@@ -59,10 +59,11 @@ class Candidate:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Keyword arguments of a Reconstructor."""
+        """Keyword arguments of a Reconstructor; every slice is computed, background or not."""
         return {
             "engine": self.engine, "precision": self.precision, "device": self.device,
             "batch": self.batch, "samples": self.samples, "steps": self.steps, "threads": self.threads,
+            "skip_background": False,
         }  # fmt: skip
 
 

@@ -22,9 +22,12 @@ def _figure(result: Mapping[str, Any]) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.5), dpi=DPI, layout="constrained")
+    if not result["scaling"]:
+        draw_stages(figure.subplots(), result["candidates"])
+        return figure
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     draw_stages(left, result["candidates"])
-    _draw_scaling(right, result["scaling"] or {})
+    draw_scaling(right, result["scaling"])
     return figure
 
 
@@ -51,7 +54,7 @@ def draw_stages(axes: Axes, candidates: Mapping[str, Any]) -> None:
         axes.legend(fontsize="small")
 
 
-def _draw_scaling(axes: Axes, scaling: Mapping[str, Any]) -> None:
+def draw_scaling(axes: Axes, scaling: Mapping[str, Any]) -> None:
     """Whole volumes against each number over its largest, so that all fit one picture."""
     for name, found in scaling.items():
         if name in ("candidate", "threads"):
@@ -64,5 +67,4 @@ def _draw_scaling(axes: Axes, scaling: Mapping[str, Any]) -> None:
     axes.set_ylabel("seconds a volume")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    if len(scaling) > 1:
-        axes.legend(fontsize="small")
+    axes.legend(fontsize="small")

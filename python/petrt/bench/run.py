@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -23,6 +24,17 @@ from petrt.schedule import step_table
 logger = logging.getLogger("petrt")
 
 FORMAT, VERSION = "petrt-bench", 1
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Warnings only: every Reconstructor that is opened would tell its engine."""
+    before = logger.level
+    logger.setLevel(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 class Bench:
@@ -59,7 +71,8 @@ class Bench:
                 )
             else:
                 self._say(name)
-                section()
+                with quiet():
+                    section()
         return self.result
 
     def _header(self) -> dict[str, Any]:

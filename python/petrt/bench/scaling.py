@@ -69,11 +69,14 @@ def measure_axis(make: Make, axis: Axis, repeats: int, **options: Any) -> dict[s
     """All points of ``axis`` in turn: seconds of the whole and of each stage, and their lines.
 
     ``make`` loads a Reconstructor for a case. ``deviation_percent``: the largest distance of a median
-    from its line, for every stage that takes at least SHORT of the longest run; ``short``: the others.
+    from the line of the medians, for every stage that takes at least SHORT of the longest run;
+    ``short``: the others. ``fastest_percent``: the same of each point's shortest time, which other
+    programs disturb least.
     """
     subjects = {str(x): _subject(make, case) for x, case in axis.points.items()}
     times = measure_volumes(subjects, repeats, **options)
-    medians = _medians(subjects, times)
+    every = _by_stage(subjects, times)
+    medians = {name: [each.median for each in points] for name, points in every.items()}
     xs = list(axis.points)
     found: dict[str, Any] = {
         "x": xs,
@@ -81,7 +84,7 @@ def measure_axis(make: Make, axis: Axis, repeats: int, **options: Any) -> dict[s
         "seconds": {name: [significant(v) for v in values] for name, values in medians.items()},
     }
     if len(xs) < 3:
-        return {**found, "line": {}, "deviation_percent": {}, "short": []}
+        return {**found, "line": {}, "deviation_percent": {}, "fastest_percent": {}, "short": []}
     lines = {name: fit_line(xs, values) for name, values in medians.items()}
     longest = max(medians["volume"])
     short = [name for name, values in medians.items() if max(values) < SHORT * longest]
@@ -91,6 +94,10 @@ def measure_axis(make: Make, axis: Axis, repeats: int, **options: Any) -> dict[s
     }
     found["deviation_percent"] = {
         name: round(100 * line.deviation, 2) for name, line in lines.items() if name not in short
+    }
+    found["fastest_percent"] = {
+        name: round(100 * fit_line(xs, [min(each.seconds) for each in every[name]]).deviation, 2)
+        for name in found["deviation_percent"]
     }
     found["short"] = short
     return found
@@ -125,9 +132,11 @@ def _subject(make: Make, case: Base) -> Subject:
     return open_subject(lambda: make(case), make_volume(*case.size, case.slices))
 
 
-def _medians(subjects: Mapping[str, Subject], times: Mapping[str, Times]) -> dict[str, list[float]]:
-    """Stage, and "volume" for the whole, -> its median at each point."""
-    per_point = [stage_times(subject.stats) for subject in subjects.values()]
-    stages = [name for name in per_point[0] if all(name in point for point in per_point)]
-    medians = {name: [point[name].median for point in per_point] for name in stages}
-    return {**medians, "volume": [times[name].median for name in subjects]}
+def _by_stage(
+    subjects: Mapping[str, Subject], times: Mapping[str, Times]
+) -> dict[str, list[Times]]:
+    """Stage, and "volume" for the whole, -> its times at each point."""
+    points = [stage_times(subject.stats) for subject in subjects.values()]
+    stages = [name for name in points[0] if all(name in point for point in points)]
+    found = {name: [point[name] for point in points] for name in stages}
+    return {**found, "volume": [times[name] for name in subjects]}

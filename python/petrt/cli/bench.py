@@ -24,7 +24,7 @@ def bench(
         str, typer.Option(help="Engines, as onnxruntime,torch; or all that are here.")
     ] = "all",
     precision: Annotated[
-        str, typer.Option(help="Precisions, as fp32,bf16; own: the engine's.")
+        str, typer.Option(help="Precisions, as fp32,int8; own: the engine's.")
     ] = "own",
     batch: Annotated[
         str, typer.Option(help="Slices x samples of one call, as 1x8,2x1; own: petrt's choice.")
@@ -32,13 +32,13 @@ def bench(
     samples: Annotated[str, typer.Option(help="Samples to average, as 1,8.")] = "1",
     steps: Annotated[str, typer.Option(help="Reverse steps, as 2,10; own: the model's.")] = "own",
     size: Annotated[str, typer.Option(help="HxW of a slice; own: the model's.")] = "own",
-    slices: Annotated[int, typer.Option(min=1, help="Slices of the volume.")] = 8,
+    slices: Annotated[int, typer.Option(min=1, help="Slices of the volume.")] = 4,
     device: Device = "auto",
     threads: Threads = None,
     repeats: Annotated[int, typer.Option(min=1, help="Most repetitions of each candidate.")] = 7,
     budget: Annotated[
         float, typer.Option(min=0, help="Seconds after which nothing new begins.")
-    ] = 90,
+    ] = 60,
     sections: Annotated[
         str, typer.Option(help="What to measure: peaks,volume,memory,startup,scaling.")
     ] = "all",

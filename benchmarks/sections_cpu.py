@@ -1,0 +1,294 @@
+"""The sections of a latency run on a CPU: each takes the bench and gives a JSON-ready result.
+
+Every section stands on its own: what it needs of an earlier one it takes from the result, so that a run
+can be continued in another process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from baselines import EAGER, baselines, quantized
+from subject import Subject
+
+from petrt.bench import measure, scaling, startup
+from petrt.bench.floor import add_floors, work_of
+from petrt.bench.peaks import Peaks, measure_peaks
+from petrt.bench.plan import Candidate, Settings, make_plan
+from petrt.bench.timing import interleaved, significant, wall
+from petrt.build.verify import SAMPLES, make_reference, probed_doses
+from petrt.build.verify import measure as measure_loss
+from petrt.bundle import load_bundle
+from petrt.engines.select import choose, default_threads
+from petrt.errors import DeviceError
+from petrt.reconstructor import Reconstructor
+from petrt.schedule import step_table
+
+# Precisions beside an engine's own. PyTorch rounds on a CPU as a GPU does, at no gain: fp32 only.
+PRECISIONS = ("fp32", "bf16", "int8")
+BASELINE_SLICES = 4
+LOSS_DB = 0.05
+STARTS = 7
+
+
+@dataclass
+class CpuBench:
+    """The subject, the options and what was found so far, in this process or an earlier one."""
+
+    options: argparse.Namespace
+    subject: Subject
+    found: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    deadline: float = math.inf
+    machine: dict[str, Any] = field(default_factory=dict)
+    on_gpu = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        height, width, _ = self.subject.volume.shape
+        return height, width
+
+    def plan(self, model: str | Path) -> tuple[list[Candidate], list[dict[str, str]]]:
+        """Every engine and precision that runs ``model`` here, and those that do not, with why."""
+        bundle = load_bundle(model)
+        found: dict[str, Candidate] = {}
+        absent: dict[tuple[str, str], dict[str, str]] = {}
+        for precision in PRECISIONS:
+            settings = Settings(size=self.size, device="cpu", precisions=(precision,))
+            plan = make_plan(bundle, settings)
+            found |= {f"{c.engine} {precision}": c for c in plan.candidates if _useful(c)}
+            for each in plan.absent:
+                name = f"{each.name} {precision}"
+                absent[name, each.reason] = {
+                    "name": name, "reason": each.reason, "hint": each.hint,
+                }  # fmt: skip
+        return list(found.values()), list(absent.values())
+
+    def default(self) -> str:
+        """Name of the candidate that "auto" takes."""
+        engine = choose(load_bundle(self.subject.bundle), "auto", "cpu").engine
+        return f"{engine.name} {engine.precision}"
+
+    @property
+    def best(self) -> str:
+        """The fastest candidate whose images lose at most LOSS_DB: float32, or measured in ``loss``."""
+        loss = self.found.get("loss", {}).get("candidates", {})
+        engines = self.found["volume"]["engines"]
+
+        def fits(name: str) -> bool:
+            measured = loss.get(name, {}).get("loss_db")
+            return name.endswith("fp32") if measured is None else measured <= LOSS_DB
+
+        fit = [name for name in engines if fits(name)]
+        return min(fit, key=lambda name: float(engines[name]["volume"]["median_s"]))
+
+    def reconstructor(self, name: str, **changes: Any) -> Reconstructor:
+        """The candidate ``name`` ("native fp32") on the subject, as it comes but for ``changes``."""
+        engine, precision = name.split(" ")
+        options: dict[str, Any] = {"skip_background": False, **changes}
+        if precision == "int8":
+            made = quantized(load_bundle(self.subject.bundle), engine, self.subject.volume)
+            return Reconstructor(self.subject.bundle, engine=made, **options)
+        return Reconstructor(
+            self.subject.bundle, engine=engine, precision=precision, device="cpu", **options
+        )
+
+
+def _useful(candidate: Candidate) -> bool:
+    return candidate.engine != "torch" or candidate.precision == "fp32"
+
+
+def peaks(bench: CpuBench) -> dict[str, Any]:
+    """What the machine can do at most."""
+    return measure_peaks()
+
+
+def volume(bench: CpuBench) -> dict[str, Any]:
+    """Whole volumes by every engine and the baselines in the same rounds, with the machine's peak.
+
+    The baselines run BASELINE_SLICES slices, one after the other, and their time is scaled to the
+    volume's; everything of petrt runs the whole volume, no slice skipped.
+    """
+    candidates, absent = bench.plan(bench.subject.bundle)
+    names = [f"{c.engine} {c.precision}" for c in candidates]
+    # Int8 of random weights cannot be verified, so it is not installed; its time is that of any weights.
+    names += [f"{engine} int8" for engine in ("onnxruntime", "openvino") if _int8(engine, names)]
+    subjects: dict[str, measure.Subject] = {}
+    for name in names:
+        try:
+            make = partial(bench.reconstructor, name)
+            subjects[name] = measure.open_subject(make, bench.subject.volume)
+        except DeviceError as error:
+            absent.append({"name": name, "reason": error.message, "hint": error.hint})
+    absent = [each for each in absent if each["name"] not in subjects]
+    few = min(BASELINE_SLICES, bench.subject.volume.shape[2])
+    with tempfile.TemporaryDirectory() as folder:
+        others = baselines(bench.subject, few, Path(folder))
+        first = {name: round(wall(run), 3) for name, run in others.items()}
+        sampled = Peaks(bench.found["peaks"])
+        precisions = sorted({name.split(" ")[1] for name in subjects})
+        times = measure.measure_volumes(
+            {**subjects, **others}, bench.options.repeats, warm_up=0,
+            before_round=lambda: sampled.sample(precisions),
+        )  # fmt: skip
+    engines = {name: measure.record(s, times[name]) for name, s in subjects.items()}
+    _floors(bench, engines, sampled)
+    slices = bench.subject.volume.shape[2]
+    return {
+        "default": bench.default(),
+        "engines": engines,
+        "baselines": {
+            name: {
+                "first_run_s": first[name], "slices_measured": few, **times[name].record(),
+                "volume_s": significant(times[name].median * slices / few),
+            }
+            for name in others
+        },
+        "absent": absent,
+        "sampled_peaks": sampled.record()["sampled"],
+        "int8": "every layer worth it in 8 bit, random weights: for its time, not its image",
+    }  # fmt: skip
+
+
+def _int8(engine: str, names: list[str]) -> bool:
+    """Whether the int8 of this engine can be made here: it is not installed, and its fp32 runs."""
+    return f"{engine} int8" not in names and f"{engine} fp32" in names
+
+
+def _floors(bench: CpuBench, engines: dict[str, Any], rates: Peaks) -> None:
+    bundle = load_bundle(bench.subject.bundle)
+    model = bundle.model
+    for entry in engines.values():
+        sampler = model.sampler.model_copy(update={"steps": entry["steps"]})
+        table = step_table(model.schedule, sampler)
+        slices = bench.subject.volume.shape[2]
+        add_floors(entry, work_of(bundle, table, bench.size, slices, entry["samples"]), rates)
+
+
+def loss(bench: CpuBench) -> dict[str, Any]:
+    """PSNR that the demo model's images lose against the full dose, by engine and precision.
+
+    A simulated subject at three doses, 4 slices and 8 samples each (petrt.build.verify).
+    """
+    bundle = load_bundle("demo")
+    candidates, absent = bench.plan("demo")
+    reference = make_reference(bundle, probed_doses(bundle.model), SAMPLES)
+    found: dict[str, Any] = {}
+    for candidate in candidates:
+        name = f"{candidate.engine} {candidate.precision}"
+        engine = choose(bundle, candidate.engine, "cpu", candidate.precision).engine
+        figures = measure_loss(bundle, engine, reference)
+        found[name] = {"psnr_db": figures.psnr_db, "loss_db": figures.loss_db}
+    return {"model": "demo", "against": str(reference), "candidates": found, "absent": absent}
+
+
+def fast(bench: CpuBench) -> dict[str, Any]:
+    """The preset "fast" on the best engine against the eager loop, in turns, and "paper" beside them."""
+    name = bench.best
+    subjects = {
+        preset: measure.open_subject(
+            partial(bench.reconstructor, name, preset=preset), bench.subject.volume
+        )
+        for preset in ("paper", "fast")
+    }
+    slices = bench.subject.volume.shape[2]
+    few = min(BASELINE_SLICES, slices)
+    with tempfile.TemporaryDirectory() as folder:
+        others = baselines(bench.subject, few, Path(folder), names=(EAGER,))
+        times = measure.measure_volumes({**subjects, **others}, bench.options.repeats, warm_up=0)
+    scaled = times[EAGER].median * slices / few
+    return {
+        "engine": name,
+        **{preset: measure.record(s, times[preset]) for preset, s in subjects.items()},
+        "eager": {"slices_measured": few, **times[EAGER].record(), "volume_s": significant(scaled)},
+        "times_faster": {p: round(scaled / times[p].median, 2) for p in subjects},
+    }
+
+
+def scales(bench: CpuBench) -> dict[str, Any]:
+    """Cost of the default engine against slices, samples, steps, pixels and threads."""
+    name, threads = bench.found["volume"]["default"], default_threads()
+    granule = 2**bench.subject.spec.network.scales
+    base = scaling.Base(bench.size, threads, 1, bench.subject.table.steps, threads, granule)
+
+    def make(case: scaling.Base) -> Reconstructor:
+        # One sample a call: how many suit best is another question, and would bend the line.
+        return bench.reconstructor(
+            name, samples=case.samples, steps=case.steps, threads=case.threads, batch=(1, 1)
+        )
+
+    found: dict[str, Any] = {"engine": name, "batch": [1, 1]}
+    for axis in scaling.axes(base):
+        found[axis.name] = scaling.measure_axis(make, axis, bench.options.repeats, warm_up=0)
+    counts = scaling.thread_counts(threads)
+    found["threads"] = scaling.measure_threads(
+        make, replace(base, slices=2 * threads), counts, bench.options.repeats, warm_up=0
+    )
+    return found
+
+
+def memory(bench: CpuBench) -> dict[str, Any]:
+    """Peak memory of a process that runs a whole volume of ``memory_slices`` with 8 samples.
+
+    One step: the buffers are the same in each. The default engine, and the best one if it is another.
+    """
+    found = {}
+    for name in dict.fromkeys((bench.found["volume"]["default"], bench.best)):
+        engine, precision = name.split(" ")
+        if precision == "int8":
+            continue  # made in this process, not installed: another process has none
+        options = {
+            "engine": engine, "precision": precision, "device": "cpu", "samples": 8, "steps": 1,
+            "skip_background": False,
+        }  # fmt: skip
+        slices = bench.options.memory_slices
+        found[name] = startup.peak_memory(str(bench.subject.bundle), options, bench.size, slices)
+    return found
+
+
+def start(bench: CpuBench) -> dict[str, Any]:
+    """From a cold process to the first slice of the demo model, engine and schedule as they come."""
+    model = load_bundle("demo").model
+    size = model.domain.matrix or (128, 128)
+    return {"model": "demo", **startup.cold_start("demo", {}, size, 8, STARTS)}
+
+
+def compiled(bench: CpuBench) -> dict[str, Any]:
+    """The unfolded networks under torch.compile, against eager and the default engine in turns."""
+    name = bench.found["volume"]["default"]
+    slices = bench.subject.volume.shape[2]
+    few = min(BASELINE_SLICES, slices)
+    runs = baselines(bench.subject, few, Path(os.devnull), names=(EAGER, "compiled"))
+    prepared = round(wall(runs["compiled"]), 1)
+    reconstructor = bench.reconstructor(name)
+    times = interleaved(
+        {**runs, "petrt": lambda: reconstructor(bench.subject.volume)}, bench.options.repeats
+    )
+    scaled = {n: times[n].median * slices / few for n in runs}
+    return {
+        "mode": "default", "first_run_s": prepared, "slices_measured": few, "engine": name,
+        **{n: each.record() for n, each in times.items()},
+        "volume_s": {n: significant(value) for n, value in scaled.items()},
+        "times_faster": round(scaled["compiled"] / times["petrt"].median, 2),
+    }  # fmt: skip
+
+
+Section = Callable[[CpuBench], dict[str, Any]]
+# What later ones need comes first, what takes longest last.
+ON_CPU: tuple[Section, ...] = (
+    peaks, volume, loss, fast, start, scales, memory, compiled,
+)  # fmt: skip
+# What a section takes from others' results.
+NEEDS: dict[str, tuple[str, ...]] = {
+    "volume": ("peaks",), "fast": ("volume",), "scales": ("volume",), "memory": ("volume",),
+    "compiled": ("volume",),
+}  # fmt: skip
