@@ -79,7 +79,8 @@ def _fast(found: Found) -> tuple[float, str]:
     longest = sorted(stages, key=lambda s: -float(stages[s]["share"]))[:2]
     shares = ", ".join(f"{stage} {percent(stages[stage]['share'])}" for stage in longest)
     text = (
-        f"{fast['engine']}, {few['steps']} steps x {few['samples']} samples; {shares}; "
+        f"{fast['engine']}, {few['samples']} samples a slice, {few['steps']} call(s) of the denoiser "
+        f"each; {shares}; "
         f"{_fast_quality()}"
     )
     return float(fast["times_faster"]["fast"]), text

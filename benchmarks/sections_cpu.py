@@ -34,9 +34,8 @@ from petrt.schedule import step_table
 
 # Precisions beside an engine's own. PyTorch rounds on a CPU as a GPU does, at no gain: fp32 only.
 PRECISIONS = ("fp32", "bf16", "int8")
-BASELINE_SLICES = 4
+BASELINE_SLICES = 2
 LOSS_DB = 0.05
-STARTS = 7
 
 
 @dataclass
@@ -259,7 +258,7 @@ def start(bench: CpuBench) -> dict[str, Any]:
     """From a cold process to the first slice of the demo model, engine and schedule as they come."""
     model = load_bundle("demo").model
     size = model.domain.matrix or (128, 128)
-    return {"model": "demo", **startup.cold_start("demo", {}, size, 8, STARTS)}
+    return {"model": "demo", **startup.cold_start("demo", {}, size, 8, bench.options.starts)}
 
 
 def compiled(bench: CpuBench) -> dict[str, Any]:

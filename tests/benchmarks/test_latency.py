@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,62 +26,126 @@ def python(*arguments: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> tuple[dict, str]:
-    """Result and table of a small run."""
-    out = tmp_path_factory.mktemp("latency") / "out.json"
-    arguments = ["--small", "--device", "cpu", "--repeats", "1", "--slices", "4"]
-    text = python("latency.py", *arguments, "--out", str(out))
-    return json.loads(out.read_text()), text
-
-
-def test_every_section_of_a_cpu_leaves_numbers(run):
-    result, _ = run
-    assert result["failed"] == {}
-    assert result["skipped"] == {}
-    assert set(result["volume"]["engines"]) == {"onnxruntime", "torch"}
-    assert set(result["volume"]["absent"]) == {"tensorrt", "tensorrt-rtx"}
-    assert all(e["median_s"] > 0 for e in result["volume"]["engines"].values())
-    assert result["ams"]["ratio"] > 1
-    assert result["eager"]["slices_measured"] == 4
-    assert result["eager"]["volume_s"] == pytest.approx(4 * result["eager"]["per_slice_s"])
-    assert result["gpu"] is None
-
-
-def test_engines_agree_with_the_reference(run):
-    for section in ("agreement", "agreement_demo"):
-        entries = run[0][section]
-        assert set(entries) == {"onnxruntime fp32", "torch fp32"}
-        assert entries["onnxruntime fp32"]["psnr_db"] is None  # the same engine: the same bits
-        assert entries["torch fp32"]["psnr_db"] > 90
-
-
-def test_table_has_a_row_and_a_verdict_for_each_bar(run):
-    result, text = run
-    assert len(result["rows"]) == 7
-    for row in result["rows"]:
-        assert row["what"] in text
-        assert row["verdict"]
-        # A bar for a GPU is not met on a CPU, whatever the number.
-        assert row["verdict"] not in ("met", "missed")
-
-
 @pytest.fixture
 def scripts(monkeypatch) -> None:
     """The benchmarks' modules can be imported, as when one of them is run."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
+SECTIONS = ("peaks", "volume", "fast", "start", "scales", "memory")
+SMALL = ("--small", "--device", "cpu", "--repeats", "1", "--slices", "4")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> tuple[dict, str, Path]:
+    """Result, table and file of a small run on the CPU."""
+    out = tmp_path_factory.mktemp("latency") / "out.json"
+    text = python("latency.py", *SMALL, "--sections", *SECTIONS, "--out", str(out))
+    return json.loads(out.read_text()), text, out
+
+
+def test_every_section_of_a_cpu_leaves_numbers(run):
+    result, text, out = run
+    assert result["failed"] == result["skipped"] == {}
+    assert set(SECTIONS) <= set(result)
+    volume = result["volume"]
+    assert {"native fp32", "onnxruntime fp32", "torch fp32", "onnxruntime int8"} <= set(
+        volume["engines"]
+    )
+    for entry in volume["engines"].values():
+        assert entry["floor"]["times_floor"] > 0
+        assert {"guides", "guidance", "coarse", "denoiser", "loop"} <= set(entry["stages"])
+    assert not set(volume["engines"]) & {each["name"] for each in volume["absent"]}
+    eager = volume["baselines"]["eager"]
+    assert eager["slices_measured"] == 2
+    assert eager["volume_s"] == pytest.approx(2 * eager["median_s"], rel=1e-3)
+    assert set(volume["baselines"]) == {"eager", "onnxruntime loop"}
+    assert result["fast"]["fast"]["samples"] == 2
+    assert set(result["scales"]) > {"slices", "samples", "steps", "pixels", "threads"}
+    assert all(entry["peak_MiB"] > 0 for entry in result["memory"].values())
+    assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert out.with_suffix(".md").read_text().strip() in text
+
+
+def test_table_has_a_row_and_a_verdict_for_each_bar_of_a_cpu(run):
+    result, text, _ = run
+    assert len(result["rows"]) == 7
+    for row in result["rows"]:
+        assert row["verdict"] in ("met", "missed")
+        assert f"| {row['what']} | {row['bar']} |" in text
+        assert row["note"] in text
+    by_what = {row["what"]: row for row in result["rows"]}
+    first = by_what["default engine against the unfolded eager loop"]
+    assert re.search(r"(coarse|denoiser|outside) takes [\d.]+ %", first["note"])
+    assert "Winograd" in text
+
+
+def test_a_run_goes_on_from_what_was_measured(run, scripts, tmp_path, capsys):
+    import latency
+
+    out = tmp_path / "again.json"
+    out.write_text(json.dumps(run[0]))
+    arguments = [*SMALL, "--no-compile", "--out", str(out)]
+    assert latency.main([*arguments, "--sections", "peaks", "compiled"]) == 0
+    result = json.loads(out.read_text())
+    assert result["volume"] == run[0]["volume"]
+    assert result["peaks"] != run[0]["peaks"]
+    assert result["skipped"] == {"compiled": "--no-compile"}
+    with pytest.raises(SystemExit, match="of another subject"):
+        latency.main([*arguments, "--slices", "6", "--sections", "peaks"])
+
+
 def test_a_run_without_time_says_what_it_left_out(scripts, tmp_path, capsys):
     import latency
 
     out = tmp_path / "out.json"
-    arguments = ["--small", "--device", "cpu", "--budget", "-1", "--out", str(out)]
-    assert latency.main(arguments) == 0
+    assert latency.main([*SMALL, "--budget", "-1", "--out", str(out)]) == 0
     result = json.loads(out.read_text())
-    assert set(result["skipped"]) == {"volume", "eager", "ams", "agreement", "agreement_demo"}
+    assert set(result["skipped"]) == {*SECTIONS, "loss", "compiled"}
     assert all(row["verdict"].startswith("not measured") for row in result["rows"])
-    assert "skipped: eager" in capsys.readouterr().out
+    assert "Left out: scales" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_float32_loses_nothing_on_the_demo_model(scripts, tmp_path):
+    import latency
+
+    out = tmp_path / "out.json"
+    assert latency.main([*SMALL, "--sections", "loss", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())["loss"]["candidates"]
+    assert {"native fp32", "onnxruntime fp32"} <= set(found)
+    assert all(abs(found[name]["loss_db"]) < 1e-3 for name in found if name.endswith("fp32"))
+
+
+def cpu_bench(**found):
+    import latency
+    import sections_cpu
+
+    return sections_cpu.CpuBench(latency.parse([*SMALL]), subject=None, found=found)
+
+
+def test_the_best_engine_is_one_whose_images_are_known_to_be_good(scripts):
+    seconds = {"native fp32": 3.0, "onnxruntime int8": 1.0, "openvino bf16": 2.0}
+    engines = {name: {"volume": {"median_s": value}} for name, value in seconds.items()}
+
+    def best(**losses):
+        candidates = {name.replace("_", " "): {"loss_db": v} for name, v in losses.items()}
+        return cpu_bench(volume={"engines": engines}, loss={"candidates": candidates}).best
+
+    assert cpu_bench(volume={"engines": engines}).best == "native fp32"
+    assert best(onnxruntime_int8=0.06, openvino_bf16=0.04) == "openvino bf16"
+    assert best(onnxruntime_int8=0.05) == "onnxruntime int8"
+    # A measured loss speaks, in float32 too.
+    assert best(native_fp32=0.2, openvino_bf16=0.0) == "openvino bf16"
+
+
+def test_a_section_without_what_it_needs_says_so(scripts, monkeypatch):
+    import latency
+
+    bench = cpu_bench()
+    bench.options.sections = ["fast"]
+    latency.measure(bench, lambda: None)
+    assert bench.skipped == {"fast": "it needs the section volume"}
 
 
 def test_a_section_that_fails_is_named_and_the_others_go_on(scripts, monkeypatch, capsys):
@@ -94,8 +159,8 @@ def test_a_section_that_fails_is_named_and_the_others_go_on(scripts, monkeypatch
         return {"ratio": 5.0}
 
     works.__name__ = "ams"
-    monkeypatch.setattr(latency, "ON_CPU", (broken, works))
-    options = latency.parse(["--device", "cpu", "--small"])
+    monkeypatch.setattr(latency, "ON_GPU", (broken, works))
+    options = latency.parse(["--small"])
     bench = sections.Bench(options, subject=None)
     saved = []
     latency.measure(bench, lambda: saved.append(dict(bench.found)))
@@ -104,14 +169,86 @@ def test_a_section_that_fails_is_named_and_the_others_go_on(scripts, monkeypatch
     assert saved == [{}, {"ams": {"ratio": 5.0}}]
 
 
-def test_verdicts_follow_the_bars(scripts):
+def test_verdicts_follow_the_bars_of_a_gpu(scripts):
     import report
 
     found = {"ams": {"ratio": 6.6}, "eager": {"times_faster": 50.0}}
-    rows = {row["what"]: row for row in report.rows(found, {"peaks": "x"}, {}, on_gpu=True)}
+    rows = {row["what"]: row for row in report.rows(found, {"peaks": "x"}, {})}
     assert rows["AMS-8 over one sample"]["verdict"] == "missed"
     assert rows["against the unfolded eager loop, batch 1"]["verdict"] == "met"
     assert rows["volume, one sample"]["verdict"] == "not measured: not part of this run"
+
+
+def test_verdicts_follow_the_bars_of_a_cpu(scripts):
+    import report_cpu
+
+    axis = {
+        "deviation_percent": {"denoiser": 4.0, "outside": 40.0, "volume": 3.0},
+        "fastest_percent": {"denoiser": 1.0, "outside": 30.0, "volume": 2.0},
+    }
+    bent = {**axis, "deviation_percent": {**axis["deviation_percent"], "denoiser": 5.5}}
+    start = {"process_to": {"loaded": {"median_s": 1.0}, "first slice": {"median_s": 2.1}}}
+    memory = {"a": {"peak_MiB": 1430, "volume": [128, 128, 128], "samples": 8, "steps": 1}}
+    found = {"start": start, "memory": memory, "scales": dict.fromkeys(report_cpu.AXES, axis)}
+    rows = {row["what"]: row for row in report_cpu.rows(found, {"fast": "it broke"}, {})}
+    assert rows["cold start to first slice, demo model"]["verdict"] == "missed"
+    assert rows["peak memory, 8 samples"]["value"] == 1.499
+    assert rows["peak memory, 8 samples"]["verdict"] == "met"
+    assert rows["preset fast on the best engine"]["verdict"] == "not measured: it broke"
+    line = "distance from a line: slices, samples, steps"
+    assert (rows[line]["value"], rows[line]["verdict"]) == (4.0, "met")  # "outside" is a remainder
+    found["scales"] = {**found["scales"], "steps": bent}
+    row = next(row for row in report_cpu.rows(found, {}, {}) if row["what"] == line)
+    assert (row["value"], row["verdict"]) == (5.5, "missed")
+    assert "over 5 %: steps: denoiser 5.5 %" in row["note"]
+
+
+def test_what_bounds_a_volume_is_told_with_its_peak(scripts):
+    import report_cpu
+
+    stages = {
+        "coarse": {"median_s": 1.0, "share": 0.1, "peak_share": 0.9},
+        "denoiser": {"median_s": 9.0, "share": 0.9, "peak_share": 0.5},
+    }
+    entry = {"stages": stages, "floor": {"peak_of": "fp32", "floor_s": 5.0}}
+    assert report_cpu.bound_by(entry, 20.0) == (
+        "denoiser takes 90.0 %, at 50.0 % of the fp32 peak; at the peak, direct convolutions, it "
+        "would be 4.00 x eager"
+    )
+
+
+def test_unfolded_onnx_computes_what_pytorch_computes(scripts, tmp_path):
+    from subject import make_subject
+    from unfolded import Unfolded
+    from unfolded_onnx import onnx_networks
+
+    subject = make_subject("tiny", 32, 3, 3, tmp_path / "bundle")
+    noise = np.random.default_rng(0).standard_normal((4, 3, 32, 32), dtype=np.float32)
+    expected = Unfolded(subject, "cpu")(subject.planes, noise)
+    networks = onnx_networks(subject, tmp_path)
+    image = Unfolded(subject, "cpu", networks=networks)(subject.planes, noise)
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(image, expected, atol=5e-5)
+    assert not np.array_equal(image, expected)  # another library's sums
+
+
+def test_the_compiled_loop_of_a_cpu_uses_no_graphs_of_cuda(scripts, tmp_path, monkeypatch):
+    import torch
+    from subject import make_subject
+    from unfolded import Unfolded
+
+    modes = []
+
+    def compile_(part, *, mode, dynamic):
+        modes.append(mode)
+        return part
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    subject = make_subject("tiny", 32, 2, 2, tmp_path / "bundle")
+    noise = np.random.default_rng(0).standard_normal((3, 2, 32, 32), dtype=np.float32)
+    compiled = Unfolded(subject, "cpu", compiled=True)(subject.planes, noise)
+    assert modes == ["default"] * 3
+    np.testing.assert_array_equal(compiled, Unfolded(subject, "cpu")(subject.planes, noise))
 
 
 def test_baseline_computes_what_the_runtime_computes(scripts, tmp_path):
@@ -150,9 +287,13 @@ def test_gpu_script_is_valid_and_explains_itself():
     assert bad.returncode == 2
 
 
-def test_stages_and_result_become_one_file(run, tmp_path):
+def test_stages_and_result_become_one_file(scripts, tmp_path):
+    import latency
+    import sections
+
+    bench = sections.Bench(latency.parse(["--small"]), subject=None)
     result = tmp_path / "gpu_x.json"
-    result.write_text(json.dumps(run[0]))
+    result.write_text(json.dumps(latency.result_of(bench)))
     (tmp_path / "tests.log").write_text("======== 12 passed, 3 skipped in 4.56s ========\n")
     stages = tmp_path / "stages.tsv"
     stages.write_text("tests\t5\t0\nlatency\t60\t1\n")

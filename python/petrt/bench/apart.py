@@ -107,10 +107,10 @@ def _pair(batch: list[int] | None) -> tuple[int, int] | None:
     return None if batch is None else (batch[0], batch[1])
 
 
-def gemm(dtype: str, size: int, threads: int, by: str | None = None) -> dict[str, Any]:
+def gemm(dtype: str, size: int, threads: int) -> dict[str, Any]:
     from petrt.bench.peaks import gemm_here
 
-    return gemm_here(dtype, size, threads, by)
+    return gemm_here(dtype, size, threads)
 
 
 def bandwidth(threads: int) -> dict[str, Any]:

@@ -49,9 +49,9 @@ def measure_peaks(threads: int | None = None) -> dict[str, Any]:
     return {"threads": every[-1], "gemm": gemm, "gemm_size": GEMM_SIZE, "bandwidth": traffic}
 
 
-def gemm_peak(dtype: str, threads: int, by: str | None = None) -> dict[str, Any]:
-    """The fastest library's operations a second, and which it is; or those of the library ``by``."""
-    arguments = {"dtype": dtype, "size": GEMM_SIZE, "threads": threads, "by": by}
+def gemm_peak(dtype: str, threads: int) -> dict[str, Any]:
+    """The fastest library's operations a second, and which it is."""
+    arguments = {"dtype": dtype, "size": GEMM_SIZE, "threads": threads}
     rates: dict[str, float] = apart.call("gemm", arguments, threads=threads)["rates"]
     best = max(rates, key=lambda name: rates[name])
     return {"ops_per_s": rates[best], "by": best, "all": rates}
@@ -60,8 +60,8 @@ def gemm_peak(dtype: str, threads: int, by: str | None = None) -> dict[str, Any]
 class Peaks:
     """The machine's peaks, with the products measured again while candidates are timed.
 
-    A machine that others share is not as fast in every minute, and a share of its peak is to be one of
-    the same minutes.
+    A machine that others share is not as fast in every minute. The peak is the most that it showed:
+    shares of it are rather too small than too large.
     """
 
     def __init__(self, found: dict[str, Any]) -> None:
@@ -69,20 +69,19 @@ class Peaks:
         self._seen: dict[str, list[float]] = {}
 
     def sample(self, dtypes: Iterable[str]) -> None:
-        """Measure all threads' products again, with the library that was fastest."""
-        threads = self.found["threads"]
+        """Measure all threads' products again."""
         for dtype in dtypes:
-            known = self.found["gemm"].get(dtype)
-            if isinstance(known, dict):
-                again = gemm_peak(dtype, threads, known[str(threads)]["by"])
+            if isinstance(self.found["gemm"].get(dtype), dict):
+                again = gemm_peak(dtype, self.found["threads"])
                 self._seen.setdefault(dtype, []).append(again["ops_per_s"])
 
     def gemm(self, dtype: str) -> float | None:
-        """All threads' operations a second: the median over the samples; None if not measured."""
-        if seen := self._seen.get(dtype):
-            return statistics.median(seen)
+        """All threads' operations a second, the most that was seen; None if not measured."""
         known = self.found["gemm"].get(dtype)
-        return known[str(self.found["threads"])]["ops_per_s"] if isinstance(known, dict) else None
+        if not isinstance(known, dict):
+            return None
+        first = float(known[str(self.found["threads"])]["ops_per_s"])
+        return max([first, *self._seen.get(dtype, [])])
 
     def bandwidth(self, where: str) -> float:
         """All threads' bytes a second of a copy in "memory" or "cache"."""
@@ -104,7 +103,7 @@ def unmeasurable(dtype: str) -> str | None:
     return None if installed("openvino") else "not measured: needs OpenVINO"
 
 
-def gemm_here(dtype: str, size: int, threads: int, by: str | None = None) -> dict[str, Any]:
+def gemm_here(dtype: str, size: int, threads: int) -> dict[str, Any]:
     """Operations a second of square products in this process, by every library that has them."""
     runs: dict[str, Callable[[], Any]] = {}
     if dtype == "fp32":
@@ -115,8 +114,7 @@ def gemm_here(dtype: str, size: int, threads: int, by: str | None = None) -> dic
         runs["onnxruntime"] = _onnxruntime(dtype, size, threads)
     if dtype == "bf16":
         runs["openvino"] = _openvino("bf16", size, threads)
-    chosen = runs if by is None else {by: runs[by]}
-    return {"rates": {name: 2 * size**3 / _median(run) for name, run in chosen.items()}}
+    return {"rates": {name: 2 * size**3 / _median(run) for name, run in runs.items()}}
 
 
 def _median(run: Callable[[], Any]) -> float:

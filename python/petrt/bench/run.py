@@ -24,6 +24,7 @@ from petrt.schedule import step_table
 logger = logging.getLogger("petrt")
 
 FORMAT, VERSION = "petrt-bench", 1
+STARTS = 3  # of cold processes
 
 
 @contextmanager
@@ -152,7 +153,7 @@ class Bench:
         self.result["startup"] = {
             "candidate": first.name,
             **startup.cold_start(
-                self.model, first.options, self.settings.size, self.threads, repeats=3
+                self.model, first.options, self.settings.size, self.threads, STARTS
             ),
         }
 
