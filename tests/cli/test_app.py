@@ -25,6 +25,7 @@ COMMANDS = (
     "export",
     "import-official",
     "build-engine",
+    "bench",
     "calibrate",
 )
 
