@@ -24,6 +24,8 @@ bench: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/quality.py classical model calibration --head
 	$(BIN)/python benchmarks/quality.py samplers --head --every 8
 	$(BIN)/python benchmarks/runtime.py
+	$(BIN)/python benchmarks/flops.py
+	$(BIN)/python benchmarks/latency.py --device cpu --no-compile
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -14,6 +14,7 @@ import torch
 import petrt
 from petrt.bundle import load_bundle
 from petrt.dose import dose_text, dose_warnings, parse_dose
+from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.torch import TorchEngine
 from petrt.errors import InputError, UsageError
 from petrt.export.onnx import export_model
@@ -130,9 +131,10 @@ def test_the_unfolded_networks_in_torch_give_the_same_features(dosed, dose_bundl
     with torch.no_grad():
         expected = guidance(nas, spectrum, torch.full((3,), dose))
     given = {**inputs, "x": inputs["spectrum"], "dose": np.full(3, dose, np.float32)}
-    shapes = dosed.engine.output_shapes("guidance", {k: v.shape for k, v in given.items()})
+    engine = OnnxRuntimeEngine(dosed.bundle)  # features as [slices, C, H, W]
+    shapes = engine.output_shapes("guidance", {k: v.shape for k, v in given.items()})
     outputs = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-    dosed.engine.bind("guidance", given, outputs)()
+    engine.bind("guidance", given, outputs)()
     for k, at_scale in enumerate(expected, start=1):
         together = torch.cat(at_scale, dim=1).numpy()
         np.testing.assert_allclose(outputs[f"features_{k}"], together, rtol=1e-4, atol=1e-5)

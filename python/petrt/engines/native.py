@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -95,6 +96,8 @@ class NativeEngine:
             with ThreadPoolExecutor() as pool:
                 packed = pool.map(lambda step, p=planar: self._packed(step, p), self._steps[graph])
                 self._weights[graph] = list(packed)
+            # The packed ones are all that is needed: 100 MB less for the paper's networks.
+            self._steps[graph] = [_without_weight(step) for step in self._steps[graph]]
         check_interface(self, bundle)
 
     def _packed(self, step: Step, planar: set[str]) -> Weights | None:
@@ -147,6 +150,13 @@ class NativeEngine:
                 raise ValueError(f"{graph}: {name} must be of shape {plan.shapes[name]}")
         program = make_program(steps, self._weights[graph], plan, vectors, self._kernels)
         return partial(program.run, self.threads)
+
+
+def _without_weight(step: Step) -> Step:
+    """``step`` with a weight of the same shape that takes no memory."""
+    if not isinstance(step, Conv):
+        return step
+    return replace(step, weight=np.broadcast_to(np.float32(0), step.weight.shape))
 
 
 def _channels_last(name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
