@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ORT_DISTRIBUTIONS = ("onnxruntime-gpu", "onnxruntime")
@@ -69,6 +69,9 @@ def torch() -> Package | None:
     except OSError:
         return _but(found, broken="its version.py is missing")
     cuda = re.search(r"^cuda\b.*=\s*'([\d.]+)'", text, re.M)
+    # What torch.__version__ will say: the metadata may lack the build ("+cu130"), or have it alone.
+    own = re.search(r"^__version__\s*=\s*'([^']+)'", text, re.M)
+    found = replace(found, version=own[1] if own else found.version)
     return _but(found, cuda=cuda[1] if cuda else "")
 
 
