@@ -7,6 +7,7 @@ good as none.
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
@@ -27,8 +28,8 @@ class Row(Spec):
     """One measurement; one of the same ``key`` takes its place."""
 
     @property
-    def key(self) -> tuple[object, ...]:
-        raise NotImplementedError
+    @abstractmethod
+    def key(self) -> tuple[object, ...]: ...
 
 
 R = TypeVar("R", bound=Row)
