@@ -106,6 +106,14 @@ inline void write_channels(const Conv& task, const float* m, Index plane, const 
   const Full biases = place.biases<Whole>(task, channel, count);
   Full out[kTile][kTile];
   transform_output(m + channel, plane, out);
+  if (height == kTile && width == kTile) {  // a loop of known length stays in registers
+#pragma GCC unroll 16
+    for (Index i = 0; i < kTile * kTile; ++i) {
+      place.write<Whole>(task, out[i / kTile][i % kTile] + biases, i / kTile, i % kTile, channel,
+                         count);
+    }
+    return;
+  }
   for (Index y = 0; y < height; ++y) {
     for (Index x = 0; x < width; ++x) {
       place.write<Whole>(task, out[y][x] + biases, y, x, channel, count);
@@ -149,9 +157,13 @@ inline void winograd(const Conv& task, Part part, float* scratch) {
       read_tile(window.rows, x * kTile * channels, channels, v + t * channels, tiles.input_plane);
     }
     for (Index p = 0; p < kPoints; ++p) {
-      product(count, tiles.columns, channels, v + p * tiles.input_plane, channels,
-              task.weights + p * channels * tiles.columns, m + p * tiles.output_plane,
-              tiles.columns);
+      float* const products = m + p * tiles.output_plane;
+      if (task.upsample && vanishes_enlarged(p)) {
+        std::memset(products, 0, static_cast<std::size_t>(count * tiles.columns) * sizeof(float));
+      } else {
+        product(count, tiles.columns, channels, v + p * tiles.input_plane, channels,
+                task.weights + p * channels * tiles.columns, products, tiles.columns);
+      }
     }
     for (Index t = 0; t < count; ++t) {
       const Index strip = (first + t) / tiles.wide, x = (first + t) % tiles.wide;
@@ -179,17 +191,27 @@ inline void gather(const Conv& task, Index n, Index y, Index x, float* to) {
   }
 }
 
-inline void write_pixel(const Conv& task, const float* sums, Index n, Index y, Index x) {
+// Vectors of channels from `channel` on of `count` pixels to the right of `place`.
+template <bool Whole>
+inline void write_run(const Conv& task, const float* sums, Index columns, const Place& place,
+                      Index count, Index channel) {
+  const Index channels = task.y.channels - channel;
+  const Full biases = place.biases<Whole>(task, channel, channels);
+  for (Index i = 0; i < count; ++i) {
+    const Full value = load(sums + i * columns + channel) + biases;
+    place.write<Whole>(task, value, 0, i, channel, channels);
+  }
+}
+
+// `count` pixels of one row, from (y, x) of image n on.
+inline void write_pixels(const Conv& task, const float* sums, Index columns, Index count, Index n,
+                         Index y, Index x) {
   const Place place(task, n, y, x);
-  const Index channels = task.y.channels;
   Index c = 0;
-  for (; c + kLanes <= channels; c += kLanes) {
-    place.write<true>(task, load(sums + c) + place.biases<true>(task, c, kLanes), 0, 0, c, kLanes);
+  for (; c + kLanes <= task.y.channels; c += kLanes) {
+    write_run<true>(task, sums, columns, place, count, c);
   }
-  if (c < channels) {
-    const Index rest = channels - c;
-    place.write<false>(task, load(sums + c) + place.biases<false>(task, c, rest), 0, 0, c, rest);
-  }
+  if (c < task.y.channels) write_run<false>(task, sums, columns, place, count, c);
 }
 
 // Image, row and column, pixel after pixel.
@@ -199,8 +221,10 @@ struct Cursor {
   Cursor(const Tensor& t, Index first)
       : n(first / (t.height * t.width)), y(first / t.width % t.height), x(first % t.width) {}
 
-  void next(const Tensor& t) {
-    if (++x < t.width) return;
+  // By no more pixels than are left in the row.
+  void move(const Tensor& t, Index pixels) {
+    x += pixels;
+    if (x < t.width) return;
     x = 0;
     if (++y < t.height) return;
     y = 0;
@@ -222,13 +246,15 @@ inline void by_pixels(const Conv& task, Part part, float* scratch) {
   Cursor in(task.y, part.first(total)), out = in;
   for (Index first = part.first(total); first < last; first += kBlockPixels) {
     const Index count = smaller(kBlockPixels, last - first);
-    for (Index i = 0; i < count && !even; ++i, in.next(task.y)) {
+    for (Index i = 0; i < count && !even; ++i, in.move(task.y, 1)) {
       gather(task, in.n, in.y, in.x, a + i * depth);
     }
-    product(count, columns, depth, even ? task.x.data + first * task.x.pixel : a,
-            even ? task.x.pixel : depth, task.weights, c, columns);
-    for (Index i = 0; i < count; ++i, out.next(task.y)) {
-      write_pixel(task, c + i * columns, out.n, out.y, out.x);
+    const float* from = even ? task.x.data + first * task.x.pixel : a;
+    const Index pixel = even ? task.x.pixel : depth;
+    product(count, columns, depth, from, pixel, task.weights, c, columns, even);
+    for (Index i = 0, run = 0; i < count; i += run, out.move(task.y, run)) {
+      run = smaller(count - i, task.y.width - out.x);
+      write_pixels(task, c + i * columns, columns, run, out.n, out.y, out.x);
     }
   }
 }

@@ -70,28 +70,28 @@ inline Index rounded_up(Index value, Index multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// e^x to 2 units in the last place for x in [-87, 88], clamped to there; NaN stays NaN. Cephes'
-// expf.
+// e^x to 2 units in the last place for x in [-87, 87], for |x| < 2^40 clamped to there; NaN stays
+// NaN.
+// The polynomial is the best of its degree by relative error on [-ln(2)/2, ln(2)/2] with e^0 = 1.
 inline Full exponential(Full x) {
-  const Full high = splat(88.0f), low = splat(-87.0f);
-  x = x > high ? high : x;
-  x = x < low ? low : x;
   // Adding 1.5 * 2^23 rounds to an integer, which then lies in the low bits.
   const Full magic = splat(12582912.0f);
   const Full shifted = x * 1.44269504088896341f + magic;
   const Full n = shifted - magic;
-  Full r = x - n * 0.693359375f;
-  r = r + n * 2.12194440e-4f;
-  Full p = splat(1.9875691500e-4f);
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  Int bits, power;
-  std::memcpy(&bits, &shifted, sizeof bits);
-  power = (bits - 0x4B400000 + 127) << 23;
+  const Full r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  Full p = splat(0.00138436444f);
+  p = p * r + 0.00837416295f;
+  p = p * r + 0.0416680016f;
+  p = p * r + 0.166664317f;
+  p = p * r + 0.49999994f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  Int power;
+  std::memcpy(&power, &shifted, sizeof power);
+  const Int low = Int{} + (0x4B400000 - 126), high = Int{} + (0x4B400000 + 126);
+  power = power < low ? low : power;
+  power = power > high ? high : power;
+  power = (power - 0x4B400000 + 127) << 23;
   Full scale;
   std::memcpy(&scale, &power, sizeof scale);
   return p * scale;

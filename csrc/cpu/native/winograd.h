@@ -11,13 +11,19 @@ namespace {
 // B^T d for one column of six.
 inline void input_points(const Full d[6], Full v[6]) {
   const Full a = d[4] - 4.0f * d[2], b = d[3] - 4.0f * d[1];
-  const Full c = d[4] - d[2], e = 2.0f * (d[3] - d[1]);
-  v[0] = 4.0f * d[0] - 5.0f * d[2] + d[4];
+  const Full c = d[4] - d[2], e = d[3] - d[1];
+  v[0] = d[4] - 5.0f * d[2] + 4.0f * d[0];
   v[1] = a + b;
   v[2] = a - b;
-  v[3] = c + e;
-  v[4] = c - e;
-  v[5] = 4.0f * d[1] - 5.0f * d[3] + d[5];
+  v[3] = c + 2.0f * e;
+  v[4] = c - 2.0f * e;
+  v[5] = d[5] - 5.0f * d[3] + 4.0f * d[1];
+}
+
+// Whether v of this point is 0 in an image enlarged to its nearest neighbours: there d[1] = d[2]
+// and d[3] = d[4], and with them v of the point -1 vanishes, in rows and in columns.
+inline bool vanishes_enlarged(Index point) {
+  return point / 6 == 2 || point % 6 == 2;
 }
 
 // A^T m for one column of six.
