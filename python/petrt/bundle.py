@@ -46,6 +46,11 @@ class FileEntry(Spec):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+def file_entry(data: bytes) -> FileEntry:
+    """The entry of a file that holds ``data``."""
+    return FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
 class Manifest(Spec):
     """``model.json``. ``export`` records how the files were made and the errors measured then."""
 
@@ -151,8 +156,7 @@ def write_manifest(directory: Path, model: ModelSpec, export: dict[str, Any]) ->
     files = {}
     for name in sorted(KNOWN):
         if (directory / name).is_file():
-            data = (directory / name).read_bytes()
-            files[name] = FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+            files[name] = file_entry((directory / name).read_bytes())
     manifest = Manifest(model=model, files=files, export=export)
     (directory / MANIFEST).write_bytes(manifest_bytes(manifest))
     return manifest

@@ -10,8 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from petrt.engines.select import default_threads
-from petrt.machine import isa
+from petrt.machine import cpu_model, default_threads, isa
 
 # Packages whose version changes a time.
 PACKAGES = ("petrt", "numpy", "scipy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
@@ -23,7 +22,7 @@ BUSY_LOAD, BUSY_SHARE = 0.5, 0.15
 def describe() -> dict[str, Any]:
     """JSON-ready; what the system does not tell is None or left out."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": default_threads(),
         "isa": isa(),
         "caches": _caches(),
@@ -49,12 +48,6 @@ def busy(found: dict[str, Any]) -> str | None:
             "be too long"
         )
     return None
-
-
-def _cpu_model() -> str:
-    text = _read(Path("/proc/cpuinfo")) or ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
-    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def _caches() -> dict[str, str]:

@@ -6,7 +6,6 @@ engine that was installed before stays as it is.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -19,7 +18,7 @@ from petrt.build.precision import convert
 from petrt.build.request import Request
 from petrt.build.tensorrt import build_plan
 from petrt.build.verify import verify
-from petrt.bundle import GRAPHS, FileEntry
+from petrt.bundle import GRAPHS, file_entry
 from petrt.engines.cache import (
     Installed,
     build_lock,
@@ -180,10 +179,7 @@ def _record(
         gpu=request.gpu if request.engine == "tensorrt" else None,
         targets=request.targets,
         flags=request.flags,
-        files={
-            name: FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-            for name, data in files.items()
-        },
+        files={name: file_entry(data) for name, data in files.items()},
         built=datetime.now(timezone.utc).isoformat(),
         built_seconds=round(seconds, 2),
         verified=verified,

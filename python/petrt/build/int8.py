@@ -6,7 +6,6 @@ the last step everything is in memory, as in ``petrt.build.install``.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from petrt.build.verify import (
     probed_doses,
     verify,
 )
-from petrt.bundle import Bundle, FileEntry
+from petrt.bundle import Bundle, file_entry
 from petrt.engines.cache import Installed, build_lock, install, private_root
 from petrt.engines.fit import Wanted
 from petrt.engines.installed import cpu_here, quantized_engine
@@ -85,17 +84,10 @@ class Int8Request:
     @cached_property
     def wanted(self) -> Wanted:
         """What an installed engine must be so that there is nothing to build."""
-        return Wanted(
-            model=self.bundle.model.name,
-            sha256=self.bundle.identity,
-            engine=self.engine,
-            engine_version=self.version,
-            petrt=_core.__version__,
-            gpu=None,
-            cpu=self.cpu,
-            precision="int8",
+        return Wanted.of(
+            self.bundle, self.engine, self.version, cpu=self.cpu, precision="int8",
             calibration=self.calibration.text,
-        )
+        )  # fmt: skip
 
     def __str__(self) -> str:
         label = f"{CPU_LABELS[self.engine]} {self.version}"
@@ -145,10 +137,7 @@ def build_int8(request: Int8Request, *, force: bool = False, bar: Bar) -> Instal
             precision="int8",
             cpu=request.cpu,
             quantized=made.record,
-            files={
-                name: FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-                for name, data in files.items()
-            },
+            files={name: file_entry(data) for name, data in files.items()},
             built=datetime.now(timezone.utc).isoformat(),
             built_seconds=round(seconds, 2),
             verified=made.verified,

@@ -6,7 +6,6 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from petrt import _core
 from petrt.build.precision import Precision
 from petrt.build.profile import Profile, Range, default_profile
 from petrt.build.tensorrt import HardwareCompatibility
@@ -63,18 +62,11 @@ class Request:
     @property
     def wanted(self) -> Wanted:
         """What an installed engine must be so that there is nothing to build."""
-        return Wanted(
-            model=self.bundle.model.name,
-            sha256=self.bundle.identity,
-            engine=self.engine,
-            engine_version=self.version,
-            petrt=_core.__version__,
-            gpu=self.gpu,
-            targets=() if self.gpu else self.targets,
-            precision=self.precision,
-            profile=self.profile_record,
-            flags=self.flags,
-        )
+        return Wanted.of(
+            self.bundle, self.engine, self.version, gpu=self.gpu,
+            targets=() if self.gpu else self.targets, precision=self.precision,
+            profile=self.profile_record, flags=self.flags,
+        )  # fmt: skip
 
     def __str__(self) -> str:
         where = self.gpu.name if self.gpu else f"compute capability {capability_text(self.targets)}"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
+from petrt import _core
+from petrt.bundle import Bundle
 from petrt.engines.cache import Installed, installed
 from petrt.engines.record import (
     CPU_LABELS,
@@ -32,13 +35,21 @@ class Wanted:
     engine: EngineKind
     engine_version: str
     petrt: str
-    gpu: GpuRecord | None
+    gpu: GpuRecord | None = None
     targets: tuple[Capability, ...] = ()
     precision: str | None = None
     profile: ProfileRecord | None = None
     flags: Flags | None = None
     cpu: CpuRecord | None = None
     calibration: str | None = None
+
+    @classmethod
+    def of(cls, bundle: Bundle, engine: EngineKind, version: str, **others: Any) -> Wanted:
+        """Made from ``bundle`` by this petrt, for ``version`` of the engine."""
+        return cls(
+            model=bundle.model.name, sha256=bundle.identity, engine=engine, engine_version=version,
+            petrt=_core.__version__, **others,
+        )  # fmt: skip
 
 
 def find(wanted: Wanted) -> tuple[Installed | None, str]:

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from petrt import _core, gpus, machine
+from petrt import gpus, machine
 from petrt.bundle import Bundle
 from petrt.engines.base import Engine
 from petrt.engines.cache import Installed, build_command, load_graphs, record_verification
@@ -37,17 +37,7 @@ def find_installed(
     bundle: Bundle, kind: EngineKind, version: str, gpu: GpuRecord, precision: str | None = None
 ) -> tuple[Installed | None, str]:
     """The engine of ``bundle`` for this GPU, or None and why: "driver 570.1 -> 580.2"."""
-    return find(
-        Wanted(
-            model=bundle.model.name,
-            sha256=bundle.identity,
-            engine=kind,
-            engine_version=version,
-            petrt=_core.__version__,
-            gpu=gpu,
-            precision=precision,
-        )
-    )
+    return find(Wanted.of(bundle, kind, version, gpu=gpu, precision=precision))
 
 
 def open_installed(
@@ -89,18 +79,7 @@ def cpu_here() -> CpuRecord:
 
 def find_quantized(bundle: Bundle, kind: EngineKind, version: str) -> tuple[Installed | None, str]:
     """The quantized networks of ``bundle`` for this CPU, or None and why."""
-    return find(
-        Wanted(
-            model=bundle.model.name,
-            sha256=bundle.identity,
-            engine=kind,
-            engine_version=version,
-            petrt=_core.__version__,
-            gpu=None,
-            cpu=cpu_here(),
-            precision="int8",
-        )
-    )
+    return find(Wanted.of(bundle, kind, version, cpu=cpu_here(), precision="int8"))
 
 
 def quantized_engine(
