@@ -14,8 +14,9 @@ from onnx import TensorProto, helper
 from petrt.build.precision import WIDE_INTERFACE
 from petrt.bundle import GRAPHS, Bundle, load_bundle
 from petrt.engines.native import NativeEngine
-from petrt.engines.native_graph import Add, Concat, Conv, Norm, Ref, Unsupported, read_graph
+from petrt.engines.native_graph import Unsupported, read_graph
 from petrt.engines.native_plan import Plan, _place, _Room, shapes_of
+from petrt.engines.native_steps import Add, Concat, Conv, Norm, Ref
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.select import choose
 from petrt.errors import UsageError

@@ -29,8 +29,9 @@ from petrt.engines.base import (
     check_names,
     resolve_shapes,
 )
-from petrt.engines.native_graph import Conv, Norm, Step, Upsampled, read_graph
+from petrt.engines.native_graph import read_graph
 from petrt.engines.native_plan import Plan, Weights, aligned_empty, make_program
+from petrt.engines.native_steps import Conv, Norm, Step, Upsampled
 from petrt.errors import UsageError
 
 # Below so many input channels a tile's transformations cost more than they save.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt._core import NativeProgram
-from petrt.engines.native_graph import (
+from petrt.engines.native_steps import (
     Add,
     Attend,
     Concat,
