@@ -361,6 +361,17 @@ def test_what_another_engine_takes_counts(make, bundle, monkeypatch):
     assert make(budget=room + second - 1).plan((1, 16, 24), 1, 1).threads == 1
 
 
+def test_what_binding_takes_counts(make, bundle, monkeypatch):
+    """Weights that an engine packs when its graphs are first bound."""
+    monkeypatch.setattr(memory, "resident", lambda: 0)
+    room = memory.worker_bytes(make()._engine, bundle.model.network, scheduler.Shape(1, 1, 16, 24))
+    room += scheduler.VOLUMES * 4 * 16 * 24
+    assert make(budget=room, fixed=True).plan((1, 16, 24), 1, 1).workers == 1
+    monkeypatch.setattr(scheduler, "binding_bytes", lambda engine: 1)
+    with pytest.raises(DeviceError, match="one slice at a time needs"):
+        make(budget=room, fixed=True).plan((1, 16, 24), 1, 1)
+
+
 def test_by_default_most_of_what_is_available(monkeypatch):
     monkeypatch.setattr(memory, "resident", lambda: 1000)
     monkeypatch.setattr(memory, "available", lambda: 5000)

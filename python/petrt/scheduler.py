@@ -9,7 +9,7 @@ from functools import partial
 
 from petrt import memory
 from petrt.bundle import GRAPHS, Bundle
-from petrt.engines.base import Engine, division, sharing
+from petrt.engines.base import Engine, binding_bytes, division, sharing
 from petrt.engines.rates import Rate, Situation, keep_rates, kept_rates
 from petrt.machine import cpu_model
 from petrt.scheduling import (
@@ -136,7 +136,8 @@ class Scheduler:
         return [(option, None) for option in dict.fromkeys(options)]
 
     def _needs(self, job: Job, volumes: int) -> Callable[[Schedule], tuple[int, int]]:
-        """Bytes of one of a schedule's workers, and of all else: volumes, and another engine."""
+        """Bytes of one of a schedule's workers, and of all else: volumes, another engine, and weights."""
+        volumes += binding_bytes(self._engine)
 
         def needs(schedule: Schedule) -> tuple[int, int]:
             shape = Shape(schedule.slices, schedule.samples, job.height, job.width)

@@ -17,6 +17,7 @@ import pytest
 from petrt import machine, packages
 from petrt.bundle import GRAPHS, Bundle, load_bundle
 from petrt.engines import openvino_cache
+from petrt.engines.base import binding_bytes
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.openvino import OpenVINOEngine
 from petrt.engines.select import choose
@@ -206,6 +207,13 @@ def test_a_broken_graph_is_told(tiny: Bundle):
     files = {**tiny.files, "denoiser.onnx": tiny.files["denoiser.onnx"][:2000]}
     with pytest.raises(InputError, match=r"OpenVINO .* refuses denoiser\.onnx: .*; export"):
         OpenVINOEngine(replace(tiny, files=files))
+
+
+def test_memory_of_compiled_graphs_is_told(tiny: Bundle):
+    """ONNX is read when the engine is opened, and compiled when its graphs are bound."""
+    weights = sum(len(tiny.onnx(graph) or b"") for graph in GRAPHS)
+    assert binding_bytes(OpenVINOEngine(tiny)) > weights
+    assert binding_bytes(OnnxRuntimeEngine(tiny)) == 0
 
 
 def test_wrong_buffers_are_refused(tiny: Bundle):

@@ -79,6 +79,13 @@ def sharing(engine: Engine) -> Callable[[int], Engine] | None:
     return found
 
 
+def binding_bytes(engine: Engine) -> int:
+    """Memory that the first ``bind`` of every graph takes for weights, where an engine does not take it
+    when it is opened: its ``binding_bytes``, estimated."""
+    found: int = getattr(engine, "binding_bytes", 0)
+    return found
+
+
 def is_feature(name: str) -> bool:
     """Guidance's outputs are features, for the coarse network, and maps, for the denoiser."""
     return name.startswith("features_")
