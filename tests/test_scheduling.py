@@ -372,6 +372,14 @@ def test_what_binding_takes_counts(make, bundle, monkeypatch):
         make(budget=room, fixed=True).plan((1, 16, 24), 1, 1)
 
 
+def test_every_engine_of_a_measurement_takes_its_weights(make, monkeypatch):
+    """Opened and bound, side by side."""
+    monkeypatch.setattr(scheduler, "binding_bytes", lambda engine: 1000)
+    made = make()
+    needed = made._all_engines(lambda s: (7, 10), [(4, 1), (2, 2), (1, 4)], Schedule(4, 1, 1, 1))
+    assert needed == (7, 10 + 2 * (made._engine_bytes + 1000))
+
+
 def test_by_default_most_of_what_is_available(monkeypatch):
     monkeypatch.setattr(memory, "resident", lambda: 1000)
     monkeypatch.setattr(memory, "available", lambda: 5000)

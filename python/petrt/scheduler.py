@@ -187,7 +187,8 @@ class Scheduler:
     ) -> tuple[int, int]:
         """As ``needs``, while the engines of all ``few`` splits are open."""
         each, other = needs(schedule)
-        return each, other + (len(few) - 1) * self._engine_bytes
+        more = self._engine_bytes + binding_bytes(self._engine)
+        return each, other + (len(few) - 1) * more
 
     def _worth(self, few: list[Split], tried: list[Batch]) -> bool:
         """Whether a measurement costs little beside the work: it keeps every core busy, too."""

@@ -10,7 +10,6 @@ import pytest
 from petrt.bench import scaling
 from petrt.bench.measure import Subject, measure_volumes, open_subject, record, stage_times
 from petrt.bench.scaling import Axis, Base, measure_axis, measure_threads, thread_counts
-from petrt.bench.timing import Times
 
 BASE = Base(size=(32, 32), slices=4, samples=1, steps=5, threads=2, multiple=8)
 
@@ -121,7 +120,3 @@ def test_threads_tell_what_each_of_them_gains():
     assert found["efficiency"] == pytest.approx(gains, abs=1e-3)
     assert thread_counts(1) == [1]
     assert thread_counts(6) == [1, 2, 4, 6]
-
-
-def test_times_of_one_run():
-    assert Times([1.0]).median == 1.0
