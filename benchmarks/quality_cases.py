@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.errors import InputError
-from petrt.geometry import scale_of
 from petrt.metrics import standard_mask
+from petrt.scaling import scale_of
 from petrt.simulate import scanner, simulate_subject
 from petrt.simulate.dataset import subject_files
 from petrt.spec import ScaleRule

@@ -18,8 +18,8 @@ from quality_store import Measured
 
 from petrt.bundle import Bundle
 from petrt.calibration import active_voxels
-from petrt.geometry import scale_of
 from petrt.reconstructor import Reconstructor
+from petrt.scaling import scale_of
 
 COARSE, ONE, PLAIN = "coarse", "one sample", "plain U-Net (row b)"
 # Active voxels kept of a case for coverage: it is then known to 0.2 %.

@@ -24,9 +24,9 @@ from petrt.bundle import Bundle
 from petrt.calibration import active_voxels, coverage, fit_factor, z_value
 from petrt.engines.base import Engine
 from petrt.errors import InputError
-from petrt.geometry import scale_of
 from petrt.presets import PRESETS, settle
 from petrt.reconstructor import Reconstructor
+from petrt.scaling import scale_of
 from petrt.spec import CalibrationSpec, SamplerSpec
 
 LEVEL = 0.9

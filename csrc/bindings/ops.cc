@@ -67,6 +67,14 @@ void bind_log_spectrum(const Array& half, const Array& out, int threads) {
   log_spectrum(in, shown, threads);
 }
 
+void bind_smooth_axis(const Array& volume, const Array& weights, const Array& out, int threads) {
+  const auto in = view<const float, 3>(volume, "volume", "[outer, n, inner]");
+  const auto filter = view<const double, 1>(weights, "weights", "[radius + 1]");
+  const auto smooth = view<float, 3>(out, "out", "[outer, n, inner]");
+  const Released released;
+  smooth_axis(in, filter, smooth, threads);
+}
+
 void bind_accumulate(const Array& image, const Array& mean, const Array& m2, Index count,
                      int threads) {
   const auto shape = shape_of(image);
@@ -97,6 +105,8 @@ void register_ops(py::module_& module) {
   module.def("reverse_step", &bind_reverse_step, arg("r"), arg("eps"), arg("x0_previous"),
              arg("noise"), arg("coefs"), arg("clip"), arg("threads") = 1);
   module.def("log_spectrum", &bind_log_spectrum, arg("half"), arg("out"), arg("threads") = 1);
+  module.def("smooth_axis", &bind_smooth_axis, arg("volume"), arg("weights"), arg("out"),
+             arg("threads") = 1);
   module.def("accumulate", &bind_accumulate, arg("image"), arg("mean"), arg("m2"), arg("count"),
              arg("threads") = 1);
   module.def("finish", &bind_finish, arg("m2"), arg("count"), arg("std"), arg("threads") = 1);

@@ -60,6 +60,16 @@ def log_spectrum(half: NDArray[np.complex128], out: Float32, threads: int = 1) -
     with the zero frequency at [H // 2, W // 2]. A slice of a flat spectrum gives zeros.
     """
 
+def smooth_axis(
+    volume: Float32, weights: NDArray[np.float64], out: Float32, threads: int = 1
+) -> None:
+    """volume [outer, n, inner] filtered along its middle axis into out, another array of its shape.
+
+    weights [radius + 1], float64: the centre's, then of voxels 1, 2 ... radius away, on both sides.
+    Beyond its ends a line is continued by its last voxels. Sums are in float64, from the outermost
+    voxels inwards, and rounded once: the bits of scipy.ndimage.correlate1d, mode "nearest".
+    """
+
 def accumulate(image: Float32, mean: Float32, m2: Float32, count: int, threads: int = 1) -> None:
     """One more sample enters mean and m2 (Welford), in place; count = samples already in."""
 

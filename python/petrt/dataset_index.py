@@ -45,7 +45,7 @@ class VolumeFile(ArrayFile):
 
 
 class LowFile(VolumeFile):
-    """``scale``: petrt.geometry.scale_of the low-dose volume; both doses are divided by it."""
+    """``scale``: petrt.scaling.scale_of the low-dose volume; both doses are divided by it."""
 
     scale: float = Field(gt=0)
 

@@ -1,4 +1,4 @@
-"""Volume <-> network grid, with the exact inverse, and the number a volume is divided by.
+"""Volume <-> network grid, with the exact inverse.
 
 A volume [X, Y, Z] in any orientation and voxel size becomes an array [Z, H, W] for the networks:
 axes turned to the nearest canonical ones (x to the right, y to the front, z up; permutation and
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from petrt.errors import InputError, UsageError
-from petrt.resample import FWHM, apply, operator
-from petrt.spec import DomainSpec, ScaleRule
+from petrt.parallel import over_parts
+from petrt.resample import apply, operator
+from petrt.spec import DomainSpec
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -68,18 +69,21 @@ class Placement:
         x, y, z = self.grid_shape
         return z, x + sum(self.padding[0]), y + sum(self.padding[1])
 
-    def to_network(self, data: np.ndarray) -> np.ndarray:
-        """``data`` [X, Y, Z] on the network grid: float32 [Z, H, W], contiguous."""
+    def to_network(self, data: np.ndarray, threads: int = 1) -> np.ndarray:
+        """``data`` [X, Y, Z] on the network grid: float32 [Z, H, W], contiguous.
+
+        ``threads`` share the copying; nothing depends on them.
+        """
         if data.shape != self.input_shape:
             raise ValueError(f"expected a volume of shape {self.input_shape}, got {data.shape}")
         canonical = np.transpose(np.asarray(data, np.float32), self.axes)[self._reversal]
         if any(self.resampled):
             canonical = apply(canonical, self._operators(forward=True))
         network = np.zeros(self.network_shape, np.float32)
-        network[self._inside] = canonical.transpose(2, 0, 1)
+        _copy(canonical.transpose(2, 0, 1), network[self._inside], threads)
         return network
 
-    def from_network(self, array: np.ndarray) -> np.ndarray:
+    def from_network(self, array: np.ndarray, threads: int = 1) -> np.ndarray:
         """``array`` [Z, H, W] back on the input's grid: float32 [X, Y, Z], a new array."""
         if array.shape != self.network_shape:
             raise ValueError(f"expected an array of shape {self.network_shape}, got {array.shape}")
@@ -88,7 +92,10 @@ class Placement:
             # Cubics overshoot beside steep edges; activity must not turn negative there.
             lowest = canonical.min()
             canonical = np.maximum(apply(canonical, self._operators(forward=False)), lowest)
-        return np.array(np.transpose(canonical[self._reversal], np.argsort(self.axes)), order="C")
+        result = np.empty(self.input_shape, np.float32)
+        turned = np.transpose(canonical[self._reversal], np.argsort(self.axes))
+        _copy(turned, result, threads)
+        return result
 
     @property
     def _reversal(self) -> tuple[slice, ...]:
@@ -181,32 +188,6 @@ def check_affine(affine: Any, name: str = "volume") -> np.ndarray:
     return matrix
 
 
-def scale_of(data: np.ndarray, rule: ScaleRule, voxel_mm: Size3 | None) -> float:
-    """The number that ``data`` [X, Y, Z], a low-dose volume on its own grid, is divided by.
-
-    ``maximum``: the largest voxel. ``smoothed-hottest``: after a Gaussian of ``fwhm_mm``, the level
-    that the hottest ``volume_ml`` exceed (at most half of the voxels); beyond its edges the volume
-    is continued by its edge voxels. ``voxel_mm`` is along the data's axes. Returns 0.0 for a volume
-    with nothing to scale by (constant, or nowhere above 0): the caller leaves it unchanged.
-    """
-    if data.size == 0 or float(data.max()) == float(data.min()):
-        return 0.0
-    if rule.kind == "maximum":
-        scale = float(data.max())
-    else:
-        from scipy.ndimage import gaussian_filter
-
-        if voxel_mm is None:
-            raise UsageError("the scale rule needs the voxel size", "give affine or voxel_mm")
-        sigma = [rule.fwhm_mm / FWHM / size for size in voxel_mm]
-        smooth = gaussian_filter(np.asarray(data, np.float32), sigma, mode="nearest")
-        hottest = round(1000 * rule.volume_ml / math.prod(voxel_mm))
-        rank = smooth.size - min(max(hottest, 1), max(smooth.size // 2, 1))
-        scale = float(np.partition(smooth, rank, axis=None)[rank])
-    # Dividing by less than the smallest normal float32 would overflow.
-    return scale if scale >= float(np.finfo(np.float32).tiny) else 0.0
-
-
 def domain_warnings(placement: Placement, domain: DomainSpec) -> list[str]:
     """How a volume's grid is unlike the training data's; one line each, none if alike.
 
@@ -235,6 +216,22 @@ def domain_warnings(placement: Placement, domain: DomainSpec) -> list[str]:
             f"slices are tilted by {placement.tilt_deg:.0f} degrees, trained on axial ones"
         )
     return warnings
+
+
+def _copy(source: np.ndarray, target: np.ndarray, threads: int) -> None:
+    """Copy ``source`` into ``target``, 3-D arrays of one shape, whatever their memory order.
+
+    Plane by plane: in planes that hold the fastest axis of both sides, a transposition stays in the cache.
+    """
+    fastest = {int(np.argmin(np.abs(array.strides))) for array in (source, target)}
+    across = next(axis for axis in range(3) if axis not in fastest)
+
+    def planes(part: slice) -> None:
+        for index in range(part.start, part.stop):
+            plane = (slice(None),) * across + (index,)
+            target[plane] = source[plane]
+
+    over_parts(planes, target.shape[across], threads)
 
 
 def _orientation(affine: np.ndarray) -> tuple[Shape3, tuple[bool, bool, bool], Size3, float]:

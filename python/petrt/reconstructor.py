@@ -18,11 +18,13 @@ from petrt.dose import settle
 from petrt.engines.base import Engine
 from petrt.engines.select import Choice, choose
 from petrt.errors import NonfiniteOutput, UsageError
-from petrt.geometry import Placement, plan, scale_of
+from petrt.geometry import Placement, plan
 from petrt.io.volume import Nonfinite
+from petrt.machine import default_threads
 from petrt.pipeline import Pipeline, cpu_pipeline
 from petrt.presets import settle as settle_process
 from petrt.run_record import run_record
+from petrt.scaling import scale_of
 from petrt.schedule import step_table
 from petrt.stats import change
 from petrt.volumes import Loaded, give_back, load
@@ -54,10 +56,10 @@ class Reconstruction:
 
 @dataclass
 class _Frame:
-    """One frame's results on its input grid and its part of the record."""
+    """One frame's results on its input grid and its part of the record; no ``std`` of a single sample."""
 
     image: NDArray[np.float32]
-    std: NDArray[np.float32]
+    std: NDArray[np.float32] | None
     coarse: NDArray[np.float32]
     record: dict[str, Any]
 
@@ -119,6 +121,7 @@ class Reconstructor:
         )  # fmt: skip
         self.sampler, self.samples, self.preset = process.sampler, process.samples, process.preset
         self._process, self.seed, self.skip_background = process, seed, skip_background
+        self._threads = threads or default_threads()  # of the host's own work, before and after
         if isinstance(engine, str):
             self._choice = choose(self.bundle, engine, device, precision)
         else:
@@ -202,9 +205,8 @@ class Reconstructor:
             give_back(loaded, [getattr(result, part) for result in results])
             for part in ("image", "coarse")
         )
-        std = None
-        if self.samples > 1:
-            std = give_back(loaded, [result.std * factor for result in results])
+        stds = [result.std * factor for result in results if result.std is not None]
+        std = give_back(loaded, stds) if stds else None
         return Reconstruction(image, std, coarse, stats)
 
     def on_grid(
@@ -224,7 +226,7 @@ class Reconstructor:
         dose = settle(dose, self.bundle.model)
         xyz = np.asarray(volume, np.float32).transpose(1, 2, 0)
         placement = plan(xyz.shape, multiple=2**self.bundle.model.network.scales)
-        grid = placement.to_network(xyz)
+        grid = placement.to_network(xyz, self._threads)
 
         wanted = -(-len(grid) // every)
 
@@ -248,20 +250,26 @@ class Reconstructor:
     ) -> _Frame:
         """One frame: to the network grid, through the networks, and back."""
         model = self.bundle.model
-        scale = scale_of(frame, model.scale, loaded.voxel_mm or model.domain.voxel_mm)
+        voxel_mm = loaded.voxel_mm or model.domain.voxel_mm
+        scale = scale_of(frame, model.scale, voxel_mm, self._threads)
         if scale == 0.0:
             unchanged = np.array(frame, np.float32)
+            std = np.zeros_like(unchanged) if self.samples > 1 else None
             record = {"scale": 0.0, **asdict(change(unchanged, frame)), "unchanged": True}
-            return _Frame(unchanged, np.zeros_like(unchanged), unchanged.copy(), record)
-        grid = placement.to_network(frame)
+            return _Frame(unchanged, std, unchanged.copy(), record)
+        grid = placement.to_network(frame, self._threads)
         grid /= np.float32(scale)
         self._check_noise(noise, placement)
         active = self._active(grid)
         results = self._run(grid, loaded.name, index, noise, dose, report, active)
-        image, std, coarse = (placement.from_network(r * np.float32(scale)) for r in results)
+        if self.samples == 1:
+            results = (results[0], results[2])  # a spread of one sample is nothing to bring back
+        for result in results:
+            result *= np.float32(scale)
+        image, *spread, coarse = (placement.from_network(r, self._threads) for r in results)
         skipped = 0 if active is None else int((~active).sum())
         record = {"scale": scale, **asdict(change(image, frame)), "background_slices": skipped}
-        return _Frame(image, std, coarse, record)
+        return _Frame(image, spread[0] if spread else None, coarse, record)
 
     def _run(
         self,
@@ -283,7 +291,7 @@ class Reconstructor:
             first_id=index * len(grid), noise=noise, report=report, dose=dose,
             active=active, every=every,
         )  # fmt: skip
-        bad = sum(result.size - int(np.isfinite(result).sum()) for result in results)
+        bad = sum(r.size - int(np.count_nonzero(np.isfinite(r))) for r in results)
         if bad:
             model = self.bundle.model.name
             raise NonfiniteOutput(

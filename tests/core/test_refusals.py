@@ -64,6 +64,19 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: step(clip=0.0), "clip: expected a positive bound, got 0"),
     (lambda: step(clip=np.nan), "clip: expected a positive bound, got nan"),
     (lambda: step(threads=0), "threads: expected at least 1, got 0"),
+    # smooth_axis
+    (
+        lambda: _core.smooth_axis(f32(2, 3, 4), np.ones(2), f32(2, 3, 5)),
+        "out: expected shape [2, 3, 4], got [2, 3, 5]",
+    ),
+    (
+        lambda: _core.smooth_axis(f32(2, 0, 4), np.ones(2), f32(2, 0, 4)),
+        "volume: expected at least one voxel along the axis",
+    ),
+    (
+        lambda: _core.smooth_axis(f32(2, 3, 4), np.ones(0), f32(2, 3, 4)),
+        "weights: expected at least the centre's",
+    ),
     # stack_slices
     (
         lambda: _core.stack_slices(f32(4, 8), 0, f32(1, 5, 4, 8)),

@@ -9,6 +9,7 @@ import pytest
 
 from petrt.bundle import load_bundle
 from petrt.cuda.launches import Launches
+from petrt.cuda.transfer import Transfer
 from petrt.engines.measured import read_measured, time_of
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.errors import DeviceError
@@ -63,6 +64,25 @@ def test_given_noise_is_used_as_on_the_cpu(engine, bundle, volume):
         volume, noise=noise
     )
     equal(found, on_cpu(bundle, volume, 4, noise=noise))
+
+
+@pytest.mark.parametrize(
+    ("samples", "parts"), [(1, {"mean", "coarse"}), (2, {"mean", "std", "coarse"})]
+)
+def test_no_spread_of_a_single_sample_comes_back(
+    engine, bundle, volume, monkeypatch, samples, parts
+):
+    fetched: set[str] = set()
+    fetch = Transfer.fetch
+
+    def note(self: Transfer, results: Any) -> None:
+        fetched.update(results)
+        fetch(self, results)
+
+    monkeypatch.setattr(Transfer, "fetch", note)
+    result = Reconstructor(bundle, engine=engine, samples=samples)(volume)
+    assert fetched == parts
+    assert (result.std is None) == (samples == 1)
 
 
 def test_a_new_seed_in_a_recorded_graph(engine, bundle, volume):

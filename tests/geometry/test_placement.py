@@ -58,6 +58,18 @@ def test_all_orientations_give_one_network_array(axes, signs):
     np.testing.assert_array_equal(back, stored)
 
 
+@pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS[::7])
+@pytest.mark.parametrize("target_mm", [SIZES_MM, (1.6, 1.6, 1.6)])
+def test_threads_change_nothing(axes, signs, target_mm):
+    stored, affine = oriented(canonical_volume(), axes, signs)
+    placement = plan(stored.shape, affine, target_mm)
+    network = placement.to_network(stored)
+    np.testing.assert_array_equal(placement.to_network(stored, 3), network)
+    np.testing.assert_array_equal(
+        placement.from_network(network, 3), placement.from_network(network)
+    )
+
+
 def test_there_are_48_orientations():
     assert len(ORIENTATIONS) == 48
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from petrt.errors import UsageError
-from petrt.geometry import domain_warnings, plan, scale_of
+from petrt.geometry import domain_warnings, plan
+from petrt.scaling import nth_largest, scale_of, smoothed
 from petrt.spec import DomainSpec, ScaleRule
 
 VOXEL = (2.0, 2.0, 2.0)
@@ -81,6 +85,48 @@ def test_volumes_without_positive_activity_have_no_scale():
     assert scale_of(data, ScaleRule(kind="maximum"), VOXEL) == 0.0
     assert scale_of(data, SMOOTHED, VOXEL) == 0.0
     assert scale_of(np.linspace(0, 1e-40, 1000).reshape(10, 10, 10), SMOOTHED, VOXEL) == 0.0
+
+
+SIZES = st.tuples(*[st.integers(1, 33)] * 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=SIZES,
+    sigma=st.tuples(*[st.floats(0.05, 6.0)] * 3),
+    threads=st.integers(1, 3),
+    order=st.sampled_from(["C", "F", "strided"]),
+    seed=st.integers(0, 99),
+)
+def test_smoothing_gives_the_bits_of_scipy(size, sigma, threads, order, seed):
+    data = np.random.default_rng(seed).standard_normal((*size, 2)).astype(np.float32)[..., 0]
+    if order != "strided":
+        data = np.array(data, order=order)
+    expected = gaussian_filter(data, sigma, mode="nearest")
+    np.testing.assert_array_equal(smoothed(data, sigma, threads), expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    size=st.integers(1, 4000),
+    share=st.floats(0.0, 1.0),
+    levels=st.sampled_from([2, 30, 10**6]),  # many equal voxels, or hardly any
+    seed=st.integers(0, 99),
+)
+def test_nth_largest_is_what_sorting_gives(size, share, levels, seed):
+    data = np.random.default_rng(seed).integers(0, levels, size).astype(np.float32)
+    n = 1 + round(share * (size - 1))
+    assert nth_largest(data, n) == np.sort(data)[-n]
+
+
+def test_nth_largest_where_the_sample_misleads():
+    """Large numbers that no sample sees, and such that only the sample sees."""
+    hidden, shown = np.zeros((2, 61 * 500), np.float32)
+    hidden[1::61] = np.arange(500)
+    shown[::61] = np.arange(500)
+    for n in (1, 10, 400, 2000):
+        assert nth_largest(hidden, n) == np.sort(hidden)[-n]
+        assert nth_largest(shown, n) == np.sort(shown)[-n]
 
 
 def test_smoothing_needs_a_voxel_size():

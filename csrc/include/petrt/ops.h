@@ -32,6 +32,13 @@ void log_spectrum(View<const Complex, 4> half,  // [B, 1, H, W / 2 + 1], unshift
                   View<float, 4> out,           // [B, 1, H, W], zero frequency in the centre
                   int threads);
 
+// A symmetric filter along the middle axis, in float64; beyond its ends a line is continued by its
+// last voxels. `weights`: the centre's, then those of voxels ever farther away, on both sides.
+void smooth_axis(View<const float, 3> in,        // [outer, n, inner]
+                 View<const double, 1> weights,  // [radius + 1]
+                 View<float, 3> out,             // [outer, n, inner], not `in`
+                 int threads);
+
 // Sample standard deviation (ddof = 1) from m2 of `count` samples; 0 for a single one.
 void finish(View<const float, 1> m2, Index count, View<float, 1> std, int threads);
 

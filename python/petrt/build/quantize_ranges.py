@@ -31,8 +31,9 @@ from petrt.engines.base import Buffers
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.select import default_threads
 from petrt.errors import InputError, UsageError
-from petrt.geometry import plan, scale_of
+from petrt.geometry import plan
 from petrt.reconstructor import Reconstructor
+from petrt.scaling import scale_of
 from petrt.volumes import load
 
 Ranges = dict[str, dict[str, Range]]  # graph -> tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from typing import Any
 
@@ -114,37 +114,53 @@ class DevicePipeline:
         active: NDArray[np.bool_] | None,
     ) -> tuple[Array, Array, Array]:
         stage = self._prepared(batch, volume.shape[1], volume.shape[2])
-        every = {name: np.zeros_like(volume) for name in ("mean", "std", "coarse")}
-        out = {name: every[name] for name in stage.results}
         kept = np.ones(len(volume), bool) if active is None else active
         firsts = [f for f in starts(len(volume), batch.slices) if kept[f : f + batch.slices].any()]
         # Whole batches are left out, so that their shape, and with it the graph, stays.
         done = len(volume) - min(len(volume), len(firsts) * batch.slices)
+        every: dict[str, Array] = {}
+        out: dict[str, Array] = {}  # those of them that come from the GPU
         try:
             stage.set_dose(dose)
             for index in range(len(firsts) + len(self._transfers)):
                 transfer = self._transfers[index % len(self._transfers)]
                 done += transfer.collect(out)
                 report(min(done, len(volume)))
-                if index >= len(firsts):
-                    continue
-                first = firsts[index]
-                part = slice(first, first + batch.slices)
-                planes, begin = transfer.send(volume, first)
-                stage.prepare(planes, begin, first, volume)
-                ids = np.arange(first_id + part.start, first_id + part.stop, dtype=np.int64)
-                drawn = None if noise is None else noise[:, :, part].swapaxes(1, 2)
-                stage.run(seed, ids, drawn)
-                transfer.fetch(stage.results)
+                if index < len(firsts):
+                    self._enqueue(stage, transfer, volume, firsts[index], seed, first_id, noise)
+                if not every:  # now, so that the GPU works while the system hands out the pages
+                    every = _results(volume, stage.results)
+                    out = {name: every[name] for name in stage.results}
         except BaseException:
             self._forget()  # batches in flight hold half a volume: begin anew next time
             raise
         self._keep_time(stage, volume.shape[1:])
-        if "mean" not in out:  # a coarse network alone: its prediction is the reconstruction
+        if (
+            "mean" not in stage.results
+        ):  # a coarse network alone: its prediction is the reconstruction
             np.maximum(every["coarse"], 0, out=every["mean"])
         for result in every.values():  # as on a CPU
             result[~kept] = 0
         return every["mean"], every["std"], every["coarse"]
+
+    def _enqueue(
+        self,
+        stage: Stage,
+        transfer: Transfer,
+        volume: Array,
+        first: int,
+        seed: int,
+        first_id: int,
+        noise: Array | None,
+    ) -> None:
+        """One batch, from its planes to its results on their way back; nothing waits for it here."""
+        part = slice(first, first + stage.batch.slices)
+        planes, begin = transfer.send(volume, first)
+        stage.prepare(planes, begin, first, volume)
+        ids = np.arange(first_id + part.start, first_id + part.stop, dtype=np.int64)
+        drawn = None if noise is None else noise[:, :, part].swapaxes(1, 2)
+        stage.run(seed, ids, drawn)
+        transfer.fetch(stage.results)
 
     def _keep_time(self, stage: Stage, plane: tuple[int, ...]) -> None:
         """Tell ``auto`` of other processes how fast this engine is, once."""
@@ -209,3 +225,12 @@ class DevicePipeline:
             for transfer in self._transfers:
                 transfer.wait()
         self._stage, self._key, self._transfers = None, None, []
+
+
+def _results(volume: Array, written: Container[str]) -> dict[str, Array]:
+    """Mean, std and coarse prediction of ``volume``, all 0; pages that will be ``written`` are there."""
+    results = {name: np.zeros_like(volume) for name in ("mean", "std", "coarse")}
+    for name, result in results.items():
+        if name in written:
+            result.fill(0)
+    return results

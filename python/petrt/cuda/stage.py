@@ -58,7 +58,9 @@ class Stage:
         self.results: dict[str, Any] = {"coarse": coarse}
         self._launches: Launches | None = None
         if self._loop is not None and self._forwards.denoise is not None:
-            self.results |= {"mean": self._loop.mean, "std": self._loop.std}
+            self.results["mean"] = self._loop.mean
+            if batch.total > 1:  # of a single sample it is 0: nothing to bring back
+                self.results["std"] = self._loop.std
             self._launches = Launches(
                 self._loop, self._prologue, self._forwards.denoise, batch.total, stream,
                 engine.capturable,
