@@ -191,6 +191,18 @@ def test_flipped_volume_gives_the_flipped_result(two_samples, volume):
     np.testing.assert_array_equal(flipped[::-1], straight)
 
 
+def test_the_callers_array_stays_as_it_is(two_samples, volume):
+    given = volume.copy()
+    given.flat[7] = np.nan
+    before = given.copy()
+    result = two_samples(given, nonfinite="zero")
+    np.testing.assert_array_equal(given, before)
+    assert result.stats["voxels"]["replaced"] == 1
+    assert not np.shares_memory(result.image, given)
+    constant = np.full_like(volume, 2.0)
+    assert not np.shares_memory(two_samples(constant).image, constant)
+
+
 @pytest.mark.parametrize("value", [0.0, 12.5])
 def test_constant_volume_is_returned_unchanged(two_samples, value):
     result = two_samples(np.full(SHAPE, value, np.float32))

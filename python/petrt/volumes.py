@@ -117,7 +117,9 @@ def _from_array(
     if array.dtype.kind not in "iufb":
         raise InputError(f"array of type {array.dtype}", "real numbers are needed")
     with np.errstate(over="ignore"):  # what exceeds float32 is found non-finite just below
-        data = np.array(array, np.float32)
+        data = np.asarray(array, np.float32)
+    if nonfinite == "zero" and np.shares_memory(data, array):
+        data = data.copy()  # the caller's array stays as it is
     stats = count_voxels(data, "array", nonfinite)
     if affine is not None:
         affine = np.asarray(affine, np.float64)
