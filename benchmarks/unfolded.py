@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from subject import Subject
-from torch import Tensor
+from torch import Tensor, nn
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -21,9 +21,9 @@ class Unfolded:
     ``batch`` 1, eager, fp32 is what the authors' code does with a slice: guides, guidance, coarse
     prediction, then one call of the denoiser a step, each from Python. ``compiled`` hands the three
     networks to torch.compile, on a GPU in the mode "reduce-overhead", which records CUDA graphs of its
-    own; in 16 bit the weights are cast, as in channels-last memory. PyTorch's defaults hold (TF32 in
-    convolutions, all cores). ``networks``: guidance, coarse network and denoiser to call in place of
-    PyTorch's, with the same arguments.
+    own. Norms are PyTorch's own; in 16 bit the weights are cast, as in channels-last memory. PyTorch's
+    defaults hold (TF32 in convolutions, all cores). ``networks``: guidance, coarse network and denoiser to
+    call in place of PyTorch's, with the same arguments.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Unfolded:
     ) -> None:
         self._spec, self._table, self._batch = subject.spec, subject.table, batch
         self._device, self._dtype = torch.device(device), DTYPES[precision]
-        model = copy.deepcopy(subject.model).to(self._device, self._dtype)
+        model = plain_norms(copy.deepcopy(subject.model)).to(self._device, self._dtype)
         if precision != "fp32":
             model = model.to(memory_format=torch.channels_last)
         self._graphs = compiled and self._device.type == "cuda"
@@ -101,6 +101,17 @@ class Unfolded:
     def _next(self) -> None:
         if self._graphs:
             torch.compiler.cudagraph_mark_step_begin()
+
+
+def plain_norms(model: nn.Module) -> nn.Module:
+    """``model`` with PyTorch's own GroupNorm, as the authors' code has it, in place of petrt's."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is not nn.GroupNorm and isinstance(child, nn.GroupNorm):
+                plain = nn.GroupNorm(child.num_groups, child.num_channels, child.eps)
+                plain.load_state_dict(child.state_dict())
+                setattr(parent, name, plain)
+    return model
 
 
 def neighbours(volume: Tensor, part: slice) -> Tensor:

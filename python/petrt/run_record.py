@@ -9,6 +9,7 @@ from petrt import _core
 from petrt.bundle import Bundle
 from petrt.calibration import std_record
 from petrt.dose import dose_warnings
+from petrt.engines.base import notes
 from petrt.engines.select import Choice
 from petrt.geometry import Placement, domain_warnings
 from petrt.presets import Process
@@ -40,6 +41,7 @@ def run_record(
             "version": engine.version,
             "precision": engine.precision,
             "reason": choice.reason,
+            **notes(engine),
         },
         "device": engine.device,
         **how,

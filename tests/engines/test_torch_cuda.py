@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,6 +63,9 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         def _new_pool(self) -> int:
             return next(pools)
 
+        def _settle(self) -> None:
+            found.append("settle")
+
     def compile_module(module: torch.nn.Module, mode: str) -> Any:
         found.append(("compile", mode))
         return module
@@ -81,7 +86,9 @@ def bind_coarse(engine: TorchEngine, bundle: Bundle, slices: int = 2):
         inputs[name] = DeviceArray(value.shape, dtypes[name])
         if dtypes[name] == "bfloat16":
             bits = torch.from_numpy(np.array(value)).bfloat16().view(torch.uint16)
-            inputs[name].host[:] = bits.numpy()
+            inputs[name].host.reshape(-1)[:] = bits.numpy().transpose(0, 2, 3, 1).reshape(-1)
+        elif name != "x":  # features: in the engine's own order
+            inputs[name].host.reshape(-1)[:] = value.transpose(0, 2, 3, 1).reshape(-1)
         else:
             inputs[name].host[:] = value
     outputs = {"x_cp": DeviceArray(arrays["x"].shape)}
@@ -104,7 +111,7 @@ def test_compiles_and_warms_up_outside_the_pool_then_fills_the_pool(events, tiny
     engine = TorchEngine(tiny, stream=Stream(events))
     run, _, _ = bind_coarse(engine, tiny)
     assert events == [
-        ("compile", "default"), ("run", None), "synchronize", "empty cache",
+        "settle", ("compile", "default"), ("run", None), "synchronize", "empty cache",
         ("run", 1), "synchronize",
     ]  # fmt: skip
     events.clear()
@@ -120,6 +127,7 @@ def test_a_shape_is_compiled_once_and_the_wait_is_explained(events, tiny: Bundle
     events.clear()
     bind_coarse(engine, tiny)
     assert events == [("run", 1), "synchronize"]
+    assert engine.notes == {"networks": "compiled"}
     bind_coarse(engine, tiny, slices=1)
     assert ("compile", "default") in events
 
@@ -141,6 +149,7 @@ def test_what_cannot_be_compiled_runs_eagerly_and_says_so(
         _, arrays, found = bind_coarse(engine, tiny)
         bind_coarse(engine, tiny, slices=1)
     assert events.count("tried") == 1
+    assert engine.notes == {"networks": "eager: 'inductor' raised: Python.h: No such file"}
     assert [record.getMessage() for record in caplog.records] == [
         "torch cannot compile here and runs eagerly, slower: 'inductor' raised: Python.h: No such file"
     ]
@@ -152,11 +161,16 @@ def test_without_a_compiler_it_does_not_try(events, tiny: Bundle, monkeypatch, c
     with caplog.at_level(logging.WARNING, "petrt"):
         bind_coarse(TorchEngine(tiny, stream=Stream(events)), tiny)
     assert "eagerly, slower: no C compiler" in caplog.text
+    assert TorchEngine(tiny, stream=Stream(events)).notes == {
+        "networks": "eager: no C compiler is found"
+    }
     assert not any(event[0] == "compile" for event in events)
 
 
 def test_eager_on_request_is_no_warning(events, tiny: Bundle, caplog):
-    bind_coarse(TorchEngine(tiny, stream=Stream(events), mode=None), tiny)
+    engine = TorchEngine(tiny, stream=Stream(events), mode=None)
+    bind_coarse(engine, tiny)
+    assert engine.notes == {"networks": "eager"}
     assert caplog.text == ""
     assert not any(event[0] == "compile" for event in events)
 
@@ -179,6 +193,58 @@ def test_out_of_memory_asks_for_a_smaller_batch_and_gives_its_pool_back(events, 
     bind_coarse(engine, tiny, slices=2)  # would fail again in pool 1
     small()
     assert events == [("run", 2), "synchronize", ("run", 1)]
+
+
+def test_features_and_maps_lie_channels_last_between_the_networks(events, tiny: Bundle):
+    """The three networks one after the other, on buffers that only this engine reads."""
+    engine = TorchEngine(tiny, stream=Stream(events), precision="fp32")
+    reference = OnnxRuntimeEngine(tiny)
+    given = golden_inputs(tiny, "guidance")
+    made, expected = {}, forward(reference, "guidance", given)
+    inputs = {name: device_array(value) for name, value in given.items()}
+    for name, value in expected.items():
+        made[name] = DeviceArray(value.shape)
+    engine.bind("guidance", inputs, made)()
+    for name, value in expected.items():
+        batch, channels, height, width = value.shape
+        own = made[name].host.reshape(batch, height, width, channels).transpose(0, 3, 1, 2)
+        assert relative_error(own, value) < 1e-5, name
+    for graph, out in (("coarse", "x_cp"), ("denoiser", "eps")):
+        plain = golden_inputs(tiny, graph) | {
+            name: value for name, value in expected.items() if name in engine.tensors(graph)[0]
+        }
+        wanted = forward(reference, graph, plain)[out]
+        found = {out: DeviceArray(wanted.shape)}
+        buffers = {name: made.get(name) or device_array(value) for name, value in plain.items()}
+        engine.bind(graph, buffers, found)()
+        assert relative_error(found[out].host, wanted) < 1e-5, graph
+
+
+def device_array(value: np.ndarray) -> DeviceArray:
+    array = DeviceArray(value.shape)
+    array.host[:] = value
+    return array
+
+
+def test_forwards_of_several_threads_take_turns(events, tiny: Bundle, monkeypatch):
+    """torch refuses a pool of memory that is in use."""
+    inside, most = [0], [0]
+
+    def compile_module(module: torch.nn.Module, mode: str) -> Any:
+        def compiled(*tensors: torch.Tensor) -> None:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            time.sleep(0.01)
+            inside[0] -= 1
+
+        return compiled
+
+    monkeypatch.setattr(torch_cuda, "compile_module", compile_module)
+    run, _, _ = bind_coarse(TorchEngine(tiny, stream=Stream(events)), tiny)
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(run) for _ in range(8)]:
+            done.result()
+    assert most == [1]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
 from petrt.bundle import load_bundle
 from petrt.engines.base import Engine
 from petrt.engines.select import select_engine
+from petrt.engines.torch_cuda import eager_reason
 from petrt.errors import PetrtError
 from petrt.reconstructor import Reconstructor
 from tests.gpu.conftest import gpu_module
@@ -72,6 +75,15 @@ def test_agrees_with_the_cpu_for_the_same_noise(on_gpu, volume, noise, reference
     assert psnr(result.image, reference.image) >= bar
     assert psnr(result.std, reference.std) >= bar - 20  # a difference of nearly equal numbers
     assert result.stats["device"].startswith("cuda")
+
+
+def test_torch_compiles_the_networks(volume):
+    """A fall-back to eager is slower, not wrong; on a run that is meant for a GPU it is a failure."""
+    made = select_engine(load_bundle("demo"), "torch", "cuda", "bf16")
+    stats = Reconstructor("demo", engine=made)(volume).stats
+    if (why := eager_reason()) and not os.environ.get("PETRT_REQUIRE_GPU"):
+        pytest.skip(why)
+    assert stats["engine"]["networks"] == "compiled"
 
 
 def test_same_seed_same_bits_by_plain_launches_and_by_graph(on_gpu, volume):

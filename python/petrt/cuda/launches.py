@@ -18,8 +18,9 @@ class Launches:
 
     The first run is plain and warms up whatever the engine still has to prepare; the second is plain
     and timed; the third records the graph; the fourth is a timed replay; from then on the faster way
-    is taken. All of them are runs that the caller wanted. ``mode`` says what the next run does, and
-    ``reason`` why.
+    is taken. All of them are runs that the caller wanted, on one thread: an engine that chose its
+    algorithms on another would choose again while it is recorded, which CUDA forbids. ``mode`` says what
+    the next run does, and ``reason`` why.
     """
 
     def __init__(

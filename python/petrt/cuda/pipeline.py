@@ -6,7 +6,9 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Container
 from contextlib import suppress
+from threading import Lock, RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +39,10 @@ class DevicePipeline:
     ``batch``: most (slices, samples) in one call; None for as many as fill the GPU. ``memory``: bytes
     the batches may take; None for 80 % of what is free. A batch for which memory does not suffice is
     halved. The noise is that of the CPU to the last bits of its logarithms and cosines.
+
+    Volumes that several threads bring to one engine take turns: its stream, and the graph that is recorded on
+    it, serve one at a time. A volume is bound, warmed up and recorded on the thread that brings it; what an
+    engine keeps for each thread (cuDNN its choice of algorithms) is then there.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class DevicePipeline:
         self._transfers: list[Transfer] = []
         self._plane: tuple[int, int] | None = None
         self._images = 1  # at once, of this plane
+        self._turn = _turn_of(engine)
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def run(
@@ -77,6 +84,20 @@ class DevicePipeline:
         that hold no ``active`` slice; of ``every`` nothing comes. Raises DeviceError where the GPU
         fails or memory does not suffice for a single image.
         """
+        with self._turn:
+            return self._run_in_turn(volume, samples, seed, first_id, noise, report, dose, active)
+
+    def _run_in_turn(
+        self,
+        volume: Array,
+        samples: int,
+        seed: int,
+        first_id: int,
+        noise: Array | None,
+        report: Callable[[int], None],
+        dose: float | None,
+        active: NDArray[np.bool_] | None,
+    ) -> tuple[Array, Array, Array]:
         while True:
             batch = self._batch(volume, samples if self._has_denoiser else 1, noise is not None)
             try:
@@ -234,3 +255,13 @@ def _results(volume: Array, written: Container[str]) -> dict[str, Array]:
         if name in written:
             result.fill(0)
     return results
+
+
+_TURNS: WeakKeyDictionary[Engine, Any] = WeakKeyDictionary()
+_MAKING = Lock()
+
+
+def _turn_of(engine: Engine) -> Any:
+    """The lock of ``engine``, the same for all pipelines that share it."""
+    with _MAKING:
+        return _TURNS.setdefault(engine, RLock())

@@ -86,6 +86,12 @@ def binding_bytes(engine: Engine) -> int:
     return found
 
 
+def notes(engine: Engine) -> dict[str, str]:
+    """What an engine has to say of itself in the record of a run: its ``notes``, if it has any."""
+    found: dict[str, str] = getattr(engine, "notes", {})
+    return found
+
+
 def is_feature(name: str) -> bool:
     """Guidance's outputs are features, for the coarse network, and maps, for the denoiser."""
     return name.startswith("features_")

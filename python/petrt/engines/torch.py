@@ -23,8 +23,10 @@ try:
 except ModuleNotFoundError as error:
     raise DeviceError("the torch engine needs PyTorch", "pip install 'petrt[train]'") from error
 
+from torch.nn import functional as F
+
 from petrt.engines.torch_cuda import Cuda
-from petrt.engines.torch_graph import TorchGraph
+from petrt.engines.torch_graph import Norm, TorchGraph
 
 _NAMES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
@@ -69,7 +71,8 @@ class TorchEngine:
             if model is not None:
                 converted = convert(model, graph, chosen)
                 where = f"{bundle.source}: {graph}.onnx"
-                self._graphs[graph] = TorchGraph(converted, where, self._place.device)
+                place = self._place
+                self._graphs[graph] = TorchGraph(converted, where, place.device, place.norm)
         self._modules: dict[Any, Callable[..., Any]] = {}
         self._lock = threading.Lock()
         check_interface(self, bundle)
@@ -92,8 +95,20 @@ class TorchEngine:
     ) -> dict[str, tuple[int, ...]]:
         return resolve_shapes(self.tensors(graph), inputs)
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """How the networks run: "eager", "compiled", or "eager: " and why it could not be compiled."""
+        return {"networks": self._place.networks}
+
+    def _between(self) -> frozenset[str]:
+        """Features and maps: what this engine writes and this engine alone reads."""
+        return frozenset(self.tensors("guidance")[1] if "guidance" in self._graphs else ())
+
     def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
-        """On a GPU this compiles, where this graph and shape are new, and runs twice to warm up."""
+        """On a GPU this compiles, where this graph and shape are new, and runs twice to warm up.
+
+        Buffers of features and maps hold them in the engine's own memory order there.
+        """
         wanted, dtypes = self.tensors(graph), self.dtypes(graph)
         check_names(graph, "inputs", set(wanted[0]), set(inputs))
         check_names(graph, "outputs", set(wanted[1]), set(outputs))
@@ -105,7 +120,11 @@ class TorchEngine:
             contiguous = self.stream is not None or array.flags.c_contiguous
             if str(array.dtype) != dtypes[name] or not contiguous:
                 raise ValueError(f"{graph}: {name} must be C-contiguous {dtypes[name]}")
-        tensors = [self._place.tensor(array) for array in arrays.values()]
+        ours = self._between()
+        tensors = [
+            self._place.between(tensor) if name in ours and tensor.dim() == 4 else tensor
+            for name, tensor in zip(arrays, map(self._place.tensor, arrays.values()), strict=True)
+        ]
         shapes = {name: tuple(array.shape) for name, array in arrays.items()}
 
         def guarded(call: Callable[[], Any]) -> Any:
@@ -138,9 +157,15 @@ class _Place(Protocol):
     """What differs between a CPU and a GPU."""
 
     device: torch.device
+    norm: Norm
+    networks: str
 
     def tensor(self, array: Any) -> torch.Tensor:
         """The same memory as a tensor."""
+        ...
+
+    def between(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A buffer between two networks, in the memory order that suits them."""
         ...
 
     def prepare(self, module: torch.nn.Module, tensors: list[torch.Tensor]) -> Callable[..., Any]:
@@ -154,12 +179,17 @@ class _Place(Protocol):
 
 class _Cpu:
     device = torch.device("cpu")
+    norm: Norm = staticmethod(F.group_norm)
+    networks = "eager"
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
 
     def tensor(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
         return torch.from_numpy(array)
+
+    def between(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
 
     def prepare(self, module: torch.nn.Module, tensors: list[torch.Tensor]) -> Callable[..., Any]:
         return module

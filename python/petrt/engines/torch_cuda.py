@@ -3,6 +3,9 @@
 A CUDA graph repeats launches at the addresses they had. So all work goes to petrt's own stream, and
 intermediate tensors come from a pool of memory of their own: what was free in it when the graph was
 recorded is used by nobody but this engine, on this stream, one forward after the other.
+
+Binding, the runs that warm up and the recording of a graph must happen on one thread: cuDNN keeps what its
+benchmarks found for each thread, and would search again inside a recording, which CUDA forbids.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +23,7 @@ from typing import Any
 import torch
 
 from petrt.machine import code_for, first_line
+from petrt.torch_norm import group_norm_by_channel
 
 logger = logging.getLogger("petrt")
 
@@ -26,9 +31,12 @@ logger = logging.getLogger("petrt")
 class Cuda:
     """Modules on the GPU of ``stream`` (petrt._cuda.Stream); ``mode`` of torch.compile, None: eager.
 
-    Convolution algorithms are chosen by time, so two processes may differ in rounding; within one,
-    the same input gives the same bits.
+    ``networks`` says how they run: "compiled", "eager", or "eager: " and why. Forwards of several threads
+    take turns: the pool of memory serves one at a time. Convolution algorithms are chosen by time, so two
+    processes may differ in rounding; within one, the same input gives the same bits.
     """
+
+    norm = staticmethod(group_norm_by_channel)
 
     def __init__(self, stream: Any, precision: str, mode: str | None) -> None:
         self.device = torch.device("cuda", stream.device)
@@ -36,6 +44,8 @@ class Cuda:
         self._stream = torch.cuda.ExternalStream(stream.handle, device=self.device)
         self._pool = self._new_pool()
         self._mode, self._told = mode, False
+        self._turn = threading.RLock()
+        self.networks = "eager" if mode is None else "compiled"
         if mode is not None and (reason := eager_reason()):
             self._fall_back(reason)
 
@@ -45,8 +55,13 @@ class Cuda:
         # The array interface knows no bfloat16; its bits come as 16 bit integers.
         return tensor.view(torch.bfloat16) if tensor.dtype == torch.uint16 else tensor
 
+    def between(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The memory of [B, C, H, W] taken for [B, H, W, C], as convolutions read and write images."""
+        return channels_last(tensor)
+
     def prepare(self, module: torch.nn.Module, tensors: list[torch.Tensor]) -> Callable[..., Any]:
         """Compile, and let everything choose its algorithms; outside the pool, which stays small."""
+        self._settle()
         if self._mode is not None:
             if not self._told:
                 logger.info(
@@ -68,7 +83,7 @@ class Cuda:
         pool = self._pool  # lives as long as the forwards that may have been recorded with it
 
         def run() -> None:
-            with self._scope(pool):
+            with self._turn, self._scope(pool):
                 module(*tensors)
 
         try:
@@ -81,12 +96,16 @@ class Cuda:
 
     def _warm_up(self, module: Callable[..., Any], tensors: list[torch.Tensor]) -> None:
         try:
-            with self._scope(None), warnings.catch_warnings():
+            with self._turn, self._scope(None), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the compiler's advice to users of torch.compile
                 module(*tensors)
             self._owner.synchronize()
         finally:
             torch.cuda.empty_cache()
+
+    def _settle(self) -> None:
+        """Wait for the default stream: weights were copied there, and our own stream does not wait for it."""
+        torch.cuda.synchronize(self.device)
 
     @contextmanager
     def _scope(self, pool: Any) -> Iterator[None]:
@@ -108,8 +127,14 @@ class Cuda:
             return torch.cuda.MemPool()
 
     def _fall_back(self, reason: str) -> None:
-        self._mode = None
+        self._mode, self.networks = None, f"eager: {reason}"
         logger.warning("torch cannot compile here and runs eagerly, slower: %s", reason)
+
+
+def channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    """The memory of a contiguous tensor [B, C, H, W] as one of the same shape whose channels lie together."""
+    batch, channels, height, width = tensor.shape
+    return tensor.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def compile_module(module: torch.nn.Module, mode: str) -> Callable[..., Any]:

@@ -23,12 +23,8 @@ from torch.nn import functional as F
 from petrt.engines.torch_module import DTYPES, OPERATORS, ModuleWriter, Shape, Value
 from petrt.errors import InputError
 
-
-def group_norm(
-    x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype
-) -> Tensor:
-    """GroupNorm in float32, rounded once to ``dtype``."""
-    return F.group_norm(x.float(), groups, weight, bias, eps).to(dtype)
+# (x, groups, weight, bias, eps) -> GroupNorm of x, in float32.
+Norm = Callable[[Tensor, int, Tensor, Tensor, float], Tensor]
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
@@ -50,13 +46,15 @@ class TorchGraph:
     """One ONNX graph: its interface, its weights on a device, and modules for given shapes.
 
     ``inputs``, ``outputs``: name -> shape with strings for dynamic dimensions. ``dtypes``: of both.
-    ``forms``: how often each form or operator is computed. Raises InputError for an operator that our
-    exporter does not write.
+    ``forms``: how often each form or operator is computed. ``norm``: what computes GroupNorms. Raises
+    InputError for an operator that our exporter does not write.
     """
 
-    def __init__(self, model: bytes, where: str, device: torch.device) -> None:
+    def __init__(
+        self, model: bytes, where: str, device: torch.device, norm: Norm = F.group_norm
+    ) -> None:
         graph = onnx.load_model_from_string(model).graph
-        self._where, self._device = where, device
+        self._where, self._device, self._norm = where, device, norm
         self.inputs, self.outputs = (_dims(values) for values in (graph.input, graph.output))
         self.dtypes = {v.name: self._dtype(v.type.tensor_type.elem_type, v.name)
                        for v in (*graph.input, *graph.output)}  # fmt: skip
@@ -153,8 +151,14 @@ class TorchGraph:
         eps = _attributes(norm).get("epsilon", 1e-5)
         wide = (weight.float().flatten(), bias.float().flatten())
 
+        norm, dtype = self._norm, bias.dtype
+
+        def rounded(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            """GroupNorm in float32, rounded once."""
+            return norm(x.float(), groups[1], weight, bias, eps).to(dtype)
+
         def write(w: ModuleWriter, x: Value) -> Value:
-            return w.call(group_norm, x, groups[1], *wide, eps, bias.dtype)
+            return w.call(rounded, x, *wide)
 
         return _Form("GroupNorm", (x,), write)
 

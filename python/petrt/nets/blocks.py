@@ -9,6 +9,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from petrt.torch_norm import group_norm_by_channel
+
+
+class GroupNorm(nn.GroupNorm):
+    """PyTorch's GroupNorm: the same parameters and, on a CPU, the same bits.
+
+    On a GPU statistics are taken channel by channel (petrt.torch_norm), in float32 at least; under
+    autocast the result stays float32, as PyTorch's does.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> the same shape."""
+        if not x.is_cuda or self.num_groups == self.num_channels:
+            return super().forward(x)
+        wide = x if x.dtype == torch.float64 else x.float()
+        normed = group_norm_by_channel(wide, self.num_groups, self.weight, self.bias, self.eps)
+        return normed if torch.is_autocast_enabled(x.device.type) else normed.to(x.dtype)
+
 
 def conv3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
     """3x3 convolution that keeps H and W, or halves them with ``stride`` 2."""
@@ -42,7 +60,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, groups: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups, width)
+        self.norm = GroupNorm(groups, width)
         self.qkv = nn.Conv2d(width, 3 * width, 1, bias=False)
         self.out = nn.Conv2d(width, width, 1)
 
@@ -96,10 +114,10 @@ class Block(nn.Module):
         attention: bool = False,
     ) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, c_in)
+        self.norm1 = GroupNorm(groups, c_in)
         self.conv1 = conv3(c_in, c_out)
         self.noise = nn.Linear(noise, c_out) if noise is not None else None
-        self.norm2 = nn.GroupNorm(groups, c_out)
+        self.norm2 = GroupNorm(groups, c_out)
         self.conv2 = conv3(c_out, c_out)
         self.shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
         self.attention = Attention(c_out, groups) if attention else nn.Identity()
@@ -153,7 +171,7 @@ class Head(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, groups: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups, c_in)
+        self.norm = GroupNorm(groups, c_in)
         self.conv = conv3(c_in, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
