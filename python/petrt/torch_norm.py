@@ -7,8 +7,13 @@ reads every pixel once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+# (x, groups, weight, bias, eps) -> GroupNorm of x, as torch.nn.functional.group_norm.
+Norm = Callable[[Tensor, int, Tensor, Tensor, float], Tensor]
 
 
 def group_norm_by_channel(

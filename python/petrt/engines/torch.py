@@ -26,7 +26,8 @@ except ModuleNotFoundError as error:
 from torch.nn import functional as F
 
 from petrt.engines.torch_cuda import Cuda
-from petrt.engines.torch_graph import Norm, TorchGraph
+from petrt.engines.torch_graph import TorchGraph
+from petrt.torch_norm import Norm
 
 _NAMES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from petrt.machine import code_for, first_line
-from petrt.torch_norm import group_norm_by_channel
+from petrt.torch_norm import Norm, group_norm_by_channel
 
 logger = logging.getLogger("petrt")
 
@@ -36,7 +36,7 @@ class Cuda:
     processes may differ in rounding; within one, the same input gives the same bits.
     """
 
-    norm = staticmethod(group_norm_by_channel)
+    norm: Norm = staticmethod(group_norm_by_channel)
 
     def __init__(self, stream: Any, precision: str, mode: str | None) -> None:
         self.device = torch.device("cuda", stream.device)

@@ -22,9 +22,7 @@ from torch.nn import functional as F
 
 from petrt.engines.torch_module import DTYPES, OPERATORS, ModuleWriter, Shape, Value
 from petrt.errors import InputError
-
-# (x, groups, weight, bias, eps) -> GroupNorm of x, in float32.
-Norm = Callable[[Tensor, int, Tensor, Tensor, float], Tensor]
+from petrt.torch_norm import Norm
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
@@ -151,11 +149,11 @@ class TorchGraph:
         eps = _attributes(norm).get("epsilon", 1e-5)
         wide = (weight.float().flatten(), bias.float().flatten())
 
-        norm, dtype = self._norm, bias.dtype
+        compute, dtype = self._norm, bias.dtype
 
         def rounded(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             """GroupNorm in float32, rounded once."""
-            return norm(x.float(), groups[1], weight, bias, eps).to(dtype)
+            return compute(x.float(), groups[1], weight, bias, eps).to(dtype)
 
         def write(w: ModuleWriter, x: Value) -> Value:
             return w.call(rounded, x, *wide)
