@@ -110,15 +110,18 @@ class RuntimeCache:
         """
         if self._cache is None:
             self._cache = config.create_runtime_cache()
-            kernels = self._store.load()
-            if kernels and self._cache.deserialize(kernels):
-                self._kept = len(kernels)
-            elif kernels:
-                logger.info("compiled kernels are of another driver or GPU and compiled again")
-        if not config.set_runtime_cache(self._cache):
+            self._fill()
+        if self._cache is None or not config.set_runtime_cache(self._cache):
             logger.info(
                 "TensorRT-RTX takes no runtime cache: kernels are compiled in every process"
             )
+
+    def _fill(self) -> None:
+        kernels = self._store.load() if self._cache is not None else b""
+        if kernels and self._cache.deserialize(kernels):
+            self._kept = len(kernels)
+        elif kernels:
+            logger.info("compiled kernels are of another driver or GPU and compiled again")
 
     def keep(self) -> None:
         """Save the kernels, if more were compiled since the last time."""
