@@ -1,8 +1,10 @@
 """Sizes that a plan accepts: one of each by default, or a range that TensorRT tunes for one of.
 
-A range is dear. With one of slices the activations take 2 to 8 times the memory, and TensorRT-RTX cannot
-build a U-Net with attention for a range of height and width at all: it asks for 69 GB of scratch memory
-(``benchmarks/results/tensorrt_rtx_builds.json``). What lies outside is refused."""
+A range is dear. For one of slices the denoiser's activations take about twice the memory and every build
+half as long again or more; for ranges of slices, samples, height and width together TensorRT-RTX does not
+build the coarse network at all (``benchmarks/results/tensorrt_rtx_builds.json``). What lies outside is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,10 @@ Shape = tuple[int, ...]
 # TensorRT counts the elements of a tensor in an int32.
 MOST_ELEMENTS = 2**31 - 1
 USUAL_MATRIX = (128, 128)
-# Slices of one call: enough images that a call's time is that of its arithmetic and no longer of its
-# launches, and few enough that the activations fit into the memory of a small GPU, and that a volume, whose
-# last batch is always a full one, computes little twice. A large GPU is filled by more: --slices 128.
-# Samples are further calls: weights that are read again are little beside the activations of 16 images.
+# Slices of one call. By estimate enough images that a call's time is that of its arithmetic and no longer
+# of its launches; few enough that the activations fit into a small GPU (1 GB at paper size) and that a
+# volume, whose last batch is always a full one, computes little twice. A large GPU is filled by more:
+# --slices 128. Samples are further calls: weights that are read again are little beside the activations.
 SLICES = COMPARABLE
 # By dimension, the option of petrt build-engine that it comes from.
 OPTIONS = {
