@@ -77,8 +77,8 @@ class Bench:
             engine=engine,
             precision=precision,
             gpus=[self.options.device],
-            slices=(1, self.slices, self.slices),
-            samples=(1, 1, AMS),
+            slices=self.slices,
+            samples=1,
             sizes=[(self.size, self.size)],
         )
         build_engine(request, bar=lambda label, unit: nullcontext(lambda done, total: None))

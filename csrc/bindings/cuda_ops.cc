@@ -32,8 +32,10 @@ void bind_stack_slices(const Object& planes, Index first_plane, Index first, Ind
   const Index batch = slices.shape[0], height = from.shape[1], width = from.shape[2];
   check_shape("x", slices, {batch, 1, height, width});
   check_shape("nas", stacked, {batch, kNeighbours, height, width});
-  check(first >= 0 && first <= depth - batch, "first: expected ", batch, " slices within the ",
-        depth, " of the volume, got first = ", first);
+  const bool thinner = first == 0 && depth >= 1;  // the batch is filled up
+  check(first >= 0 && (first <= depth - batch || thinner), "first: expected ", batch,
+        " slices within the ", depth,
+        " of the volume, or 0 for a thinner one, got first = ", first);
   const Index low = std::max<Index>(0, first - kNeighbours / 2);
   const Index high = std::min(depth, first + batch + kNeighbours / 2);
   const bool there = first_plane <= low && high <= first_plane + from.shape[0];

@@ -107,6 +107,7 @@ def stack_slices(
     """Slices first .. first+B-1 of a volume of `depth` slices into x [B, 1, H, W] and, with their
     neighbours z-2 .. z+2, into nas [B, 5, H, W]; a neighbour outside the volume is the centre slice.
 
+    Where B is more than the volume has, first is 0 and the rest of the batch repeats the last slice.
     planes [P, H, W] are slices first_plane .. first_plane+P-1, and must hold every slice read.
     """
 

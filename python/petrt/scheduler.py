@@ -127,7 +127,7 @@ class Scheduler:
 
     def _batches(self, job: Job) -> list[Batch]:
         denoises = self._work.film is not None
-        most = self._engine.max_batch("denoiser") if denoises else None
+        most = self._engine.batch_range("denoiser")[1] if denoises else None
         return batches(job, self._batch, most)
 
     def _by_rule(self, tried: list[Batch]) -> list[Option]:

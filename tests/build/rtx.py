@@ -1,70 +1,54 @@
-"""TensorRT for RTX out of two public wheels, to build real plans on a machine without a GPU.
+"""TensorRT for RTX in processes of its own: it builds real plans on a machine without a GPU.
 
-One wheel carries the library and its ONNX parser, the other Python bindings that expect them under
-other names. They meet in a private folder of links, with a stub for the plugin library that nobody
-calls, in a process of their own whose loader looks there first. Plans can be built, not loaded: that
-takes a driver.
+Plans can be built, not loaded: that takes a driver. What a process leaves in its home or its temporary
+folder can be seen in a scratch folder.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-LIBRARIES = "onnxruntime-ep-nv-tensorrt-rtx-cu13"
-BINDINGS = "tensorrt-cu13-bindings"
-LINKS = {
-    "libnvinfer.so.11": "libtensorrt_rtx.so.",
-    "libtensorrt_rtx.so.1": "libtensorrt_rtx.so.",
-    "libnvonnxparser.so.11": "libtensorrt_onnxparser_rtx.so.",
-}
-STUB = "int initLibNvInferPlugins(void *logger, const char *name) { return 1; }\n"
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 600
 
-
-def assemble(folder: Path) -> Path:
-    """Fill ``folder``; skips the test where a wheel is absent."""
-    try:
-        files = distribution(LIBRARIES).files or []
-        distribution(BINDINGS)
-    except PackageNotFoundError as error:
-        pytest.skip(f"{error.name} is not installed; the extra 'test' has it on Linux x86-64")
-    for link, prefix in LINKS.items():
-        # The wheel's own import adds links beside the library; only the real file is in its record.
-        found = next(file for file in files if file.name.startswith(prefix))
-        (folder / link).symlink_to(Path(str(found.locate())).resolve())
-    (folder / "plugin.c").write_text(STUB)
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    assert compiler, "a C compiler, which the package itself needs"
-    stub = folder / "libnvinfer_plugin.so.11"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", stub, folder / "plugin.c"], check=True)
-    return folder
+needs_rtx = pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None,
+    reason="tensorrt-rtx is not installed; the extra 'test' has it on Linux x86-64",
+)
 
 
-def call(libraries: Path, scratch: Path, function: str, **arguments: Any) -> Any:
-    """``tests.build.rtx_worker.<function>(**arguments)`` in a process that finds the libraries.
+def environment(scratch: Path, **variables: str) -> dict[str, str]:
+    """Of a process that sees no GPU and has ``scratch`` for its home and its temporary files."""
+    own = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "PETRT_CACHE"), str(scratch))
+    return {**os.environ, **own, "CUDA_VISIBLE_DEVICES": "", **variables}
 
-    Arguments and result pass as JSON; home and temporary files lie in ``scratch``.
-    """
-    environment = dict(os.environ, LD_LIBRARY_PATH=str(libraries), CUDA_VISIBLE_DEVICES="")
-    environment |= dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "PETRT_CACHE"), str(scratch))
-    done = subprocess.run(
-        [sys.executable, "-B", "-m", "tests.build.rtx_worker", function],
-        input=json.dumps(arguments),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-        timeout=TIMEOUT,
-    )
+
+def run(
+    command: list[str], scratch: Path, *, text: str | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """``command`` with ``text`` for its input, whatever it ends with."""
+    return subprocess.run(
+        command, input=text, env=environment(scratch, **variables), cwd=ROOT,
+        capture_output=True, text=True, check=False, timeout=TIMEOUT,
+    )  # fmt: skip
+
+
+def python(*arguments: str) -> list[str]:
+    """The command of this Python, which leaves no compiled files."""
+    return [sys.executable, "-B", *arguments]
+
+
+def call(scratch: Path, function: str, **arguments: Any) -> Any:
+    """``tests.build.rtx_worker.<function>(**arguments)``; arguments and result pass as JSON."""
+    command = python("-m", "tests.build.rtx_worker", function)
+    done = run(command, scratch, text=json.dumps(arguments))
     assert done.returncode == 0, f"{function} ended with {done.returncode}:\n{done.stderr[-4000:]}"
     return json.loads(done.stdout.splitlines()[-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import json
 import os
 import signal
@@ -11,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import tensorrt_bindings
+import tensorrt_rtx as trt
 
 from petrt.build.tensorrt import Profile, build_plan
 from petrt.errors import PetrtError
@@ -23,7 +22,7 @@ def build(models: dict[str, str], profile: dict[str, Any], out: str) -> dict[str
     for graph, path in models.items():
         percent: list[int] = []
         plan = build_plan(
-            tensorrt_bindings,
+            trt,
             Path(path).read_bytes(),
             to_profile(profile),
             progress=lambda done, total, percent=percent: percent.append(100 * done // total),
@@ -43,8 +42,9 @@ def refuse(cases: dict[str, dict[str, Any]], profile: dict[str, Any]) -> dict[st
     answers = {}
     for name, options in cases.items():
         data = Path(options.pop("model")).read_bytes()
+        options["targets"] = [tuple(target) for target in options.get("targets", ())]
         try:
-            build_plan(tensorrt_bindings, data, to_profile(profile), **options)
+            build_plan(trt, data, to_profile(profile), **options)
             answers[name] = {"kind": "none"}
         except PetrtError as error:
             kind = type(error).__name__
@@ -66,90 +66,41 @@ def cancel(model: str, profile: dict[str, Any], by: str, then: str) -> dict[str,
 
     caught, sizes = "none", to_profile(profile)
     try:
-        build_plan(tensorrt_bindings, Path(model).read_bytes(), sizes, progress=interrupt)
+        build_plan(trt, Path(model).read_bytes(), sizes, progress=interrupt)
     except (KeyboardInterrupt, RuntimeError) as error:
         caught = f"{type(error).__name__}: {error}"
     threads = [t.name for t in threading.enumerate() if t.name.startswith("petrt-build")]
-    plan = build_plan(tensorrt_bindings, Path(then).read_bytes(), sizes)
+    plan = build_plan(trt, Path(then).read_bytes(), sizes)
     return {"caught": caught, "steps": steps, "threads": threads, "next": len(plan.data)}
 
 
 def configure(model: str, profile: dict[str, Any], rtx: bool, **options: Any) -> dict[str, Any]:
-    """What a build asks of the builder's configuration, on a module with or without RTX's own API."""
-    module = Recorded(rtx)
+    """What a build has set in the builder's configuration; without ``rtx`` in a module that, like
+    TensorRT, knows no targets."""
+    made: list[Any] = []
+    create = trt.Builder.create_builder_config
+    trt.Builder.create_builder_config = lambda builder: made.append(create(builder)) or made[-1]
+    levels: list[Any] = []
+    if not rtx:
+        del trt.ComputeCapability
+        # Of TensorRT alone: TensorRT-RTX drops what is set.
+        trt.IBuilderConfig.hardware_compatibility_level = property(
+            None, lambda c, v: levels.append(v)
+        )
     options["targets"] = [tuple(target) for target in options.get("targets", ())]
     options["timing_cache"] = options.get("timing_cache", "").encode()
-    plan = build_plan(module, Path(model).read_bytes(), to_profile(profile), **options)
-    return {"plan": len(plan.data), "asked": module.asked, "warnings": plan.warnings}
-
-
-class Capability(enum.IntEnum):
-    """The members of tensorrt_rtx.ComputeCapability that name hardware."""
-
-    SM75, SM80, SM86, SM89, SM120 = 75, 80, 86, 89, 120
-
-
-class Recorded:
-    """The bindings with the configuration's calls noted and, as in tensorrt_rtx, its added API."""
-
-    def __init__(self, rtx: bool) -> None:
-        self.asked: list[list[Any]] = []
-        if rtx:
-            self.ComputeCapability = Capability
-            real = tensorrt_bindings.BuilderFlag
-
-            class BuilderFlag:
-                TF32, REQUIRE_USER_ALLOCATION = real.TF32, "REQUIRE_USER_ALLOCATION"
-
-            self.BuilderFlag = BuilderFlag
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(tensorrt_bindings, name)
-
-    def Builder(self, logger: Any) -> Any:
-        return RecordedBuilder(tensorrt_bindings.Builder(logger), self.asked)
-
-
-class RecordedBuilder:
-    def __init__(self, builder: Any, asked: list[list[Any]]) -> None:
-        self._builder, self._asked = builder, asked
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._builder, name)
-
-    def create_builder_config(self) -> Any:
-        return RecordedConfig(self._builder.create_builder_config(), self._asked)
-
-    def build_serialized_network(self, network: Any, config: Any) -> Any:
-        return self._builder.build_serialized_network(network, config._config)
-
-
-class RecordedConfig:
-    def __init__(self, config: Any, asked: list[list[Any]]) -> None:
-        self.__dict__ |= {"_config": config, "_asked": asked}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._config, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._asked.append([name, str(value)])
-        if hasattr(self._config, name):
-            setattr(self._config, name, value)
-
-    def set_flag(self, flag: Any) -> None:
-        self._asked.append(["set_flag", str(flag)])
-
-    def clear_flag(self, flag: Any) -> None:
-        self._asked.append(["clear_flag", str(flag)])
-        self._config.clear_flag(flag)
-
-    def set_memory_pool_limit(self, pool: Any, size: int) -> None:
-        self._asked.append(["set_memory_pool_limit", str(pool), size])
-        self._config.set_memory_pool_limit(pool, size)
-
-    def set_compute_capability(self, capability: Any, index: int) -> bool:
-        self._asked.append(["set_compute_capability", capability.name, index])
-        return True
+    plan = build_plan(trt, Path(model).read_bytes(), to_profile(profile), **options)
+    (config,) = made
+    count = config.num_compute_capabilities
+    return {
+        "plan": len(plan.data),
+        "warnings": plan.warnings,
+        "targets": [config.get_compute_capability(i).name for i in range(count)],
+        "tf32": config.get_flag(trt.BuilderFlag.TF32),
+        "user_allocation": config.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION),
+        "workspace": config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE),
+        "compatibility": [level.name for level in levels],
+    }
 
 
 def to_profile(ranges: dict[str, Any]) -> Profile:

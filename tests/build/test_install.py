@@ -67,7 +67,7 @@ def builder(tmp_path, monkeypatch) -> Builder:
     builder = Builder()
     monkeypatch.setattr(module, "build_plan", builder)
     monkeypatch.setattr(module, "need_cuda_module", lambda: None)
-    monkeypatch.setattr(module, "_candidate", lambda r, plans: OnnxRuntimeEngine(r.bundle))
+    monkeypatch.setattr(module, "_candidate", lambda r, *_: OnnxRuntimeEngine(r.bundle))
     monkeypatch.setattr(module, "start", lambda bundle, entry, **k: OnnxRuntimeEngine(bundle))
     monkeypatch.setattr(
         module, "verify", lambda *a, gpu, **k: VERIFIED.model_copy(update={"gpu": gpu})
@@ -211,7 +211,7 @@ def test_wrong_images_are_not_installed(builder, request_here, tiny, monkeypatch
 
             return shifted
 
-    monkeypatch.setattr(module, "_candidate", lambda request, plans: Shifted(request.bundle))
+    monkeypatch.setattr(module, "_candidate", lambda request, *_: Shifted(request.bundle))
     with pytest.raises(DeviceError, match=r"wrong images .* PSNR .* \(at least 60 dB\)"):
         build_engine(request_here, bar=silent)
     assert installed() == ([], [])

@@ -31,10 +31,24 @@ from petrt.errors import DeviceError
 from petrt.gpus import Gpu
 from petrt.reconstructor import Reconstructor
 from tests.build.test_install import silent
-from tests.engines.fake_tensorrt import Current, IExecutionContext, make_module, make_plan, view_of
+from tests.engines.fake_tensorrt import (
+    Current,
+    IExecutionContext,
+    IRuntimeCache,
+    make_module,
+    make_plan,
+    view_of,
+)
 from tests.engines.records import H100
 
-SIZES = {"slices": (1, 2, 4), "images": (1, 2, 8), "height": (16, 32, 64), "width": (16, 32, 64)}
+FIXED = Profile((4,) * 3, (1,) * 3, (32,) * 3, (48,) * 3)
+RANGES = Profile((1, 2, 4), (1, 1, 2), (16, 32, 64), (16, 32, 64))
+
+
+def plan_of(trt: Any, model: bytes, profile: Profile, **options: Any) -> Plan:
+    sizes = {"slices": profile.slices, "images": profile.images, "height": profile.height,
+             "width": profile.width}  # fmt: skip
+    return Plan(make_plan(model, sizes), b"", 0.1, ())
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +79,7 @@ def machine(cuda_twin: Any, monkeypatch, tmp_path) -> Any:
         "enqueue",
         staticmethod(lambda handle, work: cuda_twin.host_call(streams[handle], work)),
     )
-    monkeypatch.setattr(
-        module,
-        "build_plan",
-        lambda trt, model, *a, **k: Plan(make_plan(model, SIZES), b"", 0.1, ()),
-    )
+    monkeypatch.setattr(module, "build_plan", plan_of)
     monkeypatch.setattr(module, "need_cuda_module", lambda: None)
     monkeypatch.setenv("PETRT_CACHE", str(tmp_path))
     monkeypatch.setattr(gpus, "list_gpus", lambda: [Gpu(0, H100.name, (9, 0), 1 << 36)])
@@ -79,24 +89,27 @@ def machine(cuda_twin: Any, monkeypatch, tmp_path) -> Any:
 
 @pytest.fixture
 def asked(tiny: Bundle) -> Request:
-    profile = Profile((1, 2, 4), (1, 1, 2), (16, 32, 64), (16, 32, 64))
     return Request(
         bundle=tiny, engine="tensorrt", trt=make_module(), gpu=H100, index=0, targets=(),
-        precision="fp32", profile=profile, flags=Flags(),
+        precision="fp32", profile=FIXED, flags=Flags(),
     )  # fmt: skip
 
 
+def volume_of(depth: int) -> Any:
+    return np.random.default_rng(0).random((32, 48, depth), np.float32)
+
+
+@pytest.mark.parametrize(("profile", "depth"), [(FIXED, 7), (FIXED, 3), (RANGES, 7)])
 def test_an_engine_is_built_verified_installed_opened_and_gives_the_cpus_images(
-    machine, asked, tiny
+    machine, asked, tiny, profile, depth
 ):
-    entry = build_engine(asked, bar=silent)
+    entry = build_engine(replace(asked, profile=profile), bar=silent)
     verified = entry.record.verified
     assert verified is not None
     assert verified.gpu == H100
     assert verified.psnr_db is None or verified.psnr_db > 100
     engine = open_installed(tiny, "tensorrt", trt=make_module())
-    rng = np.random.default_rng(0)
-    volume = rng.random((32, 48, 7), np.float32)
+    volume = volume_of(depth)
     on_gpu = Reconstructor(tiny, engine=engine, samples=3, seed=5)(volume)
     on_cpu = Reconstructor(tiny, engine=OnnxRuntimeEngine(tiny), samples=3, seed=5)(volume)
     np.testing.assert_allclose(on_gpu.image, on_cpu.image, rtol=1e-4, atol=1e-5)
@@ -104,10 +117,46 @@ def test_an_engine_is_built_verified_installed_opened_and_gives_the_cpus_images(
     assert np.ptp(on_gpu.image) > 0
 
 
+@pytest.fixture
+def compiled(monkeypatch) -> list[str]:
+    kernels: list[str] = []
+    monkeypatch.setattr(IRuntimeCache, "_compiled", kernels)
+    return kernels
+
+
+def test_what_the_verification_compiled_is_not_compiled_again(machine, asked, tiny, compiled):
+    trt = make_module(rtx=True)
+    request = replace(asked, engine="tensorrt-rtx", trt=trt, targets=((9, 0),))
+    entry = build_engine(request, bar=silent)
+    assert len(compiled) == 3  # guidance, coarse and denoiser
+    (kept,) = (path for path in entry.folder.iterdir() if path.name.startswith("runtime-"))
+    before = kept.stat().st_mtime_ns
+    engine = open_installed(tiny, "tensorrt-rtx", trt=trt)
+    Reconstructor(tiny, engine=engine)(volume_of(7))
+    assert len(compiled) == 3
+    assert kept.stat().st_mtime_ns == before
+    assert build_engine(request, bar=silent).folder == entry.folder  # and it is still sound
+
+
+def test_damaged_kernels_are_compiled_again_and_replaced(machine, asked, tiny, compiled):
+    trt = make_module(rtx=True)
+    request = replace(asked, engine="tensorrt-rtx", trt=trt, targets=((9, 0),))
+    entry = build_engine(request, bar=silent)
+    (kept,) = entry.folder.glob("runtime-*")
+    kept.write_bytes(kept.read_bytes()[:-1])
+    for _ in range(2):
+        engine = open_installed(tiny, "tensorrt-rtx", trt=trt)
+        Reconstructor(tiny, engine=engine)(volume_of(3))
+        assert len(compiled) == 6
+
+
 def test_a_slice_size_outside_the_profile_is_refused_with_the_command(machine, asked, tiny):
     build_engine(asked, bar=silent)
     engine = open_installed(tiny, "tensorrt", trt=make_module())
-    with pytest.raises(DeviceError, match=r"petrt build-engine .* --size 80x32"):
+    with pytest.raises(
+        DeviceError,
+        match=r"slices of 32x48 voxels, this volume has 80x32 .*; petrt build-engine .* --size 80x32, or",
+    ):
         Reconstructor(tiny, engine=engine)(
             np.ones((80, 32, 2), np.float32) + np.eye(80, 32)[..., None]
         )

@@ -15,14 +15,19 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from petrt.build.precision import Precision, convert
-from petrt.build.profile import default_profile
+from petrt.build.profile import Profile, default_profile
+from petrt.build.tensorrt import build_plan
 from petrt.bundle import GRAPHS, Bundle, load_bundle
+from petrt.errors import UsageError
 from tests.build import rtx
 
 Call = Callable[..., Any]
 
-# Of the tiny bundle: fixed but for the batch, which is what compiles fastest.
-SMALL = {"slices": (1, 2, 4), "samples": (1, 1, 2), "height": (32,) * 3, "width": (32,) * 3}
+pytestmark = rtx.needs_rtx
+
+# Of the tiny bundle: one size, as by default, which is what compiles fastest.
+SMALL = {"slices": (2,) * 3, "samples": (1,) * 3, "height": (32,) * 3, "width": (32,) * 3}
+RANGES = SMALL | {"slices": (1, 2, 4), "samples": (1, 1, 2)}
 MAGIC = b"vtrt"
 
 
@@ -63,18 +68,23 @@ def check_plans(
         assert each["warnings"] == []
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])  # fp16: of the demo model
 def test_plans_of_the_three_networks(
     tiny: Bundle, precision: Precision, in_rtx: Call, tmp_path: Path
 ) -> None:
     check_plans(tiny, precision, SMALL, in_rtx, tmp_path)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", [pytest.param("fp32", marks=pytest.mark.slow), "bf16"])
 def test_plans_of_networks_that_take_the_dose(
     dose_bundle: Path, precision: Precision, in_rtx: Call, tmp_path: Path
 ) -> None:
     check_plans(load_bundle(dose_bundle), precision, SMALL, in_rtx, tmp_path)
+
+
+def test_a_plan_for_a_range_of_batches(coarse: str, in_rtx: Call, tmp_path: Path) -> None:
+    in_rtx("build", models={"coarse": coarse}, profile=RANGES, out=str(tmp_path))
+    assert (tmp_path / "coarse.plan").read_bytes().startswith(MAGIC)
 
 
 @pytest.mark.parametrize(
@@ -82,14 +92,13 @@ def test_plans_of_networks_that_take_the_dose(
     [
         pytest.param("fp32", marks=pytest.mark.slow),
         "fp16",
-        pytest.param("bf16", marks=pytest.mark.slow),
+        pytest.param("bf16", marks=pytest.mark.slow),  # as in test_build_engine
     ],
 )
 def test_plans_of_the_demo_model(precision: Precision, in_rtx: Call, tmp_path: Path) -> None:
-    """With float16 weights in the bundle, images of the size in its manifest, any batch."""
+    """With float16 weights in the bundle, in the sizes that are the default."""
     bundle = load_bundle("demo")
-    profile = asdict(default_profile(bundle.model)) | {"height": (128,) * 3, "width": (128,) * 3}
-    check_plans(bundle, precision, profile, in_rtx, tmp_path)
+    check_plans(bundle, precision, asdict(default_profile(bundle.model)), in_rtx, tmp_path)
 
 
 @pytest.mark.slow
@@ -105,7 +114,7 @@ def test_plan_of_the_papers_denoiser(precision: Precision, in_rtx: Call, tmp_pat
         graphs = write_graphs(fold(Model(network).eval()), network, "fp32")
     data = convert(graphs["denoiser"].SerializeToString(), "denoiser", precision)
     (tmp_path / "denoiser.onnx").write_bytes(data)
-    sizes = {"slices": (1, 8, 16), "samples": (1, 1, 4), "height": (128,) * 3, "width": (128,) * 3}
+    sizes = {"slices": (16,) * 3, "samples": (1,) * 3, "height": (128,) * 3, "width": (128,) * 3}
     models = {"denoiser": str(tmp_path / "denoiser.onnx")}
     in_rtx("build", models=models, profile=sizes, out=str(tmp_path))
     assert (tmp_path / "denoiser.plan").stat().st_size > 0.8 * len(data)
@@ -146,14 +155,12 @@ REFUSALS = {
     "incomplete": ("DeviceError", "cannot read coarse: "),
     "odd size": ("DeviceError", "cannot build unguarded: .*Reshape_0: .*no integer solution"),
     "workspace": ("DeviceError", "cannot build coarse: .*workspace limit"),
-    "targets": ("UsageError", "builds for the GPU of this machine only"),
+    "target": ("UsageError", "has no target 9.0"),
 }
 
 
 @pytest.fixture(scope="session")
-def refusals(
-    rtx_libraries: Path, coarse: str, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
+def refusals(coarse: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What one process answers to each of REFUSALS in turn, leaving no file."""
     folder, scratch = tmp_path_factory.mktemp("refused"), tmp_path_factory.mktemp("scratch")
     good = Path(coarse).read_bytes()
@@ -167,15 +174,15 @@ def refusals(
         "incomplete": incomplete.SerializeToString(),
         "odd size": reshape([0, 7, -1]),
         "workspace": good,
-        "targets": good,
+        "target": good,
     }
     cases: dict[str, dict[str, Any]] = {}
     for name, data in models.items():
         (folder / f"{name}.onnx").write_bytes(data)
         cases[name] = {"model": str(folder / f"{name}.onnx")}
     cases["workspace"]["workspace_bytes"] = 1
-    cases["targets"]["targets"] = [(8, 6)]
-    answers: dict[str, Any] = rtx.call(rtx_libraries, scratch, "refuse", cases=cases, profile=SMALL)
+    cases["target"]["targets"] = [(9, 0)]
+    answers: dict[str, Any] = rtx.call(scratch, "refuse", cases=cases, profile=SMALL)
     assert not list(scratch.rglob("*"))
     return answers
 
@@ -207,25 +214,17 @@ def test_a_build_can_be_cancelled(
         assert answer["steps"] == 1
 
 
-@pytest.mark.parametrize(
-    "targets", [[(8, 6)], [(8, 9)], [(12, 0)], [(12, 0), (8, 6), (8, 9), (8, 6)]]
-)
-def test_targets_of_an_rtx_plan(targets: list[Any], trivial: str, in_rtx: Call) -> None:
-    """As tensorrt_rtx documents: first how many, then each by its index. The module of these tests
-    lacks that API, so what is asked is noted, and the plan itself is the portable one."""
-    answer = in_rtx("configure", model=trivial, profile=SMALL, rtx=True, targets=targets)
-    names = [f"SM{major}{minor}" for major, minor in sorted(set(targets))]
-    expected = [["num_compute_capabilities", str(len(names))]]
-    expected += [["set_compute_capability", name, i] for i, name in enumerate(names)]
-    assert [each for each in answer["asked"] if "compute_cap" in each[0]] == expected
-    # What a CUDA graph needs, and what parity in float32 needs.
-    assert ["set_flag", "REQUIRE_USER_ALLOCATION"] in answer["asked"]
-    assert ["clear_flag", "BuilderFlag.TF32"] in answer["asked"]
-    assert answer["plan"] > 0
+@pytest.mark.parametrize("targets", [[(8, 6)], [(12, 0), (8, 6), (8, 9), (8, 6)]])
+def test_configuration_of_an_rtx_plan(targets: list[Any], trivial: str, in_rtx: Call) -> None:
+    found = in_rtx("configure", model=trivial, profile=SMALL, rtx=True, targets=targets)
+    assert found["targets"] == [f"SM{major}{minor}" for major, minor in sorted(set(targets))]
+    assert found["user_allocation"]  # what a CUDA graph needs
+    assert not found["tf32"]  # what parity in float32 needs
+    assert found["plan"] > 0
 
 
 def test_configuration_of_tensorrt(trivial: str, in_rtx: Call) -> None:
-    answer = in_rtx(
+    found = in_rtx(
         "configure",
         model=trivial,
         profile=SMALL,
@@ -235,11 +234,16 @@ def test_configuration_of_tensorrt(trivial: str, in_rtx: Call) -> None:
         workspace_bytes=1 << 30,
         hardware_compatibility="ampere-plus",
     )
-    asked = answer["asked"]
-    assert ["set_memory_pool_limit", "MemoryPoolType.WORKSPACE", 1 << 30] in asked
-    level = ["hardware_compatibility_level", "HardwareCompatibilityLevel.AMPERE_PLUS"]
-    assert level in asked
-    assert "timing cache" in " ".join(answer["warnings"])
-    assert answer["plan"] > 0
-    assert not [each for each in asked if each[0] in ("set_flag", "clear_flag")]
-    assert not [each for each in asked if "compute_cap" in each[0]]
+    assert found["workspace"] == 1 << 30
+    assert found["compatibility"] == ["AMPERE_PLUS"]
+    assert found["tf32"]
+    assert "timing cache" in " ".join(found["warnings"])
+    assert found["plan"] > 0
+
+
+def test_tensorrt_itself_builds_for_no_other_gpu(coarse: str) -> None:
+    from tests.engines.fake_tensorrt import make_module
+
+    data, sizes = Path(coarse).read_bytes(), Profile(**SMALL)
+    with pytest.raises(UsageError, match="builds for the GPU of this machine only"):
+        build_plan(make_module(), data, sizes, targets=[(8, 6)])

@@ -78,8 +78,9 @@ def test_auto_takes_what_is_installed_and_serves_the_gpu(
         ([], [], {"gpus": ["rtx40"], "compatible": "ampere-plus"}, UsageError, "--compatible"),
         ([(9, 0)], ["tensorrt"], {"precision": "int8"}, UsageError, "unknown precision"),
         ([(7, 5)], ["tensorrt"], {"precision": "bf16"}, UsageError, "bf16 needs .* 8.0"),
-        ([(9, 0)], ["tensorrt"], {"sizes": [(33, 32)]}, UsageError, "multiples of"),
-        ([(9, 0)], ["tensorrt"], {"slices": (4, 2, 8)}, UsageError, "slices from 4"),
+        ([(9, 0)], ["tensorrt"], {"sizes": [(33, 32)]}, UsageError, "33x32.*multiples of .* 32x32"),
+        ([(9, 0)], ["tensorrt"], {"slices": (4, 2, 8)}, UsageError, "--slices is 4,2,8; give one"),
+        ([], [], {"samples": 0}, UsageError, "--samples is 0; give one number"),
     ],
 )
 def test_what_cannot_be_built_is_told_before_anything_is_done(
@@ -110,6 +111,9 @@ def test_another_gpu_of_this_machine(tiny, machine):
 
 def test_the_profile_takes_what_is_given(tiny, machine):
     machine([(9, 0)], "tensorrt")
+    fixed = make_request(tiny, slices=24, samples=2, sizes=[(64, 48)]).profile
+    assert (fixed.slices, fixed.samples) == ((24,) * 3, (2,) * 3)
+    assert (fixed.height, fixed.width) == ((64,) * 3, (48,) * 3)
     options: dict[str, Any] = {"slices": (1, 3, 5), "sizes": [(64, 48), (32, 96)]}
     profile = make_request(tiny, **options).profile
     assert profile.slices == (1, 3, 5)

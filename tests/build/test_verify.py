@@ -68,6 +68,14 @@ def test_the_same_engine_is_equal(tiny: Bundle):
     assert verified.gpu == H100
 
 
+def test_the_call_of_an_engine_of_fixed_size_is_verified_whole(tiny: Bundle):
+    class Fixed(OnnxRuntimeEngine):
+        def batch_range(self, graph: str) -> tuple[int, int]:
+            return 6, 6
+
+    assert "32x32x6" in verify(tiny, Fixed(tiny), size=(32, 32)).volume
+
+
 def test_pytorch_passes_in_float32_with_a_finite_figure(tiny: Bundle):
     from petrt.engines.torch import TorchEngine
 

@@ -40,6 +40,21 @@ def test_stack_slices(device: Device, size: tuple[int, int], depth: int) -> None
             assert np.array_equal(device.values(x), volume[first : first + batch, None])
 
 
+@pytest.mark.parametrize("depth", [1, 2, 6])
+def test_a_batch_of_more_slices_than_the_volume_repeats_the_last(
+    device: Device, depth: int
+) -> None:
+    volume = fields(1, (depth, 7, 9))[0]
+    batch = depth + 3
+    planes = np.concatenate([volume, np.full((2, 7, 9), np.nan, np.float32)])
+    x, nas = (device.module.DeviceArray((batch, c, 7, 9)) for c in (1, 5))
+    device.module.stack_slices(device.array(planes), 0, 0, depth, x, nas, device.stream)
+    expected = numpy_twin.stack_slices(volume, 0, batch)
+    assert np.array_equal(device.values(nas), expected)
+    assert np.array_equal(device.values(nas)[:depth], numpy_twin.stack_slices(volume, 0, depth))
+    assert np.array_equal(device.values(x), expected[:, 2:3])
+
+
 @pytest.mark.parametrize("shape", [(3, 1, 5, 7), (4096,), (5,), (2, 2)])
 @pytest.mark.parametrize("zero", ["", "c", "s", "cs"])
 def test_reverse_step(device: Device, shape: tuple[int, ...], zero: str) -> None:
@@ -221,6 +236,8 @@ def test_refused_shapes(device: Device) -> None:
 
     cases: list[tuple[Any, str]] = [
         (lambda: module.stack_slices(planes, 0, 3, 4, x, nas, stream), "first: expected 2 slices"),
+        (lambda: module.stack_slices(planes, 0, 1, 2, x, nas, stream), "first: expected 2 slices"),
+        (lambda: module.stack_slices(planes, 0, 0, 0, x, nas, stream), "first: expected 2 slices"),
         (
             lambda: module.stack_slices(planes, 2, 2, 9, x, nas, stream),
             r"planes: expected to hold slices 0 \.\. 5, got 2 \.\. 5",

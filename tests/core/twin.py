@@ -50,9 +50,10 @@ def normals(seed: int, slice_id: int, sample: int, step: int, n: int) -> NDArray
 
 
 def stack_slices(volume: Floats, first: int, batch: int) -> Floats:
-    """Slices with neighbours -2..2 [batch, 5, H, W]; a missing neighbour is the centre."""
+    """Slices with neighbours -2..2 [batch, 5, H, W]; a missing neighbour is the centre, a missing slice
+    the last one."""
     rows = []
-    for z in range(first, first + batch):
+    for z in (min(z, len(volume) - 1) for z in range(first, first + batch)):
         inside = [z + d if 0 <= z + d < len(volume) else z for d in range(-2, 3)]
         rows.append(volume[inside])
     return np.array(rows, F32).reshape(batch, 5, *volume.shape[1:])

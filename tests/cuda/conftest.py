@@ -10,6 +10,7 @@ import pytest
 
 import petrt
 from petrt.bundle import Bundle, load_bundle
+from petrt.engines.base import ANY_BATCH, BatchRange
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.errors import OutOfDeviceMemory
 
@@ -17,19 +18,37 @@ from petrt.errors import OutOfDeviceMemory
 class QueuedEngine(OnnxRuntimeEngine):
     """ONNX Runtime whose forwards run when the stream gets that far.
 
-    ``limit``: images of one denoiser call that its memory holds; None for any number.
+    ``limit``: images of one denoiser call that its memory holds; None for any number. ``fixed``:
+    slices and samples of every call; None for any.
     """
 
     device = "cuda:0"
 
-    def __init__(self, bundle: Bundle, cuda: Any, *, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        cuda: Any,
+        *,
+        limit: int | None = None,
+        fixed: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__(bundle)
+        self._fixed = fixed
         self.stream, self.device, self._cuda, self._limit = cuda.Stream(), "cuda:0", cuda, limit
         self.capturable = True
         self.bound: list[tuple[str, int]] = []
 
+    def batch_range(self, graph: str) -> BatchRange:
+        if self._fixed is None:
+            return ANY_BATCH
+        slices, samples = self._fixed
+        images = slices * samples if graph == "denoiser" else slices
+        return images, images
+
     def bind(self, graph: str, inputs: Any, outputs: Any) -> Callable[[], None]:
         images = len(next(iter(inputs.values())).host)
+        low, high = self.batch_range(graph)
+        assert low <= images <= (high or images), f"{graph} of {low} to {high} got {images}"
         self.bound.append((graph, images))
         if self._limit is not None and images > self._limit:
             raise OutOfDeviceMemory("no memory for so many images")

@@ -191,6 +191,65 @@ def test_memory_for_not_even_one_image_is_an_error(bundle, cuda, volume):
         Reconstructor(bundle, engine=engine)(volume)
 
 
+@pytest.mark.parametrize(
+    ("fixed", "samples", "depth"),
+    [
+        ((4, 1), 3, 9),  # the last of three batches overlaps the second
+        ((12, 1), 3, 9),
+        ((6, 1), 1, 1),
+        ((6, 2), 3, 3),  # two chunks, one sample drawn and left out
+        ((4, 3), 1, 9),  # two samples of three left out
+    ],
+)
+def test_a_fixed_batch_is_filled_up_without_changing_a_bit(
+    bundle, cuda, volume, fixed, samples, depth
+):
+    engine = QueuedEngine(bundle, cuda, fixed=fixed)
+    reconstructor = Reconstructor(bundle, engine=engine, samples=samples, seed=7)
+    part, seen = volume[..., :depth], []
+    expected = on_cpu(bundle, part, samples)
+    for _ in range(4):  # plain, timed, recorded, chosen
+        found = reconstructor(part, progress=lambda *done: seen.append(done))
+        equal(found, expected)
+    assert tuple(found.stats["batch"]) == fixed
+    assert seen[-1] == (depth, depth)
+
+
+@pytest.mark.parametrize("fixed", [(12, 1), (4, 3)])
+def test_given_noise_in_a_fixed_batch(bundle, cuda, volume, fixed):
+    engine = QueuedEngine(bundle, cuda, fixed=fixed)
+    noise = np.random.default_rng(0).standard_normal((11, 4, 9, 1, 16, 24), np.float32)
+    found = Reconstructor(bundle, engine=engine, samples=4, seed=7)(volume, noise=noise)
+    equal(found, on_cpu(bundle, volume, 4, noise=noise))
+
+
+def test_a_fixed_batch_serves_every_volume_and_wins_over_what_is_asked(bundle, cuda, volume):
+    engine = QueuedEngine(bundle, cuda, fixed=(4, 1))
+    reconstructor = Reconstructor(
+        bundle, engine=engine, samples=2, seed=7, batch=(2, 2), memory=1, skip_background=False
+    )
+    for depth in (9, 2, 5):
+        equal(reconstructor(volume[..., :depth]), on_cpu(bundle, volume[..., :depth], 2))
+    assert len(engine.bound) == 3  # guidance, coarse and denoiser, once
+
+
+@pytest.mark.parametrize("kind", ["denoiser", "coarse", "guided coarse"])
+def test_networks_that_lack_a_graph_in_a_fixed_batch(tmp_path, volume, cuda, kind):
+    export_model(scrambled(NETWORKS[kind]), model_spec(NETWORKS[kind]), tmp_path / "bundle")
+    bundle = load_bundle(tmp_path / "bundle")
+    engine = QueuedEngine(bundle, cuda, fixed=(12, 1))
+    equal(
+        Reconstructor(bundle, engine=engine, samples=2, seed=7)(volume), on_cpu(bundle, volume, 2)
+    )
+
+
+def test_a_fixed_batch_that_memory_does_not_hold_names_the_command(bundle, cuda, volume):
+    engine = QueuedEngine(bundle, cuda, limit=5, fixed=(16, 1))
+    with pytest.raises(DeviceError, match=r"16 slices x 1 samples .* --slices 8, or") as caught:
+        Reconstructor(bundle, engine=engine)(volume)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_budget_bounds_the_batch(engine, bundle, volume):
     result = Reconstructor(bundle, engine=engine, samples=2, seed=7, memory=1)(volume)
     assert result.stats["batch"] == [1, 1]
@@ -224,13 +283,14 @@ def test_every_kind_of_network(tmp_path, volume, cuda, kind):
     equal(found(volume), on_cpu(bundle, volume, 2))
 
 
-@pytest.mark.parametrize("batch", [(1, 2), (2, 2), (4, 1), (9, 2)])
-def test_background_is_left_out_as_on_the_cpu(engine, bundle, volume, batch):
+@pytest.mark.parametrize("batch", [(1, 2), (2, 2), (4, 1), (9, 2), (12, 1)])
+def test_background_is_left_out_as_on_the_cpu(bundle, cuda, volume, batch):
     """By whole batches, of which the last overlaps another; then the rest is set to 0."""
     dark = volume.copy()
     dark[..., 4:] = 0  # 6 .. 8 see nothing
     calls: list[tuple[int, int]] = []
-    run = Reconstructor(bundle, engine=engine, samples=2, seed=7, batch=batch)
+    engine = QueuedEngine(bundle, cuda, fixed=batch)
+    run = Reconstructor(bundle, engine=engine, samples=2, seed=7)
     found = run(dark, progress=lambda *done: calls.append(done))
     equal(found, on_cpu(bundle, dark, 2))
     assert not found.image[..., 6:].any()

@@ -13,7 +13,7 @@ import enum
 import json
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -100,14 +100,14 @@ class ICudaEngine:
         return [tuple(shape) for shape in self._tensors[name]["profile"]]
 
     def create_runtime_config(self) -> IRuntimeConfig:
-        return IRuntimeConfig()
+        return IRuntimeConfig(self._recorder)
 
     def create_execution_context(self, strategy: Any) -> IExecutionContext:
         if isinstance(strategy, IRuntimeConfig):
             eager = DynamicShapesKernelSpecializationStrategy.EAGER
             assert strategy.dynamic_shapes_kernel_specialization_strategy is eager
             assert strategy._strategy is ExecutionContextAllocationStrategy.USER_MANAGED
-            return RtxContext(self)
+            return RtxContext(self, strategy._cache)
         assert strategy is ExecutionContextAllocationStrategy.USER_MANAGED
         return IExecutionContext(self)
 
@@ -115,8 +115,48 @@ class ICudaEngine:
 class IRuntimeConfig:
     dynamic_shapes_kernel_specialization_strategy: Any = None
 
+    def __init__(self, recorder: Any) -> None:
+        self._recorder, self._cache = recorder, None
+
     def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
         self._strategy = strategy
+
+    def create_runtime_cache(self) -> IRuntimeCache:
+        return IRuntimeCache(self._recorder)
+
+    def set_runtime_cache(self, cache: IRuntimeCache) -> bool:
+        assert Current.depth == 1, "the device is not the current one"
+        self._cache = cache
+        return True
+
+
+class IRuntimeCache:
+    """Names of kernels. ``_driver``: of the machine; ``_compiled``: all that was compiled here."""
+
+    _driver = "580.1"
+    _compiled: ClassVar[list[str]] = []
+
+    def __init__(self, recorder: Any) -> None:
+        self._recorder = recorder
+        self._kernels: set[str] = set()
+
+    def deserialize(self, blob: bytes) -> bool:
+        assert Current.depth == 1, "the device is not the current one"
+        driver, *kernels = json.loads(bytes(blob))
+        if driver != self._driver:
+            self._recorder.report_error(ErrorCodeTRT.INTERNAL_ERROR, f"cache of driver {driver}")
+            return False
+        self._kernels |= set(kernels)
+        return True
+
+    def serialize(self) -> bytearray:
+        assert Current.depth == 1, "the device is not the current one"
+        return bytearray(json.dumps([self._driver, *sorted(self._kernels)]).encode())
+
+    def _need(self, kernel: str) -> None:
+        if kernel not in self._kernels:
+            self._compiled.append(kernel)
+            self._kernels.add(kernel)
 
 
 class IExecutionContext:
@@ -198,7 +238,15 @@ class IExecutionContext:
 
 
 class RtxContext(IExecutionContext):
-    """What contexts of TensorRT-RTX have besides."""
+    """What contexts of TensorRT-RTX have besides: kernels are compiled when they first run."""
+
+    def __init__(self, engine: ICudaEngine, cache: IRuntimeCache | None) -> None:
+        super().__init__(engine)
+        self._cache = cache or IRuntimeCache(None)
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        self._cache._need(f"{sorted(self._shapes.items())} of {hash(self._engine._plan['onnx'])}")
+        return super().execute_async_v3(stream_handle)
 
     def is_stream_capturable(self, stream: int) -> bool:
         return not self._faults.get("not_capturable", False)
@@ -210,22 +258,20 @@ def view_of(address: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.ctypeslib.as_array(memory).reshape(shape)
 
 
-NOT_THERE = {
-    "dynamic_shapes_kernel_specialization_strategy",  # of TensorRT-RTX alone
-    "enqueue",  # of this stand-in
-}
+NOT_THERE = {"enqueue"}  # of this stand-in
 CLASSES = (
     ILogger, IErrorRecorder, Runtime, ICudaEngine, IRuntimeConfig, IExecutionContext,
     DataType, TensorIOMode, ExecutionContextAllocationStrategy, ErrorCodeTRT,
 )  # fmt: skip
+# Of TensorRT-RTX alone.
+RTX_CLASSES = (RtxContext, IRuntimeCache, DynamicShapesKernelSpecializationStrategy)
 
 
 def make_module(*, rtx: bool = False) -> types.SimpleNamespace:
     """The module ``tensorrt``, or ``tensorrt_rtx`` with what is only there."""
     names = {cls.__name__: cls for cls in CLASSES}
     if rtx:
-        strategies = DynamicShapesKernelSpecializationStrategy
-        names["DynamicShapesKernelSpecializationStrategy"] = strategies
+        names |= {cls.__name__: cls for cls in RTX_CLASSES[1:]}
     return _Module(__version__=VERSION, __name__="tensorrt_rtx" if rtx else "tensorrt", **names)
 
 

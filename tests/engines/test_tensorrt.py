@@ -11,14 +11,12 @@ import pytest
 
 from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
+from petrt.engines.runtime_cache import KernelMemory
 from petrt.engines.tensorrt import TensorRTEngine, import_tensorrt, install_command
 from petrt.errors import DeviceError, OutOfDeviceMemory
 from petrt.wiring import wire
 from tests.engines import fake_tensorrt
 from tests.engines.fake_tensorrt import DeviceArray, Stream, make_module, make_plan
-from tests.engines.real_tensorrt import run_with_tensorrt, tensorrt_folder
-
-__all__ = ["tensorrt_folder"]
 
 pytestmark = pytest.mark.usefixtures("fake_cuda")
 
@@ -28,7 +26,13 @@ def make_engine(bundle: Bundle, *, rtx: bool = False, **faults: Any) -> TensorRT
     return open_plans(bundle, plans, rtx=rtx)
 
 
-def open_plans(bundle: Bundle, plans: dict[str, bytes], *, rtx: bool = False) -> TensorRTEngine:
+def open_plans(
+    bundle: Bundle,
+    plans: dict[str, bytes],
+    *,
+    rtx: bool = False,
+    kernels: KernelMemory | None = None,
+) -> TensorRTEngine:
     return TensorRTEngine(
         bundle,
         plans,
@@ -36,6 +40,7 @@ def open_plans(bundle: Bundle, plans: dict[str, bytes], *, rtx: bool = False) ->
         precision="fp32",
         stream=Stream(),
         trt=make_module(rtx=rtx),
+        kernels=kernels,
     )
 
 
@@ -94,8 +99,8 @@ def test_it_tells_what_the_runtime_asks(tiny: Bundle):
     assert engine.version == fake_tensorrt.VERSION
     assert engine.capturable
     assert engine.tensors("denoiser")[0]["r"] == ["images", 1, "height", "width"]
-    assert {engine.max_batch(g) for g in ("guidance", "coarse")} == {4}
-    assert engine.max_batch("denoiser") == 8
+    assert {engine.batch_range(g) for g in ("guidance", "coarse")} == {(1, 4)}
+    assert engine.batch_range("denoiser") == (1, 8)
     assert engine.dtypes("guidance")["features_1"] == "bfloat16"
     assert engine.dtypes("coarse")["x"] == "float32"
 
@@ -111,30 +116,42 @@ def test_a_bound_graph_was_run_once_and_waited_for(tiny: Bundle):
     assert engine.stream.synchronized == 1  # running only enqueues
 
 
-@pytest.mark.parametrize(
-    ("slices", "size", "command"),
-    [
-        (5, 32, "petrt build-engine {} --slices 1,5,5 --size 32x32"),
-        (2, 96, "petrt build-engine {} --slices 1,2,2 --size 96x96"),
-    ],
-)
-def test_a_shape_outside_the_profile_names_profile_and_command(tiny, slices, size, command):
+def test_a_slice_size_outside_the_profile_names_both_sizes_and_the_command(tiny):
     engine = make_engine(tiny)
-    inputs, outputs = buffers_for(engine, "coarse", coarse_shapes(engine, slices, size))
+    inputs, outputs = buffers_for(engine, "coarse", coarse_shapes(engine, 2, 96))
     with pytest.raises(DeviceError) as caught:
         engine.bind("coarse", inputs, outputs)
-    assert f"coarse: x is {slices}x1x{size}x{size}" in caught.value.message
-    assert "1x1x16x16 to 4x1x64x64" in caught.value.message
-    assert caught.value.hint == command.format(tiny.source)
-    assert "\n" not in str(caught.value)
+    assert caught.value.message == (
+        "the engine takes slices of 16x16 to 64x64 voxels, this volume has 96x96 on the model's grid"
+    )
+    command = f"petrt build-engine {tiny.source} --size 96x96, or --engine torch"
+    assert caught.value.hint == command
 
 
-def test_too_many_samples_name_samples(tiny: Bundle):
+def test_an_engine_of_one_size_says_so(tiny):
+    sizes = {
+        name: (n,) * 3 for name, n in (("slices", 4), ("images", 8), ("height", 32), ("width", 48))
+    }
+    plans = {graph: make_plan(tiny.files[f"{graph}.onnx"], sizes) for graph in GRAPHS}
+    engine = open_plans(tiny, plans)
+    assert engine.batch_range("coarse") == (4, 4)
+    assert engine.batch_range("denoiser") == (8, 8)
+    inputs, outputs = buffers_for(engine, "coarse", coarse_shapes(engine, 4, 48))
+    with pytest.raises(DeviceError, match="takes slices of 32x48 voxels, this volume has 48x48"):
+        engine.bind("coarse", inputs, outputs)
+
+
+def test_too_many_slices_or_samples_name_the_command(tiny: Bundle):
     engine = make_engine(tiny)
+    inputs, outputs = buffers_for(engine, "coarse", coarse_shapes(engine, 5, 32))
+    with pytest.raises(
+        DeviceError, match=r"coarse: 5 slices in one call, .* 1 to 4; .* --slices 5"
+    ):
+        engine.bind("coarse", inputs, outputs)
     shapes = {name: tuple(d if isinstance(d, int) else _at(d) for d in dims)
               for name, dims in engine.tensors("denoiser")[0].items()}  # fmt: skip
     inputs, outputs = buffers_for(engine, "denoiser", shapes)
-    with pytest.raises(DeviceError, match="--slices 1,2,2 --samples 1,6,6 --size 32x32"):
+    with pytest.raises(DeviceError, match=r"12 images in one .* --slices 2 --samples 6"):
         engine.bind("denoiser", inputs, outputs)
 
 
@@ -188,6 +205,66 @@ def test_a_context_that_cannot_be_recorded_is_run_plainly(tiny: Bundle):
     assert not engine.capturable
 
 
+@pytest.fixture
+def compiled(monkeypatch) -> list[str]:
+    """Every kernel that was compiled, in order."""
+    kernels: list[str] = []
+    monkeypatch.setattr(fake_tensorrt.IRuntimeCache, "_compiled", kernels)
+    return kernels
+
+
+def bind_twice(bundle: Bundle, kernels: KernelMemory) -> TensorRTEngine:
+    """Two networks of an engine that another process has opened anew."""
+    plans = {graph: make_plan(bundle.files[f"{graph}.onnx"]) for graph in GRAPHS}
+    engine = open_plans(bundle, plans, rtx=True, kernels=kernels)
+    for graph, shapes in (("coarse", coarse_shapes(engine, 1, 32)), ("guidance", guides(engine))):
+        engine.bind(graph, *buffers_for(engine, graph, shapes))
+    return engine
+
+
+def guides(engine: TensorRTEngine) -> dict[str, tuple[int, ...]]:
+    return {name: (1, 5 if name == "nas" else 1, 32, 32) for name in engine.tensors("guidance")[0]}
+
+
+def test_kernels_are_compiled_once_for_all_processes(tiny: Bundle, compiled):
+    class Counting(KernelMemory):
+        saves = 0
+
+        def save(self, kernels: bytes) -> None:
+            self.saves += 1
+            super().save(kernels)
+
+    store = Counting()
+    bind_twice(tiny, store)
+    assert (len(compiled), store.saves) == (2, 2)
+    engine = bind_twice(tiny, store)
+    assert (len(compiled), store.saves) == (2, 2)  # nothing new, nothing written
+    engine.bind("coarse", *buffers_for(engine, "coarse", coarse_shapes(engine, 2, 32)))
+    assert (len(compiled), store.saves) == (3, 3)
+
+
+def test_kernels_of_another_driver_are_compiled_again_and_replaced(
+    tiny: Bundle, compiled, monkeypatch, caplog
+):
+    store = KernelMemory()
+    bind_twice(tiny, store)
+    monkeypatch.setattr(fake_tensorrt.IRuntimeCache, "_driver", "590.100")
+    with caplog.at_level(logging.INFO, "petrt"):
+        bind_twice(tiny, store)
+    assert len(compiled) == 4
+    assert caplog.text.count("compiled kernels are of another driver or GPU") == 1
+    bind_twice(tiny, store)
+    assert len(compiled) == 4
+
+
+def test_tensorrt_itself_keeps_no_kernels(tiny: Bundle, compiled):
+    store = KernelMemory()
+    plans = {graph: make_plan(tiny.files[f"{graph}.onnx"]) for graph in GRAPHS}
+    engine = open_plans(tiny, plans, kernels=store)
+    engine.bind("coarse", *buffers_for(engine, "coarse", coarse_shapes(engine, 1, 32)))
+    assert (store.kernels, compiled) == (b"", [])
+
+
 def test_buffers_of_another_type_or_shape_are_refused(tiny: Bundle):
     engine = make_engine(tiny)
     inputs, outputs = buffers_for(engine, "coarse", coarse_shapes(engine, 1, 32))
@@ -214,43 +291,3 @@ def test_an_absent_tensorrt_names_the_command(kind, monkeypatch):
         import_tensorrt(kind)
     assert caught.value.hint == install_command(kind)
     assert caught.value.hint.startswith(f"pip install {kind}")
-
-
-def test_every_call_of_the_fake_exists_in_the_real_bindings(tensorrt_folder):
-    names = {
-        cls.__name__: sorted(set(_public(cls)) - fake_tensorrt.NOT_THERE)
-        for cls in fake_tensorrt.CLASSES
-    }
-    code = (
-        "import json, sys, tensorrt_bindings as trt\n"
-        f"names = json.loads({json.dumps(json.dumps(names))})\n"
-        "print(json.dumps([f'{c}.{n}' for c, ns in names.items() for n in ns"
-        " if not hasattr(getattr(trt, c), n)]))"
-    )
-    done = run_with_tensorrt(tensorrt_folder, "-c", code)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == []
-    assert sum(map(len, names.values())) > 20
-
-
-def _public(cls: type) -> list[str]:
-    members = getattr(cls, "__members__", None) or vars(cls)
-    return [name for name in members if not name.startswith("_")]
-
-
-def test_the_real_runtime_refuses_what_is_no_plan(tensorrt_folder):
-    code = (
-        "import tensorrt_bindings as trt\n"
-        "from petrt.engines.tensorrt_log import Errors, log_of\n"
-        "errors = Errors(trt)\n"
-        "runtime = trt.Runtime(log_of(trt))\n"
-        "runtime.error_recorder = errors.recorder\n"
-        "assert runtime.deserialize_cuda_engine(b'no plan' * 100) is None\n"
-        "assert errors and not errors.out_of_memory\n"
-        "print(errors.take())\n"
-        "assert not errors"
-    )
-    done = run_with_tensorrt(tensorrt_folder, "-c", code)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n") == 1
-    assert "erialization" in done.stdout

@@ -188,7 +188,9 @@ struct Average {
   }
 };
 
-// Slices with their neighbours: the centre also goes to the network's own input.
+// Slices with their neighbours: the centre also goes to the network's own input. Where the volume
+// is thinner than the batch, the rest of the batch repeats its last slice, which no other slice
+// sees.
 struct StackSlices {
   Parts parts;          // of the batch
   const float* planes;  // [P, voxels], slices first_plane .. of the volume
@@ -200,7 +202,7 @@ struct StackSlices {
 
   PETRT_HD void operator()(std::uint32_t i) const {
     const Part part = parts.at(i);
-    const Index centre = first + part.image;
+    const Index wanted = first + part.image, centre = wanted < depth ? wanted : depth - 1;
     for (Index channel = 0; channel < kNeighbours; ++channel) {
       const Index source = neighbour(centre, channel, depth) - first_plane;
       const Four four = part.in(source, parts.voxels).load(planes);

@@ -32,6 +32,7 @@ from petrt.engines.cache import (
 from petrt.engines.fit import Wanted, find
 from petrt.engines.installed import start
 from petrt.engines.record import PLANS, TIMING_CACHE, EngineRecord, ModelRef, Verified
+from petrt.engines.runtime_cache import KernelFile, KernelMemory
 from petrt.engines.tensorrt import TensorRTEngine
 from petrt.errors import DeviceError
 
@@ -86,13 +87,16 @@ def build_engine(request: Request, *, force: bool = False, bar: Bar) -> Installe
             return _kept(request, entry)
         logger.info("building %s: %s", request, "as asked (--force)" if entry else now or reason)
         built = _build(request, bar)
-        verified = None
+        verified, kernels = None, KernelMemory()
         if request.gpu is not None:
-            verified = _verify(request, _candidate(request, built.plans))
+            verified = _verify(request, _candidate(request, built.plans, kernels))
         files = {PLANS[graph]: plan for graph, plan in built.plans.items()}
         if built.timing_cache:
             files[TIMING_CACHE] = built.timing_cache
-        return install(_record(request, files, built.seconds, verified), files)
+        entry = install(_record(request, files, built.seconds, verified), files)
+        if request.gpu is not None and kernels.kernels:  # the next process need not compile again
+            KernelFile(entry, request.gpu).save(kernels.kernels)
+        return entry
 
 
 def need_cuda_module() -> None:
@@ -147,7 +151,9 @@ def _earlier_timing_cache(key: str) -> bytes:
     return load_timing_cache(earlier[0]) if earlier else b""
 
 
-def _candidate(request: Request, plans: Mapping[str, bytes]) -> TensorRTEngine:
+def _candidate(
+    request: Request, plans: Mapping[str, bytes], kernels: KernelMemory
+) -> TensorRTEngine:
     """The engine as it will run, from the bytes that will be installed."""
     from petrt._cuda import Stream
 
@@ -158,6 +164,7 @@ def _candidate(request: Request, plans: Mapping[str, bytes]) -> TensorRTEngine:
         precision=request.precision,
         stream=Stream(request.index or 0),
         trt=request.trt,
+        kernels=kernels,
     )
 
 

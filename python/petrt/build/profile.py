@@ -1,4 +1,10 @@
-"""Sizes that a plan accepts: TensorRT tunes for one of a range and refuses what lies outside."""
+"""Sizes that a plan accepts: one of each by default, or a range that TensorRT tunes for one of.
+
+A range is dear. For one of slices the denoiser's activations take about twice the memory and every build
+half as long again or more; for ranges of slices, samples, height and width together TensorRT-RTX does not
+build the coarse network at all (``benchmarks/results/tensorrt_rtx_builds.json``). What lies outside is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +13,8 @@ from dataclasses import asdict, dataclass
 
 import onnx
 
+from petrt.cuda.batches import COMPARABLE
+from petrt.engines.record import range_text
 from petrt.errors import InputError, UsageError
 from petrt.spec import ModelSpec
 
@@ -17,6 +25,18 @@ Shape = tuple[int, ...]
 # TensorRT counts the elements of a tensor in an int32.
 MOST_ELEMENTS = 2**31 - 1
 USUAL_MATRIX = (128, 128)
+# Slices of one call. By estimate enough images that a call's time is that of its arithmetic and no longer
+# of its launches; few enough that the activations fit into a small GPU (1 GB at paper size) and that a
+# volume, whose last batch is always a full one, computes little twice. A large GPU is filled by more:
+# --slices 128. Samples are further calls: weights that are read again are little beside the activations.
+SLICES = COMPARABLE
+# By dimension, the option of petrt build-engine that it comes from.
+OPTIONS = {
+    "slices": "--slices",
+    "samples": "--samples",
+    "height": "--size: height",
+    "width": "--size: width",
+}
 
 
 @dataclass(frozen=True)
@@ -33,8 +53,8 @@ class Profile:
         for name, (low, usual, high) in asdict(self).items():
             if not 1 <= low <= usual <= high:
                 raise UsageError(
-                    f"profile: {name} from {low} to {high}, usually {usual}",
-                    "give smallest <= usual <= largest, all at least 1",
+                    f"{OPTIONS[name]} is {range_text((low, usual, high))}",
+                    "give one number, or smallest,usual,largest that rise from 1 on: 16 or 1,8,32",
                 )
 
     @property
@@ -64,24 +84,25 @@ class Profile:
         size, granule = getattr(self, base)[which], int(over or 1)
         if size % granule:
             raise UsageError(
-                f"profile: {base} {size} is not a multiple of {granule}",
+                f"{OPTIONS.get(base, base)} {size} is not a multiple of {granule}",
                 "the networks halve height and width once a level",
             )
         return int(size // granule)
 
 
+def fixed(size: int) -> Range:
+    """The range of this size alone."""
+    return size, size, size
+
+
 def default_profile(model: ModelSpec) -> Profile:
-    """Sizes around the matrix the model was trained on: from half to one and a half of it."""
+    """One size of each: the matrix that the model was trained on, ``SLICES`` slices, one sample."""
     granule = 2**model.network.scales
-
-    def around(size: int) -> Range:
-        low, usual, high = (granule * math.ceil(size * f / granule) for f in (0.5, 1.0, 1.5))
-        return low, usual, high
-
-    # x runs along height.
-    height, width = (around(size) for size in model.domain.matrix or USUAL_MATRIX)
-    samples = (1, 1, 4) if model.network.denoiser is not None else (1, 1, 1)
-    return Profile(slices=(1, 8, 16), samples=samples, height=height, width=width)
+    # x runs along height; a volume of this matrix is padded to the next multiple.
+    height, width = (
+        granule * math.ceil(size / granule) for size in model.domain.matrix or USUAL_MATRIX
+    )
+    return Profile(fixed(SLICES), fixed(1), fixed(height), fixed(width))
 
 
 def _dimensions(value: onnx.ValueInfoProto) -> list[int | str]:
@@ -100,9 +121,9 @@ def _check_largest(model: onnx.ModelProto, inputs: dict[str, Shape]) -> None:
     largest = max(map(_elements, [*inferred.input, *inferred.value_info]))
     if largest > MOST_ELEMENTS:
         raise UsageError(
-            f"profile: a tensor of {largest:.3g} elements at the largest size; "
-            f"TensorRT allows {MOST_ELEMENTS:.3g}",
-            "fewer slices or samples at once, or smaller images",
+            f"a tensor would have {largest:.3g} elements at the largest sizes, TensorRT allows "
+            f"{MOST_ELEMENTS:.3g}",
+            "fewer --slices or --samples, or a smaller --size",
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from petrt.build.precision import Precision
-from petrt.build.profile import Profile, Range, default_profile
+from petrt.build.profile import Profile, Range, default_profile, fixed
 from petrt.build.tensorrt import HardwareCompatibility
 from petrt.bundle import Bundle
 from petrt.engines.fit import Wanted
@@ -80,8 +80,8 @@ def make_request(
     engine: str = "auto",
     precision: str | None = None,
     gpus: list[str] | None = None,
-    slices: Range | None = None,
-    samples: Range | None = None,
+    slices: int | Range | None = None,
+    samples: int | Range | None = None,
     sizes: list[Size] | None = None,
     workspace_gib: float | None = None,
     compatible: HardwareCompatibility = "none",
@@ -89,9 +89,12 @@ def make_request(
     """Settle what is left open by what is installed and by the GPU.
 
     ``gpus``: names of ``petrt.gpus.RTX_TARGETS``, or ["cuda:1"]; none for this machine's first.
-    ``sizes``: (H, W) of slices, the first is what the engine is tuned for. Raises UsageError for
+    ``slices``, ``samples``: of one call, a number or (smallest, usual, largest). ``sizes``: (H, W) of
+    slices; several make a range that is tuned for the first. By default one of each: see
+    ``petrt.build.profile``. Raises UsageError for
     options that make no sense together, DeviceError for a GPU or a TensorRT that is not there.
     """
+    profile = _profile(bundle, slices, samples, sizes or [])
     index = _index(gpus or ["cuda:0"])
     targets = _targets(gpus or []) if index is None else ()
     here = None if index is None else _gpu_here(index)
@@ -110,7 +113,7 @@ def make_request(
         index=index,
         targets=targets,
         precision=_precision(precision, lowest),
-        profile=_profile(bundle, slices, samples, sizes or []),
+        profile=profile,
         flags=Flags(hardware_compatibility=compatible, workspace_bytes=workspace),
     )
 
@@ -180,20 +183,24 @@ def _precision(asked: str | None, capability: Capability) -> Precision:
 
 
 def _profile(
-    bundle: Bundle, slices: Range | None, samples: Range | None, sizes: list[Size]
+    bundle: Bundle,
+    slices: int | Range | None,
+    samples: int | Range | None,
+    sizes: list[Size],
 ) -> Profile:
     """The model's own profile with what was given in its place."""
     profile = default_profile(bundle.model)
-    if slices is not None:
-        profile = replace(profile, slices=slices)
-    if samples is not None:
-        profile = replace(profile, samples=samples)
+    for name, given in (("slices", slices), ("samples", samples)):
+        if given is not None:
+            sized = fixed(given) if isinstance(given, int) else given
+            profile = replace(profile, **{name: sized})
     if sizes:
         granule = 2**bundle.model.network.scales
         for height, width in sizes:
             if height < 1 or width < 1 or height % granule or width % granule:
                 raise UsageError(
-                    f"size {height}x{width}: both must be multiples of {granule} for this model"
+                    f"--size is {height}x{width}: this model takes multiples of {granule}",
+                    f"the nearest is {_nearest(height, granule)}x{_nearest(width, granule)}",
                 )
         heights, widths = ([size[axis] for size in sizes] for axis in (0, 1))
         profile = replace(
@@ -202,3 +209,7 @@ def _profile(
             width=(min(widths), widths[0], max(widths)),
         )
     return profile
+
+
+def _nearest(size: int, granule: int) -> int:
+    return granule * max(1, round(size / granule))

@@ -174,7 +174,7 @@ class _Build:
         if data is None:
             raise DeviceError(
                 f"{self.name} cannot build {self._graph}: {self._reason()}",
-                "try a smaller profile or a larger workspace, or use another engine",
+                "try --slices as one smaller number, a single --size, a larger --workspace or another engine",
             )
         cache = config.get_timing_cache()
         self._step(1.0)

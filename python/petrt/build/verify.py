@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.bundle import Bundle
+from petrt.cuda.batches import Limits
 from petrt.engines.base import Engine
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.record import GpuRecord, Verified
@@ -63,7 +64,7 @@ BARS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One simulated volume and what float32 makes of it; [H, W, SLICES] each."""
+    """One simulated volume and what float32 makes of it; [H, W, slices] each."""
 
     dose: int
     low: Array
@@ -98,7 +99,8 @@ def verify(
 ) -> Verified:
     """Compare ``engine`` with ONNX Runtime on the CPU; the figures, if they reach the bars.
 
-    ``size`` (H, W): of the slices, by default the model's matrix. ``gpu``: where the engine runs, for
+    ``size`` (H, W): of the slices, by default the model's matrix; there are so many that the engine's
+    smallest call is full of them. ``gpu``: where the engine runs, for
     the record. ``limit``: by default that of the precision. ``reference``: where it is at hand. Raises
     DeviceError naming the figure and its bar where one is missed.
     """
@@ -110,6 +112,7 @@ def verify(
             probed_doses(bundle.model) if approximate else (DOSE,),
             SAMPLES if approximate else 1,
             size=size,
+            slices=max(SLICES, Limits.of(engine, bundle.model.network).slices[0]),
         )
     try:
         verified = measure(bundle, engine, reference)
@@ -134,11 +137,12 @@ def make_reference(
     samples: int,
     *,
     size: Size | None = None,
+    slices: int = SLICES,
     seed: int = SEED,
 ) -> Reference:
     """Simulated volumes of subject ``seed`` at 1/``doses``, with the images that float32 gives."""
     size = size or slice_size(bundle.model)
-    subject = reference_subject(size, voxel_of(bundle.model), doses, seed)
+    subject = reference_subject(size, voxel_of(bundle.model), doses, seed, slices)
     engine = OnnxRuntimeEngine(bundle)
     cases = [
         Case(
@@ -237,10 +241,14 @@ def probed_doses(model: ModelSpec) -> tuple[int, ...]:
 
 @lru_cache(maxsize=3)
 def reference_subject(
-    size: Size, voxel_mm: float, doses: tuple[int, ...] = (DOSE,), seed: int = SEED
+    size: Size,
+    voxel_mm: float,
+    doses: tuple[int, ...] = (DOSE,),
+    seed: int = SEED,
+    slices: int = SLICES,
 ) -> Subject:
-    """The middle slices of a simulated brain, [H, W, SLICES]; the same on every machine."""
-    return simulate_subject(seed, doses=doses, shape=(*size, SLICES), voxel_mm=voxel_mm)
+    """The middle slices of a simulated brain, [H, W, slices]; the same on every machine."""
+    return simulate_subject(seed, doses=doses, shape=(*size, slices), voxel_mm=voxel_mm)
 
 
 def _psnr(found: Array, expected: Array) -> float:

@@ -48,17 +48,23 @@ def build_engine(
     ] = None,
     slices: Annotated[
         str | None,
-        typer.Option(help="Slices in one call. Default: the model's.", metavar="MIN,OPT,MAX"),
+        typer.Option(
+            help="Slices in one call. Default: 16. A range costs memory.", metavar="N|MIN,OPT,MAX"
+        ),
     ] = None,
     samples: Annotated[
         str | None,
         typer.Option(
-            help="Samples of a slice in one call. Default: the model's.", metavar="MIN,OPT,MAX"
+            help="Samples of a slice in one call. Default: 1; more samples are more calls.",
+            metavar="N|MIN,OPT,MAX",
         ),
     ] = None,
     size: Annotated[
         list[str] | None,
-        typer.Option(help="Slice size; repeatable, the first is tuned for.", metavar="HxW"),
+        typer.Option(
+            help="Slice size. Default: the model's. Repeated: a range, tuned for the first.",
+            metavar="HxW",
+        ),
     ] = None,
     workspace: Annotated[
         float | None,
@@ -96,7 +102,7 @@ def build_engine(
         raise UsageError(f"--compatible is '{compatible}'", f"choose {', '.join(COMPATIBLE)}")
     if workspace is not None and not workspace > 0:
         raise UsageError(f"--workspace is {workspace}", "give a positive number of GiB")
-    ranges = {"slices": triple("--slices", slices), "samples": triple("--samples", samples)}
+    ranges = {"slices": counts("--slices", slices), "samples": counts("--samples", samples)}
     sizes = [height_width(each) for each in size or []]
     names = [name for name in (gpu or "").split(",") if name]
     if precision == "int8":
@@ -163,12 +169,16 @@ def _only_said(request: Wants, force: bool, dry_run: bool) -> bool:
     return dry_run
 
 
-def triple(option: str, text: str | None) -> tuple[int, int, int] | None:
-    """ "1,8,32" -> (1, 8, 32). Raises UsageError."""
+def counts(option: str, text: str | None) -> int | tuple[int, int, int] | None:
+    """ "16" -> 16, "1,8,32" -> (1, 8, 32). Raises UsageError."""
     if text is None:
         return None
+    if re.fullmatch(r"\d{1,6}", text):
+        return int(text)
     if not re.fullmatch(r"\d{1,6},\d{1,6},\d{1,6}", text):
-        raise UsageError(f"{option} is '{text}'", "give smallest, usual, largest, such as 1,8,32")
+        raise UsageError(
+            f"{option} is '{text}'", "give one number, or smallest,usual,largest: 16 or 1,8,32"
+        )
     low, usual, high = (int(part) for part in text.split(","))
     return low, usual, high
 

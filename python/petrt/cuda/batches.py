@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from petrt.engines.base import Engine
+import numpy as np
+from numpy.typing import NDArray
+
+from petrt.engines.base import ANY_BATCH, BatchRange, Engine
 from petrt.spec import NetworkSpec
 
 # Enough voxels to fill a large GPU: 128 images of 128 x 128. More gain nothing and cost memory.
@@ -13,6 +16,8 @@ VOXELS = 128 * 128 * 128
 # Feature maps of base width, at full resolution, that live at once inside a U-Net: its skips, both
 # sides of a convolution and its scratch. An estimate: memory that runs out halves the batch anyway.
 LIVE_MAPS = 16
+# Images in a call from which on the time of one says something about the engine.
+COMPARABLE = 16
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -30,30 +35,56 @@ class Batch:
         return math.ceil(self.total / self.samples)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Fewest and most slices, and images (slices x samples), that an engine takes in one call."""
+
+    slices: BatchRange = ANY_BATCH
+    images: BatchRange = ANY_BATCH
+
+    @classmethod
+    def of(cls, engine: Engine, network: NetworkSpec) -> Limits:
+        first = "guidance" if network.guide_count or network.denoiser else "coarse"
+        slices = engine.batch_range(first)
+        return cls(slices, engine.batch_range("denoiser") if network.denoiser else slices)
+
+
+ANY = Limits()
+
+
 def even(count: int, most: int) -> int:
     """The size of parts of at most ``most`` that ``count`` items fall into evenly."""
     return math.ceil(count / math.ceil(count / most))
 
 
 def plan_batch(
-    depth: int, total: int, most: tuple[int, int], images: int, *, divide: bool = False
+    depth: int, total: int, most: tuple[int, int], images: int, limits: Limits = ANY
 ) -> Batch:
     """The batch for ``depth`` slices of ``total`` samples each.
 
-    ``most``: slices and samples that the caller and the engine allow; ``images``: slices x samples.
-    Samples come first, since guidance and coarse network are shared among them. With ``divide`` the
-    samples of a call divide ``total``.
+    ``most``: slices and samples that the caller allows; ``images``: slices x samples that memory allows.
+    Samples come first, since guidance and coarse network are shared among them. An engine that takes no
+    fewer than ``limits`` gets these, whatever else is asked: what a call has too many is filled up by
+    ``rows`` and by samples that are left out.
     """
-    samples = even(total, max(1, min(total, most[1], images)))
-    if divide:
-        samples = max(n for n in range(1, samples + 1) if total % n == 0)
-    slices = even(depth, max(1, min(depth, most[0], images // samples)))
-    return Batch(slices, samples, total)
+    (least_slices, most_slices), (least_images, most_images) = limits.slices, limits.images
+    room = max(least_images, min(images, most_images or images))
+    samples = even(total, max(1, min(total, most[1], room // least_slices)))
+    if most_slices is not None:  # even the most slices may want several samples to be enough images
+        samples = max(samples, math.ceil(least_images / most_slices))
+    slices = even(depth, max(1, min(depth, most[0], most_slices or depth, room // samples)))
+    return Batch(max(slices, least_slices, math.ceil(least_images / samples)), samples, total)
 
 
 def starts(depth: int, slices: int) -> list[int]:
     """First slices of the batches. The last one is moved back to be full: one shape, one graph."""
-    return [min(first, depth - slices) for first in range(0, depth, slices)]
+    return [max(0, min(first, depth - slices)) for first in range(0, depth, slices)]
+
+
+def rows(first: int, slices: int, depth: int) -> NDArray[np.int64]:
+    """The slices of the volume in the batch that begins at ``first``: where the volume has fewer, its
+    last one again and again, as in ``_cuda.stack_slices``."""
+    return np.minimum(np.arange(first, first + slices), depth - 1)
 
 
 def image_bytes(engine: Engine, network: NetworkSpec, height: int, width: int) -> int:

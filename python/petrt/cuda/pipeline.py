@@ -15,10 +15,20 @@ from numpy.typing import NDArray
 
 from petrt import _cuda
 from petrt.bundle import Bundle
-from petrt.cuda.batches import Batch, image_bytes, images_within, plan_batch, starts
+from petrt.cuda.batches import (
+    COMPARABLE,
+    Batch,
+    Limits,
+    image_bytes,
+    images_within,
+    plan_batch,
+    rows,
+    starts,
+)
 from petrt.cuda.stage import Stage
 from petrt.cuda.transfer import Transfer
 from petrt.engines.base import Engine
+from petrt.engines.cache import build_command
 from petrt.engines.measured import Measurement, record_measured
 from petrt.errors import DeviceError, OutOfDeviceMemory
 from petrt.gpus import driver_version, list_gpus
@@ -29,8 +39,6 @@ logger = logging.getLogger("petrt")
 
 # The driver, other programs and the engine's own scratch want some of the GPU, too.
 SHARE = 0.8
-# Images in a call from which on the time of one says something about the engine.
-COMPARABLE = 16
 
 
 class DevicePipeline:
@@ -38,7 +46,9 @@ class DevicePipeline:
 
     ``batch``: most (slices, samples) in one call; None for as many as fill the GPU. ``memory``: bytes
     the batches may take; None for 80 % of what is free. A batch for which memory does not suffice is
-    halved. The noise is that of the CPU to the last bits of its logarithms and cosines.
+    halved. An engine that takes no fewer slices or samples gets them all the same, filled up where the
+    volume has not so many; what is filled in changes no bit of the rest. The noise is that of the CPU
+    to the last bits of its logarithms and cosines.
 
     Volumes that several threads bring to one engine take turns: its stream, and the graph that is recorded on
     it, serve one at a time. A volume is bound, warmed up and recorded on the thread that brings it; what an
@@ -56,6 +66,7 @@ class DevicePipeline:
         self._bundle, self._engine, self._table = bundle, engine, table
         self._most, self._memory = batch, memory
         self._has_denoiser = bundle.model.network.denoiser is not None
+        self._limits = Limits.of(engine, bundle.model.network)
         self._key: tuple[Any, ...] | None = None
         self._stage: Stage | None = None
         self._timed = False
@@ -84,13 +95,14 @@ class DevicePipeline:
         that hold no ``active`` slice; of ``every`` nothing comes. Raises DeviceError where the GPU
         fails or memory does not suffice for a single image.
         """
+        total = samples if self._has_denoiser else 1
         with self._turn:
-            return self._run_in_turn(volume, samples, seed, first_id, noise, report, dose, active)
+            return self._in_turn(volume, total, seed, first_id, noise, report, dose, active)
 
-    def _run_in_turn(
+    def _in_turn(
         self,
         volume: Array,
-        samples: int,
+        total: int,
         seed: int,
         first_id: int,
         noise: Array | None,
@@ -98,12 +110,13 @@ class DevicePipeline:
         dose: float | None,
         active: NDArray[np.bool_] | None,
     ) -> tuple[Array, Array, Array]:
+        """``run`` with a batch that memory holds, once it is this pipeline's turn."""
         while True:
-            batch = self._batch(volume, samples if self._has_denoiser else 1, noise is not None)
+            batch = self._batch(volume, total)
             try:
                 return self._run(volume, batch, seed, first_id, noise, report, dose, active)
             except (_cuda.OutOfMemory, OutOfDeviceMemory) as error:
-                self._shrink(batch, error)
+                self._shrink(volume, batch, error)
             except _cuda.CudaError as error:
                 raise DeviceError(f"the GPU failed: {error}", "see petrt doctor") from error
 
@@ -156,9 +169,7 @@ class DevicePipeline:
             self._forget()  # batches in flight hold half a volume: begin anew next time
             raise
         self._keep_time(stage, volume.shape[1:])
-        if (
-            "mean" not in stage.results
-        ):  # a coarse network alone: its prediction is the reconstruction
+        if "mean" not in stage.results:  # of a coarse network alone the prediction is the image
             np.maximum(every["coarse"], 0, out=every["mean"])
         for result in every.values():  # as on a CPU
             result[~kept] = 0
@@ -175,12 +186,11 @@ class DevicePipeline:
         noise: Array | None,
     ) -> None:
         """One batch, from its planes to its results on their way back; nothing waits for it here."""
-        part = slice(first, first + stage.batch.slices)
+        part = rows(first, stage.batch.slices, len(volume))
         planes, begin = transfer.send(volume, first)
-        stage.prepare(planes, begin, first, volume)
-        ids = np.arange(first_id + part.start, first_id + part.stop, dtype=np.int64)
+        stage.prepare(planes, begin, part, volume)
         drawn = None if noise is None else noise[:, :, part].swapaxes(1, 2)
-        stage.run(seed, ids, drawn)
+        stage.run(seed, first_id + part, drawn)
         transfer.fetch(stage.results)
 
     def _keep_time(self, stage: Stage, plane: tuple[int, ...]) -> None:
@@ -216,28 +226,37 @@ class DevicePipeline:
             self._key = key
         return self._stage
 
-    def _batch(self, volume: Array, samples: int, given: bool) -> Batch:
+    def _batch(self, volume: Array, samples: int) -> Batch:
         depth, height, width = volume.shape
         if self._plane != (height, width):
             each = image_bytes(self._engine, self._bundle.model.network, height, width)
             free = _cuda.memory(self._engine.stream.device)[0]
             budget = self._memory if self._memory is not None else int(SHARE * free)
             self._plane, self._images = (height, width), images_within(budget, each, height, width)
-        slices, most_samples = self._most or (depth, samples)
-        slices = min(slices, self._engine.max_batch("guidance") or slices)
-        images = min(self._images, self._engine.max_batch("denoiser") or self._images)
-        return plan_batch(depth, samples, (slices, most_samples), images, divide=given)
+        most = self._most or (depth, samples)
+        return plan_batch(depth, samples, most, self._images, self._limits)
 
-    def _shrink(self, batch: Batch, error: Exception) -> None:
+    def _shrink(self, volume: Array, batch: Batch, error: Exception) -> None:
         images = batch.slices * batch.samples
         self._forget()
-        if images == 1:
-            raise DeviceError(
+        self._images = images // 2
+        if self._batch(volume, batch.total) == batch:
+            raise self._too_large(batch, error) from error
+        logger.warning("warning: GPU out of memory with %d images at once; halved", images)
+
+    def _too_large(self, batch: Batch, error: Exception) -> DeviceError:
+        """For a batch that does not fit into memory, of an engine that takes no smaller one."""
+        if batch.slices * batch.samples == 1:
+            return DeviceError(
                 f"the GPU's memory does not hold a single image: {error}",
                 "use --device cpu, or free the GPU",
-            ) from error
-        self._images = images // 2
-        logger.warning("warning: GPU out of memory with %d images at once; halved", images)
+            )
+        fewer = f"--slices {batch.slices // 2}" if batch.slices > 1 else "--samples 1"
+        return DeviceError(
+            f"the GPU's memory does not hold the {batch.slices} slices x {batch.samples} samples that the "
+            f"engine takes at once: {error}",
+            f"{build_command(self._bundle.source)} {fewer}, or free the GPU",
+        )
 
     def _forget(self) -> None:
         """Give the buffers back, once nothing on the GPU uses them any more."""

@@ -78,15 +78,19 @@ class Stage:
         self._dose.upload(host, self._stream)
         self._stream.synchronize()  # before the host's copy goes away
 
-    def prepare(self, planes: DeviceArray, begin: int, first: int, volume: Array) -> None:
-        """Guides of slices ``first ..``; ``planes`` on the device start at slice ``begin``."""
+    def prepare(
+        self, planes: DeviceArray, begin: int, rows: NDArray[np.int64], volume: Array
+    ) -> None:
+        """Guides of the slices ``rows`` (see ``petrt.cuda.batches``); ``planes`` on the device start at
+        slice ``begin``."""
         from petrt import _cuda
 
-        _cuda.stack_slices(planes, begin, first, len(volume), self._x, self._nas, self._stream)
+        first, depth = int(rows[0]), len(volume)
+        _cuda.stack_slices(planes, begin, first, depth, self._x, self._nas, self._stream)
         if self._fft is not None:
             self._fft()
         elif self._guides > 1:  # no FFT on the device: SciPy's, and one more copy
-            host = spectrum(volume[first : first + self.batch.slices, None])
+            host = spectrum(volume[rows, None])
             self._spectrum.upload(host, self._stream)
             self._stream.synchronize()
 
@@ -101,7 +105,11 @@ class Stage:
             return
         from petrt._cuda import DeviceArray
 
-        split = noise.reshape(*noise.shape[:2], self.batch.chunks, -1, *noise.shape[3:])
+        # Samples that the last call has too many are left out of the mean: any noise will do.
+        drawn = np.minimum(np.arange(self.batch.chunks * self.batch.samples), self.batch.total - 1)
+        split = noise[:, :, drawn].reshape(
+            *noise.shape[:2], self.batch.chunks, -1, *noise.shape[3:]
+        )
         chunks = np.ascontiguousarray(np.moveaxis(split, 2, 0))
         given = DeviceArray(chunks.shape, device=self._stream.device)
         given.upload(chunks, self._stream)

@@ -62,12 +62,15 @@ class Transfer:
         self._stream.synchronize()
 
     def collect(self, out: Mapping[str, Array]) -> int:
-        """Wait for the batch and write its results into volumes [Z, H, W]; slices done, or 0."""
+        """Wait for the batch and write its results into volumes [Z, H, W]; slices done, or 0.
+
+        What the batch holds beyond the volume is dropped.
+        """
         if self._first is None:
             return 0
         self._stream.synchronize()
         part = slice(self._first, self._first + self._slices)
         for name, volume in out.items():
-            volume[part] = self._host[name][:, 0]
+            volume[part] = self._host[name][: len(volume[part]), 0]
         self._first = None
         return self._slices

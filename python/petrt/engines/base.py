@@ -14,6 +14,9 @@ Buffers = Mapping[str, Any]
 # Of the arithmetic inside an engine; "int8": of graphs that were quantized for it, which it is given.
 EnginePrecision = Literal["fp32", "fp16", "bf16", "int8"]
 Division = Literal["own", "shared"]
+# Fewest and most; None for no limit.
+BatchRange = tuple[int, int | None]
+ANY_BATCH: BatchRange = (1, None)
 
 
 class Engine(Protocol):
@@ -46,8 +49,9 @@ class Engine(Protocol):
         """Inputs and outputs of ``graph``: name -> "float32", "float16" or "bfloat16"."""
         ...
 
-    def max_batch(self, graph: str) -> int | None:
-        """Most slices (guidance, coarse) or images (denoiser) of one call; None where any number is."""
+    def batch_range(self, graph: str) -> BatchRange:
+        """Fewest and most slices (guidance, coarse) or images (denoiser) of one call. On a CPU any
+        number from 1 on; a pipeline on a GPU fills a call up to the fewest."""
         ...
 
     def output_shapes(

@@ -6,7 +6,7 @@ build wrote beside them, and only after their size and SHA-256 were checked, in 
 bytes that are then handed to TensorRT. Quantized networks are no code, but they decide the image as
 much as a plan does, and are kept and checked in the same way.
 
-    <root>/demo-tensorrt-bf16-sm90-<key>.<random>/    engine.json, *.plan, timing.cache
+    <root>/demo-tensorrt-bf16-sm90-<key>.<random>/    engine.json, *.plan, timing.cache, runtime-*.cache
     <root>/demo-onnxruntime-int8-x86_64-<key>.<random>/    engine.json, *.onnx
     <root>/.<key>.lock                                held while an engine of this key is built
 
@@ -36,6 +36,7 @@ from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.record import (
     CPU_LABELS,
     RECORD,
+    RUNTIME_CACHE,
     TIMING_CACHE,
     EngineRecord,
     Verified,
@@ -43,7 +44,7 @@ from petrt.engines.record import (
     parse_record,
 )
 from petrt.errors import DeviceError, UsageError
-from petrt.io.atomic import atomic_write_bytes
+from petrt.io.atomic import atomic_write_bytes, is_scratch
 from petrt.io.names import shown
 
 logger = logging.getLogger("petrt")
@@ -233,7 +234,7 @@ def record_verification(entry: Installed, verified: Verified) -> Installed:
 def _read_record(folder: Path) -> EngineRecord:
     if folder.is_symlink() or not folder.is_dir():
         raise DeviceError("not a folder")
-    record = parse_record(_read_file(folder / RECORD, MAX_RECORD_BYTES))
+    record = parse_record(read_own_file(folder / RECORD, MAX_RECORD_BYTES))
     if not folder.name.startswith(f"{record.folder}."):
         raise DeviceError(f"{RECORD} belongs to another engine")
     return record
@@ -246,11 +247,15 @@ def _read_files(entry: Installed) -> dict[str, bytes]:
         found = {path.name for path in entry.folder.iterdir()} - {RECORD}
     except OSError as error:
         raise DeviceError(f"its folder cannot be read: {error.strerror}") from error
-    if found - set(listed):
-        raise DeviceError(f"{sorted(found - set(listed))[0]} is not listed in {RECORD}")
+    # A runtime cache has a check of its own. Scratch files are left by a process that was killed.
+    strays = {
+        n for n in found - set(listed) if not is_scratch(n) and not RUNTIME_CACHE.fullmatch(n)
+    }
+    if strays:
+        raise DeviceError(f"{sorted(strays)[0]} is not listed in {RECORD}")
     files = {}
     for name, expected in listed.items():
-        data = _read_file(entry.folder / name, expected.bytes)
+        data = read_own_file(entry.folder / name, expected.bytes)
         if len(data) != expected.bytes:
             size = "more" if len(data) > expected.bytes else f"{len(data)}"
             raise DeviceError(f"{name} has {size} instead of {expected.bytes} bytes")
@@ -260,8 +265,9 @@ def _read_files(entry: Installed) -> dict[str, bytes]:
     return files
 
 
-def _read_file(path: Path, limit: int) -> bytes:
-    """At most ``limit`` + 1 bytes of a regular file of this user, never through a link."""
+def read_own_file(path: Path, limit: int) -> bytes:
+    """At most ``limit`` + 1 bytes of a regular file of this user, never through a link. Raises
+    DeviceError in a few words."""
     try:
         with open(path, "rb", opener=_open_strictly) as stream:
             status = os.fstat(stream.fileno())

@@ -20,6 +20,7 @@ from petrt.engines.record import (
     GpuRecord,
     ProfileRecord,
     capability_text,
+    range_text,
 )
 
 
@@ -134,12 +135,10 @@ def _gpu_mismatch(record: EngineRecord, wanted: Wanted) -> str | None:
 
 
 def _profile_change(before: ProfileRecord, now: ProfileRecord) -> str | None:
-    """Only what differs: "profile: slices 1,8,16 -> 1,8,32"."""
+    """Only what differs: "profile: slices 1,8,16 -> 32"."""
     pairs = zip(before.model_dump().items(), now.model_dump().values(), strict=True)
     texts = [
-        f"{name} {','.join(map(str, old))} -> {','.join(map(str, new))}"
-        for (name, old), new in pairs
-        if old != new
+        f"{name} {range_text(old)} -> {range_text(new)}" for (name, old), new in pairs if old != new
     ]
     return f"profile: {', '.join(texts)}" if texts else None
 

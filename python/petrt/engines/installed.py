@@ -13,6 +13,7 @@ from petrt.engines.base import Engine
 from petrt.engines.cache import Installed, build_command, load_graphs, record_verification
 from petrt.engines.fit import Wanted, find
 from petrt.engines.record import LABELS, CpuRecord, EngineKind, GpuRecord
+from petrt.engines.runtime_cache import KernelFile
 from petrt.engines.tensorrt import TensorRTEngine, import_tensorrt
 from petrt.errors import DeviceError
 
@@ -101,7 +102,8 @@ def open_quantized(bundle: Bundle, entry: Installed, threads: int = 1) -> Engine
 
 
 def start(bundle: Bundle, entry: Installed, *, index: int, trt: Any) -> TensorRTEngine:
-    """The engine from its checked files, on a stream of its own."""
+    """The engine from its checked files, on a stream of its own, with the kernels that were compiled
+    for this GPU."""
     from petrt._cuda import Stream
 
     record = entry.record
@@ -112,4 +114,5 @@ def start(bundle: Bundle, entry: Installed, *, index: int, trt: Any) -> TensorRT
         precision=record.precision,
         stream=Stream(index),
         trt=trt,
+        kernels=KernelFile(entry, gpu_here(index)),
     )

@@ -23,6 +23,8 @@ from petrt import _core
 from petrt.build.precision import WIDE_INTERFACE
 from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import (
+    ANY_BATCH,
+    BatchRange,
     Buffers,
     Division,
     check_interface,
@@ -132,8 +134,8 @@ class NativeEngine:
         inputs, outputs = self._tensors[graph]
         return dict.fromkeys([*inputs, *outputs], "float32")
 
-    def max_batch(self, graph: str) -> int | None:
-        return None
+    def batch_range(self, graph: str) -> BatchRange:
+        return ANY_BATCH
 
     def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
         wanted = self.tensors(graph)

@@ -10,6 +10,8 @@ import numpy as np
 from petrt.build.precision import convert
 from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import (
+    ANY_BATCH,
+    BatchRange,
     Buffers,
     Division,
     EnginePrecision,
@@ -119,8 +121,8 @@ class OnnxRuntimeEngine:
         session = self._sessions[graph]
         return {t.name: names[t.type] for t in (*session.get_inputs(), *session.get_outputs())}
 
-    def max_batch(self, graph: str) -> int | None:
-        return None
+    def batch_range(self, graph: str) -> BatchRange:
+        return ANY_BATCH
 
     def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
         """On a GPU this runs once, which is when convolution algorithms are chosen."""

@@ -11,6 +11,8 @@ from typing import Any
 from petrt import machine
 from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import (
+    ANY_BATCH,
+    BatchRange,
     Buffers,
     Division,
     EnginePrecision,
@@ -127,8 +129,8 @@ class OpenVINOEngine:
         inputs, outputs = self._tensors[graph]
         return dict.fromkeys((*inputs, *outputs), "float32")
 
-    def max_batch(self, graph: str) -> int | None:
-        return None
+    def batch_range(self, graph: str) -> BatchRange:
+        return ANY_BATCH
 
     def output_shapes(
         self, graph: str, inputs: Mapping[str, tuple[int, ...]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -15,6 +16,8 @@ from petrt.spec import Spec
 
 RECORD = "engine.json"
 TIMING_CACHE = "timing.cache"
+# Beside the files of an engine of TensorRT-RTX: see petrt.engines.runtime_cache.
+RUNTIME_CACHE = re.compile(r"runtime-[0-9a-f]{12}\.cache")
 # By graph: plans of TensorRT, quantized networks of an engine on a CPU.
 PLANS = {"guidance": "guidance.plan", "coarse": "coarse.plan", "denoiser": "denoiser.plan"}
 QUANTIZED = {"guidance": "guidance.onnx", "coarse": "coarse.onnx", "denoiser": "denoiser.onnx"}
@@ -24,6 +27,11 @@ LABELS: dict[str, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"
 CPU_LABELS: dict[str, str] = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 Capability = tuple[int, int]
 Range = tuple[int, int, int]
+
+
+def range_text(sizes: Range) -> str:
+    """(1, 8, 32) as "1,8,32"; one size alone as "16"."""
+    return ",".join(map(str, sizes if sizes[0] < sizes[2] else sizes[:1]))
 
 
 class GpuRecord(Spec):
@@ -71,10 +79,9 @@ class ProfileRecord(Spec):
         return value
 
     def __str__(self) -> str:
-        parts = (("slices", self.slices), ("samples", self.samples))
-        text = ", ".join(f"{name} {','.join(map(str, sizes))}" for name, sizes in parts)
-        sizes = " ".join(f"{h}x{w}" for h, w in zip(self.height, self.width, strict=True))
-        return f"{text}, size {sizes}"
+        sizes = dict.fromkeys(f"{h}x{w}" for h, w in zip(self.height, self.width, strict=True))
+        slices, samples = range_text(self.slices), range_text(self.samples)
+        return f"slices {slices}, samples {samples}, size {' '.join(sizes)}"
 
 
 class Flags(Spec):
@@ -193,6 +200,12 @@ def engine_key(
     if cpu is not None:
         parts.append(cpu.isa)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def runtime_cache_name(gpu: GpuRecord) -> str:
+    """The file of the kernels that were compiled for such a GPU, whatever its driver."""
+    kind = json.dumps([gpu.name, *gpu.compute_capability])
+    return f"runtime-{hashlib.sha256(kind.encode()).hexdigest()[:12]}.cache"
 
 
 def capability_text(capabilities: Sequence[Capability]) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from petrt.bundle import Bundle
 from petrt.engines.base import (
+    ANY_BATCH,
+    BatchRange,
     Buffers,
     check_interface,
     check_names,
@@ -19,7 +21,9 @@ from petrt.engines.base import (
 from petrt.engines.cache import build_command
 from petrt.engines.current import CurrentDevice
 from petrt.engines.record import LABELS, EngineKind
+from petrt.engines.runtime_cache import KernelMemory, RuntimeCache, Store
 from petrt.engines.tensorrt_log import Errors, log_of
+from petrt.engines.tensorrt_shapes import Shape, Sizes, Tensors, same_shape, shape_text
 from petrt.errors import DeviceError, OutOfDeviceMemory
 from petrt.gpus import cuda_version
 from petrt.packages import NEWEST_CUDA, tensorrt_command
@@ -29,9 +33,6 @@ if TYPE_CHECKING:
 
 MODULES: dict[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
-
-Shape = tuple[int, ...]
-Tensors = tuple[dict[str, list[Any]], dict[str, list[Any]]]
 
 
 def import_tensorrt(kind: EngineKind) -> Any:
@@ -59,12 +60,12 @@ def is_installed(kind: EngineKind) -> bool:
 
 @dataclass(frozen=True)
 class _Network:
-    """A deserialised plan. ``profile``: smallest, usual and largest shape of each input."""
+    """A deserialised plan. ``sizes``: what it takes."""
 
     plan: Any
     tensors: Tensors
     dtypes: dict[str, str]
-    profile: dict[str, tuple[Shape, Shape, Shape]]
+    sizes: Sizes
 
 
 class TensorRTEngine:
@@ -77,6 +78,7 @@ class TensorRTEngine:
     Args:
         plans: graph -> plan, checked (``petrt.engines.cache.load_graphs``): TensorRT runs what is in it.
         trt: the module, where it is not to be imported.
+        kernels: where what TensorRT-RTX compiles is kept; by default as long as the engine lives.
 
     Raises:
         DeviceError: a plan that TensorRT refuses, or that is not of this bundle.
@@ -93,6 +95,7 @@ class TensorRTEngine:
         precision: str,
         stream: Stream,
         trt: Any = None,
+        kernels: Store | None = None,
     ) -> None:
         self._trt = import_tensorrt(kind) if trt is None else trt
         self.name: str = kind
@@ -101,6 +104,7 @@ class TensorRTEngine:
         self.device = f"cuda:{stream.device}"
         self.capturable = True
         self._command = build_command(bundle.source)
+        self._kernels = RuntimeCache(kernels or KernelMemory())
         self._current = CurrentDevice(stream.device)
         self._log, self._errors = log_of(self._trt), Errors(self._trt)
         with self._current:
@@ -117,11 +121,9 @@ class TensorRTEngine:
     def dtypes(self, graph: str) -> dict[str, str]:
         return self._networks[graph].dtypes
 
-    def max_batch(self, graph: str) -> int | None:
-        network = self._networks[graph]
-        batches = {str(dims[0]): name for name, dims in network.tensors[0].items()}
-        name = batches.get("images", batches.get("slices"))
-        return None if name is None else network.profile[name][2][0]
+    def batch_range(self, graph: str) -> BatchRange:
+        network = self._networks.get(graph)
+        return ANY_BATCH if network is None else network.sizes.batch
 
     def output_shapes(self, graph: str, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
         return resolve_shapes(self.tensors(graph), inputs)
@@ -137,7 +139,7 @@ class TensorRTEngine:
                     f"{graph}: {name} must be {network.dtypes[name]}, not {array.dtype}"
                 )
         shapes = {name: tuple(array.shape) for name, array in inputs.items()}
-        self._check_profile(graph, shapes)
+        network.sizes.check(graph, network.tensors, shapes, self._command)
         self._errors.take()
         with self._current:
             context = self._context(graph, shapes)
@@ -158,6 +160,8 @@ class TensorRTEngine:
 
         enqueue()  # kernels that are compiled or chosen at first use are so now, not in a recording
         self.stream.synchronize()
+        with self._current:
+            self._kernels.keep()
         return enqueue
 
     def _start(self) -> Any:
@@ -181,7 +185,7 @@ class TensorRTEngine:
         of = {mode: {n for n in names if plan.get_tensor_mode(n).name == mode} for mode in _MODES}
         for (mode, found), declared in zip(of.items(), tensors, strict=True):
             fits = found == set(declared) and all(
-                _same(plan.get_tensor_shape(name), dims) for name, dims in declared.items()
+                same_shape(plan.get_tensor_shape(name), dims) for name, dims in declared.items()
             )
             if not fits:
                 raise DeviceError(
@@ -190,23 +194,9 @@ class TensorRTEngine:
                     self._command,
                 )
         dtypes = {name: DTYPES[plan.get_tensor_dtype(name).name] for name in names}
-        profile = {}
-        for name in tensors[0]:
-            low, usual, high = (tuple(s) for s in plan.get_tensor_profile_shape(name, 0))
-            profile[name] = (low, usual, high)
-        return _Network(plan, tensors, dtypes, profile)
-
-    def _check_profile(self, graph: str, shapes: Mapping[str, Shape]) -> None:
-        network = self._networks[graph]
-        resolve_shapes(network.tensors, shapes)  # sizes that contradict each other
-        for name, shape in shapes.items():
-            low, _, high = network.profile[name]
-            if not all(a <= n <= b for a, n, b in zip(low, shape, high, strict=True)):
-                raise DeviceError(
-                    f"{graph}: {name} is {_text(shape)}, the engine was built for {_text(low)} to "
-                    f"{_text(high)}",
-                    f"{self._command} {_wider(network.tensors[0], shapes)}",
-                )
+        profile = {name: plan.get_tensor_profile_shape(name, 0) for name in tensors[0]}
+        low, high = ({name: tuple(each[i]) for name, each in profile.items()} for i in (0, 2))
+        return _Network(plan, tensors, dtypes, Sizes.of(tensors, low, high))
 
     def _context(self, graph: str, shapes: Mapping[str, Shape]) -> Any:
         """An execution context with these input shapes, that allocates nothing itself."""
@@ -220,6 +210,8 @@ class TensorRTEngine:
                 trt.DynamicShapesKernelSpecializationStrategy.EAGER
             )
             config.set_execution_context_allocation_strategy(managed)
+            self._kernels.attach(config)
+            self._errors.take()  # kernels that it refuses are compiled again
             context = plan.create_execution_context(config)
         else:
             context = plan.create_execution_context(managed)
@@ -244,7 +236,7 @@ class TensorRTEngine:
         if done:
             return
         kind = OutOfDeviceMemory if self._errors.out_of_memory else DeviceError
-        texts = ", ".join(f"{name} {_text(shape)}" for name, shape in shapes.items())
+        texts = ", ".join(f"{name} {shape_text(shape)}" for name, shape in shapes.items())
         raise kind(
             f"{LABELS[self.name]} {self.version} failed in {graph} on {texts}: {self._reason()}"
         )
@@ -254,29 +246,3 @@ class TensorRTEngine:
 
 
 _MODES = ("INPUT", "OUTPUT")
-
-
-def _same(found: Any, declared: list[Any]) -> bool:
-    """Whether a plan's shape, -1 for dynamic dimensions, is the graph's."""
-    return [n if n >= 0 else None for n in found] == [
-        dim if isinstance(dim, int) else None for dim in declared
-    ]
-
-
-def _wider(declared: Mapping[str, list[Any]], shapes: Mapping[str, Shape]) -> str:
-    """Options of ``petrt build-engine`` for an engine that takes inputs of these shapes."""
-    sizes = {
-        str(dim): size
-        for name in shapes
-        for dim, size in zip(declared[name], shapes[name], strict=True)
-    }
-    slices = sizes.get("slices", 1)
-    options = [f"--slices 1,{slices},{slices}"]
-    if "images" in sizes:
-        samples = max(1, sizes["images"] // slices)
-        options.append(f"--samples 1,{samples},{samples}")
-    return " ".join([*options, f"--size {sizes['height']}x{sizes['width']}"])
-
-
-def _text(shape: Shape) -> str:
-    return "x".join(map(str, shape))

@@ -14,7 +14,14 @@ import numpy as np
 
 from petrt.build.precision import Precision, convert
 from petrt.bundle import GRAPHS, Bundle
-from petrt.engines.base import Buffers, check_interface, check_names, resolve_shapes
+from petrt.engines.base import (
+    ANY_BATCH,
+    BatchRange,
+    Buffers,
+    check_interface,
+    check_names,
+    resolve_shapes,
+)
 from petrt.errors import DeviceError, OutOfDeviceMemory
 from petrt.machine import first_line
 
@@ -88,8 +95,8 @@ class TorchEngine:
             name: "float32" if self.stream is None else _NAMES[dtype] for name, dtype in own.items()
         }
 
-    def max_batch(self, graph: str) -> int | None:
-        return None
+    def batch_range(self, graph: str) -> BatchRange:
+        return ANY_BATCH
 
     def output_shapes(
         self, graph: str, inputs: Mapping[str, tuple[int, ...]]

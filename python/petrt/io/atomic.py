@@ -119,6 +119,11 @@ def atomic_write_json(path: PathLike, value: Any, *, overwrite: bool = False) ->
     atomic_write_bytes(path, f"{text}\n".encode("ascii"), overwrite=overwrite)
 
 
+def is_scratch(name: str) -> bool:
+    """Whether a file of this name is what a killed process left of an output."""
+    return name.startswith(".petrt-") and name.endswith(".tmp")
+
+
 def _exists(target: Path) -> bool:
     """Whether a file or link, even a dangling one, has this name; impossible names raise."""
     try:
