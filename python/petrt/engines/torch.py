@@ -17,11 +17,12 @@ from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import Buffers, check_interface, check_names, resolve_shapes
 from petrt.errors import DeviceError, OutOfDeviceMemory
 from petrt.machine import first_line
+from petrt.packages import TORCH
 
 try:
     import torch
 except ModuleNotFoundError as error:
-    raise DeviceError("the torch engine needs PyTorch", "pip install 'petrt[train]'") from error
+    raise DeviceError("the torch engine needs PyTorch", TORCH) from error
 
 from petrt.engines.torch_cuda import Cuda
 from petrt.engines.torch_graph import TorchGraph
