@@ -113,6 +113,8 @@ def test_a_measurement_of_every_engine_measures_the_one_that_is_here(tiny_bundle
          f"ONNX Runtime is not installed; {COMMAND}$"),
         (["build-engine", "demo", "--precision", "int8", "--engine", "openvino"], ("onnxruntime",), 4,
          f"int8 is calibrated by ONNX Runtime: ONNX Runtime is not installed; {COMMAND}$"),
+        (["build-engine", "demo", "--gpu", "rtx40"], OPTIONAL, 4,
+         r"TensorRT-RTX is not installed; pip install 'petrt\[tensorrt-rtx\]'$"),
         (["train", "demo", "--data", ".", "--out", "x"], OPTIONAL, 2,
          r"petrt train needs PyTorch and accelerate; pip install 'petrt\[train\]'$"),
         (["train", "demo", "--data", ".", "--out", "x"], ("accelerate",), 2,

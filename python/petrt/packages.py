@@ -97,6 +97,12 @@ def onnxruntime() -> Package | None:
     return _but(found, cuda="yes" if provider.exists() else "")
 
 
+def has_onnxruntime() -> bool:
+    """Whether ONNX Runtime is there and sound; on a CPU any build of it works."""
+    found = onnxruntime()
+    return found is not None and found.broken is None
+
+
 def openvino() -> Package | None:
     """OpenVINO."""
     return _find("openvino", ("openvino",))[0]

@@ -87,7 +87,7 @@ def test_without_onnxruntime_petrts_own_engine_is_the_reference(tiny: Bundle, mo
     monkeypatch.setattr("petrt.build.verify.NativeEngine", unsupported)
     with pytest.raises(
         DeviceError,
-        match=r"no float32 to verify .*Conv3D.*not installed; pip install 'petrt\[onnxr",
+        match=r"no float32 to verify .*Conv3D.*no ONNX Runtime; pip install 'petrt\[onnxr",
     ):
         verify(tiny, runtime, size=(48, 32))
 

@@ -96,7 +96,7 @@ class Peaks:
 def unmeasurable(dtype: str) -> str | None:
     """Why no library here can show the peak of ``dtype``; None if one can."""
     if dtype == "int8":
-        return None if _has_onnxruntime() else "not measured: needs ONNX Runtime"
+        return None if packages.has_onnxruntime() else "not measured: needs ONNX Runtime"
     if dtype != "bf16":
         return None
     if not {"avx512_bf16", "amx_bf16", "bf16"} & set(isa()):
@@ -106,11 +106,6 @@ def unmeasurable(dtype: str) -> str | None:
     return None if installed("openvino") else "not measured: needs OpenVINO"
 
 
-def _has_onnxruntime() -> bool:
-    found = packages.onnxruntime()
-    return found is not None and not found.broken
-
-
 def gemm_here(dtype: str, size: int, threads: int) -> dict[str, Any]:
     """Operations a second of square products in this process, by every library that has them."""
     runs: dict[str, Callable[[], Any]] = {}
@@ -118,7 +113,7 @@ def gemm_here(dtype: str, size: int, threads: int) -> dict[str, Any]:
         a, b = (np.random.default_rng(i).random((size, size), np.float32) for i in (0, 1))
         out = np.empty_like(a)
         runs["numpy"] = lambda: np.matmul(a, b, out=out)
-    if dtype in ("fp32", "int8") and _has_onnxruntime():
+    if dtype in ("fp32", "int8") and packages.has_onnxruntime():
         runs["onnxruntime"] = _onnxruntime(dtype, size, threads)
     if dtype == "bf16":
         runs["openvino"] = _openvino("bf16", size, threads)

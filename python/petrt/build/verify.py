@@ -18,9 +18,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt import machine, packages
 from petrt.bundle import Bundle
 from petrt.engines.base import Engine
-from petrt.engines.candidates import Missing, version_on_cpu
 from petrt.engines.native import NativeEngine
 from petrt.engines.native_graph import Unsupported
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
@@ -158,14 +158,13 @@ def reference_engine(bundle: Bundle) -> Engine:
     """What others are held against: ONNX Runtime, which is not petrt's own work, where it is installed
     and sound, else petrt's own engine; both in float32 on the CPU. Raises DeviceError where neither runs
     the bundle."""
-    runtime = version_on_cpu("onnxruntime")
-    if not isinstance(runtime, Missing):
+    if packages.has_onnxruntime():
         return OnnxRuntimeEngine(bundle)
     try:
         return NativeEngine(bundle)
     except Unsupported as error:
-        text = f"there is no float32 to verify images with: {error.message}; {runtime.reason}"
-        raise DeviceError(text, runtime.hint) from error
+        text = f"no float32 to verify images with: {error.message}, and there is no ONNX Runtime"
+        raise DeviceError(text, machine.onnxruntime_command()) from error
 
 
 def measure(bundle: Bundle, engine: Engine, reference: Reference) -> Verified:

@@ -140,7 +140,7 @@ def _print_fixes(console: Console, report: dict[str, Any]) -> None:
     others = [fix for fix in report["fixes"] if not fix["needed"]]
     if not here:
         console.print("\nnothing is missing for this machine")
-    for title, fixes in (("to add here", here), ("for other machines", others)):
+    for title, fixes in (("to add here", here), ("optional, or for other machines", others)):
         if fixes:
             console.print(f"\n{title}:")
         for fix in fixes:
