@@ -33,7 +33,7 @@ def computer(monkeypatch):
 
     def set_up(gpu=None, *, cuda=(13, 0), reason=None, architectures=None, card=False, **installed):
         found = [gpu] if gpu else []
-        reason = None if gpu else reason or "no NVIDIA driver: libcuda.so.1 not found"
+        reason = None if gpu else reason or "no NVIDIA driver: libnvidia-ml.so.1 is not found"
         monkeypatch.setattr(gpus, "list_gpus", lambda: found)
         monkeypatch.setattr(gpus, "why_none", lambda: reason)
         monkeypatch.setattr(gpus, "cuda_version", lambda: cuda if gpu else None)
@@ -87,12 +87,12 @@ def test_each_missing_piece_on_a_gpu_has_its_command(computer):
     computer(H100, architectures=BUILT)
     fixes = ask()["fixes"]
     commands = {part: fix.command for part, fix in fixes.items() if fix.needed}
-    assert commands["cupy on cuda"] == 'pip install "cupy-cuda13x[ctk]"'
-    assert commands["tensorrt on cuda"] == "pip install tensorrt-cu13"
-    assert commands["torch on cuda"].endswith(
-        "torch --index-url https://download.pytorch.org/whl/cu130"
-    )
-    assert "onnxruntime-gpu[cuda,cudnn]" in commands["onnxruntime on cuda"]
+    for part, name in (("cupy", "cuda"), ("tensorrt", "tensorrt"), ("torch", "torch")):
+        assert commands[f"{part} on cuda"] == f"pip install 'petrt[{name}]'"
+    # One distribution serves GPU and CPU, so that nothing has to be uninstalled later.
+    assert commands["onnxruntime on cuda"] == "pip install 'petrt[onnxruntime-gpu]'"
+    assert fixes["onnxruntime on cpu"].command == "pip install 'petrt[onnxruntime-gpu]'"
+    assert not fixes["onnxruntime on cpu"].needed
     assert "tensorrt-rtx on cuda" not in commands  # an H100 is none of its GPUs
     computer(RTX4090, architectures=BUILT)
     assert ask()["fixes"]["tensorrt-rtx on cuda"].needed
@@ -133,19 +133,79 @@ def test_builds_without_cuda_are_replaced(computer):
     parts = ask()["parts"]
     assert parts["torch cpu"].state == parts["onnxruntime cpu"].state == "ready"
     assert parts["torch cuda"].state == parts["onnxruntime cuda"].state == "unusable"
-    assert "--force-reinstall torch" in parts["torch cuda"].fix
-    assert parts["onnxruntime cuda"].fix.startswith("pip uninstall -y onnxruntime && ")
+    index = "https://download.pytorch.org/whl/cu130"
+    assert parts["torch cuda"].fix == f"pip install --force-reinstall torch --index-url {index}"
+    assert parts["onnxruntime cuda"].fix == (
+        "pip uninstall -y onnxruntime && pip install 'petrt[onnxruntime-gpu]'"
+    )
 
 
 def test_broken_packages_are_reinstalled_everywhere(computer):
     computer(cupy=Package("cupy", "cupy", None, broken="a folder without a package"))
     seen = ask()
     assert seen["parts"]["cupy cuda"].state == "broken"
-    assert "--force-reinstall" in seen["parts"]["cupy cuda"].fix
+    assert seen["parts"]["cupy cuda"].fix == "pip uninstall -y cupy && pip install 'petrt[cuda]'"
     computer(torch=Package("torch", "torch", None, broken="its version.py is missing"))
     fix = ask()["fixes"]["torch on cpu"]
     assert fix.needed
     assert fix.why == "its version.py is missing"
+    assert fix.command == "pip uninstall -y torch && pip install 'petrt[torch]'"
+
+
+def test_two_distributions_of_one_module_both_go_before_one_comes(computer):
+    both = ("onnxruntime-gpu", "onnxruntime")
+    computer(
+        H100,
+        architectures=BUILT,
+        onnxruntime=Package("onnxruntime", both[0], "1.31", None, "they share files", both),
+    )
+    for device in ("cuda", "cpu"):
+        assert ask()["parts"][f"onnxruntime {device}"].fix == (
+            "pip uninstall -y onnxruntime-gpu onnxruntime && pip install 'petrt[onnxruntime-gpu]'"
+        )
+
+
+def test_no_onnxruntime_is_no_fault(computer):
+    computer()
+    seen = ask()
+    assert seen["parts"]["onnxruntime cpu"].state == "missing"
+    fix = seen["fixes"]["onnxruntime on cpu"]
+    assert (fix.needed, fix.command) == (False, "pip install 'petrt[onnxruntime]'")
+
+
+def without_nvml(card):
+    return {"reason": f"{gpus.NO_NVML}: pip install 'petrt[cuda]'", "card": card}
+
+
+def test_without_nvidia_ml_py_a_card_needs_it_and_nothing_else_does(computer):
+    computer(**without_nvml(card=True))
+    seen = ask()
+    assert (seen["driver"].problem, seen["driver"].fix) == (
+        gpus.NO_NVML,
+        "pip install 'petrt[cuda]'",
+    )
+    first = next(iter(seen["fixes"].values()))
+    assert (first.part, first.command, first.needed) == ("GPUs", "pip install 'petrt[cuda]'", True)
+    computer(**without_nvml(card=False))
+    seen = ask()
+    assert (seen["driver"].problem, seen["driver"].fix) == ("no NVIDIA card seen", None)
+    assert not any(fix.needed for fix in seen["fixes"].values())
+
+
+@pytest.mark.parametrize(
+    ("reason", "fix"),
+    [
+        ("CUDA_VISIBLE_DEVICES='-1' hides every GPU", "unset CUDA_VISIBLE_DEVICES"),
+        (f"{gpus.MISMATCH}, as after an update: restart the machine", "restart the machine"),
+        ("a GPU is lost to the driver: restart the machine", "restart the machine"),
+        ("the NVIDIA driver fails: Unknown Error", machine.DRIVER),
+    ],
+)
+def test_what_to_do_about_a_driver_that_shows_no_gpu(computer, reason, fix):
+    computer(reason=reason, card=True)
+    assert ask()["driver"].fix == fix
+    computer(reason=reason, card=False)
+    assert ask()["driver"].fix is None
 
 
 def test_packages_newer_than_the_driver_are_unusable(computer):
@@ -161,6 +221,10 @@ def test_packages_newer_than_the_driver_are_unusable(computer):
     assert parts["torch cuda"].fix.endswith("/cu126")
     assert parts["cupy cuda"].state == "ready"
     assert parts["tensorrt cuda"].fix == "pip install tensorrt-cu12"
+    computer(H100, cuda=(12, 8), cupy=Package("cupy", "cupy-cuda13x", "14.2", "13"))
+    assert ask()["parts"]["cupy cuda"].fix == (
+        'pip uninstall -y cupy-cuda13x && pip install "cupy-cuda12x[ctk]"'
+    )
 
 
 def test_a_module_that_the_driver_is_too_old_for(computer):
@@ -254,7 +318,7 @@ def test_on_a_gpu_the_choice_is_told_without_opening_an_engine(computer):
     computer(H100, architectures=BUILT, torch=torch, onnxruntime=runtime)
     auto = doctor.examine().auto
     assert (auto.engine, auto.device, auto.precision) == ("torch", "cuda:0", "bf16")
-    assert "TensorRT is not installed (pip install tensorrt-cu13)" in auto.reason
+    assert "TensorRT is not installed (pip install 'petrt[tensorrt]')" in auto.reason
     computer(H100, architectures=BUILT, onnxruntime=runtime)
     assert doctor.examine().auto.engine == "onnxruntime"
 

@@ -1,4 +1,5 @@
 #include <optional>
+#include <string>
 
 #include "cuda_arrays.h"
 
@@ -11,6 +12,12 @@ int device_count() {
   int count = 0;
   check_cuda(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
   return count;
+}
+
+std::string pci_bus_id(int device) {
+  char id[32] = {};
+  check_cuda(cudaDeviceGetPCIBusId(id, sizeof id, device), "cudaDeviceGetPCIBusId");
+  return id;
 }
 
 std::pair<std::size_t, std::size_t> memory(int device) {
@@ -75,6 +82,7 @@ void register_device(py::module_& module) {
       py::register_local_exception<CudaError>(module, "CudaError", PyExc_RuntimeError);
   py::register_local_exception<OutOfMemory>(module, "OutOfMemory", error);
   module.def("device_count", &device_count);
+  module.def("pci_bus_id", &pci_bus_id, arg("device") = 0);
   module.def("memory", &memory, arg("device") = 0);
   py::class_<Stream, std::shared_ptr<Stream>>(module, "Stream", py::module_local())
       .def(py::init<int>(), arg("device") = 0, py::call_guard<Released>())

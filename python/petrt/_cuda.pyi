@@ -32,6 +32,9 @@ class OutOfMemory(CudaError):
 def device_count() -> int:
     """Number of CUDA devices; CudaError without a driver or without a device."""
 
+def pci_bus_id(device: int = 0) -> str:
+    """Where a device is built in, such as "0000:3B:00.0" (hexadecimal); makes no context."""
+
 def memory(device: int = 0) -> tuple[int, int]:
     """Free and total bytes of a device."""
 

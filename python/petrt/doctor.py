@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from petrt import _core, machine
+from petrt import _core, machine, packages
 from petrt.bundle import Bundle, load_bundle, shipped_models
 from petrt.engines import select
 from petrt.errors import PetrtError
@@ -240,7 +240,8 @@ def fixes(place: Place, driver: Driver, module: CudaModule, parts: list[Part]) -
     """One command for each gap: those that matter on this machine first, then the others."""
     found = []
     if driver.fix:
-        found.append(Fix("driver", driver.problem or "", driver.fix, needed=True))
+        what = "GPUs" if driver.fix == packages.CUDA else "driver"
+        found.append(Fix(what, driver.problem or "", driver.fix, needed=True))
     if module.fix:
         found.append(Fix("CUDA module", module.detail, module.fix, driver.card))
     for part in parts:

@@ -38,6 +38,14 @@ DRIVER = (
     "install NVIDIA's driver 580 or newer (https://www.nvidia.com/drivers); "
     "in a container, start it with --gpus all"
 )
+NO_CARD = "no NVIDIA card seen"
+# What to do about a reason of ``petrt.gpus`` that begins so; about any other: DRIVER.
+REMEDIES = {
+    gpus.NO_NVML: packages.CUDA,
+    gpus.HIDDEN: f"unset {gpus.VISIBLE}",
+    gpus.MISMATCH: "restart the machine",
+    gpus.LOST: "restart the machine",
+}
 
 
 @dataclass(frozen=True)
@@ -86,19 +94,25 @@ class Driver:
 
 def driver() -> Driver:
     """Ask the driver, and the PCI bus whether there should be one."""
-    problem, cuda = gpus.why_none(), gpus.cuda_version()
+    problem, cuda, fix = gpus.why_none(), gpus.cuda_version(), None
     card = problem is None or _card()
-    return Driver(
-        gpus.driver_version(),
-        f"{cuda[0]}.{cuda[1]}" if cuda else None,
-        problem,
-        card,
-        DRIVER if problem and card else None,
-    )
+    if problem is not None and card:
+        known = next((start for start in REMEDIES if problem.startswith(start)), None)
+        fix = DRIVER if known is None else REMEDIES[known]
+    if problem is not None and problem.startswith(gpus.NO_NVML):
+        problem = gpus.NO_NVML if card else NO_CARD  # who has no card needs nothing to list it
+    version = f"{cuda[0]}.{cuda[1]}" if cuda else None
+    return Driver(gpus.driver_version(), version, problem, card, fix)
+
+
+# A driver that is loaded, or Windows' that shows itself in WSL, where the PCI bus shows no card.
+_SIGNS = ("/proc/driver/nvidia/version", "/usr/lib/wsl/lib/libcuda.so.1")
 
 
 def _card() -> bool:
-    """An NVIDIA display or compute device on the PCI bus (always False where Linux hides the bus)."""
+    """An NVIDIA display or compute device on the PCI bus, or a sign of one."""
+    if any(Path(sign).exists() for sign in _SIGNS):
+        return True
     for device in Path("/sys/bus/pci/devices").glob("*"):
         try:
             vendor, kind = (device / "vendor").read_text(), (device / "class").read_text()
@@ -165,14 +179,21 @@ def gpu_rows(module: CudaModule) -> list[GpuRow]:
     ]
 
 
+def onnxruntime_command() -> str:
+    """The command that adds ONNX Runtime to this machine, or a sound one in place of what is there."""
+    return packages.onnxruntime_command(packages.onnxruntime(), driver().card)
+
+
 @dataclass(frozen=True)
 class Place:
-    """What every CUDA engine depends on. ``blocked``: why none can run, None if one can."""
+    """What every CUDA engine depends on. ``blocked``: why none can run, None if one can. ``card``: of
+    the driver."""
 
     cuda_major: int
     driver_cuda: str | None
     blocked: str | None
     rtx: bool
+    card: bool
 
 
 def place(driver: Driver, module: CudaModule, rows: list[GpuRow]) -> Place:
@@ -190,16 +211,14 @@ def place(driver: Driver, module: CudaModule, rows: list[GpuRow]) -> Place:
     major = min(int(driver.cuda.split(".")[0]), newest) if driver.cuda else newest
     capabilities = [r.compute_capability.split(".") for r in rows]
     rtx = any(gpus.serves_rtx((int(major), int(minor))) for major, minor in capabilities)
-    return Place(major, driver.cuda, blocked, rtx)
+    return Place(major, driver.cuda, blocked, rtx, driver.card)
 
 
 def engines(place: Place) -> list[Part]:
     """Every engine on every device it knows."""
     n = place.cuda_major
     runtime, torch = packages.onnxruntime(), packages.torch()
-    wheel = f"https://download.pytorch.org/whl/cu{130 if n >= 13 else 126}"
-    again = "--force-reinstall " if torch else ""
-    command = packages.tensorrt_command
+    command, onnxruntime = packages.tensorrt_command, packages.onnxruntime_command
     rtx = _on_cuda("tensorrt-rtx", packages.tensorrt_rtx(), place, command("tensorrt-rtx", n))
     if rtx.state == "ready" and not place.rtx:
         rtx = Part(
@@ -211,11 +230,11 @@ def engines(place: Place) -> list[Part]:
     )
     return [
         own,
-        _on_cpu("onnxruntime", runtime, "pip install --force-reinstall onnxruntime"),
-        _on_cuda("onnxruntime", runtime, place, packages.ONNXRUNTIME_CUDA),
+        _on_cpu("onnxruntime", runtime, onnxruntime(runtime, place.card)),
+        _on_cuda("onnxruntime", runtime, place, onnxruntime(runtime, True)),
         _on_cpu("openvino", packages.openvino(), packages.OPENVINO),
-        _on_cpu("torch", torch, "pip install 'petrt[train]'"),
-        _on_cuda("torch", torch, place, f"pip install {again}torch --index-url {wheel}"),
+        _on_cpu("torch", torch, packages.TORCH),
+        _on_cuda("torch", torch, place, packages.torch_command(n, replaces=torch is not None)),
         _on_cuda("tensorrt", packages.tensorrt(), place, command("tensorrt", n)),
         rtx,
     ]
@@ -223,15 +242,14 @@ def engines(place: Place) -> list[Part]:
 
 def cupy(place: Place) -> Part:
     """CuPy: the spectrum guide's Fourier transform on the GPU."""
-    command = f'pip install "cupy-cuda{place.cuda_major}x[ctk]"'
-    return _on_cuda("cupy", packages.cupy(), place, command)
+    return _on_cuda("cupy", packages.cupy(), place, packages.cupy_command(place.cuda_major))
 
 
 def _on_cpu(name: str, package: Package | None, fix: str) -> Part:
     if package is None:
         return Part(name, "cpu", "missing", None, "", fix)
     if package.broken:
-        return Part(name, "cpu", "broken", package.version, package.broken, fix)
+        return Part(name, "cpu", "broken", package.version, package.broken, _again(package, fix))
     return Part(name, "cpu", "ready", package.version, "", None)
 
 
@@ -241,22 +259,23 @@ def _on_cuda(name: str, package: Package | None, place: Place, fix: str) -> Part
         return Part(name, "cuda", "missing", None, "", fix)
     version, major = package.version, (package.cuda or "").split(".")[0]
     if package.broken:
-        again = (
-            fix
-            if "--force-reinstall" in fix
-            else fix.replace("install ", "install --force-reinstall ")
-        )
-        return Part(name, "cuda", "broken", version, package.broken, again)
+        return Part(name, "cuda", "broken", version, package.broken, _again(package, fix))
     if package.cuda == "":
         return Part(name, "cuda", "unusable", version, "installed without CUDA", fix)
     if place.driver_cuda and major.isdigit() and int(major) > place.cuda_major:
         detail = f"built for CUDA {package.cuda}, the driver supports {place.driver_cuda}"
-        return Part(name, "cuda", "unusable", version, detail, fix)
+        return Part(name, "cuda", "unusable", version, detail, _again(package, fix))
     if place.blocked:
         return Part(name, "cuda", "unusable", version, place.blocked, None)
     return Part(
         name, "cuda", "ready", version, f"CUDA {package.cuda}" if major.isdigit() else "", None
     )
+
+
+def _again(package: Package, fix: str) -> str:
+    """``fix`` for what is there and no good: pip would keep it, or put the other beside it."""
+    forced = "--force-reinstall" in fix or fix.startswith("pip uninstall")
+    return fix if forced else packages.instead(package.installed, fix)
 
 
 def default_threads() -> int:

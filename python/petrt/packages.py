@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,41 +18,89 @@ ORT_DISTRIBUTIONS = ("onnxruntime-gpu", "onnxruntime")
 CUPY_DISTRIBUTIONS = ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy")
 TENSORRT_DISTRIBUTIONS = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 RTX_DISTRIBUTIONS = ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12")
+# Each of these writes all files of its module; the others stand for one another.
+SHARING = (ORT_DISTRIBUTIONS, CUPY_DISTRIBUTIONS)
+NEWEST_CUDA = 13  # that there are wheels for, and what petrt's extras name
 
 
-ONNXRUNTIME_CUDA = 'pip uninstall -y onnxruntime && pip install "onnxruntime-gpu[cuda,cudnn]"'
-OPENVINO = "pip install 'petrt[openvino]'"
-NEWEST_CUDA = 13  # that there are wheels for
+def extra(*names: str) -> str:
+    """The command that adds optional parts of petrt, as pyproject.toml names them."""
+    return f"pip install 'petrt[{','.join(names)}]'"
+
+
+def instead(distributions: Sequence[str], command: str) -> str:
+    """``command`` after what would stand in its way is gone; pip skips what is not installed."""
+    return f"pip uninstall -y {' '.join(distributions)} && {command}"
+
+
+CUDA, TORCH, OPENVINO = extra("cuda"), extra("torch"), extra("openvino")
+
+
+def torch_command(cuda_major: int, *, replaces: bool) -> str:
+    """The command for a PyTorch with CUDA; ``replaces`` one without, or for a newer driver, which pip
+    would keep."""
+    if cuda_major >= NEWEST_CUDA and not replaces:
+        return TORCH
+    index = f"https://download.pytorch.org/whl/cu{130 if cuda_major >= NEWEST_CUDA else 126}"
+    return f"pip install {'--force-reinstall ' if replaces else ''}torch --index-url {index}"
+
+
+def cupy_command(cuda_major: int) -> str:
+    """The command for a CuPy that fits a driver's CUDA version, with the CUDA libraries it needs."""
+    return CUDA if cuda_major >= NEWEST_CUDA else f'pip install "cupy-cuda{cuda_major}x[ctk]"'
 
 
 def tensorrt_command(kind: str, cuda_major: int) -> str:
     """The command that installs ``tensorrt`` or ``tensorrt-rtx`` for a driver's CUDA version."""
-    return f"pip install {kind}" + (f"-cu{cuda_major}" if kind == "tensorrt" else "")
+    return extra(kind) if cuda_major >= NEWEST_CUDA else f"pip install {kind}-cu{cuda_major}"
 
 
 @dataclass(frozen=True)
 class Package:
     """One importable package. ``cuda``: the CUDA version it is built for, "" for a CPU-only build,
     None where its files do not tell. ``broken``: why it cannot work, None if nothing speaks against
-    it."""
+    it. ``present``: all distributions of it that are installed; more than one overwrite each other."""
 
     name: str
     distribution: str
     version: str | None
     cuda: str | None = None
     broken: str | None = None
+    present: tuple[str, ...] = ()
+
+    @property
+    def installed(self) -> tuple[str, ...]:
+        """What pip has to uninstall."""
+        return self.present or (self.distribution,)
+
+
+def onnxruntime_command(found: Package | None, gpu: bool) -> str:
+    """The command for an ONNX Runtime that runs on this machine's CPU, and on its ``gpu`` if it has one,
+    with ``found`` there so far.
+
+    Two distributions write the files of one module: the one for GPUs runs on a CPU too, the one for CPUs
+    has to go before it comes.
+    """
+    command = extra("onnxruntime-gpu" if gpu else "onnxruntime")
+    if found is None:
+        return command
+    stays = gpu and found.distribution == "onnxruntime-gpu" and not found.broken
+    return command if stays else instead(found.installed, command)
 
 
 def onnxruntime() -> Package | None:
     """ONNX Runtime; ``cuda`` is "yes" where its CUDA provider is there, without the version."""
     found, folder = _find("onnxruntime", ORT_DISTRIBUTIONS)
-    if found is None or folder is None:
+    if found is None or folder is None or found.broken:
         return found
-    several = [name for name in ORT_DISTRIBUTIONS if _version(name)]
-    if len(several) > 1:  # they overwrite each other's files, and uninstalling one breaks the other
-        return _but(found, broken=f"{' and '.join(several)} are both installed; they share files")
     provider = folder / "capi" / "libonnxruntime_providers_cuda.so"
     return _but(found, cuda="yes" if provider.exists() else "")
+
+
+def has_onnxruntime() -> bool:
+    """Whether ONNX Runtime is there and sound; on a CPU any build of it works."""
+    found = onnxruntime()
+    return found is not None and found.broken is None
 
 
 def openvino() -> Package | None:
@@ -78,11 +127,8 @@ def torch() -> Package | None:
 def cupy() -> Package | None:
     """CuPy, with the CUDA major version in its name ("13")."""
     found, folder = _find("cupy", CUPY_DISTRIBUTIONS)
-    if found is None or folder is None:
+    if found is None or folder is None or found.broken:
         return found
-    several = [name for name in CUPY_DISTRIBUTIONS if _version(name)]
-    if len(several) > 1:
-        return _but(found, broken=f"{' and '.join(several)} are both installed; they share files")
     major = re.search(r"cuda(\d+)x", found.distribution)
     return _but(found, cuda=major[1] if major else None)
 
@@ -111,11 +157,11 @@ def _find(module: str, distributions: tuple[str, ...]) -> tuple[Package | None, 
     found, folder, problem = _spec_folder(module)
     if not found:
         return None, None
-    name, version = next(
-        ((name, version) for name in distributions if (version := _version(name))),
-        (distributions[-1], None),
-    )
-    return Package(module, name, version, broken=problem), folder
+    versions = {name: version for name in distributions if (version := _version(name))}
+    name = next(iter(versions), distributions[-1])
+    if len(versions) > 1 and distributions in SHARING:  # uninstalling one breaks the other
+        problem = f"{' and '.join(versions)} are both installed; they share files"
+    return Package(module, name, versions.get(name), None, problem, tuple(versions)), folder
 
 
 def _spec_folder(module: str) -> tuple[bool, Path | None, str | None]:
@@ -139,4 +185,4 @@ def _version(distribution: str) -> str | None:
 
 
 def _but(package: Package, cuda: str | None = None, broken: str | None = None) -> Package:
-    return Package(package.name, package.distribution, package.version, cuda, broken)
+    return replace(package, cuda=cuda, broken=broken)

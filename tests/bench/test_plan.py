@@ -27,7 +27,7 @@ def machine(monkeypatch):
     def here(bundle, gpu, names, precision):
         for name in names:
             if name == "torch":
-                yield Missing(name, "PyTorch is not installed", "pip install 'petrt[train]'")
+                yield Missing(name, "PyTorch is not installed", "pip install 'petrt[torch]'")
             elif precision in (None, "fp32") or name == "openvino":
                 yield Ready(name, "1", precision or "fp32", "", lambda: None)
             else:
@@ -55,7 +55,7 @@ def test_absent_engines_are_listed_with_the_way_to_get_them(machine, bundle):
     found = make_plan(bundle, SETTINGS)
     assert [c.engine for c in found.candidates] == ["onnxruntime", "openvino"]
     assert found.absent == [
-        Missing("torch", "PyTorch is not installed", "pip install 'petrt[train]'")
+        Missing("torch", "PyTorch is not installed", "pip install 'petrt[torch]'")
     ]
 
 

@@ -182,7 +182,7 @@ def test_damage_to_a_real_plan_is_refused(tiny_bundle, cache):
         (["demo", "--engine", "fast", "--gpu", "rtx40"], 2, "unknown engine 'fast'"),
         (["absent"], 3, "no model 'absent'"),
         (["demo"], 4, "no driver here; --gpu rtx40 builds for a GPU that is elsewhere"),
-        (["demo", "--gpu", "rtx40"], 4, "TensorRT-RTX is not installed; pip install tensorrt-rtx"),
+        (["demo", "--gpu", "rtx40"], 4, "TensorRT-RTX is not installed; pip install 'petrt[tensorrt-rtx]'"),
     ],
 )  # fmt: skip
 def test_errors_are_one_line_with_the_exit_code(options, code, message, capsys, monkeypatch):

@@ -66,7 +66,13 @@ def test_auto_takes_what_is_installed_and_serves_the_gpu(
 @pytest.mark.parametrize(
     ("capabilities", "kinds", "options", "kind", "message"),
     [
-        ([(9, 0)], [], {}, DeviceError, "TensorRT is not installed; pip install tensorrt"),
+        (
+            [(9, 0)],
+            [],
+            {},
+            DeviceError,
+            r"TensorRT is not installed; pip install 'petrt\[tensorrt\]'",
+        ),
         ([(9, 0)], ["tensorrt-rtx"], {}, DeviceError, "TensorRT is not installed"),
         ([(9, 0)], [], {"engine": "tensorrt-rtx"}, DeviceError, "does not run on .* 9.0"),
         ([], ["tensorrt"], {}, DeviceError, "no NVIDIA driver; --gpu rtx40"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from petrt import packages
 from petrt.build.verify import (
     BARS,
     SLICES,
@@ -17,6 +18,8 @@ from petrt.build.verify import (
     verify,
 )
 from petrt.bundle import Bundle, load_bundle
+from petrt.engines.native import NativeEngine
+from petrt.engines.native_graph import Unsupported
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.record import Verified
 from petrt.errors import DeviceError
@@ -74,6 +77,27 @@ def test_the_call_of_an_engine_of_fixed_size_is_verified_whole(tiny: Bundle):
             return 6, 6
 
     assert "32x32x6" in verify(tiny, Fixed(tiny), size=(32, 32)).volume
+
+
+def test_without_onnxruntime_petrts_own_engine_is_the_reference(tiny: Bundle, monkeypatch):
+    runtime = OnnxRuntimeEngine(tiny)
+    monkeypatch.setattr(packages, "onnxruntime", lambda: None)
+    verified = verify(tiny, runtime, size=(48, 32), gpu=H100)
+    assert verified.against.startswith("native ")
+    assert verified.against.endswith(", fp32, cpu")
+    assert verified.psnr_db is not None
+    assert verified.psnr_db > 100
+    assert verify(tiny, NativeEngine(tiny), size=(48, 32)).psnr_db is None
+
+    def unsupported(bundle):
+        raise Unsupported("native cannot run Conv3D in coarse.onnx", "use --engine onnxruntime")
+
+    monkeypatch.setattr("petrt.build.verify.NativeEngine", unsupported)
+    with pytest.raises(
+        DeviceError,
+        match=r"no float32 to verify .*Conv3D.*no ONNX Runtime; pip install 'petrt\[onnxr",
+    ):
+        verify(tiny, runtime, size=(48, 32))
 
 
 def test_pytorch_passes_in_float32_with_a_finite_figure(tiny: Bundle):

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from petrt.cli.app import run
-from tests.stub_cuda import TWO_GPUS, compile_libcuda
+from tests.stub_nvml import TWO_GPUS, compile_nvml
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def test_a_named_model_is_chosen_for_and_a_bad_one_is_an_input_error(tiny_bundle
 
 
 def test_gpus_of_the_driver_are_shown(tmp_path):
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(compile_libcuda(tmp_path, TWO_GPUS))}
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(compile_nvml(tmp_path, TWO_GPUS))}
     done = subprocess.run(
         [sys.executable, "-m", "petrt", "doctor"],
         env=environment, capture_output=True, text=True, check=True,
@@ -43,7 +43,7 @@ def test_gpus_of_the_driver_are_shown(tmp_path):
     assert "NVIDIA H100 80GB HBM3, compute capability 9.0, 79 GiB" in done.stdout
     assert "NVIDIA GeForce RTX 4090" in done.stdout
     assert "to add here:" in done.stdout
-    assert 'pip install "cupy-cuda13x[ctk]"' in done.stdout
+    assert "pip install 'petrt[cuda]'" in done.stdout
     assert "Traceback" not in done.stderr
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from petrt import gpus
 from tests.core.cuda_device import Device, Part
 
 DTYPES = {
@@ -265,6 +266,16 @@ def test_no_device(limits: Any) -> None:
         limits.device_count()
     with pytest.raises(limits.CudaError, match="cudaSetDevice to 0: cudaErrorInvalidDevice"):
         limits.Stream()
+
+
+def test_where_a_device_is_built_in(device: Device) -> None:
+    module = device.module
+    places = [gpus.parse_pci(module.pci_bus_id(index)) for index in range(module.device_count())]
+    assert len(set(places)) == len(places) > 0
+    assert module.pci_bus_id() == module.pci_bus_id(device=0)
+    for absent in (-1, len(places)):
+        with pytest.raises(module.CudaError, match="cudaDeviceGetPCIBusId: cudaErrorInvalid"):
+            module.pci_bus_id(absent)
 
 
 def test_another_device(twin: Device) -> None:

@@ -44,7 +44,7 @@ def computer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Sets what driver, CUDA module and packages say; what is not given is missing."""
 
     def set_up(*found: Gpu, architectures: tuple[str, ...] | None = BUILT, **installed: Package):
-        reason = None if found else "no NVIDIA driver: libcuda.so.1 not found"
+        reason = None if found else "no NVIDIA driver: libnvidia-ml.so.1 is not found"
         monkeypatch.setattr(gpus, "list_gpus", lambda: list(found))
         monkeypatch.setattr(gpus, "why_none", lambda: reason)
         monkeypatch.setattr(gpus, "cuda_version", lambda: (13, 0) if found else None)
@@ -93,7 +93,7 @@ def test_without_a_driver_the_cpu_runs_it_and_says_why(computer, tiny: Bundle, c
     assert (engine.name, engine.device, engine.precision) == ("native", "cpu", "fp32")
     assert caplog.messages == [
         f"engine: native {engine.version}, fp32 on the CPU: "
-        "no NVIDIA driver: libcuda.so.1 not found (see petrt doctor)"
+        "no NVIDIA driver: libnvidia-ml.so.1 is not found (see petrt doctor)"
     ]
 
 
@@ -101,6 +101,29 @@ def test_what_was_asked_for_needs_no_reason(computer, tiny: Bundle):
     computer(onnxruntime=RUNTIME)
     reason = choose(tiny, "onnxruntime", device="cpu").reason
     assert reason == "onnxruntime 1.32.0, fp32 on the CPU"
+
+
+def test_without_nvidia_ml_py_a_machine_with_a_card_is_told_the_extra(
+    computer, tiny: Bundle, monkeypatch
+):
+    computer()
+    monkeypatch.setattr(gpus, "why_none", lambda: f"{gpus.NO_NVML}: pip install 'petrt[cuda]'")
+    assert choose(tiny).reason.endswith("on the CPU: no NVIDIA card seen (see petrt doctor)")
+    monkeypatch.setattr(machine, "_card", lambda: True)
+    with pytest.raises(
+        DeviceError,
+        match=r"^cannot use cuda: nvidia-ml-py, .* is not installed; pip install 'petrt\[cuda\]', or use",
+    ):
+        choose(tiny, device="cuda")
+
+
+def test_without_onnxruntime_the_cpu_has_its_own_engine(computer, tiny: Bundle):
+    computer()
+    assert choose(tiny, device="cpu").engine.name == "native"
+    with pytest.raises(
+        DeviceError, match=r"^ONNX Runtime is not installed; pip install 'petrt\[onnxruntime\]'$"
+    ):
+        choose(tiny, "onnxruntime", device="cpu")
 
 
 @pytest.mark.parametrize("engine", ["auto", "torch", "onnxruntime"])
@@ -279,7 +302,7 @@ def test_engines_that_run_on_a_cpu_only(computer, tiny: Bundle, name):
 @pytest.mark.parametrize(
     ("name", "installed", "reason", "command"),
     [
-        ("torch", None, "PyTorch is not installed", "pip install torch"),
+        ("torch", None, "PyTorch is not installed", "pip install 'petrt[torch]'"),
         ("torch", Package("torch", "torch", "2.13.0", cuda=""), "without CUDA", "--index-url"),
         (
             "torch",
@@ -287,9 +310,10 @@ def test_engines_that_run_on_a_cpu_only(computer, tiny: Bundle, name):
             "no version.py",
             "force",
         ),
-        ("onnxruntime", RUNTIME, "without CUDA", "onnxruntime-gpu"),
-        ("tensorrt", None, "TensorRT is not installed", "pip install tensorrt"),
-        ("tensorrt-rtx", None, "TensorRT-RTX is not installed", "pip install tensorrt-rtx"),
+        ("onnxruntime", RUNTIME, "without CUDA", "&& pip install 'petrt[onnxruntime-gpu]'"),
+        ("onnxruntime", None, "ONNX Runtime is not", "pip install 'petrt[onnxruntime-gpu]'"),
+        ("tensorrt", None, "TensorRT is not installed", "pip install 'petrt[tensorrt]'"),
+        ("tensorrt-rtx", None, "TensorRT-RTX is not", "pip install 'petrt[tensorrt-rtx]'"),
     ],
 )
 def test_absent_packages_are_told_with_the_command(

@@ -290,4 +290,4 @@ def test_an_absent_tensorrt_names_the_command(kind, monkeypatch):
     with pytest.raises(DeviceError) as caught:
         import_tensorrt(kind)
     assert caught.value.hint == install_command(kind)
-    assert caught.value.hint.startswith(f"pip install {kind}")
+    assert caught.value.hint == f"pip install 'petrt[{kind}]'"

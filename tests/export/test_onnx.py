@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 
 from petrt.bundle import GOLDEN, MANIFEST, NOISE_BIAS, Bundle, load_bundle
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
-from petrt.errors import InputError, UsageError
+from petrt.errors import DeviceError, InputError, UsageError
 from petrt.export import export_bundle, export_model, verify
 from petrt.export.fold import fold
 from petrt.export.graph import GraphWriter
@@ -37,6 +38,17 @@ def halved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
     model, path = scrambled(NETWORKS["nas+spectrum"]), tmp_path_factory.mktemp("export") / "bundle"
     export_model(model, model_spec(model.spec), path, precision="fp16-weights")
     return model, path
+
+
+def test_without_onnxruntime_nothing_is_begun(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr(verify, "fold_error", lambda *args: pytest.fail("work was done"))
+    model = scrambled(NETWORKS["nas+spectrum"])
+    with pytest.raises(
+        DeviceError, match=r"^ONNX Runtime is not installed; pip .*petrt\[onnxruntime"
+    ):
+        export_model(model, model_spec(model.spec), tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
 
 
 def graphs(bundle: Bundle) -> dict[str, onnx.ModelProto]:

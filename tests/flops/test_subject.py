@@ -166,7 +166,7 @@ def test_without_torch_a_record_that_is_no_count_is_refused(monkeypatch, tiny_bu
 @pytest.mark.parametrize("subject", ["paper", "nothing"])
 def test_without_torch_there_are_only_bundles(monkeypatch, subject):
     without_torch(monkeypatch)
-    with pytest.raises(UsageError, match=r"needs PyTorch.*petrt\[train\]"):
+    with pytest.raises(UsageError, match=r"needs PyTorch.*petrt\[torch\]"):
         count_subject(subject)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt import packages
 from petrt.bench import apart
 from petrt.engines.select import default_threads
 from petrt.machine import isa
@@ -94,6 +95,8 @@ class Peaks:
 
 def unmeasurable(dtype: str) -> str | None:
     """Why no library here can show the peak of ``dtype``; None if one can."""
+    if dtype == "int8":
+        return None if packages.has_onnxruntime() else "not measured: needs ONNX Runtime"
     if dtype != "bf16":
         return None
     if not {"avx512_bf16", "amx_bf16", "bf16"} & set(isa()):
@@ -110,7 +113,7 @@ def gemm_here(dtype: str, size: int, threads: int) -> dict[str, Any]:
         a, b = (np.random.default_rng(i).random((size, size), np.float32) for i in (0, 1))
         out = np.empty_like(a)
         runs["numpy"] = lambda: np.matmul(a, b, out=out)
-    if dtype in ("fp32", "int8"):
+    if dtype in ("fp32", "int8") and packages.has_onnxruntime():
         runs["onnxruntime"] = _onnxruntime(dtype, size, threads)
     if dtype == "bf16":
         runs["openvino"] = _openvino("bf16", size, threads)
@@ -157,8 +160,9 @@ def product_model(dtype: str, size: int) -> bytes:
 
 
 def _onnxruntime(dtype: str, size: int, threads: int) -> Callable[[], Any]:
-    import onnxruntime as ort
+    from petrt.engines.onnxruntime import import_onnxruntime
 
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(

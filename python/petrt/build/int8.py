@@ -98,7 +98,7 @@ def make_int8_request(
     bundle: Bundle, engine: str = "auto", calibration: Calibration | None = None
 ) -> Int8Request:
     """Settle what is left open. Raises UsageError for an engine without 8 bit, DeviceError for one that
-    is not installed."""
+    is not installed, and without ONNX Runtime, which calibrates and searches for every engine."""
     from petrt.engines.candidates import Missing, version_on_cpu
 
     if engine not in ("auto", *CPU_LABELS):
@@ -106,9 +106,11 @@ def make_int8_request(
             f"no int8 with the engine '{engine}'", f"choose auto, {' or '.join(CPU_LABELS)}"
         )
     kind = cast(EngineKind, "onnxruntime" if engine == "auto" else engine)
-    version = version_on_cpu(kind)
+    version, searcher = version_on_cpu(kind), version_on_cpu("onnxruntime")
     if isinstance(version, Missing):
         raise DeviceError(version.reason, version.hint)
+    if isinstance(searcher, Missing):
+        raise DeviceError(f"int8 is calibrated by ONNX Runtime: {searcher.reason}", searcher.hint)
     return Int8Request(bundle, kind, version, cpu_here(), calibration or Calibration())
 
 

@@ -28,7 +28,7 @@ from petrt.build.quantize import Range, convolutions
 from petrt.build.verify import reference_subject, slice_size, trained_doses, voxel_of
 from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import Buffers
-from petrt.engines.onnxruntime import OnnxRuntimeEngine
+from petrt.engines.onnxruntime import OnnxRuntimeEngine, import_onnxruntime
 from petrt.engines.select import default_threads
 from petrt.errors import InputError, UsageError
 from petrt.geometry import plan
@@ -155,8 +155,7 @@ def _with_extremes(model: bytes, names: list[str]) -> bytes:
 
 
 def _session(model: bytes) -> Any:
-    import onnxruntime as ort
-
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -1,11 +1,12 @@
 """Does an engine give the right images? Judged on volumes, through the whole reverse process.
 
-Errors of single layers say little: what 16 bit loses in one step, ten steps may add up or wash
-out, and a compiler may be silently wrong for one layer of one size. So a simulated low-dose volume
-is reconstructed with the engine and with ONNX Runtime in float32 on the CPU, from the same noise, and
-the two images are compared. An engine in 8 bit is held against the simulated full-dose image too, at
-the lowest, a middle and the highest dose that the model was trained on and with many samples: the
-less noise there is in an image, the more an error shows.
+Errors of single layers say little: what 16 bit loses in one step, ten steps may add up or wash out, and
+a compiler may be silently wrong for one layer of one size. So a simulated low-dose volume is
+reconstructed with the engine and in float32 on the CPU, by ONNX Runtime or, where that is not
+installed, by petrt's own engine, from the same noise, and the two images are compared. An engine in 8
+bit is held against the simulated full-dose image too, at the lowest, a middle and the highest dose that
+the model was trained on and with many samples: the less noise there is in an image, the more an error
+shows.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt import machine, packages
 from petrt.bundle import Bundle
 from petrt.cuda.batches import Limits
 from petrt.engines.base import Engine
+from petrt.engines.native import NativeEngine
+from petrt.engines.native_graph import Unsupported
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.record import GpuRecord, Verified
 from petrt.errors import DeviceError, NonfiniteOutput
@@ -97,7 +101,7 @@ def verify(
     limit: Limit | None = None,
     reference: Reference | None = None,
 ) -> Verified:
-    """Compare ``engine`` with ONNX Runtime on the CPU; the figures, if they reach the bars.
+    """Compare ``engine`` with float32 on the CPU; the figures, if they reach the bars.
 
     ``size`` (H, W): of the slices, by default the model's matrix; there are so many that the engine's
     smallest call is full of them. ``gpu``: where the engine runs, for
@@ -143,7 +147,7 @@ def make_reference(
     """Simulated volumes of subject ``seed`` at 1/``doses``, with the images that float32 gives."""
     size = size or slice_size(bundle.model)
     subject = reference_subject(size, voxel_of(bundle.model), doses, seed, slices)
-    engine = OnnxRuntimeEngine(bundle)
+    engine = reference_engine(bundle)
     cases = [
         Case(
             dose, subject.low[dose], subject.full,
@@ -152,6 +156,19 @@ def make_reference(
         for dose in doses
     ]  # fmt: skip
     return Reference(cases, samples, f"{engine.name} {engine.version}, fp32, cpu")
+
+
+def reference_engine(bundle: Bundle) -> Engine:
+    """What others are held against: ONNX Runtime, which is not petrt's own work, where it is installed
+    and sound, else petrt's own engine; both in float32 on the CPU. Raises DeviceError where neither runs
+    the bundle."""
+    if packages.has_onnxruntime():
+        return OnnxRuntimeEngine(bundle)
+    try:
+        return NativeEngine(bundle)
+    except Unsupported as error:
+        text = f"no float32 to verify images with: {error.message}, and there is no ONNX Runtime"
+        raise DeviceError(text, machine.onnxruntime_command()) from error
 
 
 def measure(bundle: Bundle, engine: Engine, reference: Reference) -> Verified:

@@ -79,8 +79,8 @@ def _driver(driver: dict[str, Any]) -> str:
 
 def _gpu(gpu: dict[str, Any]) -> str:
     runs = f"runs petrt's {gpu['code']}" if gpu["code"] else "not covered by petrt's CUDA module"
-    memory = f"{gpu['memory_bytes'] / 2**30:.0f} GiB"
-    return f"{gpu['name']}, compute capability {gpu['compute_capability']}, {memory}, {runs}"
+    memory = f"{gpu['memory_bytes'] / 2**30:.0f} GiB, " if gpu["memory_bytes"] else ""
+    return f"{gpu['name']}, compute capability {gpu['compute_capability']}, {memory}{runs}"
 
 
 def _cache(cache: dict[str, Any]) -> str:
@@ -140,7 +140,7 @@ def _print_fixes(console: Console, report: dict[str, Any]) -> None:
     others = [fix for fix in report["fixes"] if not fix["needed"]]
     if not here:
         console.print("\nnothing is missing for this machine")
-    for title, fixes in (("to add here", here), ("for other machines", others)):
+    for title, fixes in (("to add here", here), ("optional, or for other machines", others)):
         if fixes:
             console.print(f"\n{title}:")
         for fix in fixes:

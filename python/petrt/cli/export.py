@@ -19,9 +19,9 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle.")] = False,
 ) -> None:
     """Fold, export to ONNX and verify; the measured errors go into the bundle's model.json."""
-    from petrt.cli.needs import need_torch
+    from petrt.cli.needs import need_exporter
 
-    need_torch("petrt export")
+    need_exporter("petrt export")
     from petrt.export import export_bundle
     from petrt.train.checkpoints import newest
 

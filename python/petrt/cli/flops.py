@@ -80,11 +80,12 @@ def _subject(
 
 def _table2() -> tuple[dict[str, Any], list[Table | Text]]:
     from petrt.flops.report import describe_table2
-    from petrt.flops.subject import INSTALL, has_torch
+    from petrt.flops.subject import has_torch
     from petrt.flops.table2 import table2
+    from petrt.packages import TORCH
 
     if not has_torch():
-        raise UsageError("petrt flops --table2 needs PyTorch", INSTALL)
+        raise UsageError("petrt flops --table2 needs PyTorch", TORCH)
 
     found = describe_table2(table2())
     return found, [table2_of(found)]

@@ -56,9 +56,9 @@ def train(
     batch is that of all processes together; the precision is the configuration's, whatever the
     launcher says.
     """
-    from petrt.cli.needs import need_torch
+    from petrt.cli.needs import need_trainer
 
-    need_torch("petrt train")
+    need_trainer("petrt train")
     from accelerate import PartialState
 
     from petrt.cli.progress import bar

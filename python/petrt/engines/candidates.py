@@ -70,7 +70,8 @@ def find_gpu(index: int) -> Gpu | Missing:
     name = f"cuda:{index}"
     driver = machine.driver()
     if driver.problem:
-        return Missing(name, driver.problem, DOCTOR)
+        needs_nvml = driver.problem == gpus.NO_NVML
+        return Missing(name, driver.problem, packages.CUDA if needs_nvml else DOCTOR)
     found = gpus.list_gpus()
     if index >= len(found):
         names = ", ".join(f"cuda:{gpu.index}" for gpu in found)

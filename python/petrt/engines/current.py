@@ -6,7 +6,8 @@ import ctypes
 from typing import Any
 
 from petrt.errors import DeviceError
-from petrt.gpus import LIBRARY
+
+LIBRARY = "libcuda.so.1"  # comes with the driver
 
 
 class CurrentDevice:

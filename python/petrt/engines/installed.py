@@ -24,8 +24,9 @@ def gpu_here(index: int = 0) -> GpuRecord:
     """The GPU ``cuda:index`` and its driver. Raises DeviceError where there is none."""
     found = gpus.list_gpus()
     if index >= len(found):
-        why = gpus.why_none() or f"there is no cuda:{index}, only {len(found)}"
-        raise DeviceError(why, "see petrt doctor")
+        driver = machine.driver()
+        why = gpus.why_none() if driver.card else driver.problem
+        raise DeviceError(why or f"there is no cuda:{index}, only {len(found)}", "see petrt doctor")
     gpu = found[index]
     return GpuRecord(
         name=gpu.name,

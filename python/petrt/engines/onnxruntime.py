@@ -1,4 +1,4 @@
-"""ONNX Runtime: on the CPU the engine that is always there, on a GPU through its CUDA provider."""
+"""ONNX Runtime: on the CPU, and on a GPU through its CUDA provider."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from petrt import packages
 from petrt.build.precision import convert
 from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import (
@@ -21,8 +22,7 @@ from petrt.engines.base import (
     resolve_shapes,
 )
 from petrt.errors import DeviceError, InputError, OutOfDeviceMemory, UsageError
-from petrt.machine import first_line
-from petrt.packages import ONNXRUNTIME_CUDA
+from petrt.machine import first_line, onnxruntime_command
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 # bfloat16 is left out: the CUDA provider has no transposed convolution in it, the CPU's nothing.
@@ -30,6 +30,18 @@ PRECISIONS: dict[str, tuple[EnginePrecision, ...]] = {
     "cpu": ("fp32", "int8"),
     "cuda": ("fp32", "fp16"),
 }
+
+
+def import_onnxruntime() -> Any:
+    """The package. Raises DeviceError, with the command, where it is missing or does not load."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise DeviceError("ONNX Runtime is not installed", onnxruntime_command()) from error
+    except (ImportError, OSError) as error:
+        text = f"ONNX Runtime cannot be loaded: {first_line(error)}"
+        raise DeviceError(text, onnxruntime_command()) from error
+    return onnxruntime
 
 
 class OnnxRuntimeEngine:
@@ -43,8 +55,8 @@ class OnnxRuntimeEngine:
         graphs: serialised ONNX that replaces graphs of the bundle: the quantized ones of "int8".
 
     Raises:
-        InputError: a graph that ONNX Runtime refuses. DeviceError: a GPU it cannot use. UsageError:
-        a precision it lacks.
+        InputError: a graph that ONNX Runtime refuses. DeviceError: it is not installed, or a GPU it
+        cannot use. UsageError: a precision it lacks.
     """
 
     name = "onnxruntime"
@@ -61,8 +73,7 @@ class OnnxRuntimeEngine:
         threads: int = 1,
         graphs: Mapping[str, bytes] | None = None,
     ) -> None:
-        import onnxruntime as ort
-
+        ort = import_onnxruntime()
         chosen: EnginePrecision = precision or "fp32"
         kind = "cpu" if stream is None else "cuda"
         if chosen not in PRECISIONS[kind]:
@@ -174,10 +185,14 @@ def _check_cuda(ort: Any) -> None:
     """Refuse an ONNX Runtime without the CUDA provider; load the CUDA libraries pip installed."""
     if CUDA_PROVIDER not in ort.get_available_providers():
         raise DeviceError(
-            f"the installed ONNX Runtime {ort.__version__} runs on a CPU only", ONNXRUNTIME_CUDA
+            f"the installed ONNX Runtime {ort.__version__} runs on a CPU only", _command_for_gpu()
         )
     if hasattr(ort, "preload_dlls"):  # from 1.21 on
         ort.preload_dlls()
+
+
+def _command_for_gpu() -> str:
+    return packages.onnxruntime_command(packages.onnxruntime(), gpu=True)
 
 
 def _check_provider(session: Any, stream: Any) -> None:
@@ -185,5 +200,5 @@ def _check_provider(session: Any, stream: Any) -> None:
     if stream is not None and CUDA_PROVIDER not in session.get_providers():
         raise DeviceError(
             f"ONNX Runtime cannot use cuda:{stream.device}: its CUDA or cuDNN libraries do not load",
-            ONNXRUNTIME_CUDA,
+            _command_for_gpu(),
         )

@@ -44,14 +44,17 @@ def import_tensorrt(kind: EngineKind) -> Any:
     except (ImportError, OSError) as error:
         raise DeviceError(
             f"{LABELS[kind]} cannot be loaded: {' '.join(str(error).split())}",
-            install_command(kind).replace("install", "install --force-reinstall"),
+            f"pip install --force-reinstall {kind}-cu{_cuda_major()}",
         ) from error
 
 
 def install_command(kind: EngineKind) -> str:
     """The command that installs TensorRT for the CUDA version that the driver here supports."""
-    cuda = cuda_version() or (NEWEST_CUDA, 0)
-    return tensorrt_command(kind, min(cuda[0], NEWEST_CUDA))
+    return tensorrt_command(kind, _cuda_major())
+
+
+def _cuda_major() -> int:
+    return min((cuda_version() or (NEWEST_CUDA, 0))[0], NEWEST_CUDA)
 
 
 def is_installed(kind: EngineKind) -> bool:

@@ -24,11 +24,12 @@ from petrt.engines.base import (
 )
 from petrt.errors import DeviceError, OutOfDeviceMemory
 from petrt.machine import first_line
+from petrt.packages import TORCH
 
 try:
     import torch
 except ModuleNotFoundError as error:
-    raise DeviceError("the torch engine needs PyTorch", "pip install 'petrt[train]'") from error
+    raise DeviceError("the torch engine needs PyTorch", TORCH) from error
 
 from torch.nn import functional as F
 

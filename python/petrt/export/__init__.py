@@ -1,4 +1,4 @@
-"""From checkpoint to bundle: exact folding, ONNX, verification. Needs torch."""
+"""From checkpoint to bundle: exact folding, ONNX, verification. Needs PyTorch and ONNX Runtime."""
 
 from petrt.export.onnx import export_bundle, export_model
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxruntime
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from petrt import _core
 from petrt.bundle import GOLDEN, MANIFEST, NOISE_BIAS, Manifest, write_manifest
+from petrt.engines.onnxruntime import import_onnxruntime
 from petrt.errors import InputError
 from petrt.export import verify
 from petrt.export.fold import Folded, Upsample, fold
@@ -62,8 +62,9 @@ def export_model(
     ``source`` (JSON) says in the manifest where the weights come from. ``upsample`` "transposed"
     spends 4/9 of the multiplications there; ONNX Runtime on a CPU gains nothing from it.
     Raises InputError where weights are not finite or a check of ``petrt.export.verify`` fails,
-    UsageError where ``out`` exists and is not a bundle to overwrite.
+    UsageError where ``out`` exists and is not a bundle to overwrite, DeviceError without ONNX Runtime.
     """
+    import_onnxruntime()  # before any work: the last step needs it
     model = copy.deepcopy(model).float().eval()
     check_finite(model, "the model")
     replaces = MANIFEST if overwrite else None
@@ -111,7 +112,7 @@ def versions() -> dict[str, str]:
         "petrt": _core.__version__,
         "torch": torch.__version__,
         "onnx": onnx.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        "onnxruntime": import_onnxruntime().__version__,
     }
 
 

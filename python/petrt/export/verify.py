@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from petrt.bundle import noise_bias_table
+from petrt.engines.onnxruntime import import_onnxruntime
 from petrt.errors import InputError
 from petrt.export.fold import Folded, Upsample, fold, run_part
 from petrt.nets.model import Model
@@ -163,8 +163,9 @@ def runtime_error(model: Model, folded: Folded, folder: Path) -> dict[str, float
     return check("ONNX Runtime against PyTorch", errors, RUNTIME_TOLERANCE)
 
 
-def open_session(path: Path) -> onnxruntime.InferenceSession:
+def open_session(path: Path) -> Any:
     """A CPU session that prints nothing, on one thread: the probes are too small for more."""
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3

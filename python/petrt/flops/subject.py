@@ -16,6 +16,7 @@ from petrt.flops.bundle import bundle_macs, noise_bias_parameters
 from petrt.flops.count import Count, ModelCount
 from petrt.flops.graph import count_graph
 from petrt.flops.table2 import STEPS
+from petrt.packages import TORCH
 from petrt.spec import NetworkSpec, SamplerSpec
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 Kind = Literal["preset", "checkpoint", "bundle"]
 CHECKPOINT = "checkpoint.json"  # petrt.nets.checkpoint.HEADER, which needs PyTorch
 RECORDED_SIZE = (128, 128)  # of model.json's export.size
-INSTALL = "pip install 'petrt[train]'"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def count_subject(
             raise UsageError("a bundle's upsampling is as it was exported", "leave out --upsample")
         return _count_bundle(subject, height, width)
     if not has_torch():
-        raise UsageError(f"'{subject}' is no bundle, and anything else needs PyTorch", INSTALL)
+        raise UsageError(f"'{subject}' is no bundle, and anything else needs PyTorch", TORCH)
     network, steps = _preset(subject) if kind == "preset" else _checkpoint(subject)
     check_size(network, height, width)
     return _count_network(kind, subject, network, steps, (height, width), upsample or "conv")
@@ -192,7 +192,7 @@ def _recorded(bundle: Bundle, size: tuple[int, int]) -> tuple[ModelCount | None,
     if record is None:
         return None, f"unknown: its {MANIFEST} records none; PyTorch would count it"
     if size != RECORDED_SIZE:
-        return None, f"unknown: recorded for 128x128 only; PyTorch would count it ({INSTALL})"
+        return None, f"unknown: recorded for 128x128 only; PyTorch would count it ({TORCH})"
     try:
         return TypeAdapter(ModelCount).validate_python(record), f"its {MANIFEST}"
     except ValidationError as error:

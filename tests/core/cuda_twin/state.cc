@@ -1,6 +1,7 @@
 // Errors, devices and the work queues.
 #include <Python.h>
 
+#include <cstdio>
 #include <utility>
 
 #include "twin.h"
@@ -167,6 +168,16 @@ cudaError_t cudaGetDeviceCount(int* count) {
   const Lock lock;
   *count = state().devices;
   return note(*count > 0 ? cudaSuccess : cudaErrorNoDevice);
+}
+
+// The first device is built in last, as where CUDA puts the fastest first.
+cudaError_t cudaDeviceGetPCIBusId(char* id, int size, int number) {
+  const Lock lock;
+  const int devices = state().devices;
+  if (number < 0 || number >= devices) return note(cudaErrorInvalidDevice);
+  std::snprintf(id, static_cast<std::size_t>(size), "0000:%02X:00.0",
+                1 + 0x40 * (devices - 1 - number));
+  return cudaSuccess;
 }
 
 cudaError_t cudaGetDevice(int* number) {
