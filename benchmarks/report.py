@@ -41,8 +41,13 @@ _BARS: tuple[tuple[str, str, str, Callable[[Found], float | None], float, bool],
 )  # fmt: skip
 
 
-def rows(found: Found, failed: dict[str, str], skipped: dict[str, str]) -> list[dict[str, Any]]:
-    """One row a bar: value and verdict ("met", "missed", or why there is none)."""
+def rows(
+    found: Found, failed: dict[str, str], skipped: dict[str, str], dry_run: bool = False
+) -> list[dict[str, Any]]:
+    """One row a bar: value and verdict ("met", "missed", or why there is none).
+
+    In a dry run there is no verdict: its times are those of a stand-in.
+    """
     made = []
     for what, unit, section, value, bar, ceiling in _BARS:
         row: dict[str, Any] = {
@@ -53,6 +58,8 @@ def rows(found: Found, failed: dict[str, str], skipped: dict[str, str]) -> list[
         if number is None:
             why = failed.get(section) or skipped.get(section) or "not part of this run"
             row["verdict"] = f"not measured: {why}"
+        elif dry_run:
+            row["verdict"] = "none: a dry run"
         else:
             row["verdict"] = "met" if (number <= bar if ceiling else number >= bar) else "missed"
         made.append(row)
