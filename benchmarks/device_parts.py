@@ -63,11 +63,15 @@ class BoundLoop:
         """The batch by plain launches."""
         self.loop.run(self.prologue, self.denoise, self.total)
 
+    def own_kernels(self) -> None:
+        """The loop's kernels alone, without networks."""
+        self.empty.run(None, nothing, self.total)
+
     def candidates(self) -> dict[str, Run]:
         """Plain launches and, where the engine can be recorded, the graph; with and without networks."""
         runs: dict[str, Run] = {
             "plain": self.plain,
-            "plain_empty": lambda: self.empty.run(None, nothing, self.total),
+            "plain_empty": self.own_kernels,
         }
         runs["plain"]()
         self.stream.synchronize()

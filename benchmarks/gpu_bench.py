@@ -44,6 +44,7 @@ class Bench:
     found: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    states: dict[str, Any] = field(default_factory=dict)
     running: str | None = None
     deadline: float = math.inf
     memory: int | None = None

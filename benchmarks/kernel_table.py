@@ -102,7 +102,7 @@ def table(
         raise RuntimeError("the profiler saw no kernel: is CUPTI there, and may it be used?")
     rows: dict[str, Row] = {}
     for event, work in _with_work(kernels, _operators(events)):
-        name = _name(event["name"])
+        name = short_name(event["name"])
         rows.setdefault(name, Row(_kind(event))).add(event, work)
     for name, row in rows.items():
         if row.kind == "petrt":
@@ -155,7 +155,8 @@ def _figures(row: Row, total: float, copy_gb_per_s: float, peak_tflops: float) -
     return found
 
 
-def _name(name: str) -> str:
+def short_name(name: str) -> str:
+    """petrt's own by the body alone, others as they are, cut."""
     own = OWN.search(name)
     return f"petrt {own[1] or own[2]}" if own else name[:160]
 

@@ -28,6 +28,7 @@ import report
 import report_cpu
 from alarms import TooLong, alarm
 from common import RESULTS, gpu, machine, write_json
+from environment import BRIEF, gpu_state
 from gpu_bench import Bench
 from sections import LIMITS, ON_GPU
 from sections_cpu import NEEDS, ON_CPU, CpuBench
@@ -106,7 +107,7 @@ def run_section(
         bench.failed[name] = f"{type(error).__name__}: {error}"
     finally:
         if isinstance(bench, Bench):
-            bench.running = None
+            bench.running, bench.states[name] = None, gpu_state(BRIEF)
 
 
 def answers() -> bool:
@@ -178,10 +179,9 @@ def result_of(bench: Bench | CpuBench) -> dict[str, Any]:
             "machine": machine(),
             "gpu": gpu(),
             "dry_run": bench.options.dry_run,
-            "rows": report.rows(
-                bench.found, bench.failed, bench.skipped, bench.options.dry_run
-            ),
+            "rows": report.rows(bench.found, bench.failed, bench.skipped, bench.options.dry_run),
             "running": bench.running,
+            "states": bench.states,  # of the GPU, at the end of each section
         }
     return {
         **known,
@@ -255,6 +255,8 @@ def resume(bench: Bench | CpuBench, earlier: dict[str, Any]) -> None:
     names = [section.__name__ for section in (ON_GPU if bench.on_gpu else ON_CPU)]
     bench.found = {name: earlier[name] for name in names if name in earlier}
     bench.failed, bench.skipped = earlier.get("failed", {}), earlier.get("skipped", {})
+    if isinstance(bench, Bench):
+        bench.states = earlier.get("states", {})
     if isinstance(bench, CpuBench):
         bench.machine = describe()
         if warning := busy(bench.machine):

@@ -17,10 +17,10 @@ TWIN = "petrt's CUDA module on host memory, ONNX Runtime enqueued on it"
 
 
 def twin() -> Any:
-    """petrt._cuda of host memory, compiled where $PETRT_TWIN holds none."""
+    """petrt._cuda of host memory, compiled where the tests have not: their cache, or $PETRT_TWIN."""
     from tests.core.cuda_twin import build
 
-    folder = Path(os.environ.get("PETRT_TWIN", ROOT / "build" / "twin"))
+    folder = Path(os.environ.get("PETRT_TWIN", ROOT / ".pytest_cache" / "d" / "cuda_twin"))
     folder.mkdir(parents=True, exist_ok=True)
     return build.load(build.build(folder))
 
