@@ -47,11 +47,17 @@ export CUDA_HOME=${CUDA_HOME:-/usr/local/cuda}
 export PATH=$PATH:$CUDA_HOME/bin
 ulimit -c 0 # a process that is ended writes where it stood, not a core
 
-status=0
+status=0 stopped='' child=''
+# A stage that is told to stop ends what it runs and writes its result: wait for that.
+trap 'stopped=yes; [[ -n $child ]] && kill -TERM "$child" 2>/dev/null' INT TERM
 for stage in ${stages:-1 2}; do
   limit=${minutes:-$((stage == 1 ? 7 : 6))}
   # The stage keeps its own time; this is for a machine on which even that hangs.
-  timeout --kill-after=5 $((limit * 60)) "$python" benchmarks/gpu_run.py --stage "$stage" \
-    --minutes "$limit" --work "$work" --out "$out" "${rest[@]}" || status=1
+  timeout --foreground --kill-after=5 $((limit * 60)) "$python" benchmarks/gpu_run.py \
+    --stage "$stage" --minutes "$limit" --work "$work" --out "$out" "${rest[@]}" &
+  child=$!
+  while wait "$child"; code=$?; kill -0 "$child" 2>/dev/null; do :; done
+  ((code == 0)) || status=1
+  [[ -n $stopped ]] && exit 1
 done
 exit "$status"

@@ -50,8 +50,8 @@ def test_work_of_products_and_of_what_only_moves():
 
 
 def test_arguments_of_another_version_cost_the_products_and_not_the_table():
-    odd = {"name": "aten::convolution",
-           "args": {"Input Dims": [[1, 1, 4, 4], [1, 1, 3, 3]], "Input type": ["float", "float"]}}  # fmt: skip
+    arguments = {"Input Dims": [[1, 1, 4, 4], [1, 1, 3, 3]], "Input type": ["float", "float"]}
+    odd = {"name": "aten::convolution", "args": arguments}
     assert work_of(odd) == (4 * 25, None)
 
 
@@ -101,7 +101,7 @@ def test_every_kernel_of_a_batch_but_the_spectrum_has_a_formula():
     assert BATCH.bytes_of("StackSlices") == 4 * 2 * 256 * 7
 
 
-NCU = '''==PROF== Connected to process 7
+NCU = """==PROF== Connected to process 7
 "ID","Process ID","Kernel Name","Metric Name","Metric Unit","Metric Value"
 "0","7","{step}","gpu__time_duration.sum","usecond","4.00"
 "0","7","{step}","dram__bytes.sum","Mbyte","2.00"
@@ -112,7 +112,7 @@ NCU = '''==PROF== Connected to process 7
 "1","7","{step}","dram__throughput.avg.pct_of_peak_sustained_elapsed","%","90.00"
 "2","7","conv","gpu__time_duration.sum","msecond","1.00"
 "2","7","conv","dram__bytes.sum","Gbyte","1.50"
-'''
+"""
 
 
 def test_counters_are_summed_by_kernel_and_weighed_by_time():
