@@ -49,7 +49,7 @@ def unfit(architecture: str, note: Path) -> str | None:
     if done.returncode != 0:
         return (done.stderr.strip().splitlines() or ["they do not load"])[-1]
     version, architectures, where = json.loads(done.stdout)
-    if Path(where).parent != PACKAGE:
+    if Path(where).resolve().parent != PACKAGE.resolve():
         return f"Python takes them from {where}"
     if architecture not in architectures:
         return f"they are for {', '.join(architectures)}, not for {architecture}"

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpu_steps import Step
@@ -22,7 +22,7 @@ SECTIONS = {
 CHECKED = ("agreement", "agreement_demo")
 # Variants of compile_networks.py: those whose times stage 1 takes, and those that stage 2 needs.
 FIRST = ("petrt", "unfolded", "unfolded-small")
-LATER = ("ams", "fp32", "transposed", "batches", "demo")
+LATER = ("fp32", "ams", "demo", "transposed", "batches")
 KERNEL_TESTS = ("tests/core/test_cuda_ops.py", "tests/core/test_cuda_loop.py",
                 "tests/core/test_cuda_loop_order.py", "tests/core/test_cuda_runtime.py")  # fmt: skip
 GIB_A_PROCESS = 10  # of GPU memory, that a paper-size network may take while it is compiled
@@ -30,7 +30,11 @@ GIB_A_PROCESS = 10  # of GPU memory, that a paper-size network may take while it
 
 @dataclass(frozen=True)
 class Run:
-    """What a stage is planned for. ``until``: its end in seconds since 1970."""
+    """What a stage is planned for.
+
+    ``until``: its end in seconds since 1970. ``exclusive``: the GPU takes one process at a time.
+    ``compiling``: networks that are compiled side by side.
+    """
 
     stage: int
     minutes: float
@@ -38,6 +42,8 @@ class Run:
     work: Path
     wheels: Path | None = None
     dry_run: bool = False
+    exclusive: bool = False
+    compiling: int = 1
 
     @property
     def patience(self) -> float:
@@ -47,7 +53,7 @@ class Run:
     @property
     def later(self) -> tuple[str, ...]:
         """A dry run compiles nothing: one variant shows that the command works."""
-        return LATER[:1] if self.dry_run else LATER
+        return ("ams",) if self.dry_run else LATER
 
     @property
     def results(self) -> Path:
@@ -57,16 +63,21 @@ class Run:
 
 def plan(run: Run) -> list[Step]:
     """The steps in the order of their weight; a step that runs alone waits for all before it."""
-    return [*_prepare(run), *(_first(run) if run.stage == 1 else _second(run))]
+    steps = [*_prepare(run), *(_first(run) if run.stage == 1 else _second(run))]
+    return [replace(step, pool="gpu") for step in steps] if run.exclusive else steps
 
 
-def pools(gpu_gib: float | None) -> dict[str, int]:
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def compiling(gpu_gib: float | None) -> int:
     """How many networks are compiled at once: half the cores, and what fits into the GPU's memory."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    most = max(1, int(gpu_gib // GIB_A_PROCESS)) if gpu_gib else cores
-    return {"compile": max(1, min(cores // 2, most))}
+    most = max(1, int(gpu_gib // GIB_A_PROCESS)) if gpu_gib else cores()
+    return max(1, min(cores() // 2, most))
 
 
 def _prepare(run: Run) -> list[Step]:
@@ -106,14 +117,14 @@ def _second(run: Run) -> list[Step]:
     tests = "tests/gpu/test_engines.py"
     precisions = ("bf16", "fp32", "fp16")
     engines = [
-        _tests(run, f"engines-{each}", [tests, "-k", each], limit=150,
+        _tests(run, f"engines-{each}", [tests, "-k", each], limit=150, niceness=5,
                stand_in_only="agrees_with_the_cpu and torch-fp32")
         for each in precisions[: 1 if run.dry_run else 3]
     ]  # fmt: skip
     other = _tests(run, "engines-batches", [tests, "-k", f"not {' and not '.join(precisions)}"],
-                   limit=120, stand_in_only="batches_in_flight")  # fmt: skip
+                   limit=120, niceness=5, stand_in_only="batches_in_flight")  # fmt: skip
     checks = [_sanitizer(run, tool) for tool in ("memcheck", "racecheck")]
-    times = _sections(run, "times", SECTIONS[2], alone=True, latest=190 * run.patience)
+    times = _sections(run, "times", SECTIONS[2], alone=True, latest=210 * run.patience)
     rest = [] if run.dry_run else [other]
     return [*compiling, agreement, *engines, *rest, *checks, times, *_counters(run)]
 
@@ -142,10 +153,12 @@ def _networks(
     run: Run, variant: str, *, name: str = "", needs: Sequence[str] = ("networks",),
     limit: float = 200, niceness: int = 0, resumes: bool = True,
 ) -> Step:  # fmt: skip
+    threads = max(2, cores() // run.compiling)  # of each; Inductor's own choice is all cores
     return _python(
         run, name or f"compile-{variant}", "compile_networks.py", variant, *_measured(run),
         limit=limit, needs=needs, pool="compile", niceness=niceness, resumes=resumes,
-        environment=_eager(run), stand_in=f"{_TWIN}, nothing is compiled" if run.dry_run else None,
+        environment=_eager(run) | {"TORCHINDUCTOR_COMPILE_THREADS": str(threads)},
+        stand_in=f"{_TWIN}, nothing is compiled" if run.dry_run else None,
     )  # fmt: skip
 
 
@@ -158,6 +171,7 @@ def _sections(run: Run, name: str, sections: Sequence[str], **options: object) -
     out = run.results / f"{name}.json"
     return _python(
         run, name, "latency.py", *_measured(run), "--sections", *sections, "--out", str(out),
+        *(["--tune-again"] if options.get("alone") else []),
         "--patience", f"{run.patience:g}", "--until", f"{run.until - 10:.0f}",
         limit=run.minutes * 60 / run.patience, needs=("networks",),
         unfinished=undecided(out, sections), again=("--resume",), environment=_eager(run),
@@ -181,13 +195,13 @@ def undecided(out: Path, sections: Sequence[str]) -> Callable[[], bool]:
 
 def _tests(
     run: Run, name: str, which: Sequence[str], *, limit: float, stand_in_only: str,
-    tool: Sequence[str] = (), needs: Sequence[str] = ("modules",),
+    tool: Sequence[str] = (), needs: Sequence[str] = ("modules",), niceness: int = 0,
 ) -> Step:  # fmt: skip
     """pytest; the machine's own versions decide what warns, so warnings are shown and not fatal."""
     pytest = [sys.executable, "-m", "pytest", "-W", "default", "-rs", "-q", *which]
     if not run.dry_run:
         return Step(name, [*tool, *pytest, "-m", "gpu", "-p", "no:cacheprovider"],
-                    limit * run.patience, needs=needs,
+                    limit * run.patience, needs=needs, niceness=niceness,
                     environment={"PETRT_REQUIRE_GPU": "1"})  # fmt: skip
     files = [each for each in which if each.startswith("tests/")]
     kernels = files[0].startswith("tests/core")

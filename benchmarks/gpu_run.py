@@ -35,8 +35,9 @@ class Stage:
         self.begun = time.monotonic()
         until = time.time() + 60 * options.minutes - RESERVE
         self.run = gpu_plan.Run(
-            options.stage, options.minutes, until, options.work, options.wheels, options.dry_run
-        )
+            options.stage, options.minutes, until, options.work, options.wheels, options.dry_run,
+            exclusive=not options.dry_run and exclusive(), compiling=gpu_plan.compiling(options.gpu_gib),
+        )  # fmt: skip
         shutil.rmtree(self.run.results, ignore_errors=True)
         self.run.results.mkdir(parents=True)
         options.out.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,7 @@ class Stage:
         self.started = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self.runner = Runner(
             gpu_plan.plan(self.run), 60 * options.minutes - RESERVE - options.spent,
-            self.run.results / "logs", pools=gpu_plan.pools(options.gpu_gib), changed=self.save,
+            self.run.results / "logs", pools={"compile": self.run.compiling, "gpu": 1}, changed=self.save,
             say=lambda text: print(text, flush=True),
         )  # fmt: skip
 
@@ -106,14 +107,24 @@ def write(path: Path, content: str) -> None:
     scratch.replace(path)
 
 
-def commit() -> str | None:
-    """The sources' commit, where git knows it."""
-    command = ["git", "-C", str(gpu_plan.ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+def exclusive() -> bool:
+    """Whether the GPU takes one process at a time, as clusters often set it."""
+    return "exclusive" in tell("nvidia-smi", "--query-gpu=compute_mode", "--format=csv").lower()
+
+
+def tell(*command: str) -> str:
+    """What a command prints; nothing where it is not there or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def commit() -> str | None:
+    """The sources' commit, where git knows it."""
+    asked = ("describe", "--always", "--dirty", "--abbrev=12")
+    return tell("git", "-C", str(gpu_plan.ROOT), *asked) or None
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -144,6 +144,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--bundles", type=Path, help="folder in which exported networks are kept")
     parser.add_argument("--patience", type=float, help="times the usual limits of GPU sections")
     parser.add_argument("--resume", action="store_true", help="only what --out has not yet (GPU)")
+    parser.add_argument(
+        "--tune-again", action="store_true", help="choose kernels' configurations in this process"
+    )
     parser.add_argument("--dry-run", action="store_true", help="a CPU stands in for the GPU")
     parser.add_argument("--out", type=Path, default=None)
     return settle(parser.parse_args(arguments))
@@ -205,6 +208,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     on_cpu = options.device == "cpu"
+    if options.tune_again:
+        forget_tuning()
     if options.dry_run:
         import stand_in
 
@@ -226,6 +231,16 @@ def main(arguments: list[str] | None = None) -> int:
         write_beside(options.out, result)
     print(options.out)
     return 1 if bench.failed else 0
+
+
+def forget_tuning() -> None:
+    """Forget which configurations of kernels Inductor took for the fastest, not what it compiled.
+
+    They were timed while other processes were at work, and are kept: the wrong ones would stay.
+    """
+    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    for path in Path(folder).rglob("*.best_config") if folder else ():
+        path.unlink(missing_ok=True)
 
 
 def make_bench(options: argparse.Namespace, bundles: Path) -> Bench | CpuBench:

@@ -16,6 +16,7 @@ import importlib.util
 import platform
 import re
 import shlex
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterable
@@ -118,29 +119,36 @@ def resolve(
 ) -> tuple[list[str], list[Path]]:
     """Requirements that nothing here meets, and the wheels to install for those that something does.
 
-    A package that is there is looked into as well: what it requires may be absent or too old.
+    A package that is there is looked into as well: what it requires may be absent or too old. A wheel
+    then fills the gap; without one it is left to ``broken`` whether the package works all the same.
     """
     missing: dict[str, None] = {}
     chosen: dict[str, Found] = {}
     looked_into: set[tuple[str, str]] = set()
-    queue = list(wanted)
+    queue = [(each, True) for each in wanted]
     while queue:
-        requirement = Requirement(queue.pop(0))
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+        text, must = queue.pop(0)
+        try:
+            requirement = Requirement(text)
+            if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+                continue
+        except ValueError:  # metadata that another tool wrote its own way
             continue
         name = canonicalize_name(requirement.name)
         candidates = [chosen.get(name), find(name), *wheels.get(name, [])]
         meets = requirement.specifier
         one = next((c for c in candidates if c and meets.contains(c.version, True)), None)
+        if one is None and not must:
+            continue
         if one is None:
             missing[f"{name}{meets}"] = None
-            queue.extend(BRINGS.get(name, ()))
+            queue.extend((each, True) for each in BRINGS.get(name, ()))
             continue
         if one.wheel is not None:
             chosen[name] = one
         if (name, one.version) not in looked_into:
             looked_into.add((name, one.version))
-            queue.extend(one.requires)
+            queue.extend((each, one.wheel is not None) for each in one.requires)
     return list(missing), [one.wheel for one in chosen.values() if one.wheel is not None]
 
 
@@ -156,6 +164,15 @@ def choose(folder: Path) -> tuple[list[str], list[Path]]:
             more, also = resolve([name], installed, wheels)
             chosen += [] if more else [each for each in also if each not in chosen]
     return missing, chosen
+
+
+def broken() -> str | None:
+    """Why what is there cannot be imported; None if it can."""
+    names = ("numpy", "scipy", "nibabel", "onnx", "onnxruntime", "pydantic", "filelock",
+             "platformdirs", "safetensors", "skimage")  # fmt: skip
+    code = f"import {', '.join(names)}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it ends"])[-1]
 
 
 def download(missing: Iterable[str]) -> str:
@@ -222,6 +239,9 @@ def main(arguments: list[str]) -> int:
     else:
         missing, _ = resolve(roots(), installed, {})
         report(missing, [name for name in WANTED if installed(name) is None])
+        if not missing and (why := broken()):
+            print(f"what is there does not work: {why}")
+            return 1
     return 1 if missing else 0
 
 

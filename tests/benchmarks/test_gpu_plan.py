@@ -84,12 +84,30 @@ def test_every_process_that_compiles_or_measures_means_the_same_networks(stage, 
 
 def test_so_many_networks_are_compiled_at_once_as_cores_and_memory_allow(monkeypatch):
     monkeypatch.setattr(gpu_plan.os, "sched_getaffinity", lambda pid: range(16))
-    assert gpu_plan.pools(80.0) == {"compile": 8}
-    assert gpu_plan.pools(24.0) == {"compile": 2}
-    assert gpu_plan.pools(8.0) == {"compile": 1}
-    assert gpu_plan.pools(None) == {"compile": 8}
+    assert gpu_plan.compiling(80.0) == 8
+    assert gpu_plan.compiling(24.0) == 2
+    assert gpu_plan.compiling(8.0) == 1
+    assert gpu_plan.compiling(None) == 8
     monkeypatch.setattr(gpu_plan.os, "sched_getaffinity", lambda pid: range(1))
-    assert gpu_plan.pools(80.0) == {"compile": 1}
+    assert gpu_plan.compiling(80.0) == 1
+
+
+def test_a_gpu_for_one_process_at_a_time_gets_one_at_a_time(tmp_path):
+    steps = planned(2, tmp_path, exclusive=True)
+    assert {step.pool for step in steps.values()} == {"gpu"}
+
+
+def test_configurations_chosen_beside_other_work_are_forgotten_before_times(tmp_path, monkeypatch):
+    steps = planned(1, tmp_path)
+    assert "--tune-again" in steps["times"].command
+    assert "--tune-again" not in planned(2, tmp_path)["agreement"].command
+    folder = tmp_path / "inductor" / "ab"
+    folder.mkdir(parents=True)
+    (folder / "x.best_config").touch()
+    (folder / "x.py").touch()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+    latency.forget_tuning()
+    assert [path.name for path in folder.iterdir()] == ["x.py"]
 
 
 def test_work_is_left_while_a_section_has_neither_result_nor_reason(tmp_path):

@@ -106,8 +106,8 @@ def test_a_package_that_is_there_is_asked_what_it_needs(wheels):
     there = site(pydantic=PYDANTIC, pydantic_core=("2.49.0", []), annotated_types=("0.8", []),
                  typing_inspection=("0.4.5", []), nibabel=("5.4.2", []),
                  platformdirs=("4.5", []))  # fmt: skip
-    missing, _ = needs.resolve(needs.roots(), there, {})
-    assert set(missing) == {"pydantic-core==2.50.5", "typing-extensions>=4.16.0"}
+    # Without wheels only a try can tell: another distributor's torch lacks half of what it asks for.
+    assert needs.resolve(needs.roots(), there, {}) == ([], [])
     found = needs.wheels_in(wheels, needs.fits_here)
     missing, chosen = needs.resolve(needs.roots(), there, found)
     assert missing == []
@@ -127,6 +127,22 @@ def test_the_command_to_run_elsewhere_names_this_python():
     assert f"--abi cp3{minor}" in command
     assert "manylinux2014_" in command
     assert command.endswith("'nibabel>=5.3' pydantic-core==2.50.5")
+
+
+def test_packages_that_do_not_fit_together_are_told_by_what_python_says(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "pydantic.py").write_text("raise ImportError('needs another pydantic_core')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert needs.main([]) == 1
+    said = capsys.readouterr().out
+    assert "does not work: ImportError: needs another pydantic_core" in said
+
+
+def test_requirements_that_nobody_can_read_are_passed_over():
+    there = site(nibabel=("5.4", ["numpy (>=1.25", "packaging"]), platformdirs=("4", []),
+                 pydantic=("2.9", []))  # fmt: skip
+    assert needs.resolve(needs.roots(), there, {}) == ([], [])
 
 
 def test_this_environment_has_all(capsys):
