@@ -174,7 +174,8 @@ def _sections(run: Run, name: str, sections: Sequence[str], **options: object) -
         *(["--tune-again"] if options.get("alone") else []),
         "--patience", f"{run.patience:g}", "--until", f"{run.until - 10:.0f}",
         limit=run.minutes * 60 / run.patience, needs=("networks",),
-        unfinished=undecided(out, sections), again=("--resume",), environment=_eager(run),
+        unfinished=undecided(out, sections), again=("--resume",), attempts=len(sections) + 1,
+        environment=_eager(run),
         stand_in=f"{_TWIN}, PyTorch on the CPU" if run.dry_run else None, **options,
     )  # fmt: skip
 

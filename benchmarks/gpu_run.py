@@ -80,11 +80,16 @@ class Stage:
     def finish(self) -> None:
         """The bars' verdicts, and the text beside the result."""
         self.save()
-        result = stages.with_rows(self.together())
+        result = stages.with_rows(stages.with_reasons(self.together(), self._planned()))
         write(self._path(".json"), json.dumps(result, indent=2) + "\n")
         words = stages.text(result)
         write(self._path(".txt"), words + "\n")
         print(words, flush=True)
+
+    def _planned(self) -> list[str]:
+        """The sections of this stage."""
+        stage = self.options.stage
+        return [*gpu_plan.SECTIONS[stage], *(gpu_plan.CHECKED if stage == 2 else ())]
 
     def _path(self, ending: str) -> Path:
         return Path(self.options.out) / f"gpu_{self.name}{ending}"

@@ -50,6 +50,13 @@ def merge(parts: Iterable[Result]) -> Result:
     return merged
 
 
+def with_reasons(result: Result, sections: Iterable[str]) -> Result:
+    """The same with a reason for each of ``sections`` that has neither a result nor one."""
+    known = {*result, *result["failed"], *result["skipped"]}
+    why = {name: "its step ended before it" for name in sections if name not in known}
+    return {**result, "skipped": {**result["skipped"], **why}}
+
+
 def with_rows(result: Result) -> Result:
     """The same with a verdict on each bar; without packages that this needs, as it is."""
     try:

@@ -24,52 +24,50 @@ def environment(folder: Path, twin: Path | None = None) -> dict[str, str]:
     return made | ({"PETRT_TWIN": str(twin)} if twin else {})
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, request):
-    """Exit code, what was said, and the folder of results of a whole dry run."""
-    request.getfixturevalue("cuda_twin")  # compiled before the clock runs
-    folder = tmp_path_factory.mktemp("dry_run")
+@pytest.mark.slow
+def test_a_whole_dry_run(tmp_path, cuda_twin, request):
+    """One test, not many on a fixture: workers of pytest-xdist would each make the run again."""
     twin = request.config.cache.mkdir("cuda_twin")
     done = subprocess.run(
-        ["bash", str(SCRIPT), "--dry-run"], env=environment(folder, twin), cwd=folder,
+        ["bash", str(SCRIPT), "--dry-run"], env=environment(tmp_path, twin), cwd=tmp_path,
         capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
-    return done.returncode, done.stdout + done.stderr, folder / "out"
+    said, out = done.stdout + done.stderr, tmp_path / "out"
+    assert done.returncode == 0, said
+    few_flat_files_came_out(out)
+    assert (out / "gpu_dry_run.txt").read_text().strip() in said
+    result = json.loads((out / "gpu_dry_run.json").read_text())
+    every_step_ran_or_says_what_stood_in(result)
+    every_section_has_numbers_and_no_bar_a_verdict(result)
+    times_were_taken_with_nothing_beside(result)
+    assert "===== times: ok =====" in (out / "gpu_dry_run_1.log").read_text()
 
 
-def test_few_flat_files_come_out_and_every_one_can_be_read(run):
-    code, said, out = run
-    assert code == 0, said
+def few_flat_files_came_out(out: Path) -> None:
     files = {path.name: path.stat().st_size for path in out.iterdir()}
     assert set(files) == FILES
     assert max(files.values()) < 16 << 20
-    assert not any(path.is_dir() for path in out.iterdir())
     for name in files:
         if name.endswith(".json"):
             json.loads((out / name).read_text())
-    assert (out / "gpu_dry_run.txt").read_text().strip() in said
 
 
-def test_every_step_of_both_stages_ran_or_says_what_stood_in(run):
-    _, said, out = run
-    result = json.loads((out / "gpu_dry_run.json").read_text())
+def every_step_ran_or_says_what_stood_in(result: dict) -> None:
     assert [stage["stage"] for stage in result["stages"]] == [1, 2]
-    for stage in result["stages"]:
-        assert stage["dry_run"] is True
-        for step in stage["steps"]:
-            assert step["state"] == "ok", (step, said)
-            assert ("stand_in" in step) == (step["step"] != "packages")
-    tests = {step["step"]: step.get("tests", "") for s in result["stages"] for step in s["steps"]}
+    steps = [step for stage in result["stages"] for step in stage["steps"]]
+    assert all(stage["dry_run"] for stage in result["stages"])
+    for step in steps:
+        assert step["state"] == "ok", step
+        assert ("stand_in" in step) == (step["step"] != "packages")
+    tests = {step["step"]: step.get("tests", "") for step in steps}
     for name in ("kernels", "engines-bf16", "memcheck", "racecheck"):
         assert "passed" in tests[name], name
         assert "failed" not in tests[name], name
 
 
-def test_every_section_has_numbers_and_no_bar_a_verdict(run):
+def every_section_has_numbers_and_no_bar_a_verdict(result: dict) -> None:
     import sections
 
-    _, _, out = run
-    result = json.loads((out / "gpu_dry_run.json").read_text())
     assert result["failed"] == result["skipped"] == {}
     for section in sections.ON_GPU:
         assert result[section.__name__], section.__name__
@@ -78,13 +76,10 @@ def test_every_section_has_numbers_and_no_bar_a_verdict(run):
     compiled = result["compiled"]
     assert compiled["same_image_after"] is True
     assert {"before", "after", "pipeline", "volume"} <= set(compiled)
-    logs = (out / "gpu_dry_run_1.log").read_text()
-    assert "===== times: ok =====" in logs
 
 
-def test_the_times_were_taken_with_nothing_beside(run):
-    _, _, out = run
-    for stage in json.loads((out / "gpu_dry_run.json").read_text())["stages"]:
+def times_were_taken_with_nothing_beside(result: dict) -> None:
+    for stage in result["stages"]:
         steps = {step["step"]: step for step in stage["steps"]}
         begun = steps["times"]["begun_s"]
         for name, step in steps.items():

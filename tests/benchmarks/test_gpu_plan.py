@@ -181,6 +181,15 @@ def test_stages_become_one_result(tmp_path, capsys):
     assert "AMS-8" in said
 
 
+def test_a_section_that_no_process_came_to_says_so():
+    merged = stages.with_reasons(stages.merge([part(eager={}, failed={"ams": "x"})]),
+                                 ["eager", "ams", "peaks"])  # fmt: skip
+    assert merged["skipped"] == {"peaks": "its step ended before it"}
+    rows = {row["what"]: row["verdict"] for row in stages.with_rows(merged | {"eager": {
+        "times_faster": 1.0}})["rows"]}  # fmt: skip
+    assert rows["AMS-8 over one sample"] == "not measured: x"
+
+
 def test_a_section_in_which_its_process_ended_has_failed():
     merged = stages.merge([part(running="volume")])
     assert merged["failed"] == {"volume": "the process ended in it"}
