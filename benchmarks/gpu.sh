@@ -17,7 +17,11 @@
 # .log), both together gpu_NAME (.json, .txt). A step that fails does not stop the others; the exit code
 # is 1 if any failed.
 set -uo pipefail
+from=$PWD
 cd "$(dirname "$0")/.." || exit 2
+
+# A path as the caller means it.
+whole() { case $1 in /*) echo "$1" ;; *) echo "$from/$1" ;; esac; }
 
 python=${PYTHON:-python3} stages='' minutes='' dry='' rest=()
 while (($#)); do
@@ -27,7 +31,7 @@ while (($#)); do
       shift
       ;;
     --minutes) minutes=${2:?--minutes needs a number} && shift ;;
-    --wheels) rest+=(--wheels "${2:?--wheels needs a folder}") && shift ;;
+    --wheels) rest+=(--wheels "$(whole "${2:?--wheels needs a folder}")") && shift ;;
     --name) rest+=(--name "${2:?--name needs a name}") && shift ;;
     --dry-run) dry=yes rest+=(--dry-run) ;;
     -h | --help) sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//; p;}' "$0" && exit 0 ;;
@@ -35,10 +39,11 @@ while (($#)); do
   esac
   shift
 done
-case $minutes in *[!0-9]*) echo "gpu.sh: --minutes takes a whole number" >&2 && exit 2 ;; esac
+case $minutes in *[!0-9]* | 0*) echo "gpu.sh: --minutes takes a whole number" >&2 && exit 2 ;; esac
 
 work=${WORK:-$PWD/build/gpu} out=${OUT:-$PWD/benchmarks/results}
 [[ -n $dry ]] && work=${WORK:-$PWD/build/gpu_dry_run} out=${OUT:-$work/results}
+work=$(whole "$work") out=$(whole "$out")
 mkdir -p "$work" "$out" || exit 2
 export PYTHONPATH=$PWD/python:$work/site${PYTHONPATH:+:$PYTHONPATH}
 # What is compiled stays here between the stages.

@@ -41,12 +41,13 @@ class Stage:
         shutil.rmtree(self.run.results, ignore_errors=True)
         self.run.results.mkdir(parents=True)
         options.out.mkdir(parents=True, exist_ok=True)
-        self.name = options.name or "unknown"
+        self.name, self.commit = options.name, commit()
+        self.seen: dict[Path, int] = {}
         self.started = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self.runner = Runner(
             gpu_plan.plan(self.run), 60 * options.minutes - RESERVE - options.spent,
             self.run.results / "logs", pools={"compile": self.run.compiling, "gpu": 1}, changed=self.save,
-            say=lambda text: print(text, flush=True),
+            tick=self.look, say=lambda text: print(text, flush=True),
         )  # fmt: skip
 
     def record(self) -> dict[str, Any]:
@@ -54,19 +55,26 @@ class Stage:
         return {
             "stage": self.options.stage, "minutes": self.options.minutes, "started": self.started,
             "seconds": round(self.options.spent + time.monotonic() - self.begun, 1),
-            "dry_run": self.options.dry_run, "commit": commit(),
+            "dry_run": self.options.dry_run, "commit": self.commit,
             "steps": [outcome.record() for outcome in self.runner.outcomes.values()],
         }  # fmt: skip
 
     def save(self) -> None:
         """This stage's result, all its logs in one file, and both stages' result if the other's is there."""
-        files = sorted(self.run.results.glob("*.json"))
+        files = sorted(self.run.results.glob("[!.]*.json"))
         parts = [part for path in files if (part := stages.read(path)) is not None]
         own = {**stages.merge(parts), "dry_run": self.options.dry_run, "stages": [self.record()]}
         write(self._path(f"_{self.options.stage}.json"), json.dumps(own, indent=2) + "\n")
         write(self._path(f"_{self.options.stage}.log"), self._logs())
         (self.options.work / f"stage{self.options.stage}.json").write_text(json.dumps(own))
         write(self._path(".json"), json.dumps(self.together(), indent=2) + "\n")
+
+    def look(self) -> None:
+        """Save what a step that still runs has found meanwhile."""
+        now = {path: path.stat().st_mtime_ns for path in self.run.results.glob("[!.]*.json")}
+        if now != self.seen:
+            self.seen = now
+            self.save()
 
     def together(self) -> dict[str, Any]:
         """Both stages, as far as this folder or the working folder has them of the same machine."""
@@ -160,10 +168,17 @@ def main(arguments: list[str] | None = None) -> int:
         options.gpu_gib = options.gpu_gib or gpu.memory_bytes / 2**30
     options.name = options.name or "dry_run"
     stage = Stage(options)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: stage.runner.stop("it was told to stop"))
-    good = stage.runner.run()
-    stage.finish()
+
+    def stop(number: int, frame: object) -> None:
+        stage.runner.stop("it was told to stop")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        good = stage.runner.run()
+        stage.finish()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0 if good else 1
 
 

@@ -98,7 +98,10 @@ def test_counts(log: Path | None) -> str | None:
 
 
 class Runner:
-    """Runs steps until all are over or ``seconds`` have passed. ``changed`` is called whenever one ends."""
+    """Runs steps until all are over or ``seconds`` have passed.
+
+    ``changed`` is called whenever one ends, ``tick`` every ``poll`` seconds.
+    """
 
     def __init__(
         self,
@@ -108,12 +111,13 @@ class Runner:
         *,
         pools: dict[str, int] | None = None,
         changed: Callable[[], None] = lambda: None,
+        tick: Callable[[], None] = lambda: None,
         say: Callable[[str], None] = print,
         poll: float = 0.1,
     ) -> None:
         self.outcomes = {step.name: Outcome(step) for step in steps}
         self._seconds, self._logs, self._pools = seconds, logs, pools or {}
-        self._changed, self._say, self._poll = changed, say, poll
+        self._changed, self._tick, self._say, self._poll = changed, tick, say, poll
         self._start = time.monotonic()
         self._stopped = ""
         logs.mkdir(parents=True, exist_ok=True)
@@ -134,6 +138,7 @@ class Runner:
             for outcome in self.outcomes.values():
                 self._look_after(outcome)
             self._begin_what_may()
+            self._tick()
             time.sleep(self._poll)
         return all(outcome.state == "ok" for outcome in self.outcomes.values())
 

@@ -90,8 +90,8 @@ def times_were_taken_with_nothing_beside(result: dict) -> None:
 def test_a_run_that_is_stopped_leaves_a_result_and_no_process(tmp_path, cuda_twin):
     with subprocess.Popen(
         ["bash", str(SCRIPT), "--dry-run", "--stage", "1", "--name", "cut"],
-        env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
+        env=environment(tmp_path) | {"OUT": "out"}, cwd=tmp_path,  # as the caller means it
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     ) as child:  # fmt: skip
         assert child.stdout is not None
         for line in child.stdout:  # until something is under way that takes long
@@ -118,6 +118,6 @@ def test_the_script_explains_itself_and_refuses_what_it_does_not_know():
     assert "--wheels DIR" in done.stdout
     assert "--stage 2" in done.stdout
     assert "set -uo" not in done.stdout
-    for bad in (["--nonsense"], ["--stage", "3"], ["--minutes", "soon"]):
+    for bad in (["--nonsense"], ["--stage", "3"], ["--minutes", "soon"], ["--minutes", "0"]):
         again = subprocess.run(["bash", str(SCRIPT), *bad], capture_output=True, check=False)
         assert again.returncode == 2, bad
