@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from pathlib import Path
@@ -60,6 +61,21 @@ def gpu() -> dict[str, Any] | None:
         "cudnn": torch.backends.cudnn.version(),
         "cupy": cupy.version if cupy else None,
     }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` to ``path``, whole or not at all. NaN and infinity, which JSON lacks, become text."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+    scratch.replace(path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def save(name: str, result: dict[str, Any]) -> Path:

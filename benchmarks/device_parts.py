@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from timing import Run, interleaved, on_stream, on_torch
+from timing import Run, interleaved, on_stream, torch_clock
 
+from petrt.dose import settle
 from petrt.reconstructor import Reconstructor
 from petrt.wiring import wire
 
@@ -42,9 +43,14 @@ class BoundLoop:
         image = (slices, 1, size, size)
         images = {"x": allocate(image), "nas": allocate((slices, 5, size, size))}
         images |= {"spectrum": allocate(image), "x_cp": self.loop.coarse}
+        images |= {"dose": allocate((slices,))}
         forwards = wire(engine, model.network, images, self.loop, allocate, engine.bind)
         assert forwards.denoise is not None
         self.denoise, self._per_slice = forwards.denoise, forwards.per_slice
+        dose = settle(None, model)
+        if dose is not None:
+            images["dose"].upload(np.full(slices, dose, np.float32), self.stream)
+            self.stream.synchronize()
         ids = np.arange(slices, dtype=np.int64)
         self.loop.set_run(0, ids)
         self.empty.set_run(0, ids)
@@ -53,11 +59,19 @@ class BoundLoop:
         for run in self._per_slice:
             run()
 
+    def plain(self) -> None:
+        """The batch by plain launches."""
+        self.loop.run(self.prologue, self.denoise, self.total)
+
+    def own_kernels(self) -> None:
+        """The loop's kernels alone, without networks."""
+        self.empty.run(None, nothing, self.total)
+
     def candidates(self) -> dict[str, Run]:
         """Plain launches and, where the engine can be recorded, the graph; with and without networks."""
         runs: dict[str, Run] = {
-            "plain": lambda: self.loop.run(self.prologue, self.denoise, self.total),
-            "plain_empty": lambda: self.empty.run(None, nothing, self.total),
+            "plain": self.plain,
+            "plain_empty": self.own_kernels,
         }
         runs["plain"]()
         self.stream.synchronize()
@@ -84,26 +98,28 @@ def loop_seconds(
     return result
 
 
-def copy_bandwidth(repeats: int = 20) -> float:
-    """Bytes a second, read and written, of a device-to-device copy of 1 GiB."""
+def copy_bandwidth(device: str, size: int, repeats: int = 20) -> float:
+    """Bytes a second, read and written, of a copy of ``size`` bytes within the device's memory."""
     import torch
 
-    source = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
+    source = torch.empty(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    times = interleaved({"copy": lambda: target.copy_(source)}, repeats, warm_up=3, clock=on_torch)
+    runs: dict[str, Run] = {"copy": lambda: target.copy_(source)}
+    times = interleaved(runs, repeats, warm_up=3, clock=torch_clock(device))
     return 2 * source.numel() / times["copy"].median
 
 
-def matmul_peak(precision: str, repeats: int = 20, size: int = 8192) -> float:
+def matmul_peak(device: str, precision: str, size: int, repeats: int = 20) -> float:
     """Operations a second (2 x MACs) of a square matrix product; fp32 without TF32."""
     import torch
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    a, b = (torch.randn(size, size, device="cuda").to(dtype) for _ in range(2))
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     allowed = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
-        times = interleaved({"matmul": lambda: a @ b}, repeats, warm_up=3, clock=on_torch)
+        runs: dict[str, Run] = {"matmul": lambda: a @ b}
+        times = interleaved(runs, repeats, warm_up=3, clock=torch_clock(device))
     finally:
         torch.backends.cuda.matmul.allow_tf32 = allowed
     return 2 * size**3 / times["matmul"].median

@@ -41,8 +41,13 @@ _BARS: tuple[tuple[str, str, str, Callable[[Found], float | None], float, bool],
 )  # fmt: skip
 
 
-def rows(found: Found, failed: dict[str, str], skipped: dict[str, str]) -> list[dict[str, Any]]:
-    """One row a bar: value and verdict ("met", "missed", or why there is none)."""
+def rows(
+    found: Found, failed: dict[str, str], skipped: dict[str, str], dry_run: bool = False
+) -> list[dict[str, Any]]:
+    """One row a bar: value and verdict ("met", "missed", or why there is none).
+
+    In a dry run there is no verdict: its times are those of a stand-in.
+    """
     made = []
     for what, unit, section, value, bar, ceiling in _BARS:
         row: dict[str, Any] = {
@@ -53,6 +58,8 @@ def rows(found: Found, failed: dict[str, str], skipped: dict[str, str]) -> list[
         if number is None:
             why = failed.get(section) or skipped.get(section) or "not part of this run"
             row["verdict"] = f"not measured: {why}"
+        elif dry_run:
+            row["verdict"] = "none: a dry run"
         else:
             row["verdict"] = "met" if (number <= bar if ceiling else number >= bar) else "missed"
         made.append(row)
@@ -61,7 +68,7 @@ def rows(found: Found, failed: dict[str, str], skipped: dict[str, str]) -> list[
 
 def table(result: dict[str, Any]) -> str:
     """The run as text."""
-    gpu, subject = result["gpu"], result["subject"]
+    gpu, subject = result.get("gpu"), result["subject"]
     where = (
         f"{gpu['name']}, driver {gpu['driver']}, torch {gpu['torch']}, CUDA {gpu['cuda']}"
         if gpu
@@ -84,13 +91,65 @@ def table(result: dict[str, Any]) -> str:
         memory = "" if held is None else f"{held / 2**30:>9.2f} GiB"
         lines.append(f"{name:16}{entry['median_s']:>10.4g}{entry['p90_s']:>10.4g}{memory}")
     lines += [f"{name:16}absent: {why[:90]}" for name, why in volume.get("absent", {}).items()]
-    if "outside" in result:
-        lines += _loop_lines(result["outside"])
-    if "peaks" in result:
-        lines += _peak_lines(result["peaks"])
+    for section, lines_of in _MORE.items():
+        if section in result:
+            lines += lines_of(result[section])
     lines += [f"failed: {name}: {why}" for name, why in result["failed"].items()]
     lines += [f"skipped: {name}: {why}" for name, why in result["skipped"].items()]
     return "\n".join(lines)
+
+
+def _compiled_lines(compiled: Found) -> list[str]:
+    before, after = (compiled[when]["pipeline"]["median_s"] for when in ("before", "after"))
+    lines = [
+        "",
+        f"the same planes through petrt: {before:.4g} s before the compiled baseline, {after:.4g} s "
+        f"beside it; a volume {compiled['volume']['median_s']:.4g} s",
+    ]
+    for batch, entry in compiled["batches"].items():
+        lines.append(f"compiled, batch {batch:4}{entry['median_s']:>7.4g}{entry['p90_s']:>10.4g}")
+    return lines
+
+
+def _agreement_lines(agreement: Found) -> list[str]:
+    lines = [""]
+    for name, entry in agreement.items():
+        if "absent" in entry:
+            lines.append(f"{name:16}absent: {entry['absent'][:90]}")
+            continue
+        given, drawn = (
+            "equal" if entry[key] is None else f"{entry[key]} dB" for key in ("psnr_db", "drawn_db")
+        )
+        bits = "the same bits every run" if entry["same_bits"] else "BITS CHANGE FROM RUN TO RUN"
+        launches = entry["launches"]["mode"]
+        lines.append(f"{name:16}given noise {given}, drawn noise {drawn}, {bits}, {launches}")
+    return lines
+
+
+def _variant_lines(variant: Found) -> list[str]:
+    options = ", ".join(f"{name} {value}" for name, value in variant["options"].items())
+    return [f"{options}: {variant['times_faster']:.4g} x as fast as without"]
+
+
+def _profile_lines(profile: Found, most: int = 25) -> list[str]:
+    lines = [
+        "",
+        f"kernels of a batch of {profile['batch'][0]} x {profile['batch'][1]}, plain launches: "
+        f"{profile['kernel_ms']:.4g} ms of {profile['span_ms']:.4g} ms",
+        f"{'calls':>7}{'ms':>10}{'share':>8}{'copy':>7}{'matmul':>8}  kernel",
+    ]
+    kinds = [{"kernel": f"all of kind {k}", **v} for k, v in profile["by_kind"].items()]
+    for row in [*kinds, *profile["kernels"][:most]]:
+        copy, matmul = (
+            f"{100 * row[key]:.0f} %" if key in row else "-"
+            for key in ("of_copy_bandwidth", "of_matmul_peak")
+        )
+        share = f"{100 * (row['share'] or 0):.1f} %"
+        lines.append(
+            f"{row['calls']:>7}{row['ms']:>10.4g}{share:>8}{copy:>7}{matmul:>8}  "
+            f"{row['kernel'][:70]}"
+        )
+    return lines
 
 
 def _loop_lines(outside: dict[str, Any]) -> list[str]:
@@ -114,3 +173,16 @@ def _peak_lines(peaks: dict[str, Any]) -> list[str]:
         f"peak, {peaks['matmul_peak_Tflops']} Tflop/s"
     )
     return lines
+
+
+# What follows the bars, section by section.
+_MORE: dict[str, Callable[[Found], list[str]]] = {
+    "compiled": _compiled_lines,
+    "outside": _loop_lines,
+    "agreement": _agreement_lines,
+    "agreement_demo": _agreement_lines,
+    "peaks": _peak_lines,
+    "upsample_transposed": _variant_lines,
+    "batches_of_32": _variant_lines,
+    "profile": _profile_lines,
+}

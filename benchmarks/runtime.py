@@ -1,6 +1,6 @@
 """Time outside the networks, peak memory, import and simulation time.
 
-    python benchmarks/runtime.py            # needs petrt[train]: it exports paper-size networks
+    python benchmarks/runtime.py            # needs petrt[train,onnxruntime]: it exports paper-size networks
 
 The paper-size networks get random weights: neither time nor memory depends on their values.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import petrt
 from petrt.bench.volume import make_volume
+from petrt.bundle import MANIFEST
 from petrt.export.count import folded_count
+from petrt.export.fold import Upsample
 from petrt.export.onnx import export_model
 from petrt.nets import PRESETS, Model
 from petrt.schedule import StepTable, step_table
@@ -34,11 +38,19 @@ class Subject:
         return planes / planes.max()
 
 
-def make_subject(preset: str, size: int, slices: int, steps: int, folder: Path) -> Subject:
+def make_subject(
+    preset: str,
+    size: int,
+    slices: int,
+    steps: int,
+    folder: Path,
+    upsample: Upsample = "conv",
+) -> Subject:
     """Export ``preset`` with random weights into ``folder``. Time does not depend on their values.
 
-    The residual is scaled so that both networks shape the image, and the denoiser's last layer,
-    which starts near zero for training, is not: else errors inside it would not show.
+    A bundle that is there already is taken as it is: see ``kept``. The residual is scaled so that both
+    networks shape the image, and the denoiser's last layer, which starts near zero for training, is
+    not: else errors inside it would not show.
     """
     torch.manual_seed(0)
     spec = ModelSpec(
@@ -53,9 +65,27 @@ def make_subject(preset: str, size: int, slices: int, steps: int, folder: Path) 
     assert model.denoiser is not None
     with torch.no_grad():
         model.denoiser.head.conv.weight.mul_(10.0)
-    export_model(model, spec, folder)
+    if not (folder / MANIFEST).exists():
+        export_model(model, spec, folder, upsample=upsample)
     table = step_table(spec.schedule, spec.sampler)
     return Subject(spec, model, folder, table, make_volume(size, size, slices))
+
+
+def kept(root: Path, preset: str, steps: int, upsample: Upsample = "conv") -> Path:
+    """Where below ``root`` such a bundle is kept for other processes and later runs.
+
+    The name changes with whatever the weights and the graphs depend on: sources, PyTorch, options.
+    """
+    package = Path(petrt.__file__).parent
+    sources = [
+        *package.glob("*.py"),
+        *package.glob("nets/**/*.py"),
+        *package.glob("export/**/*.py"),
+    ]
+    total = hashlib.sha256(f"{torch.__version__} {preset} {steps} {upsample}".encode())
+    for path in (Path(__file__), *sorted(sources)):
+        total.update(path.read_bytes())
+    return root / f"{preset}-{upsample}-{total.hexdigest()[:12]}"
 
 
 def folded_macs(subject: Subject, size: int) -> dict[str, int]:

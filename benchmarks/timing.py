@@ -6,7 +6,7 @@ from typing import Any
 
 from petrt.bench.timing import Clock, Run, Times, interleaved, wall
 
-__all__ = ["Clock", "Run", "Times", "interleaved", "on_stream", "on_torch", "wall"]
+__all__ = ["Clock", "Run", "Times", "interleaved", "on_stream", "on_torch", "torch_clock", "wall"]
 
 
 def on_stream(stream: Any) -> Clock:
@@ -34,3 +34,8 @@ def on_torch(run: Run) -> float:
     stop.record()
     stop.synchronize()
     return float(start.elapsed_time(stop)) / 1000
+
+
+def torch_clock(device: str) -> Clock:
+    """CUDA events for a GPU; wall time for PyTorch on a CPU, which is done when it returns."""
+    return wall if device == "cpu" else on_torch
