@@ -15,7 +15,8 @@ import pytest
 THERE = {
     "numpy": ("2.3.1", []), "scipy": ("1.16", ["numpy>=1.25"]), "torch": ("2.11.0+cu130", []),
     "onnx": ("1.20", ["numpy>=1.23", "protobuf>=4"]), "protobuf": ("6.33", []),
-    "onnxruntime": ("1.24", ["protobuf"]), "nvidia-ml-py": ("13.590", []), "filelock": ("3.20", []), "pytest": ("9.0", ["packaging"]),
+    "onnxruntime": ("1.24", ["protobuf"]), "nvidia-ml-py": ("13.590", []),
+    "filelock": ("3.20", []), "pytest": ("9.0", ["packaging"]),
     "packaging": ("25.0", []), "pybind11": ("3.0", []), "safetensors": ("0.7", []),
     "scikit-image": ("0.25", []), "typing-extensions": ("4.12.2", []),
 }  # fmt: skip
@@ -157,7 +158,7 @@ def test_what_is_missing_is_said_with_the_command(capsys, monkeypatch):
     assert "missing Python packages: " in said
     assert "pip download" in said
     assert "not here, left out: cupy" in said
-    assert "not here, left out: nvidia-ml-py" in said
+    assert "not here, left out: triton" in said
 
 
 def test_cupy_is_found_under_the_name_of_its_cuda(monkeypatch):
