@@ -104,7 +104,7 @@ def _first(run: Run) -> list[Step]:
     kernels = _tests(run, "kernels", KERNEL_TESTS, limit=120, stand_in_only="twin")
     compiling = [_networks(run, variant) for variant in FIRST]
     ahead = [_networks(run, variant, niceness=10, resumes=False) for variant in run.later]
-    times = _sections(run, "times", SECTIONS[1], alone=True, latest=200 * run.patience)
+    times = _sections(run, "times", SECTIONS[1], alone=True, latest=220 * run.patience)
     return [environment, *compiling, kernels, *ahead, times]
 
 

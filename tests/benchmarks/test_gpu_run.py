@@ -110,3 +110,42 @@ def test_without_a_gpu_there_is_no_run(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="no GPU"):
         gpu_run.main(["--stage", "1", "--work", str(tmp_path), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+# latency.py on the stand-in, with a section that neither returns nor hears a signal.
+HANGS = """
+import functools, signal, sys, time
+import alarms, latency
+def hangs(bench):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    time.sleep(60)
+def fine(bench):
+    return {"ratio": 5.0}
+hangs.__name__, fine.__name__ = "volume", "ams"
+latency.ON_GPU = (hangs, fine)
+latency.LIMITS["volume"] = 0.5
+latency.alarm = functools.partial(alarms.alarm, grace=0.5)
+sys.exit(latency.main(sys.argv[1:]))
+"""
+
+
+def test_a_section_that_hangs_costs_itself_and_a_new_process_goes_on(stage, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", gpu_plan._path(gpu_plan.HERE, gpu_plan.ROOT))
+    sections = ("volume", "ams")
+
+    def plan(run):
+        out = run.results / "times.json"
+        options = ["--dry-run", "--patience", "1", "--bundles", str(tmp_path), "--out", str(out)]
+        return [
+            Step("times", [sys.executable, "-c", HANGS, *options], 120, again=["--resume"],
+                 unfinished=gpu_plan.undecided(out, sections)),
+        ]  # fmt: skip
+
+    code, out = stage(plan)
+    assert code == 1  # a section failed
+    result = json.loads((out / "gpu_x_1.json").read_text())
+    assert result["failed"] == {"volume": "the process ended in it; see the log"}
+    assert result["ams"] == {"ratio": 5.0}
+    assert result["stages"][0]["steps"][0]["attempts"] == 2
+    log = (out / "gpu_x_1.log").read_text()
+    assert "in hangs" in log  # where it stood
