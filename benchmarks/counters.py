@@ -39,7 +39,7 @@ def one_batch(arguments: list[str]) -> None:
     from gpu_bench import Bench
 
     options = latency.parse(arguments)
-    bench = latency.make_bench(options, options.bundles)
+    bench = latency.make_bench(options, options.bundles or Path("build/gpu/bundles"))
     assert isinstance(bench, Bench)
     reconstructor = bench.fastest()
     slices, samples = reconstructor(bench.subject.volume).stats["batch"]

@@ -152,6 +152,14 @@ def _profile_lines(profile: Found, most: int = 25) -> list[str]:
     return lines
 
 
+def _counter_lines(counters: Found, most: int = 15) -> list[str]:
+    lines = ["", f"counted of {counters['of']}", f"{'calls':>7}{'ms':>10}{'GB/s':>8}  kernel"]
+    for row in counters["kernels"][:most]:
+        rate = "-" if row["GB_per_s"] is None else f"{row['GB_per_s']:.0f}"
+        lines.append(f"{row['calls']:>7}{row['ms']:>10.4g}{rate:>8}  {row['kernel'][:70]}")
+    return lines
+
+
 def _loop_lines(outside: dict[str, Any]) -> list[str]:
     loop = outside["loop"]
     lines = ["", f"a batch of {loop['batch'][0]} slices x {loop['batch'][1]} samples, CUDA events"]
@@ -185,4 +193,5 @@ _MORE: dict[str, Callable[[Found], list[str]]] = {
     "upsample_transposed": _variant_lines,
     "batches_of_32": _variant_lines,
     "profile": _profile_lines,
+    "counters": _counter_lines,
 }

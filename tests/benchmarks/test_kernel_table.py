@@ -5,6 +5,7 @@ from __future__ import annotations
 import counters
 import kernel_table
 import pytest
+import report
 import torch
 from kernel_table import OwnBatch, table, work_of
 
@@ -122,5 +123,7 @@ def test_counters_are_summed_by_kernel_and_weighed_by_time():
     assert step["ms"] == pytest.approx(0.016)
     assert step["GB_per_s"] == 500.0
     assert step["memory_percent"] == 80.0
+    lines = report._counter_lines({"of": "one call of each network", "kernels": [conv, step]})
+    assert lines[-1].split() == ["2", "0.016", "500", "petrt", "Step"]
     with pytest.raises(ValueError, match="no table"):
         counters.parse("==ERROR== something else")
