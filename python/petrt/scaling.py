@@ -58,11 +58,12 @@ def smoothed(data: Array, sigma: Sequence[float], threads: int) -> Array:
     """
     turned = data.flags.f_contiguous and not data.flags.c_contiguous
     source = np.ascontiguousarray(data.T if turned else data)
+    buffers = np.empty((2, *source.shape), np.float32)  # two take turns: fresh memory costs time
     for axis, width in enumerate(sigma):
         weights = gaussian_weights(width)
         along = source.ndim - 1 - axis if turned else axis
         lines = (-1, source.shape[along], math.prod(source.shape[along + 1 :]))
-        out = np.empty(source.shape, np.float32)
+        out = buffers[axis % 2]
         _core.smooth_axis(source.reshape(lines), weights, out.reshape(lines), threads)
         source = out
     return source.T if turned else source
