@@ -291,7 +291,9 @@ class Reconstructor:
             first_id=index * len(grid), noise=noise, report=report, dose=dose,
             active=active, every=every,
         )  # fmt: skip
-        drawn = results if self.samples > 1 else (results[0], results[2])  # one sample has no spread
+        drawn = (
+            results if self.samples > 1 else (results[0], results[2])
+        )  # one sample has no spread
         bad = sum(r.size - int(np.count_nonzero(np.isfinite(r))) for r in drawn)
         if bad:
             model = self.bundle.model.name
