@@ -45,7 +45,10 @@ work=${WORK:-$PWD/build/gpu} out=${OUT:-$PWD/benchmarks/results}
 [[ -n $dry ]] && work=${WORK:-$PWD/build/gpu_dry_run} out=${OUT:-$work/results}
 work=$(whole "$work") out=$(whole "$out")
 mkdir -p "$work" "$out" || exit 2
-export PYTHONPATH=$PWD/python:$work/site${PYTHONPATH:+:$PYTHONPATH}
+# A dry run compiles nothing: where the sources hold no compiled core, it takes the petrt that is installed.
+sources=$PWD/python:
+[[ -n $dry ]] && ! compgen -G "python/petrt/_core*.so" >/dev/null && sources=''
+export PYTHONPATH=$sources$work/site${PYTHONPATH:+:$PYTHONPATH}
 # What is compiled stays here between the stages.
 export PETRT_CACHE=$work/cache TORCHINDUCTOR_CACHE_DIR=$work/inductor CUPY_CACHE_DIR=$work/cupy
 export CUDA_HOME=${CUDA_HOME:-/usr/local/cuda}
