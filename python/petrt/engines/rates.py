@@ -75,8 +75,6 @@ def times_on_cpu(model: str, cpu: str, cores: int) -> list[Measurement]:
         here = row.situation
         if (here.model, here.cpu, here.cores, row.petrt) != (model, cpu, cores, _core.__version__):
             continue
-        if here.precision == "int8":  # an approximation is not chosen for its speed
-            continue
         milliseconds = min(rate.image_ms / rate.workers for rate in row.rates)
         times = found.setdefault((here.height, here.width), {})
         key = (here.engine, row.version, here.precision)

@@ -14,7 +14,6 @@ from petrt.bundle import Bundle
 from petrt.engines.base import Engine, EnginePrecision
 from petrt.engines.candidates import (
     DOCTOR,
-    INT8_ON_CPU,
     NAMES,
     ON_CPU,
     ON_GPU,
@@ -32,7 +31,7 @@ from petrt.machine import default_threads as default_threads
 logger = logging.getLogger("petrt")
 
 ENGINES = ("auto", "native", "onnxruntime", "openvino", "torch", "tensorrt", "tensorrt-rtx")
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16")
 GPU_ONLY = ("tensorrt", "tensorrt-rtx")
 
 
@@ -72,8 +71,7 @@ def choose(
             another one was measured to be faster. On a CPU it computes in "fp32" if not told otherwise.
         device: "auto" (the first GPU, if an engine can use it, else the CPU), "cpu", "cuda" or
             "cuda:1".
-        precision: "fp32", "fp16", "bf16" or "int8"; None: the engine's own, which is never "int8":
-            8 bits approximate, and an installed engine in int8 is taken only where it is asked for.
+        precision: "fp32", "fp16" or "bf16"; None: the engine's own.
         threads: that one call of a CPU engine uses; slices run side by side besides (petrt.pipeline).
 
     Raises:
@@ -97,13 +95,12 @@ def choose(
             if device != "auto" or engine in GPU_ONLY:
                 raise _nothing(gpu.name, passed)
     other: list[Missing] = []
-    preferred = INT8_ON_CPU if precision == "int8" else ON_CPU
-    on_cpu = preferred if engine == "auto" else (engine,)
+    on_cpu = ON_CPU if engine == "auto" else (engine,)
     if engine == "auto":  # a preference of engines is none of precisions
         wanted = wanted or "fp32"
     choice = _best(bundle, None, on_cpu, wanted, other, threads)
     if choice is None:
-        raise _nothing("the CPU", other[:1] if precision == "int8" else other)
+        raise _nothing("the CPU", other)
     return Choice(choice.engine, _because(choice.reason, [*passed, *other]))
 
 
