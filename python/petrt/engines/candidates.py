@@ -16,7 +16,7 @@ from petrt.engines.record import LABELS, EngineKind
 from petrt.errors import DeviceError, UsageError
 from petrt.gpus import Gpu
 
-# In the order in which ``auto`` prefers them.
+# ``auto`` takes the first that can run, whatever was faster on some day: results depend on it by rounding.
 ON_GPU = ("tensorrt", "tensorrt-rtx", "torch", "onnxruntime")
 ON_CPU = ("native", "onnxruntime", "openvino", "torch")
 NAMES = {
@@ -32,23 +32,18 @@ DOCTOR = "see petrt doctor"
 
 @dataclass(frozen=True)
 class Ready:
-    """An engine that can run; ``note`` says more, ``open`` makes it.
-
-    ``measured``: milliseconds an image, of all steps on a GPU, of one on a CPU, where they were measured
-    here.
-    """
+    """An engine that can run; ``note`` says more, ``open`` makes it."""
 
     name: str
     version: str
     precision: str
     note: str
     open: Callable[[], Engine]
-    measured: float | None = None
 
     def __str__(self) -> str:
-        time = f"{self.measured:.3g} ms an image measured" if self.measured else ""
-        parts = (f"{self.name} {self.version}", self.precision, self.note, time)
-        return ", ".join(part for part in parts if part)
+        return ", ".join(
+            part for part in (f"{self.name} {self.version}", self.precision, self.note) if part
+        )
 
 
 @dataclass(frozen=True)
