@@ -205,7 +205,7 @@ def _forecast(model: str, bundle: Bundle, engines: list[Part]) -> Choice:
                 yield on_gpu(bundle, gpu, name, None)
 
     passed: list[Missing] = []
-    for candidate in select.fastest_first(asked(), select.times_on(bundle, gpu)):
+    for candidate in asked():
         if isinstance(candidate, Ready):
             reason = "; ".join([str(candidate), *(str(missing) for missing in passed)])
             return Choice(model, candidate.name, f"cuda:{gpu.index}", candidate.precision, reason)

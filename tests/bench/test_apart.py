@@ -35,11 +35,6 @@ def test_threads_reach_the_child():
     assert min(found["rates"].values()) > 0
 
 
-def test_int8_is_multiplied_by_what_can(monkeypatch):
-    monkeypatch.setattr(peaks, "PERIOD_S", 0.0)
-    assert set(gemm_here("int8", 64, 1)["rates"]) == {"onnxruntime"}
-
-
 def test_openvino_multiplies_the_same_model(monkeypatch):
     pytest.importorskip("openvino")
     monkeypatch.setattr(peaks, "PERIOD_S", 0.0)
@@ -62,7 +57,7 @@ def test_a_precision_that_nothing_can_show_is_not_guessed(monkeypatch):
     monkeypatch.setattr(peaks, "isa", lambda: ["avx2", "avx512_bf16"])
     monkeypatch.setattr(machine, "installed", lambda name: None)
     assert peaks.unmeasurable("bf16") == "not measured: needs OpenVINO"
-    assert peaks.unmeasurable("int8") is None
+    assert peaks.unmeasurable("fp32") is None
 
 
 def calls(answers):
@@ -79,9 +74,9 @@ def calls(answers):
 
 
 def test_peaks_take_the_faster_library_and_are_sampled_again(monkeypatch):
-    answers = iter([0.0, 30.0, 0.0, 30.0, 25.0, 35.0, 0.0])
+    answers = iter([0.0, 30.0, 25.0, 35.0, 0.0])
     monkeypatch.setattr(apart, "call", calls(answers))
-    monkeypatch.setattr(peaks, "DTYPES", ("fp32", "int8", "bf16"))
+    monkeypatch.setattr(peaks, "DTYPES", ("fp32", "bf16"))
     monkeypatch.setattr(peaks, "unmeasurable", lambda d: "not measured" if d == "bf16" else None)
     found = Peaks(peaks.measure_peaks(threads=2))
     one, two = (found.found["gemm"]["fp32"][n] for n in ("1", "2"))
@@ -95,7 +90,6 @@ def test_peaks_take_the_faster_library_and_are_sampled_again(monkeypatch):
         found.sample(["fp32", "bf16", "fp16"])
     assert found.record()["sampled"] == {"fp32": [105.0, 115.0, 100.0]}
     assert found.gemm("fp32") == 115.0  # the most, not the last
-    assert found.gemm("int8") == 110.0
 
 
 def test_the_machine_is_described_without_a_name():

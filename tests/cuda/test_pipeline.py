@@ -10,11 +10,9 @@ import pytest
 from petrt.bundle import load_bundle
 from petrt.cuda.launches import Launches
 from petrt.cuda.transfer import Transfer
-from petrt.engines.measured import read_measured, time_of
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.errors import DeviceError
 from petrt.export.onnx import export_model
-from petrt.gpus import Gpu
 from petrt.reconstructor import Reconstruction, Reconstructor
 from tests.cuda.conftest import QueuedEngine
 from tests.export.conftest import NETWORKS, model_spec, scrambled
@@ -157,24 +155,6 @@ def test_an_engine_that_fails_while_recorded_leaves_plain_launches(
     result = Reconstructor(bundle, engine=engine, samples=2, seed=7, batch=(2, 2))(volume)
     equal(result, on_cpu(bundle, volume, 2))
     assert "not while recording" in result.stats["launches"]["reason"]
-
-
-def test_the_time_of_full_batches_is_kept_for_auto(engine, bundle, cuda, monkeypatch, tmp_path):
-    from petrt.cuda import pipeline  # needs a petrt._cuda, which the fixture gives
-
-    monkeypatch.setenv("PETRT_CACHE", str(tmp_path))
-    monkeypatch.setattr(pipeline, "list_gpus", lambda: [Gpu(0, "NVIDIA H100", (9, 0), 1 << 36)])
-    monkeypatch.setattr(pipeline, "driver_version", lambda: "580.65")
-    usual = np.random.default_rng(0).random((32, 32, 16), np.float32)
-    small = Reconstructor(bundle, engine=engine, samples=1, steps=1, batch=(8, 1))
-    for _ in range(3):
-        small(usual)
-    assert read_measured(bundle.identity, "NVIDIA H100", "580.65") == []
-    full = Reconstructor(bundle, engine=engine, samples=1, steps=1)
-    for _ in range(5):
-        full(usual)
-    kept = read_measured(bundle.identity, "NVIDIA H100", "580.65")
-    assert time_of(kept, "onnxruntime", engine.version, "fp32") > 0
 
 
 def test_memory_that_runs_out_halves_the_batch(bundle, cuda, volume, caplog):

@@ -9,13 +9,10 @@ from petrt.bundle import Bundle, FileEntry
 from petrt.engines.cache import Installed, build_lock, install
 from petrt.engines.fit import Wanted
 from petrt.engines.record import (
-    CpuRecord,
     EngineRecord,
     GpuRecord,
     ModelRef,
     ProfileRecord,
-    QuantizedRecord,
-    Verified,
 )
 
 H100 = GpuRecord(name="NVIDIA H100", compute_capability=(9, 0), driver="570.1")
@@ -28,24 +25,6 @@ FILES = {
     "coarse.plan": b"coarse" * 100,
     "denoiser.plan": b"denoiser" * 100,
     "timing.cache": b"timings",
-}
-CPU = CpuRecord(name="AMD EPYC", isa=("x86_64", "avx2"))
-QUANTIZED = {
-    "guidance.onnx": b"guidance in 8 bit",
-    "coarse.onnx": b"coarse in 8 bit",
-    "denoiser.onnx": b"denoiser in 8 bit",
-}
-ON_CPU: dict[str, Any] = {
-    "engine": "onnxruntime",
-    "engine_version": "1.32.0",
-    "precision": "int8",
-    "profile": None,
-    "gpu": None,
-    "cpu": CPU,
-    "quantized": QuantizedRecord(bits=7, layers={"coarse": 3}, calibration="simulated"),
-    "verified": Verified(
-        psnr_db=55.0, suvmax_shift_percent=0.1, loss_db=0.01, nonfinite=0, against="", volume=""
-    ),
 }
 
 

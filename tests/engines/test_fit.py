@@ -6,7 +6,7 @@ import pytest
 
 from petrt.engines.fit import find
 from petrt.engines.record import Flags, Verified
-from tests.engines.records import CPU, H100, ON_CPU, PROFILE, QUANTIZED, RTX4090, put, wanted
+from tests.engines.records import H100, PROFILE, RTX4090, put, wanted
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -107,36 +107,3 @@ def test_a_broken_engine_is_the_reason_and_hides_no_other(private_cache):
     assert find(wanted())[0] == other
     (other.folder / "engine.json").write_text("{")
     assert find(wanted()) == (None, "the installed one is broken: engine.json is not JSON")
-
-
-ASKED = {"engine": "onnxruntime", "engine_version": "1.32.0", "gpu": None, "cpu": CPU}
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({}, "installed"),
-        ({"cpu": CPU.model_copy(update={"name": "called otherwise"})}, "installed"),
-        ({"precision": "int8", "calibration": "simulated"}, "installed"),
-        ({"cpu": CPU.model_copy(update={"isa": ("x86_64", "avx512f")})},
-         "built for another CPU: x86_64 avx2, this one is x86_64 avx512f"),
-        ({"engine_version": "1.33.0"}, "ONNX Runtime 1.32.0 -> 1.33.0"),
-        ({"petrt": "0.2.0"}, "petrt 0.1.0 -> 0.2.0"),
-        ({"sha256": "b" * 64}, "model changed"),
-        ({"calibration": "simulated and 1 given"}, "calibration simulated -> simulated and 1 given"),
-        ({"engine": "openvino"}, "none is installed"),
-    ],
-)  # fmt: skip
-def test_quantized_networks_fit_their_cpu(change, reason):
-    entry = put(QUANTIZED, **ON_CPU)
-    found, said = find(wanted(**ASKED | change))
-    assert said == reason
-    assert found == (entry if reason == "installed" else None)
-
-
-def test_a_plan_and_quantized_networks_never_stand_in_for_each_other():
-    put()
-    assert find(wanted(**ASKED)) == (None, "none is installed")
-    put(QUANTIZED, **ON_CPU)
-    assert find(wanted(gpu=RTX4090))[1] == "GPU NVIDIA H100 -> NVIDIA GeForce RTX 4090"
-    assert find(wanted(engine="tensorrt-rtx"))[1] == "no TensorRT-RTX engine is installed"

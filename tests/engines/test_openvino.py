@@ -190,17 +190,8 @@ def test_a_precision_that_openvino_changed_is_an_error(tiny: Bundle, monkeypatch
 
 
 def test_fp16_is_refused(tiny: Bundle):
-    with pytest.raises(UsageError, match="OpenVINO does not run fp16; choose fp32, bf16, int8"):
+    with pytest.raises(UsageError, match="OpenVINO does not run fp16; choose fp32, bf16"):
         OpenVINOEngine(tiny, precision="fp16")
-
-
-def test_int8_is_of_given_graphs_only(tiny: Bundle):
-    graphs = {graph: tiny.onnx(graph) for graph in GRAPHS}
-    engine = OpenVINOEngine(tiny, precision="int8", graphs=graphs)
-    assert engine.precision == "int8"
-    assert worst_error(tiny, engine) < 5e-6  # here they are the bundle's own
-    with pytest.raises(UsageError, match="int8 needs quantized graphs"):
-        OpenVINOEngine(tiny, precision="int8")
 
 
 def test_a_broken_graph_is_told(tiny: Bundle):

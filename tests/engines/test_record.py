@@ -13,18 +13,16 @@ from pydantic import ValidationError
 
 from petrt.bundle import FileEntry
 from petrt.engines.record import (
-    CpuRecord,
     EngineRecord,
     Flags,
     GpuRecord,
     ProfileRecord,
-    QuantizedRecord,
     Verified,
     dump_record,
     parse_record,
 )
 from petrt.errors import DeviceError
-from tests.engines.records import CPU, ON_CPU, QUANTIZED, make_record
+from tests.engines.records import H100, make_record
 
 texts = st.text(max_size=20)
 capabilities = st.tuples(st.integers(5, 20), st.integers(0, 9))
@@ -64,71 +62,33 @@ def records(draw: st.DrawFn) -> EngineRecord:
     )
 
 
-cpus = st.builds(
-    CpuRecord,
-    name=texts,
-    isa=st.lists(st.sampled_from(["x86_64", "avx2", "asimd"]), min_size=1).map(tuple),
-)
-quantized = st.builds(
-    QuantizedRecord, bits=st.sampled_from([7, 8]), kept=st.lists(texts).map(tuple),
-    layers=st.dictionaries(st.sampled_from(["coarse", "denoiser"]), st.integers(0, 200)),
-    calibration=texts,
-)  # fmt: skip
-
-
-@given(cpus, quantized, st.sampled_from(["onnxruntime", "openvino"]), checks.filter(bool))
-def test_a_record_of_quantized_networks_does_too(cpu, how, engine, verified):
-    changes = {"cpu": cpu, "quantized": how, "engine": engine, "verified": verified}
-    record = make_record(QUANTIZED, **ON_CPU | changes)
-    assert parse_record(dump_record(record)) == record
-    assert record.built_for == " ".join(cpu.isa)
+def signed(fields):
+    """The file of a record with these fields, with the digest that belongs to them."""
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    return json.dumps({**fields, "sha256": digest}).encode()
 
 
 def test_records_of_earlier_versions_are_read():
-    """Without what quantized networks brought: as they were written before."""
-    fields = make_record(engine="tensorrt-rtx").model_dump(mode="json")
-    for name in ("cpu", "quantized"):
-        del fields[name]
-    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-    fields["sha256"] = hashlib.sha256(canonical.encode()).hexdigest()
-    assert parse_record(json.dumps(fields).encode()) == make_record(engine="tensorrt-rtx")
+    """They had fields for networks in int8, empty in every other record."""
+    verified = Verified(
+        psnr_db=50.0, suvmax_shift_percent=0.1, nonfinite=0, against="", volume="", gpu=H100
+    )
+    record = make_record(verified=verified)
+    fields = record.model_dump(mode="json") | {"cpu": None, "quantized": None}
+    fields["verified"]["loss_db"] = None
+    assert parse_record(signed(fields)) == record
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"precision": "fp32"},
-        {"cpu": None},
-        {"cpu": {"name": "", "isa": ()}},
-        {"cpu": {"name": "", "isa": ("../up",)}},
-        {"quantized": None},
-        {"verified": None},
-        {"profile": {"slices": (1, 1, 1), "samples": (1, 1, 1), "height": (1, 1, 1),
-                     "width": (1, 1, 1)}},
-        {"files": {"coarse.plan": {"bytes": 1, "sha256": "0" * 64}}},
-        {"files": {"coarse.onnx": {"bytes": 1, "sha256": "0" * 64},
-                   "timing.cache": {"bytes": 1, "sha256": "0" * 64}}},
-        {"engine": "tensorrt-rtx", "targets": ((8, 9),)},
-    ],
-)  # fmt: skip
-def test_contradictions_of_quantized_networks_are_refused(change):
-    assert make_record(QUANTIZED, **ON_CPU)
-    with pytest.raises(ValidationError):
-        make_record(QUANTIZED, **ON_CPU | change)
-
-
-def test_quantized_networks_are_told_apart_by_instruction_sets_not_by_names():
-    one = make_record(QUANTIZED, **ON_CPU)
-    named = CPU.model_copy(update={"name": "another"})
-    assert make_record(QUANTIZED, **ON_CPU | {"cpu": named}).key == one.key
-    wider = CpuRecord(name=CPU.name, isa=(*CPU.isa, "avx512_vnni"))
-    others = [
-        {"cpu": wider},
-        {"engine": "openvino"},
-        {"model": {"name": "tiny", "sha256": "b" * 64}},
-    ]
-    keys = {make_record(QUANTIZED, **ON_CPU | change).key for change in others}
-    assert len(keys | {one.key}) == len(others) + 1
+def test_a_record_of_networks_in_int8_is_refused_in_one_line():
+    fields = make_record().model_dump(mode="json")
+    fields |= {
+        "engine": "onnxruntime", "precision": "int8", "profile": None, "gpu": None,
+        "cpu": {"name": "AMD EPYC", "isa": ["x86_64", "avx2"]},
+        "quantized": {"bits": 7, "layers": {"coarse": 3}, "kept": [], "calibration": "simulated"},
+    }  # fmt: skip
+    with pytest.raises(DeviceError, match=r"^networks in int8, which this petrt does not run"):
+        parse_record(signed(fields))
 
 
 @given(records())

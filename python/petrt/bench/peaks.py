@@ -13,14 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from petrt import packages
 from petrt.bench import apart
 from petrt.engines.select import default_threads
 from petrt.machine import isa
 
-DTYPES = ("fp32", "int8", "bf16")
+DTYPES = ("fp32", "bf16")
 # Large enough that packing and edges cost little, small enough for tens of milliseconds.
 GEMM_SIZE = 1536
 # Float32 arrays: one that no cache holds, and one that a core's own second-level cache does.
@@ -95,8 +94,6 @@ class Peaks:
 
 def unmeasurable(dtype: str) -> str | None:
     """Why no library here can show the peak of ``dtype``; None if one can."""
-    if dtype == "int8":
-        return None if packages.has_onnxruntime() else "not measured: needs ONNX Runtime"
     if dtype != "bf16":
         return None
     if not {"avx512_bf16", "amx_bf16", "bf16"} & set(isa()):
@@ -113,8 +110,8 @@ def gemm_here(dtype: str, size: int, threads: int) -> dict[str, Any]:
         a, b = (np.random.default_rng(i).random((size, size), np.float32) for i in (0, 1))
         out = np.empty_like(a)
         runs["numpy"] = lambda: np.matmul(a, b, out=out)
-    if dtype in ("fp32", "int8") and packages.has_onnxruntime():
-        runs["onnxruntime"] = _onnxruntime(dtype, size, threads)
+    if dtype == "fp32" and packages.has_onnxruntime():
+        runs["onnxruntime"] = _onnxruntime(size, threads)
     if dtype == "bf16":
         runs["openvino"] = _openvino("bf16", size, threads)
     return {"rates": {name: 2 * size**3 / _median(run) for name, run in runs.items()}}
@@ -133,24 +130,18 @@ def _median(run: Callable[[], Any]) -> float:
     return statistics.median(times)
 
 
-def product_model(dtype: str, size: int) -> bytes:
-    """ONNX: a [size, size] times a constant; int8: unsigned times signed bytes into int32."""
+def product_model(size: int) -> bytes:
+    """ONNX: a [size, size] times a constant."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    rng = np.random.default_rng(1)
-    weight: NDArray[Any]
-    if dtype == "int8":
-        kind, out, op = TensorProto.UINT8, TensorProto.INT32, "MatMulInteger"
-        weight = rng.integers(-127, 128, (size, size)).astype(np.int8)
-    else:
-        kind, out, op = TensorProto.FLOAT, TensorProto.FLOAT, "MatMul"
-        weight = rng.random((size, size), np.float32)
+    weight = np.random.default_rng(1).random((size, size), np.float32)
+    kind = TensorProto.FLOAT
     graph = helper.make_graph(
-        [helper.make_node(op, ["a", "w"], ["c"])],
+        [helper.make_node("MatMul", ["a", "w"], ["c"])],
         "product",
         [helper.make_tensor_value_info("a", kind, [size, size])],
-        [helper.make_tensor_value_info("c", out, [size, size])],
+        [helper.make_tensor_value_info("c", kind, [size, size])],
         [numpy_helper.from_array(weight, "w")],
     )
     model: onnx.ModelProto = helper.make_model(
@@ -159,16 +150,14 @@ def product_model(dtype: str, size: int) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _onnxruntime(dtype: str, size: int, threads: int) -> Callable[[], Any]:
+def _onnxruntime(size: int, threads: int) -> Callable[[], Any]:
     from petrt.engines.onnxruntime import import_onnxruntime
 
     ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    session = ort.InferenceSession(
-        product_model(dtype, size), options, providers=["CPUExecutionProvider"]
-    )
-    feed = {"a": np.ones((size, size), np.uint8 if dtype == "int8" else np.float32)}
+    session = ort.InferenceSession(product_model(size), options, providers=["CPUExecutionProvider"])
+    feed = {"a": np.ones((size, size), np.float32)}
     return lambda: session.run(None, feed)
 
 
@@ -178,7 +167,7 @@ def _openvino(precision: str, size: int, threads: int) -> Callable[[], Any]:
     ov = import_openvino()
     core = ov.Core()
     compiled = core.compile_model(
-        core.read_model(product_model("fp32", size)), "CPU",
+        core.read_model(product_model(size)), "CPU",
         {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1},
     )  # fmt: skip
     request = compiled.create_infer_request()

@@ -1,1 +1,1 @@
-"""Building engines: precision in the ONNX graph, then a plan of TensorRT, or int8 for the CPU."""
+"""Building engines: precision in the ONNX graph, then a plan of TensorRT."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Protocol
+from typing import Any
 
 from petrt import _core, machine
 from petrt.build.precision import convert
@@ -29,7 +29,7 @@ from petrt.engines.cache import (
     private_root,
     record_verification,
 )
-from petrt.engines.fit import Wanted, find
+from petrt.engines.fit import find
 from petrt.engines.installed import start
 from petrt.engines.record import PLANS, TIMING_CACHE, EngineRecord, ModelRef, Verified
 from petrt.engines.runtime_cache import KernelFile, KernelMemory
@@ -42,13 +42,6 @@ logger = logging.getLogger("petrt")
 Bar = Callable[[str, str], AbstractContextManager[Callable[[int, int], None]]]
 
 
-class Wants(Protocol):
-    """A request, as far as it is looked for among what is installed."""
-
-    @property
-    def wanted(self) -> Wanted: ...
-
-
 @dataclass
 class _Built:
     """What the builds gave so far; the timing cache goes from one to the next."""
@@ -58,7 +51,7 @@ class _Built:
     seconds: float = 0.0
 
 
-def look_up(request: Wants) -> tuple[Installed | None, str]:
+def look_up(request: Request) -> tuple[Installed | None, str]:
     """The sound installed engine that makes a build needless, or None and why there is none."""
     entry, reason = find(request.wanted)
     if entry is not None:

@@ -13,7 +13,6 @@ from petrt.bundle import Bundle
 from petrt.engines.fit import Wanted
 from petrt.engines.installed import gpu_here
 from petrt.engines.record import (
-    CPU_LABELS,
     LABELS,
     Capability,
     EngineKind,
@@ -144,9 +143,6 @@ def _targets(names: list[str]) -> tuple[Capability, ...]:
 
 def _kind(engine: str, targets: tuple[Capability, ...], here: GpuRecord | None) -> EngineKind:
     """The kind asked for, if it can serve these GPUs, or the one that is installed and can."""
-    if engine in CPU_LABELS:
-        label = CPU_LABELS[engine]
-        raise UsageError(f"for {label} only int8 is built", "add --precision int8")
     if engine not in ("auto", *LABELS):
         raise UsageError(f"unknown engine '{engine}'", f"choose auto, {' or '.join(LABELS)}")
     if targets:

@@ -24,7 +24,7 @@ def bench(
         str, typer.Option(help="Engines, as onnxruntime,torch; or all that are here.")
     ] = "all",
     precision: Annotated[
-        str, typer.Option(help="Precisions, as fp32,int8; own: the engine's.")
+        str, typer.Option(help="Precisions, as fp32,bf16; own: the engine's.")
     ] = "own",
     batch: Annotated[
         str, typer.Option(help="Slices x samples of one call, as 1x8,2x1; own: petrt's choice.")

@@ -41,7 +41,6 @@ class Launches:
         self.mode = "plain"
         self.reason = "first runs" if capturable else "the engine cannot be recorded"
         self._candidate = capturable
-        self.milliseconds: float | None = None  # of a run, the faster way, once both were timed
 
     def __call__(self) -> None:
         """Enqueue one run on the stream."""
@@ -77,5 +76,4 @@ class Launches:
         self._candidate = False
         plain, graph = self._plain.milliseconds(), self._graph.milliseconds()
         self.mode = "graph" if graph <= plain else "plain"
-        self.milliseconds = min(graph, plain)
         self.reason = f"graph {graph:.1f} ms, plain {plain:.1f} ms a batch"

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from petrt import _cuda
 from petrt.bundle import Bundle
 from petrt.cuda.batches import (
-    COMPARABLE,
     Batch,
     Limits,
     image_bytes,
@@ -29,9 +28,7 @@ from petrt.cuda.stage import Stage
 from petrt.cuda.transfer import Transfer
 from petrt.engines.base import Engine
 from petrt.engines.cache import build_command
-from petrt.engines.measured import Measurement, record_measured
 from petrt.errors import DeviceError, OutOfDeviceMemory
-from petrt.gpus import driver_version, list_gpus
 from petrt.schedule import StepTable
 
 Array = NDArray[np.float32]
@@ -69,7 +66,6 @@ class DevicePipeline:
         self._limits = Limits.of(engine, bundle.model.network)
         self._key: tuple[Any, ...] | None = None
         self._stage: Stage | None = None
-        self._timed = False
         self._transfers: list[Transfer] = []
         self._plane: tuple[int, int] | None = None
         self._images = 1  # at once, of this plane
@@ -168,7 +164,6 @@ class DevicePipeline:
         except BaseException:
             self._forget()  # batches in flight hold half a volume: begin anew next time
             raise
-        self._keep_time(stage, volume.shape[1:])
         if "mean" not in stage.results:  # of a coarse network alone the prediction is the image
             np.maximum(every["coarse"], 0, out=every["mean"])
         for result in every.values():  # as on a CPU
@@ -192,27 +187,6 @@ class DevicePipeline:
         drawn = None if noise is None else noise[:, :, part].swapaxes(1, 2)
         stage.run(seed, first_id + part, drawn)
         transfer.fetch(stage.results)
-
-    def _keep_time(self, stage: Stage, plane: tuple[int, ...]) -> None:
-        """Tell ``auto`` of other processes how fast this engine is, once."""
-        usual = self._bundle.model.domain.matrix in (None, plane)
-        full = stage.batch.slices * stage.batch.samples >= COMPARABLE
-        if self._timed or stage.milliseconds is None or not (usual and full):
-            return
-        self._timed = True
-        name = next((g.name for g in list_gpus() if g.index == self._engine.stream.device), None)
-        if name is not None:
-            record_measured(
-                Measurement(
-                    model=self._bundle.identity,
-                    gpu=name,
-                    driver=driver_version() or "unknown",
-                    engine=self._engine.name,
-                    version=self._engine.version,
-                    precision=self._engine.precision,  # type: ignore[arg-type]
-                    milliseconds=stage.milliseconds,
-                )
-            )
 
     def _prepared(self, batch: Batch, height: int, width: int) -> Stage:
         """The stage for such a batch, kept while the shape stays."""

@@ -122,12 +122,6 @@ class Stage:
         return (self._launches.mode, self._launches.reason) if self._launches else ("plain", "")
 
     @property
-    def milliseconds(self) -> float | None:
-        """Time of a slice's sample, guidance and coarse network included; None until it is known."""
-        run = self._launches.milliseconds if self._launches else None
-        return run / (self.batch.slices * self.batch.total) if run else None
-
-    @property
     def spectrum_by(self) -> str:
         """What computes the spectrum guide."""
         return "cupy" if self._fft else "scipy" if self._guides > 1 else "none"

@@ -3,11 +3,9 @@
 A plan is native code that TensorRT runs as it is. So plans are loaded only from a private folder
 (mode 0700, owned by the user, no symbolic link), only as listed in the record that petrt's own
 build wrote beside them, and only after their size and SHA-256 were checked, in memory, on the very
-bytes that are then handed to TensorRT. Quantized networks are no code, but they decide the image as
-much as a plan does, and are kept and checked in the same way.
+bytes that are then handed to TensorRT.
 
     <root>/demo-tensorrt-bf16-sm90-<key>.<random>/    engine.json, *.plan, timing.cache, runtime-*.cache
-    <root>/demo-onnxruntime-int8-x86_64-<key>.<random>/    engine.json, *.onnx
     <root>/.<key>.lock                                held while an engine of this key is built
 
 An engine appears by one rename; the one it replaces is removed afterwards. The newest of a key counts.
@@ -34,7 +32,7 @@ from filelock import FileLock, Timeout
 
 from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.record import (
-    CPU_LABELS,
+    PLANS,
     RECORD,
     RUNTIME_CACHE,
     TIMING_CACHE,
@@ -128,7 +126,7 @@ def installed() -> tuple[list[Installed], list[Broken]]:
 
 
 def load_graphs(entry: Installed, bundle: Bundle) -> dict[str, bytes]:
-    """graph -> plan or quantized network, after every check.
+    """graph -> plan, after every check.
 
     Raises DeviceError naming the file and the next command.
     """
@@ -140,15 +138,14 @@ def load_graphs(entry: Installed, bundle: Bundle) -> dict[str, bytes]:
         if _read_record(entry.folder) != entry.record:
             raise DeviceError(f"{RECORD} changed meanwhile")
         files = _read_files(entry)
-        names = entry.record.graph_files
-        if {names[graph] for graph in graphs} != set(files) - {TIMING_CACHE}:
+        if {PLANS[graph] for graph in graphs} != set(files) - {TIMING_CACHE}:
             raise DeviceError(f"{RECORD} lists files of other networks than the model has")
     except DeviceError as error:
         raise DeviceError(
             f"engine {shown(entry.folder)} cannot be used: {error.message}",
-            build_command(bundle.source, entry.record.engine),
+            build_command(bundle.source),
         ) from error
-    return {graph: files[names[graph]] for graph in graphs}
+    return {graph: files[PLANS[graph]] for graph in graphs}
 
 
 def load_timing_cache(entry: Installed) -> bytes:
@@ -168,10 +165,9 @@ def check_files(entry: Installed) -> str | None:
     return None
 
 
-def build_command(source: str, engine: str = "tensorrt") -> str:
-    """What builds a plan, or the quantized networks of an ``engine`` on the CPU."""
-    command = f"petrt build-engine {shlex.quote(source)}"
-    return f"{command} --precision int8 --engine {engine}" if engine in CPU_LABELS else command
+def build_command(source: str) -> str:
+    """What builds a plan."""
+    return f"petrt build-engine {shlex.quote(source)}"
 
 
 @contextmanager

@@ -10,10 +10,8 @@ from petrt import _core
 from petrt.bundle import Bundle
 from petrt.engines.cache import Installed, installed
 from petrt.engines.record import (
-    CPU_LABELS,
     LABELS,
     Capability,
-    CpuRecord,
     EngineKind,
     EngineRecord,
     Flags,
@@ -26,9 +24,9 @@ from petrt.engines.record import (
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an engine has to fit: a ``cpu``, a ``gpu``, or without either ``targets`` that are elsewhere.
+    """What an engine has to fit: a ``gpu``, or without one ``targets`` that are elsewhere.
 
-    ``precision``, ``profile``, ``flags`` and ``calibration`` None: any.
+    ``precision``, ``profile`` and ``flags`` None: any.
     """
 
     model: str
@@ -41,8 +39,6 @@ class Wanted:
     precision: str | None = None
     profile: ProfileRecord | None = None
     flags: Flags | None = None
-    cpu: CpuRecord | None = None
-    calibration: str | None = None
 
     @classmethod
     def of(cls, bundle: Bundle, engine: EngineKind, version: str, **others: Any) -> Wanted:
@@ -74,9 +70,7 @@ def find(wanted: Wanted) -> tuple[Installed | None, str]:
     ours = [b for b in broken if b.folder.name.startswith(f"{wanted.model[:40]}-{wanted.engine}-")]
     if ours:
         reasons.append((1, f"the installed one is broken: {ours[0].reason}"))
-    none = "none is installed"
-    if wanted.cpu is None:
-        none = f"no {LABELS[wanted.engine]} engine is installed"
+    none = f"no {LABELS[wanted.engine]} engine is installed"
     closest = max(reasons, key=lambda each: each[0], default=(0, ""))
     # An engine of another model or kind says nothing about this one.
     return None, closest[1] if closest[0] else none
@@ -84,12 +78,12 @@ def find(wanted: Wanted) -> tuple[Installed | None, str]:
 
 def _mismatches(record: EngineRecord, wanted: Wanted) -> Iterator[str | None]:
     """One after the other, what keeps ``record`` from fitting; None for each thing that does fit."""
-    label = {**LABELS, **CPU_LABELS}[wanted.engine]
+    label = LABELS[wanted.engine]
     yield _unless(
         record.engine == wanted.engine and record.model.name == wanted.model, "another model"
     )
     yield _unless(record.model.sha256 == wanted.sha256, "model changed")
-    yield _gpu_mismatch(record, wanted) if wanted.cpu is None else _cpu_mismatch(record, wanted.cpu)
+    yield _gpu_mismatch(record, wanted)
     yield _unless(
         wanted.precision in (None, record.precision),
         f"precision {record.precision} -> {wanted.precision}",
@@ -102,15 +96,6 @@ def _mismatches(record: EngineRecord, wanted: Wanted) -> Iterator[str | None]:
         yield _profile_change(record.profile, wanted.profile)
     if wanted.flags is not None:
         yield _unless(record.flags == wanted.flags, "other build flags")
-    if wanted.calibration is not None and record.quantized is not None:
-        yield _changed("calibration", record.quantized.calibration, wanted.calibration)
-
-
-def _cpu_mismatch(record: EngineRecord, here: CpuRecord) -> str | None:
-    """What matters of a CPU is how it multiplies, not its name."""
-    built = record.cpu
-    same = built is not None and built.isa == here.isa
-    return _unless(same, f"built for another CPU: {built}, this one is {here}")
 
 
 def _gpu_mismatch(record: EngineRecord, wanted: Wanted) -> str | None:
@@ -144,8 +129,8 @@ def _profile_change(before: ProfileRecord, now: ProfileRecord) -> str | None:
 
 
 def _rank(record: EngineRecord, gpu: GpuRecord | None) -> tuple[bool, int]:
-    unverified = record.cpu is None and (gpu is None or not record.verified_on(gpu))
-    return unverified, ("int8", "bf16", "fp16", "fp32").index(record.precision)
+    unverified = gpu is None or not record.verified_on(gpu)
+    return unverified, ("bf16", "fp16", "fp32").index(record.precision)
 
 
 def _unless(fits: bool, reason: str) -> str | None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-import platform
-from collections.abc import Mapping
 from typing import Any
 
 from petrt import gpus, machine
 from petrt.bundle import Bundle
-from petrt.engines.base import Engine
 from petrt.engines.cache import Installed, build_command, load_graphs, record_verification
 from petrt.engines.fit import Wanted, find
-from petrt.engines.record import LABELS, CpuRecord, EngineKind, GpuRecord
+from petrt.engines.record import LABELS, EngineKind, GpuRecord
 from petrt.engines.runtime_cache import KernelFile
 from petrt.engines.tensorrt import TensorRTEngine, import_tensorrt
 from petrt.errors import DeviceError
@@ -72,34 +69,6 @@ def open_installed(
         size = None if profile is None else (profile.height[1], profile.width[1])
         record_verification(entry, verify(bundle, engine, size=size, gpu=gpu))
     return engine
-
-
-def cpu_here() -> CpuRecord:
-    """This machine's CPU."""
-    return CpuRecord(name=machine.cpu_model(), isa=(platform.machine().lower(), *machine.isa()))
-
-
-def find_quantized(bundle: Bundle, kind: EngineKind, version: str) -> tuple[Installed | None, str]:
-    """The quantized networks of ``bundle`` for this CPU, or None and why."""
-    return find(Wanted.of(bundle, kind, version, cpu=cpu_here(), precision="int8"))
-
-
-def quantized_engine(
-    bundle: Bundle, kind: EngineKind, graphs: Mapping[str, bytes], threads: int = 1
-) -> Engine:
-    """The engine ``kind`` with quantized ``graphs`` of ``bundle``."""
-    if kind == "openvino":
-        from petrt.engines.openvino import OpenVINOEngine
-
-        return OpenVINOEngine(bundle, precision="int8", graphs=graphs, threads=threads)
-    from petrt.engines.onnxruntime import OnnxRuntimeEngine
-
-    return OnnxRuntimeEngine(bundle, precision="int8", graphs=graphs, threads=threads)
-
-
-def open_quantized(bundle: Bundle, entry: Installed, threads: int = 1) -> Engine:
-    """The engine from its checked files. Raises DeviceError, with the command to build it again."""
-    return quantized_engine(bundle, entry.record.engine, load_graphs(entry, bundle), threads)
 
 
 def start(bundle: Bundle, entry: Installed, *, index: int, trt: Any) -> TensorRTEngine:

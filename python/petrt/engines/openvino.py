@@ -1,4 +1,4 @@
-"""OpenVINO: the bundle's ONNX on a CPU, in bfloat16 where the CPU computes in it, or from int8 graphs."""
+"""OpenVINO: the bundle's ONNX on a CPU, in bfloat16 where the CPU computes in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from petrt.engines.base import (
     EnginePrecision,
     check_interface,
     check_names,
-    check_quantized,
     onnx_tensors,
     resolve_shapes,
 )
@@ -28,8 +27,8 @@ from petrt.errors import DeviceError, InputError, UsageError
 from petrt.machine import default_threads, first_line
 from petrt.packages import OPENVINO
 
-# Of the arithmetic; int8 graphs say themselves what is int8, and the rest of them is float32.
-HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+# OpenVINO's names of the precisions.
+HINTS = {"fp32": "f32", "bf16": "bf16"}
 # Bytes in memory for each byte of ONNX once all is compiled or read from the cache, beside what the source
 # models take. Measured on the paper's networks with one and two workers: 3.7 to 5.8.
 COMPILED = 6.0
@@ -74,10 +73,9 @@ class OpenVINOEngine:
     """One compiled model per graph and shape, one request per ``bind``, on the caller's buffers.
 
     Args:
-        precision: "fp32" or "bf16" (the default where the CPU has it), or "int8" of given ``graphs``.
+        precision: "fp32" or "bf16", the default where the CPU computes in it.
         threads: of one call.
         streams: calls that run side by side; more wait. Default: as many as the cores allow.
-        graphs: serialised ONNX that replaces graphs of the bundle: the quantized ones of "int8".
 
     Raises:
         InputError: a graph that OpenVINO refuses. UsageError: a precision that is not to be had.
@@ -97,10 +95,8 @@ class OpenVINOEngine:
         precision: EnginePrecision | None = None,
         threads: int = 1,
         streams: int | None = None,
-        graphs: Mapping[str, bytes] | None = None,
     ) -> None:
         chosen = check_precision(precision)
-        check_quantized(chosen, graphs)
         self._ov = import_openvino()
         self.version = str(self._ov.__version__).partition("-")[0]
         self.precision: str = chosen
@@ -112,7 +108,7 @@ class OpenVINOEngine:
         self._tensors: dict[str, tuple[dict[str, list[Any]], dict[str, list[Any]]]] = {}
         self.binding_bytes = 0
         for graph in GRAPHS:
-            model = (graphs or {}).get(graph) or bundle.onnx(graph)
+            model = bundle.onnx(graph)
             if model is not None:
                 self.binding_bytes += int(COMPILED * len(model))
                 self._models[graph] = self._read(graph, model)

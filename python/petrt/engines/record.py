@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -18,13 +18,11 @@ RECORD = "engine.json"
 TIMING_CACHE = "timing.cache"
 # Beside the files of an engine of TensorRT-RTX: see petrt.engines.runtime_cache.
 RUNTIME_CACHE = re.compile(r"runtime-[0-9a-f]{12}\.cache")
-# By graph: plans of TensorRT, quantized networks of an engine on a CPU.
+# graph -> the file of its plan.
 PLANS = {"guidance": "guidance.plan", "coarse": "coarse.plan", "denoiser": "denoiser.plan"}
-QUANTIZED = {"guidance": "guidance.onnx", "coarse": "coarse.onnx", "denoiser": "denoiser.onnx"}
 
-EngineKind = Literal["tensorrt", "tensorrt-rtx", "onnxruntime", "openvino"]
+EngineKind = Literal["tensorrt", "tensorrt-rtx"]
 LABELS: dict[str, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
-CPU_LABELS: dict[str, str] = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 Capability = tuple[int, int]
 Range = tuple[int, int, int]
 
@@ -40,27 +38,6 @@ class GpuRecord(Spec):
     name: str
     compute_capability: Capability
     driver: str
-
-
-class CpuRecord(Spec):
-    """A CPU: ``isa``, its architecture, then the instruction sets that matter here."""
-
-    name: str
-    isa: tuple[Annotated[str, Field(pattern=r"^[a-z0-9_]{1,20}$")], ...] = Field(min_length=1)
-
-    def __str__(self) -> str:
-        return " ".join(self.isa)
-
-
-class QuantizedRecord(Spec):
-    """How networks were quantized. ``bits``: of the weights. ``layers``: convolutions in 8 bit, by
-    graph; ``kept``: those that cost too much and stayed float32, as "coarse/ups.10.conv2".
-    ``calibration``: the volumes that gave the ranges, by digest where they are the user's."""
-
-    bits: Literal[7, 8]
-    layers: dict[str, int]
-    kept: tuple[str, ...] = ()
-    calibration: str
 
 
 class ProfileRecord(Spec):
@@ -93,12 +70,10 @@ class Flags(Spec):
 
 
 class Verified(Spec):
-    """Result of ``petrt.build.verify``. ``psnr_db`` None: equal to the last bit. ``gpu``: where.
-    ``loss_db``: of PSNR against the full-dose image, where that was looked at."""
+    """Result of ``petrt.build.verify``. ``psnr_db`` None: equal to the last bit. ``gpu``: where."""
 
     psnr_db: float | None
     suvmax_shift_percent: float
-    loss_db: float | None = None
     nonfinite: int = Field(ge=0)
     against: str
     volume: str
@@ -114,8 +89,7 @@ class ModelRef(Spec):
 
 class EngineRecord(Spec):
     """The sidecar. ``gpu``: the GPU a TensorRT plan was tuned on; ``targets``: compute capabilities
-    that a plan of TensorRT-RTX was built for, with or without such a GPU; ``cpu``: what quantized
-    networks were verified on, the only way they are installed."""
+    that a plan of TensorRT-RTX was built for, with or without such a GPU."""
 
     format: Literal["petrt-engine"] = "petrt-engine"
     version: Literal[1] = 1
@@ -123,12 +97,10 @@ class EngineRecord(Spec):
     model: ModelRef
     engine: EngineKind
     engine_version: str
-    precision: Literal["fp32", "fp16", "bf16", "int8"]
-    profile: ProfileRecord | None = None
+    precision: Literal["fp32", "fp16", "bf16"]
+    profile: ProfileRecord
     gpu: GpuRecord | None = None
     targets: tuple[Capability, ...] = ()
-    cpu: CpuRecord | None = None
-    quantized: QuantizedRecord | None = None
     flags: Flags = Flags()
     files: dict[str, FileEntry]
     built: str
@@ -141,44 +113,28 @@ class EngineRecord(Spec):
             raise ValueError("a TensorRT engine names its GPU, a TensorRT-RTX engine does not")
         if (self.engine == "tensorrt-rtx") != bool(self.targets):
             raise ValueError("a TensorRT-RTX engine names its targets, a TensorRT engine does not")
-        on_cpu = self.engine in CPU_LABELS
-        if {on_cpu} != {self.precision == "int8", self.cpu is not None, self.quantized is not None,
-                        self.profile is None}:  # fmt: skip
-            raise ValueError("quantized networks name their CPU and no profile, others a profile")
-        if on_cpu and self.verified is None:
-            raise ValueError("quantized networks are verified")
-        graphs = set(self.graph_files.values())
-        unknown = set(self.files) - graphs - (set() if on_cpu else {TIMING_CACHE})
+        graphs = set(PLANS.values())
+        unknown = set(self.files) - graphs - {TIMING_CACHE}
         if unknown or not set(self.files) & graphs:
             raise ValueError(f"files {sorted(self.files)} are not those of an engine")
         return self
 
     @property
-    def graph_files(self) -> dict[str, str]:
-        """graph -> the file that holds it."""
-        return QUANTIZED if self.engine in CPU_LABELS else PLANS
-
-    @property
     def key(self) -> str:
-        return engine_key(
-            self.model.sha256, self.engine, self.precision, self.gpu, self.targets, self.cpu
-        )
+        return engine_key(self.model.sha256, self.engine, self.precision, self.gpu, self.targets)
 
     @property
     def folder(self) -> str:
         """Start of the folder's name: readable, and unique by the key at its end."""
         capabilities = [self.gpu.compute_capability] if self.gpu else sorted(self.targets)
         where = "-".join(f"sm{major}{minor}" for major, minor in capabilities)
-        where = self.cpu.isa[0] if self.cpu else where
         name = self.model.name[:40]
         return f"{name}-{self.engine}-{self.precision}-{where}-{self.key[:12]}"
 
     @property
     def built_for(self) -> str:
-        """In words: a GPU, compute capabilities, or a CPU's instruction sets."""
-        if self.gpu or self.cpu:
-            return self.gpu.name if self.gpu else str(self.cpu)
-        return capability_text(self.targets)
+        """In words: a GPU, or compute capabilities."""
+        return self.gpu.name if self.gpu else capability_text(self.targets)
 
     def verified_on(self, gpu: GpuRecord) -> bool:
         """Whether it was verified on this kind of GPU, with this driver."""
@@ -191,14 +147,10 @@ def engine_key(
     precision: str,
     gpu: GpuRecord | None,
     targets: Sequence[Capability],
-    cpu: CpuRecord | None = None,
 ) -> str:
-    """One engine is installed for each (model, engine, precision, GPU, targets or instruction sets):
-    SHA-256, in hex."""
+    """One engine is installed for each (model, engine, precision, GPU or targets): SHA-256, in hex."""
     name = None if gpu is None else [gpu.name, *gpu.compute_capability]
-    parts: list[object] = [model_sha256, engine, precision, name, sorted(targets)]
-    if cpu is not None:
-        parts.append(cpu.isa)
+    parts = [model_sha256, engine, precision, name, sorted(targets)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -232,12 +184,23 @@ def parse_record(text: bytes) -> EngineRecord:
     digest = fields.pop("sha256", None)
     if digest != _digest(fields):
         raise DeviceError(f"{RECORD} was edited or damaged")
+    if fields.get("precision") == "int8":
+        raise DeviceError("networks in int8, which this petrt does not run; delete the folder")
     try:
-        return EngineRecord.model_validate(fields)
+        return EngineRecord.model_validate(_without_int8(fields))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "record"
         raise DeviceError(f"{RECORD}: {key}: {first['msg']}") from error
+
+
+def _without_int8(fields: dict[str, Any]) -> dict[str, Any]:
+    """``fields`` without the empty ones that only networks in int8 used."""
+    kept = {k: v for k, v in fields.items() if v is not None or k not in ("cpu", "quantized")}
+    verified = kept.get("verified")
+    if isinstance(verified, dict) and verified.get("loss_db", 0) is None:
+        kept["verified"] = {k: v for k, v in verified.items() if k != "loss_db"}
+    return kept
 
 
 def _digest(fields: dict[str, object]) -> str:
