@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 
 import onnx
 
-from petrt.cuda.batches import COMPARABLE
 from petrt.engines.record import range_text
 from petrt.errors import InputError, UsageError
 from petrt.spec import ModelSpec
@@ -29,7 +28,7 @@ USUAL_MATRIX = (128, 128)
 # of its launches; few enough that the activations fit into a small GPU (1 GB at paper size) and that a
 # volume, whose last batch is always a full one, computes little twice. A large GPU is filled by more:
 # --slices 128. Samples are further calls: weights that are read again are little beside the activations.
-SLICES = COMPARABLE
+SLICES = 16
 # By dimension, the option of petrt build-engine that it comes from.
 OPTIONS = {
     "slices": "--slices",

@@ -16,8 +16,6 @@ VOXELS = 128 * 128 * 128
 # Feature maps of base width, at full resolution, that live at once inside a U-Net: its skips, both
 # sides of a convolution and its scratch. An estimate: memory that runs out halves the batch anyway.
 LIVE_MAPS = 16
-# Images in a call from which on the time of one says something about the engine.
-COMPARABLE = 16
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
