@@ -16,13 +16,13 @@ from timing import Run
 
 from petrt.build.install import build_engine
 from petrt.build.request import make_request
-from petrt.bundle import MANIFEST, Bundle, load_bundle
 from petrt.dose import settle
 from petrt.engines import select
 from petrt.engines.tensorrt import is_installed
 from petrt.errors import PetrtError
 from petrt.export.fold import Upsample
 from petrt.export.onnx import export_model
+from petrt.model.bundle import MANIFEST, Bundle, load_bundle
 from petrt.reconstructor import Reconstructor
 
 ENGINES = ("tensorrt", "tensorrt-rtx", "torch", "onnxruntime")

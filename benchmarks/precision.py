@@ -19,10 +19,10 @@ from common import save
 from subject import make_subject
 
 from petrt.build.verify import compare
-from petrt.bundle import Bundle, load_bundle
 from petrt.cli.demo import DOSE, SEED
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.torch import TorchEngine
+from petrt.model.bundle import Bundle, load_bundle
 from petrt.reconstructor import Reconstructor
 from petrt.simulate import simulate_subject
 

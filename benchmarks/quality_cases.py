@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from petrt.errors import InputError
 from petrt.metrics import standard_mask
+from petrt.model.spec import ScaleRule
 from petrt.scaling import scale_of
 from petrt.simulate import scanner, simulate_subject
 from petrt.simulate.dataset import subject_files
-from petrt.spec import ScaleRule
 
 Array = NDArray[np.float32]
 Box = tuple[slice, slice, slice]

@@ -16,8 +16,8 @@ from quality_figure import picture_slices
 from quality_scores import score, spread
 from quality_store import Measured
 
-from petrt.bundle import Bundle
 from petrt.calibration import active_voxels
+from petrt.model.bundle import Bundle
 from petrt.reconstructor import Reconstructor
 from petrt.scaling import scale_of
 

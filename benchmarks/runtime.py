@@ -23,7 +23,7 @@ PAPER = """
 import sys, torch
 from petrt.export.onnx import export_model
 from petrt.nets import Model, PRESETS
-from petrt.spec import DomainSpec, ModelSpec
+from petrt.model.spec import DomainSpec, ModelSpec
 torch.manual_seed(0)
 spec = ModelSpec(name="paper", network=PRESETS["paper"], domain=DomainSpec(voxel_mm=(2.0, 2.0, 2.0)))
 export_model(Model(spec.network), spec, sys.argv[1])

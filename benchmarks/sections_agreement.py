@@ -11,10 +11,10 @@ from gpu_bench import SETTLED, Bench, through
 from numpy.typing import NDArray
 
 from petrt.bench.volume import make_volume
-from petrt.bundle import load_bundle
 from petrt.engines import select
 from petrt.errors import PetrtError
 from petrt.metrics import psnr
+from petrt.model.bundle import load_bundle
 from petrt.reconstructor import Reconstructor
 
 Array = NDArray[np.float32]

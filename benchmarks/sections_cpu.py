@@ -25,9 +25,9 @@ from petrt.bench.peaks import Peaks, measure_peaks
 from petrt.bench.plan import Candidate, Settings, make_plan
 from petrt.bench.timing import interleaved, significant, wall
 from petrt.build import verify
-from petrt.bundle import load_bundle
 from petrt.engines.select import choose, default_threads
 from petrt.errors import DeviceError
+from petrt.model.bundle import load_bundle
 from petrt.reconstructor import Reconstructor
 from petrt.schedule import step_table
 

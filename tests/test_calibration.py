@@ -22,7 +22,7 @@ from petrt.calibration import (
     z_value,
 )
 from petrt.errors import InputError
-from petrt.spec import CalibrationSpec, SamplerSpec
+from petrt.model.spec import CalibrationSpec, SamplerSpec
 
 SHAPE = (20, 30, 24)
 

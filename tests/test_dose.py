@@ -12,15 +12,15 @@ import pytest
 import torch
 
 import petrt
-from petrt.bundle import load_bundle
 from petrt.dose import dose_text, dose_warnings, parse_dose
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.torch import TorchEngine
 from petrt.errors import InputError, UsageError
 from petrt.export.onnx import export_model
+from petrt.model.bundle import load_bundle
+from petrt.model.spec import DomainSpec, ModelSpec
 from petrt.nets import Model, load_checkpoint, save_checkpoint
 from petrt.reconstructor import Reconstruction, Reconstructor
-from petrt.spec import DomainSpec, ModelSpec
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.models import noisy_blob, tiny_model, tiny_spec
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from petrt import memory
-from petrt.bundle import load_bundle
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
+from petrt.model.bundle import load_bundle
 from petrt.stage import Shape
 
 GIB = 1 << 30

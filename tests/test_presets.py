@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import petrt
-from petrt.bundle import load_bundle
 from petrt.errors import UsageError
 from petrt.export.onnx import export_model
+from petrt.model.bundle import load_bundle
+from petrt.model.spec import SamplerSpec
 from petrt.presets import PRESETS, default_samples, settle
 from petrt.reconstructor import Reconstructor
-from petrt.spec import SamplerSpec
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.models import noisy_blob
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from petrt.bundle import Bundle, load_bundle
 from petrt.errors import NonfiniteOutput
+from petrt.model.bundle import Bundle, load_bundle
+from petrt.model.spec import CalibrationSpec, SamplerSpec
 from petrt.reconstructor import Reconstructor
-from petrt.spec import CalibrationSpec, SamplerSpec
 from tests.models import noisy_blob
 
 SHAPE = (16, 21, 6)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petrt.errors import UsageError
+from petrt.model.spec import SamplerSpec, ScheduleSpec
 from petrt.schedule import gammas, linear_beta_gammas, log_snr, step_table
-from petrt.spec import SamplerSpec, ScheduleSpec
 
 PAPER = ScheduleSpec()
 LOG_SNR = ScheduleSpec(kind="log-snr", gamma_max=0.9999, gamma_min=0.005)

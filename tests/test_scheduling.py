@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from petrt import memory, pipeline, scheduler, tuning
-from petrt.bundle import Bundle, load_bundle
 from petrt.engines import rates
 from petrt.engines.native import NativeEngine
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.rates import FILE, Rate
 from petrt.engines.torch import TorchEngine
 from petrt.errors import DeviceError, UsageError
+from petrt.model.bundle import Bundle, load_bundle
 from petrt.pipeline import Pipeline
 from petrt.reconstructor import Reconstructor
 from petrt.schedule import step_table

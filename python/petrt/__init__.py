@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from petrt._core import __version__
 
 if TYPE_CHECKING:
-    from petrt.bundle import load_bundle
+    from petrt.model.bundle import load_bundle
     from petrt.once import reconstruct
     from petrt.reconstructor import Reconstruction, Reconstructor
 
@@ -22,7 +22,7 @@ __all__ = ["Reconstruction", "Reconstructor", "__version__", "load_bundle", "rec
 _HOMES = {
     "Reconstruction": "petrt.reconstructor",
     "Reconstructor": "petrt.reconstructor",
-    "load_bundle": "petrt.bundle",
+    "load_bundle": "petrt.model.bundle",
     "reconstruct": "petrt.once",
 }
 

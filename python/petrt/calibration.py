@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from petrt.errors import InputError
 from petrt.metrics import standard_mask
-from petrt.spec import CalibrationSpec, SamplerSpec
+from petrt.model.spec import CalibrationSpec, SamplerSpec
 
 Array = NDArray[np.float64]
 

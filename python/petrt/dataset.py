@@ -36,7 +36,7 @@ from petrt.dataset_index import (
 from petrt.errors import InputError
 from petrt.geometry import Placement, Size3
 from petrt.io.names import shown
-from petrt.spec import ScaleRule
+from petrt.model.spec import ScaleRule
 
 __all__ = [
     "INDEX",

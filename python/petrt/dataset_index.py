@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from petrt.errors import InputError
 from petrt.geometry import Placement, Size3
 from petrt.io.names import shown
-from petrt.spec import ScaleRule, Spec
+from petrt.model.spec import ScaleRule, Spec
 
 INDEX = "dataset.json"
 VOLUMES = "volumes"

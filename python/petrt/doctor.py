@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from petrt import _core, machine, packages
-from petrt.bundle import Bundle, load_bundle, shipped_models
 from petrt.engines import select
 from petrt.errors import PetrtError
 from petrt.machine import CudaModule, Driver, GpuRow, Part, Place, first_line
+from petrt.model.bundle import Bundle, load_bundle, shipped_models
 
 if TYPE_CHECKING:
     from petrt.engines.base import Engine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from petrt.errors import UsageError
-from petrt.spec import DomainSpec, ModelSpec
+from petrt.model.spec import DomainSpec, ModelSpec
 
 HINT = "give the fraction of the full dose, such as 1/20 or 0.05"
 # A dose this many times the one trained on, or its inverse, is unlike it.

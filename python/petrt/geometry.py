@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from petrt.errors import InputError, UsageError
+from petrt.model.spec import DomainSpec
 from petrt.parallel import over_parts
 from petrt.resample import apply, operator
-from petrt.spec import DomainSpec
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

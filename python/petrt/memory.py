@@ -9,7 +9,7 @@ from pathlib import Path
 
 from petrt.engines.base import Engine
 from petrt.guides import NEIGHBOURS
-from petrt.spec import NetworkSpec, UNetSpec
+from petrt.model.spec import NetworkSpec, UNetSpec
 from petrt.stage import Shape
 
 # Of what is available, the share that reconstruction takes by default.

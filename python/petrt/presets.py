@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from petrt.errors import UsageError
-from petrt.spec import SamplerSpec
+from petrt.model.spec import SamplerSpec
 
 KINDS = ("ddpm", "ddim", "dpmpp2m", "mean")
 

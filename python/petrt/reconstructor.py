@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.background import active_slices
-from petrt.bundle import Bundle, load_bundle
 from petrt.dose import settle
 from petrt.engines.base import Engine
 from petrt.engines.select import Choice, choose
@@ -21,6 +20,7 @@ from petrt.errors import NonfiniteOutput, UsageError
 from petrt.geometry import Placement, plan
 from petrt.io.volume import Nonfinite
 from petrt.machine import default_threads
+from petrt.model.bundle import Bundle, load_bundle
 from petrt.pipeline import Pipeline, cpu_pipeline
 from petrt.presets import settle as settle_process
 from petrt.run_record import run_record

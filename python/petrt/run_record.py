@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from petrt import _core
-from petrt.bundle import Bundle
 from petrt.calibration import std_record
 from petrt.dose import dose_warnings
 from petrt.engines.base import notes
 from petrt.engines.select import Choice
 from petrt.geometry import Placement, domain_warnings
+from petrt.model.bundle import Bundle
 from petrt.presets import Process
 from petrt.volumes import Loaded
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.errors import UsageError
-from petrt.spec import SamplerSpec, ScheduleSpec
+from petrt.model.spec import SamplerSpec, ScheduleSpec
 
 Floats = NDArray[np.float64]
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from functools import partial
 
 from petrt import memory
-from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import Engine, binding_bytes, division, sharing
 from petrt.engines.rates import Rate, Situation, keep_rates, kept_rates
 from petrt.machine import cpu_model
+from petrt.model.bundle import GRAPHS, Bundle
+from petrt.model.spec import NetworkSpec
 from petrt.scheduling import (
     Job,
     Limit,
@@ -23,7 +24,6 @@ from petrt.scheduling import (
     splits,
     within,
 )
-from petrt.spec import NetworkSpec
 from petrt.stage import Shape, Work
 from petrt.tuning import ROUNDS, Batch, Split, measure
 

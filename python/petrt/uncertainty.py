@@ -23,8 +23,8 @@ from petrt.dose import ROUNDING
 from petrt.errors import InputError, UsageError
 from petrt.geometry import SAME_VOXEL
 from petrt.metrics import standard_mask
+from petrt.model.spec import CalibrationSpec, ModelSpec, SamplerSpec
 from petrt.reconstructor import Reconstructor
-from petrt.spec import CalibrationSpec, ModelSpec, SamplerSpec
 
 
 @dataclass(frozen=True)

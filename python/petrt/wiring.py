@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from petrt.engines.base import Buffers, Engine, is_feature
-from petrt.spec import NetworkSpec
+from petrt.model.spec import NetworkSpec
 
 Run = Callable[[], None]
 # (shape, dtype) -> a new buffer that the engine can bind.

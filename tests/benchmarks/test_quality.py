@@ -19,7 +19,7 @@ from quality_model import Settings, ams, reconstruct
 from quality_scores import hot_lesions, regions, score
 from quality_store import Measured, Store
 
-from petrt.bundle import load_bundle
+from petrt.model.bundle import load_bundle
 from petrt.nets.checkpoint import save_checkpoint
 from petrt.simulate import write_dataset
 from petrt.simulate.phantom import GREY, LESION, WHITE

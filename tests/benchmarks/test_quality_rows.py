@@ -8,7 +8,7 @@ import pytest
 from quality_rows import CONFIGS, DOSE, ROWS, describe
 from quality_sections import weights_key
 
-from petrt.bundle import load_bundle
+from petrt.model.bundle import load_bundle
 from petrt.nets.count import count
 from petrt.train.config import TrainConfig, load_config
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from petrt.bundle import GRAPHS, load_bundle
 from petrt.cli.app import run
 from petrt.cli.build_engine import counts, height_width
 from petrt.engines.cache import installed, load_graphs, load_timing_cache
 from petrt.engines.record import RECORD
 from petrt.errors import DeviceError, UsageError
+from petrt.model.bundle import GRAPHS, load_bundle
 from tests.build import rtx
 
 COMMAND = rtx.python("-m", "petrt", "build-engine")
@@ -112,7 +112,7 @@ def test_what_is_installed_is_kept_and_listed(tiny_bundle, cache, built, capsys)
 
 NO_DRIVER = """
 import sys, tensorrt_rtx
-from petrt.bundle import load_bundle
+from petrt.model.bundle import load_bundle
 from petrt.engines import tensorrt
 from petrt.engines.cache import installed, load_graphs
 from petrt.errors import DeviceError

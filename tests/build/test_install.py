@@ -20,11 +20,11 @@ from petrt.build.profile import Profile
 from petrt.build.request import Request
 from petrt.build.tensorrt import Plan
 from petrt.build.verify import verify
-from petrt.bundle import GRAPHS, Bundle, load_bundle
 from petrt.engines.cache import cache_root, installed, load_graphs, load_timing_cache
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.record import Flags, Verified
 from petrt.errors import DeviceError
+from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from tests.engines.fake_tensorrt import make_module
 from tests.engines.records import H100
 
@@ -261,7 +261,7 @@ from petrt.build import install
 from petrt.build.tensorrt import Plan
 from petrt.build.request import Request
 from petrt.build.profile import Profile
-from petrt.bundle import load_bundle
+from petrt.model.bundle import load_bundle
 from petrt.engines.record import Flags, Verified
 from tests.build.test_install import silent
 from tests.engines.fake_tensorrt import make_module

@@ -22,13 +22,13 @@ from petrt.build.install import build_engine
 from petrt.build.profile import Profile
 from petrt.build.request import Request
 from petrt.build.tensorrt import Plan
-from petrt.bundle import Bundle, load_bundle
 from petrt.engines import tensorrt
 from petrt.engines.installed import open_installed
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.record import Flags
 from petrt.errors import DeviceError
 from petrt.gpus import Gpu
+from petrt.model.bundle import Bundle, load_bundle
 from petrt.reconstructor import Reconstructor
 from tests.build.test_install import silent
 from tests.engines.fake_tensorrt import (

@@ -14,11 +14,11 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from petrt.build.precision import Precision, convert
 from petrt.build.profile import Profile, default_profile
 from petrt.build.tensorrt import build_plan
-from petrt.bundle import GRAPHS, Bundle, load_bundle
 from petrt.errors import UsageError
+from petrt.model.bundle import GRAPHS, Bundle, load_bundle
+from petrt.model.half_precision import Precision, convert
 from tests.build import rtx
 
 Call = Callable[..., Any]

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petrt.build.profile import Profile, default_profile
-from petrt.bundle import GRAPHS, load_bundle
 from petrt.errors import InputError, UsageError
+from petrt.model.bundle import GRAPHS, load_bundle
+from petrt.model.spec import DomainSpec, ModelSpec
 from petrt.nets.presets import PRESETS
-from petrt.spec import DomainSpec, ModelSpec
 
 FIXED: dict[str, Any] = dict.fromkeys(("slices", "samples", "height", "width"), (4, 4, 4))
 

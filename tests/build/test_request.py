@@ -11,9 +11,9 @@ from petrt import gpus
 from petrt.build import request as module
 from petrt.build.profile import default_profile
 from petrt.build.request import make_request
-from petrt.bundle import Bundle, load_bundle
 from petrt.errors import DeviceError, PetrtError, UsageError
 from petrt.gpus import Gpu
+from petrt.model.bundle import Bundle, load_bundle
 from tests.engines.fake_tensorrt import make_module
 
 

@@ -15,11 +15,11 @@ from petrt.build.verify import (
     reference_volume,
     verify,
 )
-from petrt.bundle import Bundle, load_bundle
 from petrt.engines.native import NativeEngine
 from petrt.engines.native_graph import Unsupported
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.errors import DeviceError
+from petrt.model.bundle import Bundle, load_bundle
 from tests.engines.records import H100
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import petrt
-from petrt.bundle import Bundle, load_bundle
 from petrt.engines.base import ANY_BATCH, BatchRange
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.errors import OutOfDeviceMemory
+from petrt.model.bundle import Bundle, load_bundle
 
 
 class QueuedEngine(OnnxRuntimeEngine):

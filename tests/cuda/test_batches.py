@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petrt.bundle import load_bundle
 from petrt.cuda.batches import Limits, image_bytes, images_within, plan_batch, rows, starts
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
+from petrt.model.bundle import load_bundle
 
 COUNT = st.integers(1, 300)
 

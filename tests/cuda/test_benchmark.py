@@ -52,7 +52,7 @@ def test_loop_is_timed_with_and_without_networks(engine, bundle, capturable):
 def test_the_loop_of_a_model_that_takes_the_dose_is_told_one(cuda, dose_bundle):
     import device_parts
 
-    from petrt.bundle import load_bundle
+    from petrt.model.bundle import load_bundle
 
     engine = QueuedEngine(load_bundle(dose_bundle), cuda)
     told = {}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from petrt.bundle import Bundle, load_bundle
 from petrt.engines import tensorrt
+from petrt.model.bundle import Bundle, load_bundle
 from tests.engines import fake_tensorrt
 
 

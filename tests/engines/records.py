@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from petrt.bundle import Bundle, FileEntry
 from petrt.engines.cache import Installed, build_lock, install
 from petrt.engines.fit import Wanted
 from petrt.engines.record import (
@@ -14,6 +13,7 @@ from petrt.engines.record import (
     ModelRef,
     ProfileRecord,
 )
+from petrt.model.bundle import Bundle, FileEntry
 
 H100 = GpuRecord(name="NVIDIA H100", compute_capability=(9, 0), driver="570.1")
 RTX4090 = GpuRecord(name="NVIDIA GeForce RTX 4090", compute_capability=(8, 9), driver="580.2")

@@ -11,8 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from petrt.build.precision import WIDE_INTERFACE
-from petrt.bundle import GRAPHS, Bundle, load_bundle
 from petrt.engines.native import NativeEngine
 from petrt.engines.native_graph import Unsupported, read_graph
 from petrt.engines.native_plan import Plan, _place, _Room, shapes_of
@@ -22,6 +20,8 @@ from petrt.engines.select import choose
 from petrt.errors import UsageError
 from petrt.export.onnx import export_model
 from petrt.export.verify import relative_error
+from petrt.model.bundle import GRAPHS, Bundle, load_bundle
+from petrt.model.half_precision import WIDE_INTERFACE
 from petrt.reconstructor import Reconstructor
 from tests.engines.test_torch import blob, forward, golden_inputs
 from tests.export.conftest import NETWORKS, model_spec, scrambled

@@ -8,10 +8,10 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from petrt.bundle import Bundle
 from petrt.engines.onnxruntime import OnnxRuntimeEngine, cuda_options
 from petrt.errors import DeviceError, OutOfDeviceMemory, UsageError
 from petrt.export.verify import relative_error
+from petrt.model.bundle import Bundle
 from tests.engines.fake_tensorrt import DeviceArray
 from tests.engines.test_torch import forward, golden_inputs
 

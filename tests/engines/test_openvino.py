@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from petrt import machine, packages
-from petrt.bundle import GRAPHS, Bundle, load_bundle
 from petrt.engines import openvino_cache
 from petrt.engines.base import binding_bytes
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
@@ -23,6 +22,7 @@ from petrt.engines.openvino import OpenVINOEngine
 from petrt.engines.select import choose
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.export.verify import relative_error
+from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from petrt.reconstructor import Reconstructor
 from tests.engines.test_torch import blob, forward, golden_inputs, psnr, worst_error
 
@@ -284,7 +284,7 @@ def refuse(*args, **kwargs):
     print("sent", args)
     raise OSError
 socket.socket.connect = socket.getaddrinfo = refuse
-from petrt.bundle import load_bundle
+from petrt.model.bundle import load_bundle
 from petrt.engines.openvino import OpenVINOEngine
 OpenVINOEngine(load_bundle(sys.argv[1]))
 print([name for name in sys.modules if "telemetry" in name], "openvino.tools.ovc" in sys.modules)

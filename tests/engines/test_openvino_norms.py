@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from petrt.bundle import GRAPHS, Bundle, load_bundle
 from petrt.engines.openvino import import_openvino
 from petrt.engines.openvino_norms import rewrite_norms
+from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 
 EPS = 1e-5
 ov = import_openvino()

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from petrt.bundle import FileEntry
 from petrt.engines.record import (
     EngineRecord,
     Flags,
@@ -22,6 +21,7 @@ from petrt.engines.record import (
     parse_record,
 )
 from petrt.errors import DeviceError
+from petrt.model.bundle import FileEntry
 from tests.engines.records import H100, make_record
 
 texts = st.text(max_size=20)

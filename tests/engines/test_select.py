@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 from petrt import gpus, machine, packages
-from petrt.bundle import Bundle
 from petrt.cli.app import run
 from petrt.cli.options import EngineName
 from petrt.engines import candidates, torch_cuda
@@ -26,6 +25,7 @@ from petrt.engines.candidates import Missing, Ready, on_gpu
 from petrt.engines.select import ENGINES, choose, select_engine
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.gpus import Gpu
+from petrt.model.bundle import Bundle
 from petrt.packages import Package
 from petrt.reconstructor import Reconstructor
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.runtime_cache import KernelMemory
 from petrt.engines.tensorrt import TensorRTEngine, import_tensorrt, install_command
 from petrt.errors import DeviceError, OutOfDeviceMemory
+from petrt.model.bundle import GRAPHS, Bundle
 from petrt.wiring import wire
 from tests.engines import fake_tensorrt
 from tests.engines.fake_tensorrt import DeviceArray, Stream, make_module, make_plan

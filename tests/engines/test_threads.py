@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from petrt.bundle import GRAPHS, Bundle, load_bundle
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.select import choose, select_engine
 from petrt.engines.torch import TorchEngine
 from petrt.errors import UsageError
 from petrt.export.verify import relative_error
+from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from tests.engines.test_torch import forward, golden_inputs
 
 pytestmark = pytest.mark.usefixtures("private_cache")

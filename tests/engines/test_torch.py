@@ -14,7 +14,6 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from petrt.bundle import GRAPHS, Bundle, load_bundle
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.torch import TorchEngine, use_threads
 from petrt.engines.torch_cuda import compile_module
@@ -22,6 +21,7 @@ from petrt.engines.torch_graph import TorchGraph
 from petrt.errors import DeviceError, InputError
 from petrt.export.onnx import export_model
 from petrt.export.verify import relative_error
+from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from petrt.reconstructor import Reconstructor
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 

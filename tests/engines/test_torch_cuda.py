@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 
-from petrt.bundle import Bundle
 from petrt.engines import torch as torch_engine
 from petrt.engines import torch_cuda
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
@@ -23,6 +22,7 @@ from petrt.engines.torch import TorchEngine
 from petrt.engines.torch_cuda import Cuda, eager_reason, matmul_in_float32, unusable
 from petrt.errors import OutOfDeviceMemory
 from petrt.export.verify import relative_error
+from petrt.model.bundle import Bundle
 from tests.engines.fake_tensorrt import DeviceArray
 from tests.engines.test_torch import forward, golden_inputs
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from petrt.bundle import noise_bias_table
 from petrt.export import verify
 from petrt.export.fold import FoldedDenoiser, Upsample, add_map, fold
 from petrt.export.linear import transposed
+from petrt.model.bundle import noise_bias_table
 from petrt.nets import PRESETS, Model
 from petrt.nets.count import MacCounter, count
 from tests.export.conftest import NETWORKS, scrambled

@@ -9,20 +9,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petrt.build.precision import convert
-from petrt.bundle import GRAPHS, Bundle, load_bundle
 from petrt.export.count import folded_count, hollow_graphs
 from petrt.export.fold import fold
 from petrt.export.networks import write_graphs
 from petrt.export.onnx import export_model, rounded
 from petrt.flops import bundle_macs
 from petrt.flops.bundle import noise_bias_parameters
-from petrt.flops.count import Count, ModelCount
 from petrt.flops.graph import Work, count_graph
 from petrt.flops.subject import differences
+from petrt.model.bundle import GRAPHS, Bundle, load_bundle
+from petrt.model.half_precision import convert
+from petrt.model.size import Count, ModelCount
+from petrt.model.spec import NetworkSpec
 from petrt.nets import PRESETS
 from petrt.nets.count import count
-from petrt.spec import NetworkSpec
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 
 ALL: dict[str, NetworkSpec] = {

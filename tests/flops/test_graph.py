@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from petrt.errors import InputError
-from petrt.flops.count import Count, ModelCount
 from petrt.flops.graph import KEPT_VALUES, count_graph
+from petrt.model.size import Count, ModelCount
 
 Dims = Sequence[int | str]
 rng = np.random.default_rng(0)

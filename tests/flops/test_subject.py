@@ -175,7 +175,7 @@ def test_bundles_are_counted_where_torch_cannot_be_imported(tiny_bundle):
         HIDE
         + f"""
 from petrt.cli.app import run
-from petrt.bundle import load_bundle
+from petrt.model.bundle import load_bundle
 from petrt.flops import bundle_macs
 assert sum(w.count.macs for w in bundle_macs(load_bundle("demo"), 64, 64).values()) > 0
 assert run(["flops", {str(tiny_bundle)!r}]) == 0

@@ -10,8 +10,8 @@ from scipy.ndimage import gaussian_filter
 
 from petrt.errors import UsageError
 from petrt.geometry import domain_warnings, plan
+from petrt.model.spec import DomainSpec, ScaleRule
 from petrt.scaling import nth_largest, scale_of, smoothed
-from petrt.spec import DomainSpec, ScaleRule
 
 VOXEL = (2.0, 2.0, 2.0)
 SMOOTHED = ScaleRule(volume_ml=2.5)  # of an object of 110 ml

@@ -7,11 +7,11 @@ import os
 import numpy as np
 import pytest
 
-from petrt.bundle import load_bundle
 from petrt.engines.base import Engine
 from petrt.engines.select import select_engine
 from petrt.engines.torch_cuda import eager_reason
 from petrt.errors import PetrtError
+from petrt.model.bundle import load_bundle
 from petrt.reconstructor import Reconstructor
 from tests.gpu.conftest import gpu_module
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from petrt.errors import InputError
+from petrt.model.spec import ScaleRule
 from petrt.prepare.pairs import (
     block_sums,
     check_pair,
@@ -18,7 +19,6 @@ from petrt.prepare.pairs import (
     plain_unit,
 )
 from petrt.prepare.sources import Loaded
-from petrt.spec import ScaleRule
 from tests.prepare.scans import AFFINE, SHAPE, scan
 
 RULE = ScaleRule()

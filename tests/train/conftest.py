@@ -37,8 +37,8 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def data(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same prepared in float32: two subjects to train on, one to validate on."""
+    from petrt.model.spec import ScaleRule
     from petrt.prepare import Options, prepare
-    from petrt.spec import ScaleRule
 
     split = tmp_path_factory.mktemp("split") / "split.csv"
     names = {"sub-0000": "train", "sub-0001": "train", "sub-0002": "validation"}

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from petrt.bench.timing import significant
-from petrt.bundle import Bundle
 from petrt.flops import bundle_macs
 from petrt.guides import NEIGHBOURS
+from petrt.model.bundle import Bundle
 from petrt.schedule import StepTable
 
 FLOAT = 4  # bytes

@@ -14,11 +14,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 from petrt import _core, machine
-from petrt.build.precision import convert
 from petrt.build.request import Request
 from petrt.build.tensorrt import build_plan
 from petrt.build.verify import verify
-from petrt.bundle import GRAPHS, file_entry
 from petrt.engines.cache import (
     Installed,
     build_lock,
@@ -35,6 +33,8 @@ from petrt.engines.record import PLANS, TIMING_CACHE, EngineRecord, ModelRef, Ve
 from petrt.engines.runtime_cache import KernelFile, KernelMemory
 from petrt.engines.tensorrt import TensorRTEngine
 from petrt.errors import DeviceError
+from petrt.model.bundle import GRAPHS, file_entry
+from petrt.model.half_precision import convert
 
 logger = logging.getLogger("petrt")
 

@@ -15,7 +15,7 @@ import onnx
 
 from petrt.engines.record import range_text
 from petrt.errors import InputError, UsageError
-from petrt.spec import ModelSpec
+from petrt.model.spec import ModelSpec
 
 # Smallest, usual (what the plan is tuned for) and largest.
 Range = tuple[int, int, int]

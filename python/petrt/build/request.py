@@ -6,10 +6,8 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from petrt.build.precision import Precision
 from petrt.build.profile import Profile, Range, default_profile, fixed
 from petrt.build.tensorrt import HardwareCompatibility
-from petrt.bundle import Bundle
 from petrt.engines.fit import Wanted
 from petrt.engines.installed import gpu_here
 from petrt.engines.record import (
@@ -25,6 +23,8 @@ from petrt.engines.record import (
 from petrt.engines.tensorrt import import_tensorrt, install_command, is_installed
 from petrt.errors import DeviceError, UsageError
 from petrt.gpus import RTX_TARGETS, serves_rtx
+from petrt.model.bundle import Bundle
+from petrt.model.half_precision import Precision
 
 Size = tuple[int, int]
 

@@ -20,10 +20,10 @@ from typing import Any, Literal
 import onnx
 
 from petrt.build.profile import Profile, Range, default_profile
-from petrt.bundle import check_onnx
 from petrt.engines.current import CurrentDevice
 from petrt.engines.tensorrt_log import log_of
 from petrt.errors import DeviceError, UsageError
+from petrt.model.bundle import check_onnx
 
 __all__ = ["HardwareCompatibility", "Plan", "Profile", "Range", "build_plan", "default_profile"]
 
@@ -63,7 +63,7 @@ def build_plan(
     device: int | None = None,
     progress: Progress | None = None,
 ) -> Plan:
-    """Compile the ONNX ``model``, whose types are the plan's (see ``petrt.build.precision``).
+    """Compile the ONNX ``model``, whose types are the plan's (see ``petrt.model.half_precision``).
 
     Args:
         trt: the module ``tensorrt`` or ``tensorrt_rtx``.

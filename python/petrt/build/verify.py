@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt import machine, packages
-from petrt.bundle import Bundle
 from petrt.cuda.batches import Limits
 from petrt.engines.base import Engine
 from petrt.engines.native import NativeEngine
@@ -25,9 +24,10 @@ from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.record import GpuRecord, Verified
 from petrt.errors import DeviceError, NonfiniteOutput
 from petrt.metrics import json_number, psnr, standard_mask
+from petrt.model.bundle import Bundle
+from petrt.model.spec import ModelSpec
 from petrt.reconstructor import Reconstructor
 from petrt.simulate import simulate_subject
-from petrt.spec import ModelSpec
 from petrt.stats import change
 
 logger = logging.getLogger("petrt")

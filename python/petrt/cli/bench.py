@@ -58,8 +58,8 @@ def bench(
     combination of the lists is a candidate. A GPU's stages are not timed apart.
     """
     from petrt.bench.plan import SECTIONS, Settings
-    from petrt.bundle import load_bundle
     from petrt.io.atomic import check_outputs
+    from petrt.model.bundle import load_bundle
 
     outputs = [path for path in (as_json, plot) if path is not None]
     check_outputs(outputs, overwrite=overwrite)
@@ -97,7 +97,7 @@ def _run(
 
     if dry_run:
         from petrt.bench.plan import make_plan
-        from petrt.bundle import load_bundle
+        from petrt.model.bundle import load_bundle
 
         typer.echo("\n".join(_listed(make_plan(load_bundle(model), settings))))
         return

@@ -96,8 +96,8 @@ def _run(model: str, force: bool, dry_run: bool, **options: Any) -> None:
     from petrt.build.install import build_engine as build
     from petrt.build.install import look_up
     from petrt.build.request import make_request
-    from petrt.bundle import load_bundle
     from petrt.cli.progress import bar
+    from petrt.model.bundle import load_bundle
 
     request = make_request(load_bundle(model), **options)
     if dry_run:

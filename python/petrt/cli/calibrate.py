@@ -21,7 +21,7 @@ from petrt.cli.options import (
     Threads,
 )
 from petrt.errors import InputError, UsageError
-from petrt.spec import CalibrationSpec, ModelSpec
+from petrt.model.spec import CalibrationSpec, ModelSpec
 
 if TYPE_CHECKING:
     from petrt.dataset import Dataset
@@ -83,9 +83,9 @@ def calibrate(
     Judge it on other subjects: --check --split test. Built engines belong to one
     model.json, so calibrate before petrt build-engine.
     """
-    from petrt.bundle import load_bundle
     from petrt.dataset import open_dataset
     from petrt.dataset_index import SPLITS
+    from petrt.model.bundle import load_bundle
     from petrt.reconstructor import Reconstructor
     from petrt.uncertainty import Setting, check_subjects, reduction
 
@@ -135,7 +135,7 @@ def check_outputs(
 ) -> None:
     """Refuse, before any work, outputs that could not be written or are the model's own files."""
     from petrt.io import atomic
-    from petrt.rebundle import check_bundle_output, check_in_place
+    from petrt.model.bundle_writer import check_bundle_output, check_in_place
 
     if out is not None:
         check_bundle_output(out, overwrite=overwrite)
@@ -225,7 +225,7 @@ def write_model(
     overwrite: bool,
 ) -> None:
     """The bundle with its calibration, and how it was found in its record of how it was made."""
-    from petrt.rebundle import replace_model, write_bundle
+    from petrt.model.bundle_writer import replace_model, write_bundle
 
     bundle = reconstructor.bundle
     model = bundle.model.model_copy(update={"calibration": calibration})

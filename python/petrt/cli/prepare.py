@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from petrt.errors import PartialFailure, UsageError
+from petrt.model.spec import ScaleRule
 from petrt.prepare.sources import LAYOUTS
-from petrt.spec import ScaleRule
 
 
 def prepare(

@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from petrt.errors import UsageError
-from petrt.spec import Spec
+from petrt.model.spec import Spec
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.engines.base import ANY_BATCH, BatchRange, Engine
-from petrt.spec import NetworkSpec
+from petrt.model.spec import NetworkSpec
 
 # Enough voxels to fill a large GPU: 128 images of 128 x 128. More gain nothing and cost memory.
 VOXELS = 128 * 128 * 128

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt import _cuda
-from petrt.bundle import Bundle
 from petrt.cuda.batches import (
     Batch,
     Limits,
@@ -29,6 +28,7 @@ from petrt.cuda.transfer import Transfer
 from petrt.engines.base import Engine
 from petrt.engines.cache import build_command
 from petrt.errors import DeviceError, OutOfDeviceMemory
+from petrt.model.bundle import Bundle
 from petrt.schedule import StepTable
 
 Array = NDArray[np.float32]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petrt.bundle import Bundle
 from petrt.cuda.batches import Batch
 from petrt.cuda.launches import Launches
 from petrt.engines.base import Engine
 from petrt.guides import NEIGHBOURS, DeviceSpectrum, spectrum
+from petrt.model.bundle import Bundle
 from petrt.schedule import StepTable
 from petrt.wiring import wire
 

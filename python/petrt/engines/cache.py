@@ -30,7 +30,6 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
-from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.record import (
     PLANS,
     RECORD,
@@ -44,6 +43,7 @@ from petrt.engines.record import (
 from petrt.errors import DeviceError, UsageError
 from petrt.io.atomic import atomic_write_bytes, is_scratch
 from petrt.io.names import shown
+from petrt.model.bundle import GRAPHS, Bundle
 
 logger = logging.getLogger("petrt")
 

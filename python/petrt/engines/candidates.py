@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from petrt import gpus, machine, packages
-from petrt.bundle import Bundle
 from petrt.engines import native
 from petrt.engines.base import Engine, EnginePrecision
 from petrt.engines.onnxruntime import PRECISIONS, OnnxRuntimeEngine
@@ -15,6 +14,7 @@ from petrt.engines.openvino import OpenVINOEngine, check_precision
 from petrt.engines.record import LABELS, EngineKind
 from petrt.errors import DeviceError, UsageError
 from petrt.gpus import Gpu
+from petrt.model.bundle import Bundle
 
 # ``auto`` takes the first that can run, whatever was faster on some day: results depend on it by rounding.
 ON_GPU = ("tensorrt", "tensorrt-rtx", "torch", "onnxruntime")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from petrt import _core
-from petrt.bundle import Bundle
 from petrt.engines.cache import Installed, installed
 from petrt.engines.record import (
     LABELS,
@@ -20,6 +19,7 @@ from petrt.engines.record import (
     capability_text,
     range_text,
 )
+from petrt.model.bundle import Bundle
 
 
 @dataclass(frozen=True)

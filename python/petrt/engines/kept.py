@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from petrt.engines.cache import private_root
 from petrt.errors import PetrtError
 from petrt.io.atomic import atomic_write_bytes
-from petrt.spec import Spec
+from petrt.model.spec import Spec
 
 logger = logging.getLogger("petrt")
 

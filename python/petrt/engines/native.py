@@ -20,8 +20,6 @@ import onnx
 from numpy.typing import NDArray
 
 from petrt import _core
-from petrt.build.precision import WIDE_INTERFACE
-from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import (
     ANY_BATCH,
     BatchRange,
@@ -35,6 +33,8 @@ from petrt.engines.native_graph import read_graph
 from petrt.engines.native_plan import Plan, Weights, aligned_empty, make_program
 from petrt.engines.native_steps import Conv, Norm, Step, Upsampled
 from petrt.errors import UsageError
+from petrt.model.bundle import GRAPHS, Bundle
+from petrt.model.half_precision import WIDE_INTERFACE
 
 # Below so many input channels a tile's transformations cost more than they save.
 WINOGRAD_CHANNELS = 8

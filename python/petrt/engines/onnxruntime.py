@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 
 from petrt import packages
-from petrt.build.precision import convert
-from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import (
     ANY_BATCH,
     BatchRange,
@@ -22,6 +20,8 @@ from petrt.engines.base import (
 )
 from petrt.errors import DeviceError, InputError, OutOfDeviceMemory, UsageError
 from petrt.machine import first_line, onnxruntime_command
+from petrt.model.bundle import GRAPHS, Bundle
+from petrt.model.half_precision import convert
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 # bfloat16 is left out: the CUDA provider has no transposed convolution in it, the CPU's nothing.

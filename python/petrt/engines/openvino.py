@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from petrt import machine
-from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import (
     ANY_BATCH,
     BatchRange,
@@ -25,6 +24,7 @@ from petrt.engines.openvino_cache import compile_cached
 from petrt.engines.openvino_norms import rewrite_norms
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.machine import default_threads, first_line
+from petrt.model.bundle import GRAPHS, Bundle
 from petrt.packages import OPENVINO
 
 # OpenVINO's names of the precisions.

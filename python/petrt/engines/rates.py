@@ -7,7 +7,7 @@ from pydantic import Field
 from petrt import _core
 from petrt.engines.base import EnginePrecision
 from petrt.engines.kept import Row, keep, kept
-from petrt.spec import Spec
+from petrt.model.spec import Spec
 
 FILE = "schedules.json"
 

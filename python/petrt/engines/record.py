@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from petrt.bundle import FileEntry
 from petrt.errors import DeviceError
-from petrt.spec import Spec
+from petrt.model.bundle import FileEntry
+from petrt.model.spec import Spec
 
 RECORD = "engine.json"
 TIMING_CACHE = "timing.cache"

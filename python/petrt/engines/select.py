@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from petrt.bundle import Bundle
 from petrt.engines.base import Engine, EnginePrecision
 from petrt.engines.candidates import (
     DOCTOR,
@@ -22,6 +21,7 @@ from petrt.engines.candidates import (
 from petrt.errors import DeviceError, UsageError
 from petrt.gpus import Gpu
 from petrt.machine import default_threads as default_threads
+from petrt.model.bundle import Bundle
 
 logger = logging.getLogger("petrt")
 

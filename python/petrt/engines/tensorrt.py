@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from petrt.bundle import Bundle
 from petrt.engines.base import (
     ANY_BATCH,
     BatchRange,
@@ -26,6 +25,7 @@ from petrt.engines.tensorrt_log import Errors, log_of
 from petrt.engines.tensorrt_shapes import Shape, Sizes, Tensors, same_shape, shape_text
 from petrt.errors import DeviceError, OutOfDeviceMemory
 from petrt.gpus import cuda_version
+from petrt.model.bundle import Bundle
 from petrt.packages import NEWEST_CUDA, tensorrt_command
 
 if TYPE_CHECKING:

@@ -12,8 +12,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from petrt.build.precision import Precision, convert
-from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import (
     ANY_BATCH,
     BatchRange,
@@ -24,6 +22,8 @@ from petrt.engines.base import (
 )
 from petrt.errors import DeviceError, OutOfDeviceMemory
 from petrt.machine import first_line
+from petrt.model.bundle import GRAPHS, Bundle
+from petrt.model.half_precision import Precision, convert
 from petrt.packages import TORCH
 
 try:
@@ -35,7 +35,7 @@ from torch.nn import functional as F
 
 from petrt.engines.torch_cuda import Cuda
 from petrt.engines.torch_graph import TorchGraph
-from petrt.torch_norm import Norm
+from petrt.model.group_norm import Norm
 
 _NAMES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 

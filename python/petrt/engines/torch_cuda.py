@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from petrt.machine import code_for, first_line
-from petrt.torch_norm import Norm, group_norm_by_channel
+from petrt.model.group_norm import Norm, group_norm_by_channel
 
 logger = logging.getLogger("petrt")
 

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from petrt.engines.torch_module import DTYPES, OPERATORS, ModuleWriter, Shape, Value
 from petrt.errors import InputError
-from petrt.torch_norm import Norm
+from petrt.model.group_norm import Norm
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:

@@ -1,6 +1,6 @@
 """Parameters and MACs of the folded networks: of the PyTorch modules, and of graphs without weights.
 
-Both work from shapes alone, on the meta device. The convention is that of ``petrt.flops.count``; the
+Both work from shapes alone, on the meta device. The convention is that of ``petrt.model.size``; the
 extractors' training-only heads are no part of what is exported, so they are left out altogether.
 """
 
@@ -14,11 +14,11 @@ from torch import nn
 
 from petrt.export.fold import Folded, FoldedPart, Upsample, fold, run_part
 from petrt.export.networks import write_graphs
-from petrt.flops.count import Count, ModelCount
+from petrt.model.size import Count, ModelCount
+from petrt.model.spec import NetworkSpec
 from petrt.nets.count import MacCounter
 from petrt.nets.guidance import Extractor
 from petrt.nets.model import Model
-from petrt.spec import NetworkSpec
 
 
 @cache

@@ -86,7 +86,7 @@ def transposed(conv: nn.Conv2d) -> nn.ConvTranspose2d:
 
 
 def noise_bias_weights(denoiser: Denoiser, blocks: Sequence[Block]) -> dict[str, Tensor]:
-    """Item 3: the weights behind ``petrt.bundle.noise_bias_table``.
+    """Item 3: the weights behind ``petrt.model.bundle.noise_bias_table``.
 
     ``film`` stacks the linears of ``blocks``, those of guided blocks folded through A2x (item 2).
     """

@@ -8,7 +8,7 @@ from petrt import _core
 from petrt.export import layers
 from petrt.export.fold import Folded, FoldedCoarse, FoldedDenoiser, FoldedGuidance
 from petrt.export.graph import GraphWriter, Precision
-from petrt.spec import NetworkSpec
+from petrt.model.spec import NetworkSpec
 
 
 def write_graphs(folded: Folded, spec: NetworkSpec, precision: Precision) -> dict[str, ModelProto]:

@@ -27,8 +27,7 @@ from torch import Tensor
 
 from petrt.errors import InputError, UsageError
 from petrt.io.names import shown
-from petrt.nets import Model, save_checkpoint
-from petrt.spec import (
+from petrt.model.spec import (
     DomainSpec,
     GuidanceSpec,
     ModelSpec,
@@ -38,6 +37,7 @@ from petrt.spec import (
     ScheduleSpec,
     UNetSpec,
 )
+from petrt.nets import Model, save_checkpoint
 
 CODE = "github.com/Show-han/PET-Reconstruction"
 UNET_GROUPS, EXTRACTOR_GROUPS = 32, 8

@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from petrt import _core
-from petrt.bundle import GOLDEN, MANIFEST, NOISE_BIAS, Manifest, write_manifest
 from petrt.engines.onnxruntime import import_onnxruntime
 from petrt.errors import InputError
 from petrt.export import verify
@@ -23,10 +22,11 @@ from petrt.export.fold import Folded, Upsample, fold
 from petrt.export.graph import OPSET, Precision
 from petrt.export.networks import write_graphs
 from petrt.io.folder import atomic_folder
+from petrt.model.bundle import GOLDEN, MANIFEST, NOISE_BIAS, Manifest, write_manifest
+from petrt.model.spec import ModelSpec
 from petrt.nets.checkpoint import load_checkpoint
 from petrt.nets.count import count
 from petrt.nets.model import Model
-from petrt.spec import ModelSpec
 
 
 def export_bundle(

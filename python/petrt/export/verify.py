@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from petrt.bundle import noise_bias_table
 from petrt.engines.onnxruntime import import_onnxruntime
 from petrt.errors import InputError
 from petrt.export.fold import Folded, Upsample, fold, run_part
+from petrt.model.bundle import noise_bias_table
 from petrt.nets.model import Model
 
 # float64 rounding through some 150 layers stays below 1e-13; algebra gone wrong shows at 1e-3.

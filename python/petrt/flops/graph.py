@@ -1,7 +1,7 @@
 """Parameters, MACs and bytes of one ONNX graph at given sizes, from its shapes alone. No torch.
 
 Nothing is guessed: every dimension must be known once the dynamic ones are numbers, and every operator
-must be one this module has a rule for. The convention is that of ``petrt.flops.count``.
+must be one this module has a rule for. The convention is that of ``petrt.model.size``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from petrt.errors import InputError
-from petrt.flops.count import Count
+from petrt.model.size import Count
 
 HINT = "export the model again"
 # Sums of products, by the number of MACs of ``_products``. All their inputs are data.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from petrt.dataset_index import SubjectEntry
-from petrt.spec import Spec
+from petrt.model.spec import Spec
 
 
 class Refusal(Spec):

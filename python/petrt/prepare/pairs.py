@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.errors import InputError
+from petrt.model.spec import ScaleRule
 from petrt.prepare.sources import Loaded
 from petrt.scaling import scale_of
-from petrt.spec import ScaleRule
 
 # Corners of two equal grids may lie this far apart, in voxels: headers round.
 GRID_TOLERANCE = 0.01

@@ -16,13 +16,13 @@ from petrt.errors import DeviceError, InputError, UsageError
 from petrt.geometry import Size3
 from petrt.io.atomic import atomic_write_bytes, atomic_write_json
 from petrt.io.names import shown
+from petrt.model.spec import ScaleRule
 from petrt.prepare import cache, splits
 from petrt.prepare.crop import Box
 from petrt.prepare.outcome import Outcome, Refusal
 from petrt.prepare.sources import FULL, Found, Layout, find, load
 from petrt.prepare.subject import Job, Settings
 from petrt.prepare.summary import SUMMARY, summary
-from petrt.spec import ScaleRule
 
 logger = logging.getLogger(__name__)
 

@@ -25,12 +25,12 @@ from petrt.dataset_index import (
 from petrt.errors import InputError
 from petrt.geometry import Placement, Size3, plan
 from petrt.io.names import shown
+from petrt.model.spec import ScaleRule
 from petrt.prepare.cache import Dtype, recall, remember, write_array, write_volume
 from petrt.prepare.crop import Box, cropped
 from petrt.prepare.outcome import Outcome, Refusal, Scanned
 from petrt.prepare.pairs import Facts, activity_ratio, check_pair, disordered, measure
 from petrt.prepare.sources import FULL, Found, Loaded, Scan, load
-from petrt.spec import ScaleRule
 
 # Voxels above this share of the scale hold activity; a slice with this area of them is a full one.
 ACTIVE = 0.05

@@ -14,9 +14,9 @@ from petrt.dataset import Dataset, Pair
 from petrt.errors import InputError
 from petrt.guides import spectrum
 from petrt.metrics import PROTOCOLS, json_number
+from petrt.model.spec import ModelSpec
 from petrt.nets import Model
 from petrt.schedule import step_table
-from petrt.spec import ModelSpec
 from petrt.train.config import TrainConfig
 from petrt.train.data import ACTIVE, CENTRE, nas
 

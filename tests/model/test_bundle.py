@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 import pytest
 
-from petrt.bundle import GOLDEN, KNOWN, MANIFEST, load_bundle, noise_bias_table
 from petrt.engines import select_engine
 from petrt.errors import InputError
+from petrt.model.bundle import GOLDEN, KNOWN, MANIFEST, load_bundle, noise_bias_table
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 
 import petrt.cli.demo
 from petrt.baselines import best_gaussian
-from petrt.bundle import load_bundle, shipped_models
 from petrt.cli.app import run
 from petrt.metrics import evaluate
+from petrt.model.bundle import load_bundle, shipped_models
 from petrt.reconstructor import Reconstructor
 from petrt.simulate import simulate_subject
 

@@ -23,7 +23,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
 from petrt.errors import InputError
-from petrt.spec import ModelSpec, Spec
+from petrt.model.spec import ModelSpec, Spec
 
 MANIFEST = "model.json"
 NOISE_BIAS = "noise_bias.safetensors"
@@ -34,6 +34,9 @@ KNOWN = frozenset({NOISE_BIAS, GOLDEN, *(f"{graph}.onnx" for graph in GRAPHS)})
 # The paper's model is 137 MB in fp32; a bundle 15 times that is a mistake or an attack.
 MAX_BYTES = 2 << 30
 MAX_MANIFEST_BYTES = 1 << 20
+
+# Models that come with the package.
+SHIPPED = Path(__file__).parents[1] / "models"
 
 # (name, limit) -> the file's content, never more than limit + 1 bytes of it.
 Reader = Callable[[str, int], bytes]
@@ -114,7 +117,7 @@ def load_bundle(source: str | Path) -> Bundle:
     Raises InputError for anything missing, altered, unknown or unsafe.
     """
     path = Path(source)
-    shipped = Path(__file__).parent / "models" / str(source)
+    shipped = SHIPPED / str(source)
     # A folder that happens to be called "demo" must not hide the shipped model of that name.
     local = path.is_file() or (path / MANIFEST).is_file()
     if not local and path.name == str(source) and (shipped / MANIFEST).is_file():
@@ -148,7 +151,7 @@ def load_bundle(source: str | Path) -> Bundle:
 
 def shipped_models() -> list[str]:
     """Names of the models inside the package."""
-    return sorted(p.parent.name for p in (Path(__file__).parent / "models").glob(f"*/{MANIFEST}"))
+    return sorted(p.parent.name for p in SHIPPED.glob(f"*/{MANIFEST}"))
 
 
 def write_manifest(directory: Path, model: ModelSpec, export: dict[str, Any]) -> Manifest:

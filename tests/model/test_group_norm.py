@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from petrt.model.group_norm import group_norm_by_channel
 from petrt.nets.blocks import GroupNorm
-from petrt.torch_norm import group_norm_by_channel
 
 EPS = 1e-5
 

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from petrt.build import precision as module
-from petrt.build.precision import Precision, convert
 from petrt.errors import InputError
 from petrt.export import verify
 from petrt.export.fold import fold
 from petrt.export.networks import write_graphs
 from petrt.export.onnx import rounded
+from petrt.model import half_precision as module
+from petrt.model.half_precision import Precision, convert
 from tests.export.conftest import NETWORKS, scrambled
 
 NARROW = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}

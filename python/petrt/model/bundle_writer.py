@@ -6,11 +6,11 @@ import zipfile
 from pathlib import Path
 from typing import IO, Any
 
-from petrt.bundle import MANIFEST, Bundle, load_bundle, manifest_bytes
 from petrt.errors import UsageError
 from petrt.io.atomic import atomic_file, atomic_write_bytes, check_output
 from petrt.io.folder import atomic_folder, check_folder
-from petrt.spec import ModelSpec
+from petrt.model.bundle import MANIFEST, Bundle, load_bundle, manifest_bytes
+from petrt.model.spec import ModelSpec
 
 
 def check_bundle_output(out: Path, *, overwrite: bool = False) -> None:

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from petrt.bundle import MANIFEST, load_bundle
 from petrt.errors import UsageError
 from petrt.io import atomic
-from petrt.rebundle import check_bundle_output, check_in_place, replace_model, write_bundle
-from petrt.spec import CalibrationSpec, ModelSpec, SamplerSpec
-from tests.test_bundle import zipped
+from petrt.model.bundle import MANIFEST, load_bundle
+from petrt.model.bundle_writer import (
+    check_bundle_output,
+    check_in_place,
+    replace_model,
+    write_bundle,
+)
+from petrt.model.spec import CalibrationSpec, ModelSpec, SamplerSpec
+from tests.model.test_bundle import zipped
 
 FITTED = CalibrationSpec(factor=3.25, level=0.9, sampler=SamplerSpec(), samples=8, subjects=2)
 
