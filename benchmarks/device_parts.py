@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from timing import Run, interleaved, on_stream, torch_clock
 
-from petrt.dose import settle
+from petrt.diffusion.dose import settle
 from petrt.reconstructor import Reconstructor
 from petrt.wiring import wire
 

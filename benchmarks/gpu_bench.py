@@ -16,7 +16,7 @@ from timing import Run
 
 from petrt.build.install import build_engine
 from petrt.build.request import make_request
-from petrt.dose import settle
+from petrt.diffusion.dose import settle
 from petrt.engines import select
 from petrt.engines.tensorrt import is_installed
 from petrt.errors import PetrtError

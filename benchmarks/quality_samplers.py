@@ -21,11 +21,11 @@ from quality_store import Measured
 from timing import interleaved
 
 from petrt.calibration import active_voxels, coverage, fit_factor, z_value
+from petrt.diffusion.presets import PRESETS, settle
 from petrt.engines.base import Engine
 from petrt.errors import InputError
 from petrt.model.bundle import Bundle
 from petrt.model.spec import CalibrationSpec, SamplerSpec
-from petrt.presets import PRESETS, settle
 from petrt.reconstructor import Reconstructor
 from petrt.scaling import scale_of
 

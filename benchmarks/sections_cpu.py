@@ -25,11 +25,11 @@ from petrt.bench.peaks import Peaks, measure_peaks
 from petrt.bench.plan import Candidate, Settings, make_plan
 from petrt.bench.timing import interleaved, significant, wall
 from petrt.build import verify
+from petrt.diffusion.noise_schedule import step_table
 from petrt.engines.select import choose, default_threads
 from petrt.errors import DeviceError
 from petrt.model.bundle import load_bundle
 from petrt.reconstructor import Reconstructor
-from petrt.schedule import step_table
 
 # Precisions beside an engine's own. PyTorch rounds on a CPU as a GPU does, at no gain: fp32 only.
 PRECISIONS = ("fp32", "bf16")

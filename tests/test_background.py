@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petrt.background import active_slices, batches
-from petrt.guides import NEIGHBOURS, neighbours
+from petrt.diffusion.guides import NEIGHBOURS, neighbours
 from petrt.reconstructor import Reconstructor
 from tests.models import noisy_blob
 

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from petrt import memory, pipeline, scheduler, tuning
+from petrt.diffusion.noise_schedule import step_table
 from petrt.engines import rates
 from petrt.engines.native import NativeEngine
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
@@ -22,7 +23,6 @@ from petrt.errors import DeviceError, UsageError
 from petrt.model.bundle import Bundle, load_bundle
 from petrt.pipeline import Pipeline
 from petrt.reconstructor import Reconstructor
-from petrt.schedule import step_table
 from petrt.scheduler import Scheduler
 from petrt.scheduling import Job, Limit, Schedule, batches, best, divisor, splits, within
 from petrt.stage import Work

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from petrt.guides import OFFSETS
+from petrt.diffusion.guides import OFFSETS
 
 
 def active_slices(volume: NDArray[np.float32]) -> NDArray[np.bool_]:

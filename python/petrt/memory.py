@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from petrt.diffusion.guides import NEIGHBOURS
 from petrt.engines.base import Engine
-from petrt.guides import NEIGHBOURS
 from petrt.model.spec import NetworkSpec, UNetSpec
 from petrt.stage import Shape
 

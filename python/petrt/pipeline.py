@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.background import batches
+from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Engine, sharing
 from petrt.engines.select import choose, default_threads
 from petrt.model.bundle import Bundle
-from petrt.schedule import StepTable
 from petrt.scheduler import Scheduler
 from petrt.scheduling import Schedule, divisor
 from petrt.stage import Clock, Shape, Stage, Work

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.background import active_slices
-from petrt.dose import settle
+from petrt.diffusion.dose import settle
+from petrt.diffusion.noise_schedule import step_table
+from petrt.diffusion.presets import settle as settle_process
 from petrt.engines.base import Engine
 from petrt.engines.select import Choice, choose
 from petrt.errors import NonfiniteOutput, UsageError
@@ -22,10 +24,8 @@ from petrt.io.volume import Nonfinite
 from petrt.machine import default_threads
 from petrt.model.bundle import Bundle, load_bundle
 from petrt.pipeline import Pipeline, cpu_pipeline
-from petrt.presets import settle as settle_process
 from petrt.run_record import run_record
 from petrt.scaling import scale_of
-from petrt.schedule import step_table
 from petrt.stats import change
 from petrt.volumes import Loaded, give_back, load
 
@@ -70,7 +70,7 @@ class Reconstructor:
     Args:
         model: a bundle's path, the name of a model shipped with petrt, or a loaded bundle.
         samples: how many samples are averaged (AMS); 1 is a single draw; by default the preset's.
-        preset: "paper" (the default) or "fast", see petrt.presets.
+        preset: "paper" (the default) or "fast", see petrt.diffusion.presets.
         steps, sampler: the reverse process instead of a preset's.
         seed: the noise depends on it, and on slice, sample, step and voxel alone, so results do not
             depend on batch size, slice order or thread count.

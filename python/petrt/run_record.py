@@ -7,12 +7,12 @@ from typing import Any
 
 from petrt import _core
 from petrt.calibration import std_record
-from petrt.dose import dose_warnings
+from petrt.diffusion.dose import dose_warnings
+from petrt.diffusion.presets import Process
 from petrt.engines.base import notes
 from petrt.engines.select import Choice
 from petrt.geometry import Placement, domain_warnings
 from petrt.model.bundle import Bundle
-from petrt.presets import Process
 from petrt.volumes import Loaded
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt._core import ReverseLoop
+from petrt.diffusion.guides import NEIGHBOURS, neighbours, spectrum
+from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Buffers, Engine
-from petrt.guides import NEIGHBOURS, neighbours, spectrum
 from petrt.model.bundle import Bundle
-from petrt.schedule import StepTable
 from petrt.wiring import Allocate, wire
 
 Array = NDArray[np.float32]

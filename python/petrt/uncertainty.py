@@ -19,7 +19,7 @@ from petrt.calibration import (
     fit_factor,
 )
 from petrt.dataset import Dataset
-from petrt.dose import ROUNDING
+from petrt.diffusion.dose import ROUNDING
 from petrt.errors import InputError, UsageError
 from petrt.geometry import SAME_VOXEL
 from petrt.metrics import standard_mask

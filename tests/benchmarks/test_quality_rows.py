@@ -80,7 +80,7 @@ def test_each_row_is_what_table_2_says():
 
 
 def test_the_sampler_of_a_row_visits_levels_that_were_trained():
-    from petrt.schedule import step_table
+    from petrt.diffusion.noise_schedule import step_table
 
     for name in "acdef":
         c = config(name)

@@ -15,8 +15,8 @@ from quality_differences import Results, bars, differences
 from quality_report import write
 from quality_samplers import Setting, curve, worth
 
+from petrt.diffusion.presets import PRESETS
 from petrt.model.spec import CalibrationSpec, SamplerSpec
-from petrt.presets import PRESETS
 from petrt.simulate import write_dataset
 
 OWN = SamplerSpec(kind="ddpm", steps=10)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from petrt.cli.app import run
+from petrt.diffusion.presets import PRESETS
 from petrt.model.bundle import load_bundle
 from petrt.model.bundle_writer import write_bundle
 from petrt.model.spec import CalibrationSpec
-from petrt.presets import PRESETS
 from tests.models import noisy_blob
 
 FAST = PRESETS["fast"]

@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from petrt.diffusion.noise_schedule import step_table
 from petrt.errors import InputError, UsageError
 from petrt.export.official import import_official
 from petrt.model.spec import GuidanceSpec, NetworkSpec, UNetSpec
 from petrt.nets import Model, load_checkpoint, save_checkpoint
-from petrt.schedule import step_table
 from tests.export.conftest import model_spec, scrambled
 from tests.export.official_files import STEMS, State, write_official
 

@@ -16,10 +16,10 @@ from petrt.bench.floor import EFFECTIVE, add_floors, work_of
 from petrt.bench.peaks import Peaks, measure_peaks
 from petrt.bench.plan import Candidate, Plan, Settings, make_plan
 from petrt.bench.volume import make_volume
+from petrt.diffusion.noise_schedule import step_table
 from petrt.engines.select import default_threads
 from petrt.errors import DeviceError, PetrtError
 from petrt.model.bundle import Bundle, load_bundle
-from petrt.schedule import step_table
 
 logger = logging.getLogger("petrt")
 

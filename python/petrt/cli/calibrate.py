@@ -148,7 +148,7 @@ def check_outputs(
 
 def asked(model: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
     """What to fit for: as asked, else the usual. Raises UsageError for what makes no sense."""
-    from petrt.dose import parse_dose
+    from petrt.diffusion.dose import parse_dose
 
     use = USUAL | {key: value for key, value in given.items() if value is not None}
     if use["samples"] < 2:

@@ -79,8 +79,8 @@ def reconstruct(
 
     Outputs lie on the input's grid, in its units. Not for diagnostic use.
     """
-    from petrt.dose import parse_dose, settle
-    from petrt.presets import default_samples
+    from petrt.diffusion.dose import parse_dose, settle
+    from petrt.diffusion.presets import default_samples
     from petrt.reconstructor import Reconstructor
 
     if std is not None and (samples or default_samples(preset)) < 2:

@@ -25,11 +25,11 @@ from petrt.cuda.batches import (
 )
 from petrt.cuda.stage import Stage
 from petrt.cuda.transfer import Transfer
+from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Engine
 from petrt.engines.cache import build_command
 from petrt.errors import DeviceError, OutOfDeviceMemory
 from petrt.model.bundle import Bundle
-from petrt.schedule import StepTable
 
 Array = NDArray[np.float32]
 logger = logging.getLogger("petrt")

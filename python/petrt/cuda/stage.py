@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from petrt.cuda.batches import Batch
 from petrt.cuda.launches import Launches
+from petrt.diffusion.guides import NEIGHBOURS, DeviceSpectrum, spectrum
+from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Engine
-from petrt.guides import NEIGHBOURS, DeviceSpectrum, spectrum
 from petrt.model.bundle import Bundle
-from petrt.schedule import StepTable
 from petrt.wiring import wire
 
 if TYPE_CHECKING:

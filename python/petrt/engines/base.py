@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
+from petrt.diffusion.guides import OFFSETS
 from petrt.errors import InputError
-from petrt.guides import OFFSETS
 from petrt.model.bundle import Bundle
 
 # name -> NumPy array on a CPU, petrt._cuda.DeviceArray on a GPU; C-contiguous either way.

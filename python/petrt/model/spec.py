@@ -103,7 +103,7 @@ class ScaleRule(Spec):
 
 
 class ScheduleSpec(Spec):
-    """A noise schedule gamma_t (method.md section 3); see petrt.schedule for the formulas."""
+    """A noise schedule gamma_t (method.md section 3); see petrt.diffusion.noise_schedule for the formulas."""
 
     kind: Literal["linear-beta", "log-snr"] = "linear-beta"
     # linear-beta

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import petrt
-from petrt.dose import dose_text, dose_warnings, parse_dose
+from petrt.diffusion.dose import dose_text, dose_warnings, parse_dose
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.torch import TorchEngine
 from petrt.errors import InputError, UsageError

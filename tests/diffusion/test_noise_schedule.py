@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from petrt.diffusion.noise_schedule import gammas, linear_beta_gammas, log_snr, step_table
 from petrt.errors import UsageError
 from petrt.model.spec import SamplerSpec, ScheduleSpec
-from petrt.schedule import gammas, linear_beta_gammas, log_snr, step_table
 
 PAPER = ScheduleSpec()
 LOG_SNR = ScheduleSpec(kind="log-snr", gamma_max=0.9999, gamma_min=0.005)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import petrt
+from petrt.diffusion.presets import PRESETS, default_samples, settle
 from petrt.errors import UsageError
 from petrt.export.onnx import export_model
 from petrt.model.bundle import load_bundle
 from petrt.model.spec import SamplerSpec
-from petrt.presets import PRESETS, default_samples, settle
 from petrt.reconstructor import Reconstructor
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.models import noisy_blob

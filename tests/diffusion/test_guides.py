@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from petrt.guides import neighbours, spectrum
+from petrt.diffusion.guides import neighbours, spectrum
 
 
 def test_neighbours_and_their_edges():
