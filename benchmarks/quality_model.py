@@ -17,9 +17,9 @@ from quality_scores import score, spread
 from quality_store import Measured
 
 from petrt.calibration import active_voxels
+from petrt.imaging.scaling import scale_of
 from petrt.model.bundle import Bundle
 from petrt.reconstructor import Reconstructor
-from petrt.scaling import scale_of
 
 COARSE, ONE, PLAIN = "coarse", "one sample", "plain U-Net (row b)"
 # Active voxels kept of a case for coverage: it is then known to 0.2 %.

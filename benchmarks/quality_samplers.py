@@ -24,10 +24,10 @@ from petrt.calibration import active_voxels, coverage, fit_factor, z_value
 from petrt.diffusion.presets import PRESETS, settle
 from petrt.engines.base import Engine
 from petrt.errors import InputError
+from petrt.imaging.scaling import scale_of
 from petrt.model.bundle import Bundle
 from petrt.model.spec import CalibrationSpec, SamplerSpec
 from petrt.reconstructor import Reconstructor
-from petrt.scaling import scale_of
 
 LEVEL = 0.9
 LABELS = {"ddpm": "DDPM", "ddim": "DDIM", "dpmpp2m": "DPM-Solver++", "mean": "one-step mean"}

@@ -14,8 +14,8 @@ import pytest
 from petrt import dataset as module
 from petrt.dataset import open_dataset
 from petrt.errors import InputError
+from petrt.imaging.scaling import scale_of
 from petrt.prepare import Options, prepare
-from petrt.scaling import scale_of
 from petrt.simulate import write_dataset
 
 DOSES = (20, 100)

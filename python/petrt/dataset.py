@@ -34,7 +34,7 @@ from petrt.dataset_index import (
     read_index,
 )
 from petrt.errors import InputError
-from petrt.geometry import Placement, Size3
+from petrt.imaging.grid import Placement, Size3
 from petrt.io.names import shown
 from petrt.model.spec import ScaleRule
 
@@ -143,7 +143,7 @@ class Dataset:
         return None if file is None else self._array(file).astype(np.float32) * file.unit
 
     def placement(self, name: str) -> Placement:
-        """The way between the subject's own (cropped) grid and [Z, H, W]; petrt.geometry."""
+        """The way between the subject's own (cropped) grid and [Z, H, W]; petrt.imaging.grid."""
         return self.subject(name).placement
 
     def affine(self, name: str) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from petrt.errors import InputError
-from petrt.geometry import Placement, Size3
+from petrt.imaging.grid import Placement, Size3
 from petrt.io.names import shown
 from petrt.model.spec import ScaleRule, Spec
 
@@ -45,7 +45,7 @@ class VolumeFile(ArrayFile):
 
 
 class LowFile(VolumeFile):
-    """``scale``: petrt.scaling.scale_of the low-dose volume; both doses are divided by it."""
+    """``scale``: petrt.imaging.scaling.scale_of the low-dose volume; both doses are divided by it."""
 
     scale: float = Field(gt=0)
 

@@ -11,7 +11,7 @@ from petrt.diffusion.dose import dose_warnings
 from petrt.diffusion.presets import Process
 from petrt.engines.base import notes
 from petrt.engines.select import Choice
-from petrt.geometry import Placement, domain_warnings
+from petrt.imaging.grid import Placement, domain_warnings
 from petrt.model.bundle import Bundle
 from petrt.volumes import Loaded
 

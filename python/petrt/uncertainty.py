@@ -21,7 +21,7 @@ from petrt.calibration import (
 from petrt.dataset import Dataset
 from petrt.diffusion.dose import ROUNDING
 from petrt.errors import InputError, UsageError
-from petrt.geometry import SAME_VOXEL
+from petrt.imaging.grid import SAME_VOXEL
 from petrt.metrics import standard_mask
 from petrt.model.spec import CalibrationSpec, ModelSpec, SamplerSpec
 from petrt.reconstructor import Reconstructor

@@ -205,7 +205,7 @@ def test_an_outlier_asks_for_float32(source, tmp_path):
 
 
 def test_resampled_labels_are_those_that_fill_most_of_a_voxel(tmp_path):
-    from petrt.geometry import plan
+    from petrt.imaging.grid import plan
 
     labels = np.zeros((16, 16, 8), np.float32)
     labels[4:12, 4:12] = 5

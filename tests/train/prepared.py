@@ -11,7 +11,7 @@ import torch
 
 from petrt.dataset import Dataset, open_dataset
 from petrt.dataset_index import INDEX, VOLUMES, DatasetIndex, LowFile, SubjectEntry, VolumeFile
-from petrt.geometry import plan
+from petrt.imaging.grid import plan
 from petrt.model.spec import ScaleRule
 from petrt.nets.presets import PRESETS
 from petrt.prepare.cache import write_array

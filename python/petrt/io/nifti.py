@@ -18,7 +18,7 @@ import nibabel
 import numpy as np
 
 from petrt.errors import InputError, UsageError
-from petrt.geometry import check_affine
+from petrt.imaging.affine import check_affine
 from petrt.io.atomic import atomic_file, check_output
 from petrt.io.header import (
     LONGEST_HEADER,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from petrt.dataset_index import Crop
 from petrt.errors import InputError, UsageError
-from petrt.geometry import plan
+from petrt.imaging.grid import plan
 from petrt.prepare.sources import Loaded
 
 Box = tuple[tuple[int | None, int | None], ...]

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.errors import InputError
+from petrt.imaging.scaling import scale_of
 from petrt.model.spec import ScaleRule
 from petrt.prepare.sources import Loaded
-from petrt.scaling import scale_of
 
 # Corners of two equal grids may lie this far apart, in voxels: headers round.
 GRID_TOLERANCE = 0.01
@@ -41,7 +41,7 @@ NORMAL_MEDIAN = 0.6745
 class Facts:
     """What the checks need of a volume once its voxels are gone.
 
-    ``scale`` is petrt.scaling.scale_of it. ``noise``: relative to the mean level, None where too
+    ``scale`` is petrt.imaging.scaling.scale_of it. ``noise``: relative to the mean level, None where too
     few voxels are active. ``active``: the voxels it was measured in. ``blocks``: sums over blocks of
     BLOCK_MM, and ``busy`` those with activity.
     """

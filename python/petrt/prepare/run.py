@@ -13,7 +13,7 @@ from pathlib import Path
 
 from petrt.dataset_index import INDEX, SPLITS, DatasetIndex
 from petrt.errors import DeviceError, InputError, UsageError
-from petrt.geometry import Size3
+from petrt.imaging.grid import Size3
 from petrt.io.atomic import atomic_write_bytes, atomic_write_json
 from petrt.io.names import shown
 from petrt.model.spec import ScaleRule
@@ -160,7 +160,7 @@ def _each(job: Job, subjects: Mapping[str, Found], workers: int) -> Iterator[Out
 
 def _first_voxel_mm(subjects: Mapping[str, Found]) -> Size3:
     """Voxel size along canonical x, y, z of the first full-dose volume that can be read."""
-    from petrt.geometry import plan
+    from petrt.imaging.grid import plan
 
     for found in subjects.values():
         for scan in found.scans:

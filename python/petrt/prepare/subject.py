@@ -23,7 +23,7 @@ from petrt.dataset_index import (
     file_hash,
 )
 from petrt.errors import InputError
-from petrt.geometry import Placement, Size3, plan
+from petrt.imaging.grid import Placement, Size3, plan
 from petrt.io.names import shown
 from petrt.model.spec import ScaleRule
 from petrt.prepare.cache import Dtype, recall, remember, write_array, write_volume

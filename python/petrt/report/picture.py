@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from petrt.errors import InputError
-from petrt.geometry import check_affine
+from petrt.imaging.affine import check_affine
 from petrt.io.atomic import atomic_write_bytes
 from petrt.report.figure import DPI, headed, png
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from petrt.errors import InputError, UsageError
-from petrt.geometry import MIN_IN_PLANE, check_affine, plan
+from petrt.imaging.affine import check_affine
+from petrt.imaging.grid import MIN_IN_PLANE, plan
 
 SIZES_MM = (2.0, 2.5, 3.0)  # along world x, y, z
 ORIENTATIONS = [

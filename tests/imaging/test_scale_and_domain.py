@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from petrt.errors import UsageError
-from petrt.geometry import domain_warnings, plan
+from petrt.imaging.grid import domain_warnings, plan
+from petrt.imaging.scaling import nth_largest, scale_of, smoothed
 from petrt.model.spec import DomainSpec, ScaleRule
-from petrt.scaling import nth_largest, scale_of, smoothed
 
 VOXEL = (2.0, 2.0, 2.0)
 SMOOTHED = ScaleRule(volume_ml=2.5)  # of an object of 110 ml

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petrt.parallel import over_parts
+from petrt.imaging.parallel import over_parts
 
 
 @given(length=st.integers(0, 50), threads=st.integers(1, 9))

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from petrt import _core
 from petrt.errors import UsageError
+from petrt.imaging.resample import FWHM
 from petrt.model.spec import ScaleRule
-from petrt.resample import FWHM
 
 Array = NDArray[np.float32]
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from petrt.geometry import Placement, plan
-from petrt.resample import FWHM, operator
+from petrt.imaging.grid import Placement, plan
+from petrt.imaging.resample import FWHM, operator
 
 TARGET = (2.0, 2.0, 2.0)
 VOXELS = [(1.0, 1.0, 1.0), (1.65, 1.65, 1.65), (3.0, 3.0, 2.0), (4.6875, 4.6875, 3.27)]
