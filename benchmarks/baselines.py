@@ -14,7 +14,7 @@ from timing import Run
 from unfolded import Unfolded
 from unfolded_onnx import onnx_networks
 
-from petrt.engines.select import default_threads
+from petrt.hardware.cpu import default_threads
 
 EAGER, ORT_LOOP = "eager", "onnxruntime loop"
 

@@ -190,7 +190,7 @@ def download(missing: Iterable[str]) -> str:
 
 
 def first_gpu() -> Any:
-    """petrt.gpus, which needs nothing else of petrt, before petrt is built."""
+    """petrt.hardware.gpus, which needs nothing else of petrt, before petrt is built."""
     path = ROOT / "python" / "petrt" / "gpus.py"
     spec = importlib.util.spec_from_file_location("gpus", path)
     assert spec is not None

@@ -26,8 +26,9 @@ from petrt.bench.plan import Candidate, Settings, make_plan
 from petrt.bench.timing import interleaved, significant, wall
 from petrt.build import verify
 from petrt.diffusion.noise_schedule import step_table
-from petrt.engines.select import choose, default_threads
+from petrt.engines.select import choose
 from petrt.errors import DeviceError
+from petrt.hardware.cpu import default_threads
 from petrt.model.bundle import load_bundle
 from petrt.reconstructor import Reconstructor
 

@@ -29,9 +29,9 @@ def install() -> Any:
     """Put the stand-in where petrt looks for a GPU, for the rest of this process."""
     sys.path.insert(0, str(ROOT))
     import petrt
-    from petrt import gpus
     from petrt.engines import select
     from petrt.errors import DeviceError
+    from petrt.hardware import gpus
 
     cuda = twin()
     cuda.architectures = ("90",)

@@ -11,8 +11,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from petrt import packages
 from petrt.bench import peaks
+from petrt.hardware import packages
 from petrt.reconstructor import Reconstructor
 
 if sys.version_info >= (3, 11):

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from petrt import doctor, gpus, machine, packages
+from petrt import doctor
 from petrt.errors import InputError
-from petrt.gpus import Gpu
-from petrt.machine import CudaModule
-from petrt.packages import Package
+from petrt.hardware import gpus, machine, packages
+from petrt.hardware.gpus import Gpu
+from petrt.hardware.machine import CudaModule
+from petrt.hardware.packages import Package
 
 H100 = Gpu(0, "NVIDIA H100", (9, 0), 80 << 30)
 RTX4090 = Gpu(0, "NVIDIA GeForce RTX 4090", (8, 9), 24 << 30)

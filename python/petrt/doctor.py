@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from petrt import _core, machine, packages
+from petrt import _core
 from petrt.engines import select
-from petrt.errors import PetrtError
-from petrt.machine import CudaModule, Driver, GpuRow, Part, Place, first_line
+from petrt.errors import PetrtError, first_line
+from petrt.hardware import cpu, machine, packages
+from petrt.hardware.machine import CudaModule, Driver, GpuRow, Part, Place
 from petrt.model.bundle import Bundle, load_bundle, shipped_models
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def examine(model: str = "demo") -> Report:
         petrt=_core.__version__,
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
-        cpu={"cores": select.default_threads(), "isa": machine.isa()},
+        cpu={"cores": cpu.default_threads(), "isa": cpu.isa()},
         driver=driver,
         gpus=rows,
         cuda_module=module,

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from petrt.background import batches
 from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Engine, sharing
-from petrt.engines.select import choose, default_threads
+from petrt.engines.select import choose
+from petrt.hardware.cpu import default_threads
 from petrt.model.bundle import Bundle
 from petrt.scheduler import Scheduler
 from petrt.scheduling import Schedule, divisor

@@ -19,10 +19,10 @@ from petrt.diffusion.presets import settle as settle_process
 from petrt.engines.base import Engine
 from petrt.engines.select import Choice, choose
 from petrt.errors import NonfiniteOutput, UsageError
+from petrt.hardware.cpu import default_threads
 from petrt.imaging.grid import Placement, plan
 from petrt.imaging.scaling import scale_of
 from petrt.io.volume import Nonfinite
-from petrt.machine import default_threads
 from petrt.model.bundle import Bundle, load_bundle
 from petrt.pipeline import Pipeline, cpu_pipeline
 from petrt.run_record import run_record

@@ -10,7 +10,7 @@ from functools import partial
 from petrt import memory
 from petrt.engines.base import Engine, binding_bytes, division, sharing
 from petrt.engines.rates import Rate, Situation, keep_rates, kept_rates
-from petrt.machine import cpu_model
+from petrt.hardware.cpu import cpu_model
 from petrt.model.bundle import GRAPHS, Bundle
 from petrt.model.spec import NetworkSpec
 from petrt.scheduling import (

@@ -186,8 +186,8 @@ def test_damage_to_a_real_plan_is_refused(tiny_bundle, cache):
     ],
 )  # fmt: skip
 def test_errors_are_one_line_with_the_exit_code(options, code, message, capsys, monkeypatch):
-    monkeypatch.setattr("petrt.gpus.list_gpus", list)
-    monkeypatch.setattr("petrt.gpus.why_none", lambda: "no driver here")
+    monkeypatch.setattr("petrt.hardware.gpus.list_gpus", list)
+    monkeypatch.setattr("petrt.hardware.gpus.why_none", lambda: "no driver here")
     monkeypatch.setattr("petrt.engines.tensorrt.is_installed", lambda kind: False)
     assert run(["build-engine", *options]) == code
     lines = capsys.readouterr().err.splitlines()

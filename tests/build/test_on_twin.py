@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 import petrt
-from petrt import gpus
 from petrt.build import install as module
 from petrt.build.install import build_engine
 from petrt.build.profile import Profile
@@ -27,7 +26,8 @@ from petrt.engines.installed import open_installed
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.record import Flags
 from petrt.errors import DeviceError
-from petrt.gpus import Gpu
+from petrt.hardware import gpus
+from petrt.hardware.gpus import Gpu
 from petrt.model.bundle import Bundle, load_bundle
 from petrt.reconstructor import Reconstructor
 from tests.build.test_install import silent

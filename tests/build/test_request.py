@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from petrt import gpus
 from petrt.build import request as module
 from petrt.build.profile import default_profile
 from petrt.build.request import make_request
 from petrt.errors import DeviceError, PetrtError, UsageError
-from petrt.gpus import Gpu
+from petrt.hardware import gpus
+from petrt.hardware.gpus import Gpu
 from petrt.model.bundle import Bundle, load_bundle
 from tests.engines.fake_tensorrt import make_module
 

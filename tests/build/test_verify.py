@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from petrt import packages
 from petrt.build.verify import (
     SLICES,
     compare,
@@ -19,6 +18,7 @@ from petrt.engines.native import NativeEngine
 from petrt.engines.native_graph import Unsupported
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.errors import DeviceError
+from petrt.hardware import packages
 from petrt.model.bundle import Bundle, load_bundle
 from tests.engines.records import H100
 

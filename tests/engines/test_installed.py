@@ -6,13 +6,14 @@ import logging
 
 import pytest
 
-from petrt import _core, gpus
+from petrt import _core
 from petrt.build import verify as verification
 from petrt.engines.cache import installed
 from petrt.engines.installed import gpu_here, open_installed
 from petrt.engines.record import Verified
 from petrt.errors import DeviceError
-from petrt.gpus import Gpu
+from petrt.hardware import gpus
+from petrt.hardware.gpus import Gpu
 from petrt.model.bundle import GRAPHS, Bundle
 from tests.engines.fake_tensorrt import VERSION, make_module, make_plan
 from tests.engines.records import H100, of_bundle, put

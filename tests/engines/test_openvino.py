@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from petrt import machine, packages
 from petrt.engines import openvino_cache
 from petrt.engines.base import binding_bytes
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
@@ -22,6 +21,7 @@ from petrt.engines.openvino import OpenVINOEngine
 from petrt.engines.select import choose
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.export.verify import relative_error
+from petrt.hardware import cpu, machine, packages
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from petrt.reconstructor import Reconstructor
 from tests.engines.test_torch import blob, forward, golden_inputs, psnr, worst_error
@@ -151,7 +151,7 @@ def test_compiled_as_asked(tiny: Bundle):
     engine = OpenVINOEngine(tiny, precision="fp32", threads=1)
     forward(engine, "coarse", golden_inputs(tiny, "coarse"))
     compiled = next(iter(engine._compiled.values()))
-    assert engine.streams == machine.default_threads()
+    assert engine.streams == cpu.default_threads()
     assert compiled.get_property("NUM_STREAMS") == engine.streams
     assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
     assert {frozenset(os.sched_getaffinity(int(t))) for t in os.listdir("/proc/self/task")} == {

@@ -17,16 +17,16 @@ import nibabel
 import numpy as np
 import pytest
 
-from petrt import gpus, machine, packages
 from petrt.cli.app import run
 from petrt.cli.options import EngineName
 from petrt.engines import candidates, torch_cuda
 from petrt.engines.candidates import Missing, Ready, on_gpu
 from petrt.engines.select import ENGINES, choose, select_engine
 from petrt.errors import DeviceError, InputError, UsageError
-from petrt.gpus import Gpu
+from petrt.hardware import gpus, machine, packages
+from petrt.hardware.gpus import Gpu
+from petrt.hardware.packages import Package
 from petrt.model.bundle import Bundle
-from petrt.packages import Package
 from petrt.reconstructor import Reconstructor
 
 H100 = Gpu(0, "NVIDIA H100", (9, 0), 80 << 30)

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from petrt import packages
 from petrt.bench import apart
-from petrt.engines.select import default_threads
-from petrt.machine import isa
+from petrt.hardware import packages
+from petrt.hardware.cpu import default_threads, isa
 
 DTYPES = ("fp32", "bf16")
 # Large enough that packing and edges cost little, small enough for tens of milliseconds.

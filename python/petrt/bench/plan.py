@@ -11,7 +11,7 @@ from typing import Any, cast
 from petrt.engines.candidates import NAMES, ON_CPU, ON_GPU, Missing, Ready, candidates, find_gpu
 from petrt.engines.select import ENGINES, PRECISIONS
 from petrt.errors import DeviceError, UsageError
-from petrt.gpus import Gpu
+from petrt.hardware.gpus import Gpu
 from petrt.model.bundle import Bundle
 from petrt.model.half_precision import Precision
 

@@ -17,8 +17,8 @@ from petrt.bench.peaks import Peaks, measure_peaks
 from petrt.bench.plan import Candidate, Plan, Settings, make_plan
 from petrt.bench.volume import make_volume
 from petrt.diffusion.noise_schedule import step_table
-from petrt.engines.select import default_threads
 from petrt.errors import DeviceError, PetrtError
+from petrt.hardware.cpu import default_threads
 from petrt.model.bundle import Bundle, load_bundle
 
 logger = logging.getLogger("petrt")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from petrt import _core, machine
+from petrt import _core
 from petrt.build.request import Request
 from petrt.build.tensorrt import build_plan
 from petrt.build.verify import verify
@@ -33,6 +33,7 @@ from petrt.engines.record import PLANS, TIMING_CACHE, EngineRecord, ModelRef, Ve
 from petrt.engines.runtime_cache import KernelFile, KernelMemory
 from petrt.engines.tensorrt import TensorRTEngine
 from petrt.errors import DeviceError
+from petrt.hardware import machine
 from petrt.model.bundle import GRAPHS, file_entry
 from petrt.model.half_precision import convert
 

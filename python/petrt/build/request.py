@@ -22,7 +22,7 @@ from petrt.engines.record import (
 )
 from petrt.engines.tensorrt import import_tensorrt, install_command, is_installed
 from petrt.errors import DeviceError, UsageError
-from petrt.gpus import RTX_TARGETS, serves_rtx
+from petrt.hardware.gpus import RTX_TARGETS, serves_rtx
 from petrt.model.bundle import Bundle
 from petrt.model.half_precision import Precision
 
@@ -87,7 +87,7 @@ def make_request(
 ) -> Request:
     """Settle what is left open by what is installed and by the GPU.
 
-    ``gpus``: names of ``petrt.gpus.RTX_TARGETS``, or ["cuda:1"]; none for this machine's first.
+    ``gpus``: names of ``petrt.hardware.gpus.RTX_TARGETS``, or ["cuda:1"]; none for this machine's first.
     ``slices``, ``samples``: of one call, a number or (smallest, usual, largest). ``sizes``: (H, W) of
     slices; several make a range that is tuned for the first. By default one of each: see
     ``petrt.build.profile``. Raises UsageError for

@@ -15,7 +15,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from petrt import machine, packages
 from petrt.cuda.batches import Limits
 from petrt.engines.base import Engine
 from petrt.engines.native import NativeEngine
@@ -23,6 +22,7 @@ from petrt.engines.native_graph import Unsupported
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.record import GpuRecord, Verified
 from petrt.errors import DeviceError, NonfiniteOutput
+from petrt.hardware import machine, packages
 from petrt.metrics import json_number, psnr, standard_mask
 from petrt.model.bundle import Bundle
 from petrt.model.spec import ModelSpec

@@ -82,7 +82,7 @@ def _table2() -> tuple[dict[str, Any], list[Table | Text]]:
     from petrt.flops.report import describe_table2
     from petrt.flops.subject import has_torch
     from petrt.flops.table2 import table2
-    from petrt.packages import TORCH
+    from petrt.hardware.packages import TORCH
 
     if not has_torch():
         raise UsageError("petrt flops --table2 needs PyTorch", TORCH)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from petrt import gpus, machine, packages
 from petrt.engines import native
 from petrt.engines.base import Engine, EnginePrecision
 from petrt.engines.onnxruntime import PRECISIONS, OnnxRuntimeEngine
 from petrt.engines.openvino import OpenVINOEngine, check_precision
 from petrt.engines.record import LABELS, EngineKind
-from petrt.errors import DeviceError, UsageError
-from petrt.gpus import Gpu
+from petrt.errors import DeviceError, UsageError, first_line
+from petrt.hardware import gpus, machine, packages
+from petrt.hardware.gpus import Gpu
 from petrt.model.bundle import Bundle
 
 # ``auto`` takes the first that can run, whatever was faster on some day: results depend on it by rounding.
@@ -201,7 +201,7 @@ def _torch(bundle: Bundle, gpu: Gpu, precision: EnginePrecision | None) -> Ready
     try:
         from petrt.engines.torch_cuda import eager_reason, unusable
     except (ImportError, OSError) as error:
-        text = f"PyTorch cannot be loaded: {machine.first_line(error)}"
+        text = f"PyTorch cannot be loaded: {first_line(error)}"
         return Missing("torch", text, DOCTOR)
     if reason := unusable(gpu.index):
         return Missing("torch", reason, DOCTOR)

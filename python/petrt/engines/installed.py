@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from petrt import gpus, machine
 from petrt.engines.cache import Installed, build_command, load_graphs, record_verification
 from petrt.engines.fit import Wanted, find
 from petrt.engines.record import LABELS, EngineKind, GpuRecord
 from petrt.engines.runtime_cache import KernelFile
 from petrt.engines.tensorrt import TensorRTEngine, import_tensorrt
 from petrt.errors import DeviceError
+from petrt.hardware import gpus, machine
 from petrt.model.bundle import Bundle
 
 logger = logging.getLogger("petrt")

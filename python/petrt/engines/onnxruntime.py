@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from petrt import packages
 from petrt.engines.base import (
     ANY_BATCH,
     BatchRange,
@@ -18,8 +17,9 @@ from petrt.engines.base import (
     check_names,
     resolve_shapes,
 )
-from petrt.errors import DeviceError, InputError, OutOfDeviceMemory, UsageError
-from petrt.machine import first_line, onnxruntime_command
+from petrt.errors import DeviceError, InputError, OutOfDeviceMemory, UsageError, first_line
+from petrt.hardware import packages
+from petrt.hardware.machine import onnxruntime_command
 from petrt.model.bundle import GRAPHS, Bundle
 from petrt.model.half_precision import convert
 

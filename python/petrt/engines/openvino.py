@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from petrt import machine
 from petrt.engines.base import (
     ANY_BATCH,
     BatchRange,
@@ -22,10 +21,11 @@ from petrt.engines.base import (
 )
 from petrt.engines.openvino_cache import compile_cached
 from petrt.engines.openvino_norms import rewrite_norms
-from petrt.errors import DeviceError, InputError, UsageError
-from petrt.machine import default_threads, first_line
+from petrt.errors import DeviceError, InputError, UsageError, first_line
+from petrt.hardware import cpu
+from petrt.hardware.cpu import default_threads
+from petrt.hardware.packages import OPENVINO
 from petrt.model.bundle import GRAPHS, Bundle
-from petrt.packages import OPENVINO
 
 # OpenVINO's names of the precisions.
 HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -61,10 +61,10 @@ def check_precision(precision: EnginePrecision | None) -> EnginePrecision:
     """What is asked for, or the fastest that computes with real numbers. Raises UsageError: OpenVINO
     would compute in float32 where the CPU has no bfloat16, and say nothing."""
     if precision is None:
-        return "bf16" if machine.has_bf16() else "fp32"
+        return "bf16" if cpu.has_bf16() else "fp32"
     if precision not in HINTS:
         raise UsageError(f"OpenVINO does not run {precision}", f"choose {', '.join(HINTS)}")
-    if precision == "bf16" and not machine.has_bf16():
+    if precision == "bf16" and not cpu.has_bf16():
         raise UsageError("this CPU does not compute in bf16", "choose fp32")
     return precision
 

@@ -19,8 +19,8 @@ from petrt.engines.candidates import (
     find_gpu,
 )
 from petrt.errors import DeviceError, UsageError
-from petrt.gpus import Gpu
-from petrt.machine import default_threads as default_threads
+from petrt.hardware.cpu import default_threads as default_threads
+from petrt.hardware.gpus import Gpu
 from petrt.model.bundle import Bundle
 
 logger = logging.getLogger("petrt")

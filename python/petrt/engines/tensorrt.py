@@ -24,9 +24,9 @@ from petrt.engines.runtime_cache import KernelMemory, RuntimeCache, Store
 from petrt.engines.tensorrt_log import Errors, log_of
 from petrt.engines.tensorrt_shapes import Shape, Sizes, Tensors, same_shape, shape_text
 from petrt.errors import DeviceError, OutOfDeviceMemory
-from petrt.gpus import cuda_version
+from petrt.hardware.gpus import cuda_version
+from petrt.hardware.packages import NEWEST_CUDA, tensorrt_command
 from petrt.model.bundle import Bundle
-from petrt.packages import NEWEST_CUDA, tensorrt_command
 
 if TYPE_CHECKING:
     from petrt._cuda import Stream

@@ -20,11 +20,10 @@ from petrt.engines.base import (
     check_names,
     resolve_shapes,
 )
-from petrt.errors import DeviceError, OutOfDeviceMemory
-from petrt.machine import first_line
+from petrt.errors import DeviceError, OutOfDeviceMemory, first_line
+from petrt.hardware.packages import TORCH
 from petrt.model.bundle import GRAPHS, Bundle
 from petrt.model.half_precision import Precision, convert
-from petrt.packages import TORCH
 
 try:
     import torch

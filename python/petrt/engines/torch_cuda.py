@@ -22,7 +22,8 @@ from typing import Any
 
 import torch
 
-from petrt.machine import code_for, first_line
+from petrt.errors import first_line
+from petrt.hardware.machine import code_for
 from petrt.model.group_norm import Norm, group_norm_by_channel
 
 logger = logging.getLogger("petrt")

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from petrt import packages
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.flops.bundle import bundle_macs, noise_bias_parameters
 from petrt.flops.graph import count_graph
 from petrt.flops.table2 import STEPS
+from petrt.hardware import packages
+from petrt.hardware.packages import TORCH
 from petrt.model.bundle import MANIFEST, Bundle, load_bundle, shipped_models
 from petrt.model.size import Count, ModelCount
 from petrt.model.spec import NetworkSpec, SamplerSpec
-from petrt.packages import TORCH
 
 if TYPE_CHECKING:
     from petrt.export.fold import Upsample

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from petrt import packages
+from petrt.hardware import packages
 
 
 @pytest.fixture

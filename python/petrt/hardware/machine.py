@@ -7,30 +7,19 @@ from __future__ import annotations
 
 import importlib
 import os
-import platform
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from petrt import _core, gpus, packages
-from petrt.packages import Package
+from petrt import _core
+from petrt.errors import first_line
+from petrt.hardware import gpus, packages
+from petrt.hardware.packages import Package
 
 State = Literal["ready", "unusable", "broken", "missing"]
 
-# Instruction sets that change how fast the CPU path is.
-ISA = (
-    "avx2",
-    "avx512f",
-    "avx_vnni",
-    "avx512_vnni",
-    "avx512_bf16",
-    "amx_bf16",
-    "amx_int8",
-    "asimd",
-    "bf16",
-)
 # Run in the folder of petrt's sources.
 REBUILD = "pip install --force-reinstall --no-deps -C cmake.define.PETRT_CUDA=ON ."
 TOOLKIT = "install the CUDA toolkit 13 (https://developer.nvidia.com/cuda-downloads), then"
@@ -39,7 +28,7 @@ DRIVER = (
     "in a container, start it with --gpus all"
 )
 NO_CARD = "no NVIDIA card seen"
-# What to do about a reason of ``petrt.gpus`` that begins so; about any other: DRIVER.
+# What to do about a reason of ``petrt.hardware.gpus`` that begins so; about any other: DRIVER.
 REMEDIES = {
     gpus.NO_NVML: packages.CUDA,
     gpus.HIDDEN: f"unset {gpus.VISIBLE}",
@@ -139,11 +128,6 @@ def cuda_module() -> CudaModule:
         except module.CudaError as error:  # a driver older than the CUDA it was built with
             return CudaModule("unusable", architectures, first_line(error), DRIVER)
     return CudaModule("ready", architectures, "", None)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its class where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _nvcc() -> str | None:
@@ -276,36 +260,3 @@ def _again(package: Package, fix: str) -> str:
     """``fix`` for what is there and no good: pip would keep it, or put the other beside it."""
     forced = "--force-reinstall" in fix or fix.startswith("pip uninstall")
     return fix if forced else packages.instead(package.installed, fix)
-
-
-def default_threads() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def has_bf16() -> bool:
-    """Whether this CPU multiplies in bfloat16: x86's two instruction sets, or ARM's one."""
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(isa())
-
-
-def isa() -> list[str]:
-    """Instruction sets of this CPU that matter here; empty where Linux does not tell."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return []
-    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.M)
-    here = set(flags[1].split()) if flags else set()
-    return [name for name in ISA if name in here]
-
-
-def cpu_model() -> str:
-    """The CPU's name, or its architecture where the system does not tell."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
-    return found[1].strip() if found else platform.processor() or platform.machine()

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from petrt import gpus
-from tests.stub_nvml import TWO_GPUS, compile_nvml
+from petrt.hardware import gpus
+from tests.hardware.stub_nvml import TWO_GPUS, compile_nvml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 H100 = ["NVIDIA H100 80GB HBM3", [9, 0], 85 * 10**9]
 RTX4090 = ["NVIDIA GeForce RTX 4090", [8, 9], 25 * 10**9]
 
@@ -23,7 +23,7 @@ RTX4090 = ["NVIDIA GeForce RTX 4090", [8, 9], 25 * 10**9]
 NO_MODULE = "import sys; sys.modules['petrt._cuda'] = None\n"
 ASK = """
 import json
-from petrt import gpus
+from petrt.hardware import gpus
 found = [[g.index, g.name, g.compute_capability, g.memory_bytes] for g in gpus.list_gpus()]
 print(json.dumps([found, gpus.why_none(), gpus.cuda_version(), gpus.driver_version()]))
 """

@@ -26,7 +26,7 @@ RTX_TARGETS: dict[str, tuple[int, int]] = {"rtx30": (8, 6), "rtx40": (8, 9), "rt
 RTX_CAPABILITIES = "8.6, 8.9 and 12.x"
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# How ``why_none`` begins; ``petrt.machine`` knows what to do about each.
+# How ``why_none`` begins; ``petrt.hardware.machine`` knows what to do about each.
 HIDDEN = VISIBLE
 NO_NVML = "nvidia-ml-py, which lists the GPUs, is not installed"
 NO_DRIVER = "no NVIDIA driver"
@@ -204,7 +204,7 @@ def _in_cuda_order(devices: Sequence[_Device]) -> list[_Device]:
 
 def _cuda_bus_ids() -> list[str] | None:
     """PCI bus ids by CUDA ordinal; None where the CUDA module is absent or does not get to CUDA, which
-    ``petrt.machine.cuda_module`` explains."""
+    ``petrt.hardware.machine.cuda_module`` explains."""
     try:
         module: Any = importlib.import_module("petrt._cuda")
     except ImportError:
