@@ -18,7 +18,7 @@ from petrt.build.install import build_engine
 from petrt.build.request import make_request
 from petrt.diffusion.dose import settle
 from petrt.engines import select
-from petrt.engines.tensorrt import is_installed
+from petrt.engines.tensorrt.engine import is_installed
 from petrt.errors import PetrtError
 from petrt.export.fold import Upsample
 from petrt.export.onnx import export_model

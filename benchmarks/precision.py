@@ -21,7 +21,7 @@ from subject import make_subject
 from petrt.build.verify import compare
 from petrt.cli.demo import DOSE, SEED
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
-from petrt.engines.torch import TorchEngine
+from petrt.engines.torch.engine import TorchEngine
 from petrt.model.bundle import Bundle, load_bundle
 from petrt.reconstructor import Reconstructor
 from petrt.simulate import simulate_subject

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from petrt import memory, pipeline, scheduler, tuning
 from petrt.diffusion.noise_schedule import step_table
 from petrt.engines import rates
-from petrt.engines.native import NativeEngine
+from petrt.engines.native.engine import NativeEngine
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.rates import FILE, Rate
-from petrt.engines.torch import TorchEngine
+from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import DeviceError, UsageError
 from petrt.model.bundle import Bundle, load_bundle
 from petrt.pipeline import Pipeline

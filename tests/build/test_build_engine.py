@@ -16,8 +16,8 @@ import pytest
 
 from petrt.cli.app import run
 from petrt.cli.build_engine import counts, height_width
-from petrt.engines.cache import installed, load_graphs, load_timing_cache
-from petrt.engines.record import RECORD
+from petrt.engines.store.folder import installed, load_graphs, load_timing_cache
+from petrt.engines.store.record import RECORD
 from petrt.errors import DeviceError, UsageError
 from petrt.model.bundle import GRAPHS, load_bundle
 from tests.build import rtx
@@ -113,10 +113,10 @@ def test_what_is_installed_is_kept_and_listed(tiny_bundle, cache, built, capsys)
 NO_DRIVER = """
 import sys, tensorrt_rtx
 from petrt.model.bundle import load_bundle
-from petrt.engines import tensorrt
-from petrt.engines.cache import installed, load_graphs
+from petrt.engines.tensorrt import engine as tensorrt
+from petrt.engines.store.folder import installed, load_graphs
 from petrt.errors import DeviceError
-from tests.engines.fake_tensorrt import Current, Stream
+from tests.engines.tensorrt.fake_tensorrt import Current, Stream
 tensorrt.CurrentDevice = Current
 bundle = load_bundle(sys.argv[1])
 entry = installed()[0][0]
@@ -188,7 +188,7 @@ def test_damage_to_a_real_plan_is_refused(tiny_bundle, cache):
 def test_errors_are_one_line_with_the_exit_code(options, code, message, capsys, monkeypatch):
     monkeypatch.setattr("petrt.hardware.gpus.list_gpus", list)
     monkeypatch.setattr("petrt.hardware.gpus.why_none", lambda: "no driver here")
-    monkeypatch.setattr("petrt.engines.tensorrt.is_installed", lambda kind: False)
+    monkeypatch.setattr("petrt.engines.tensorrt.engine.is_installed", lambda kind: False)
     assert run(["build-engine", *options]) == code
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -209,7 +209,7 @@ def test_option_values():
 
 
 def test_the_list_names_what_is_broken(tmp_path, monkeypatch, capsys):
-    from tests.engines.records import put
+    from tests.engines.store.records import put
 
     monkeypatch.setenv("PETRT_CACHE", str(tmp_path))
     entry = put()

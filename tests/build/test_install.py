@@ -20,13 +20,13 @@ from petrt.build.profile import Profile
 from petrt.build.request import Request
 from petrt.build.tensorrt import Plan
 from petrt.build.verify import verify
-from petrt.engines.cache import cache_root, installed, load_graphs, load_timing_cache
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
-from petrt.engines.record import Flags, Verified
+from petrt.engines.store.folder import cache_root, installed, load_graphs, load_timing_cache
+from petrt.engines.store.record import Flags, Verified
 from petrt.errors import DeviceError
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
-from tests.engines.fake_tensorrt import make_module
-from tests.engines.records import H100
+from tests.engines.store.records import H100
+from tests.engines.tensorrt.fake_tensorrt import make_module
 
 VERIFIED = Verified(
     psnr_db=70.0, suvmax_shift_percent=0.0, nonfinite=0, against="played", volume="none"
@@ -262,9 +262,9 @@ from petrt.build.tensorrt import Plan
 from petrt.build.request import Request
 from petrt.build.profile import Profile
 from petrt.model.bundle import load_bundle
-from petrt.engines.record import Flags, Verified
+from petrt.engines.store.record import Flags, Verified
 from tests.build.test_install import silent
-from tests.engines.fake_tensorrt import make_module
+from tests.engines.tensorrt.fake_tensorrt import make_module
 
 def slowly(trt, model, profile, **options):
     with Path(sys.argv[2]).open("a") as log:

@@ -1,7 +1,7 @@
 """From ``petrt build-engine`` to images, with the CUDA sources on host memory and TensorRT played.
 
 Everything of petrt is the real code: the engine, the device pipeline with its streams and graphs, the
-verification, the installation. TensorRT is ``tests.engines.fake_tensorrt``, which computes with ONNX
+verification, the installation. TensorRT is ``tests.engines.tensorrt.fake_tensorrt``, which computes with ONNX
 Runtime when the stream gets that far.
 """
 
@@ -21,17 +21,18 @@ from petrt.build.install import build_engine
 from petrt.build.profile import Profile
 from petrt.build.request import Request
 from petrt.build.tensorrt import Plan
-from petrt.engines import tensorrt
-from petrt.engines.installed import open_installed
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
-from petrt.engines.record import Flags
+from petrt.engines.store.open import open_installed
+from petrt.engines.store.record import Flags
+from petrt.engines.tensorrt import engine as tensorrt
 from petrt.errors import DeviceError
 from petrt.hardware import gpus
 from petrt.hardware.gpus import Gpu
 from petrt.model.bundle import Bundle, load_bundle
 from petrt.reconstructor import Reconstructor
 from tests.build.test_install import silent
-from tests.engines.fake_tensorrt import (
+from tests.engines.store.records import H100
+from tests.engines.tensorrt.fake_tensorrt import (
     Current,
     IExecutionContext,
     IRuntimeCache,
@@ -39,7 +40,6 @@ from tests.engines.fake_tensorrt import (
     make_plan,
     view_of,
 )
-from tests.engines.records import H100
 
 FIXED = Profile((4,) * 3, (1,) * 3, (32,) * 3, (48,) * 3)
 RANGES = Profile((1, 2, 4), (1, 1, 2), (16, 32, 64), (16, 32, 64))

@@ -242,7 +242,7 @@ def test_configuration_of_tensorrt(trivial: str, in_rtx: Call) -> None:
 
 
 def test_tensorrt_itself_builds_for_no_other_gpu(coarse: str) -> None:
-    from tests.engines.fake_tensorrt import make_module
+    from tests.engines.tensorrt.fake_tensorrt import make_module
 
     data, sizes = Path(coarse).read_bytes(), Profile(**SMALL)
     with pytest.raises(UsageError, match="builds for the GPU of this machine only"):

@@ -14,7 +14,7 @@ from petrt.errors import DeviceError, PetrtError, UsageError
 from petrt.hardware import gpus
 from petrt.hardware.gpus import Gpu
 from petrt.model.bundle import Bundle, load_bundle
-from tests.engines.fake_tensorrt import make_module
+from tests.engines.tensorrt.fake_tensorrt import make_module
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ from petrt.build.verify import (
     reference_volume,
     verify,
 )
-from petrt.engines.native import NativeEngine
-from petrt.engines.native_graph import Unsupported
+from petrt.engines.native.engine import NativeEngine
+from petrt.engines.native.graph import Unsupported
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.errors import DeviceError
 from petrt.hardware import packages
 from petrt.model.bundle import Bundle, load_bundle
-from tests.engines.records import H100
+from tests.engines.store.records import H100
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_without_onnxruntime_petrts_own_engine_is_the_reference(tiny: Bundle, mo
 
 
 def test_pytorch_passes_in_float32_with_a_finite_figure(tiny: Bundle):
-    from petrt.engines.torch import TorchEngine
+    from petrt.engines.torch.engine import TorchEngine
 
     verified = verify(tiny, TorchEngine(tiny))
     assert verified.psnr_db is not None

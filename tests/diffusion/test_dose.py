@@ -14,7 +14,7 @@ import torch
 import petrt
 from petrt.diffusion.dose import dose_text, dose_warnings, parse_dose
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
-from petrt.engines.torch import TorchEngine
+from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import InputError, UsageError
 from petrt.export.onnx import export_model
 from petrt.model.bundle import load_bundle

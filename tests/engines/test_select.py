@@ -19,9 +19,10 @@ import pytest
 
 from petrt.cli.app import run
 from petrt.cli.options import EngineName
-from petrt.engines import candidates, torch_cuda
+from petrt.engines import candidates
 from petrt.engines.candidates import Missing, Ready, on_gpu
 from petrt.engines.select import ENGINES, choose, select_engine
+from petrt.engines.torch import cuda as torch_cuda
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.hardware import gpus, machine, packages
 from petrt.hardware.gpus import Gpu

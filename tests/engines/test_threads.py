@@ -7,11 +7,11 @@ import torch
 
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.select import choose, select_engine
-from petrt.engines.torch import TorchEngine
+from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import UsageError
 from petrt.export.verify import relative_error
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
-from tests.engines.test_torch import forward, golden_inputs
+from tests.engines.torch.test_torch import forward, golden_inputs
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

@@ -9,7 +9,7 @@ import pytest
 
 from petrt.engines.base import Engine
 from petrt.engines.select import select_engine
-from petrt.engines.torch_cuda import eager_reason
+from petrt.engines.torch.cuda import eager_reason
 from petrt.errors import PetrtError
 from petrt.model.bundle import load_bundle
 from petrt.reconstructor import Reconstructor
@@ -108,7 +108,7 @@ def test_drawn_noise_agrees_with_the_cpu(on_gpu, volume):
 def eager() -> Engine:
     """The torch engine as it is, uncompiled: a new batch size costs it nothing."""
     from petrt._cuda import Stream
-    from petrt.engines.torch import TorchEngine
+    from petrt.engines.torch.engine import TorchEngine
 
     return TorchEngine(load_bundle("demo"), precision="fp32", stream=Stream(), mode=None)
 

@@ -161,7 +161,7 @@ def _onnxruntime(size: int, threads: int) -> Callable[[], Any]:
 
 
 def _openvino(precision: str, size: int, threads: int) -> Callable[[], Any]:
-    from petrt.engines.openvino import import_openvino
+    from petrt.engines.openvino.engine import import_openvino
 
     ov = import_openvino()
     core = ov.Core()

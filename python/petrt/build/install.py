@@ -17,7 +17,7 @@ from petrt import _core
 from petrt.build.request import Request
 from petrt.build.tensorrt import build_plan
 from petrt.build.verify import verify
-from petrt.engines.cache import (
+from petrt.engines.store.folder import (
     Installed,
     build_lock,
     check_files,
@@ -27,11 +27,11 @@ from petrt.engines.cache import (
     private_root,
     record_verification,
 )
-from petrt.engines.fit import find
-from petrt.engines.installed import start
-from petrt.engines.record import PLANS, TIMING_CACHE, EngineRecord, ModelRef, Verified
-from petrt.engines.runtime_cache import KernelFile, KernelMemory
-from petrt.engines.tensorrt import TensorRTEngine
+from petrt.engines.store.match import find
+from petrt.engines.store.open import start
+from petrt.engines.store.record import PLANS, TIMING_CACHE, EngineRecord, ModelRef, Verified
+from petrt.engines.tensorrt.engine import TensorRTEngine
+from petrt.engines.tensorrt.runtime_cache import KernelFile, KernelMemory
 from petrt.errors import DeviceError
 from petrt.hardware import machine
 from petrt.model.bundle import GRAPHS, file_entry

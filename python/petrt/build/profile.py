@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 import onnx
 
-from petrt.engines.record import range_text
+from petrt.engines.store.record import range_text
 from petrt.errors import InputError, UsageError
 from petrt.model.spec import ModelSpec
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from petrt.build.profile import Profile, Range, default_profile, fixed
 from petrt.build.tensorrt import HardwareCompatibility
-from petrt.engines.fit import Wanted
-from petrt.engines.installed import gpu_here
-from petrt.engines.record import (
+from petrt.engines.store.match import Wanted
+from petrt.engines.store.open import gpu_here
+from petrt.engines.store.record import (
     LABELS,
     Capability,
     EngineKind,
@@ -20,7 +20,7 @@ from petrt.engines.record import (
     capability_text,
     engine_key,
 )
-from petrt.engines.tensorrt import import_tensorrt, install_command, is_installed
+from petrt.engines.tensorrt.engine import import_tensorrt, install_command, is_installed
 from petrt.errors import DeviceError, UsageError
 from petrt.hardware.gpus import RTX_TARGETS, serves_rtx
 from petrt.model.bundle import Bundle

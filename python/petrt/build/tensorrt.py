@@ -20,8 +20,8 @@ from typing import Any, Literal
 import onnx
 
 from petrt.build.profile import Profile, Range, default_profile
-from petrt.engines.current import CurrentDevice
-from petrt.engines.tensorrt_log import log_of
+from petrt.engines.tensorrt.current_device import CurrentDevice
+from petrt.engines.tensorrt.log import log_of
 from petrt.errors import DeviceError, UsageError
 from petrt.model.bundle import check_onnx
 

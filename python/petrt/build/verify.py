@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from petrt.cuda.batches import Limits
 from petrt.engines.base import Engine
-from petrt.engines.native import NativeEngine
-from petrt.engines.native_graph import Unsupported
+from petrt.engines.native.engine import NativeEngine
+from petrt.engines.native.graph import Unsupported
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
-from petrt.engines.record import GpuRecord, Verified
+from petrt.engines.store.record import GpuRecord, Verified
 from petrt.errors import DeviceError, NonfiniteOutput
 from petrt.hardware import machine, packages
 from petrt.metrics import json_number, psnr, standard_mask

@@ -137,8 +137,8 @@ def height_width(text: str) -> tuple[int, int]:
 
 def show_installed() -> None:
     """A table of the installed engines, and of the folders that cannot be used."""
-    from petrt.engines.cache import cache_root, installed
-    from petrt.engines.record import LABELS
+    from petrt.engines.store.folder import cache_root, installed
+    from petrt.engines.store.record import LABELS
 
     entries, broken = installed()
     table = Table(title=f"engines in {cache_root()}")

@@ -27,7 +27,7 @@ from petrt.cuda.stage import Stage
 from petrt.cuda.transfer import Transfer
 from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Engine
-from petrt.engines.cache import build_command
+from petrt.engines.store.folder import build_command
 from petrt.errors import DeviceError, OutOfDeviceMemory
 from petrt.model.bundle import Bundle
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from petrt.engines import native
 from petrt.engines.base import Engine, EnginePrecision
+from petrt.engines.native import engine as native
 from petrt.engines.onnxruntime import PRECISIONS, OnnxRuntimeEngine
-from petrt.engines.openvino import OpenVINOEngine, check_precision
-from petrt.engines.record import LABELS, EngineKind
+from petrt.engines.openvino.engine import OpenVINOEngine, check_precision
+from petrt.engines.store.record import LABELS, EngineKind
 from petrt.errors import DeviceError, UsageError, first_line
 from petrt.hardware import gpus, machine, packages
 from petrt.hardware.gpus import Gpu
@@ -199,7 +199,7 @@ def _openvino(bundle: Bundle, precision: EnginePrecision | None, threads: int) -
 
 def _torch(bundle: Bundle, gpu: Gpu, precision: EnginePrecision | None) -> Ready | Missing:
     try:
-        from petrt.engines.torch_cuda import eager_reason, unusable
+        from petrt.engines.torch.cuda import eager_reason, unusable
     except (ImportError, OSError) as error:
         text = f"PyTorch cannot be loaded: {first_line(error)}"
         return Missing("torch", text, DOCTOR)
@@ -213,7 +213,7 @@ def _torch(bundle: Bundle, gpu: Gpu, precision: EnginePrecision | None) -> Ready
 
 
 def _torch_engine(bundle: Bundle, **options: Any) -> Engine:
-    from petrt.engines.torch import TorchEngine
+    from petrt.engines.torch.engine import TorchEngine
 
     return TorchEngine(bundle, **options)
 
@@ -221,9 +221,9 @@ def _torch_engine(bundle: Bundle, **options: Any) -> Engine:
 def _tensorrt(
     bundle: Bundle, gpu: Gpu, kind: EngineKind, precision: EnginePrecision | None
 ) -> Ready | Missing:
-    from petrt.engines.cache import build_command
-    from petrt.engines.installed import find_installed, gpu_here, open_installed
-    from petrt.engines.tensorrt import import_tensorrt
+    from petrt.engines.store.folder import build_command
+    from petrt.engines.store.open import find_installed, gpu_here, open_installed
+    from petrt.engines.tensorrt.engine import import_tensorrt
 
     try:
         version, here = str(import_tensorrt(kind).__version__), gpu_here(gpu.index)
