@@ -22,12 +22,12 @@ from petrt.errors import NonfiniteOutput, UsageError
 from petrt.hardware.cpu import default_threads
 from petrt.imaging.grid import Placement, plan
 from petrt.imaging.scaling import scale_of
+from petrt.io.inputs import Loaded, give_back, load
 from petrt.io.volume import Nonfinite
 from petrt.model.bundle import Bundle, load_bundle
 from petrt.pipeline import Pipeline, cpu_pipeline
 from petrt.run_record import run_record
 from petrt.stats import change
-from petrt.volumes import Loaded, give_back, load
 
 if TYPE_CHECKING:
     from petrt.cuda.pipeline import DevicePipeline

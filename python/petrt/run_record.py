@@ -12,8 +12,8 @@ from petrt.diffusion.presets import Process
 from petrt.engines.base import notes
 from petrt.engines.select import Choice
 from petrt.imaging.grid import Placement, domain_warnings
+from petrt.io.inputs import Loaded
 from petrt.model.bundle import Bundle
-from petrt.volumes import Loaded
 
 
 def run_record(

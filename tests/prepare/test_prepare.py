@@ -14,7 +14,7 @@ from petrt.errors import InputError
 from petrt.prepare import Options, prepare
 from petrt.prepare.subject import label_grid
 from petrt.simulate import write_dataset
-from tests.io.dicom_files import write_series
+from tests.io.dicom.dicom_files import write_series
 from tests.prepare.scans import AFFINE, LOW, SHAPE, contents, refusals, save, scan
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from petrt.io import dicom
+from petrt.io.dicom import series as dicom
 from petrt.prepare.sources import Loaded
 
 
 def load_series(folder: Path, salt: bytes) -> Loaded:
-    """The only series in ``folder``; raises InputError as petrt.io.dicom.read does."""
+    """The only series in ``folder``; raises InputError as petrt.io.dicom.series.read does."""
     volume = dicom.read(folder)
     (info,) = dicom.inspect(folder, salt=salt)
     return Loaded(

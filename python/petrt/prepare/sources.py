@@ -122,7 +122,7 @@ def detect(source: Path) -> Layout:
 def load(path: Path, salt: bytes = b"") -> Loaded:
     """Read and check one static volume; raises InputError, which may name the file or folder.
 
-    ``salt``: of the patient key (petrt.io.dicom.inspect).
+    ``salt``: of the patient key (petrt.io.dicom.series.inspect).
     """
     from petrt.io import nifti
 

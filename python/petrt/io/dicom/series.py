@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from petrt.errors import InputError
-from petrt.io.dicom_files import Source, dicom_files
-from petrt.io.dicom_grid import series_grid
-from petrt.io.dicom_header import PET_IMAGE, Header, choose, quiet, read_headers
+from petrt.io.dicom.files import Source, dicom_files
+from petrt.io.dicom.grid import series_grid
+from petrt.io.dicom.header import PET_IMAGE, Header, choose, quiet, read_headers
 from petrt.io.header import affine_header, check_shape
 from petrt.io.volume import MAX_VOXELS, Nonfinite, Volume, as_float32, count_voxels
 

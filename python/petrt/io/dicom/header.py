@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from petrt.errors import InputError
-from petrt.io.dicom_files import DicomFile
+from petrt.io.dicom.files import DicomFile
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -16,8 +16,9 @@ import pytest
 from nibabel.affines import apply_affine, from_matvec
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from petrt.io import dicom, nifti
-from tests.io.dicom_files import FRAME, PATIENT, SERIES, STUDY, write_series
+from petrt.io import nifti
+from petrt.io.dicom import series as dicom
+from tests.io.dicom.dicom_files import FRAME, PATIENT, SERIES, STUDY, write_series
 
 AXIAL = np.array([[-2.0, 0, 0, 90], [0, -2.5, 0, 126], [0, 0, 3, -72], [0, 0, 0, 1]])
 ROTATION = nibabel.eulerangles.euler2mat(0.3, -0.2, 0.15)
@@ -230,7 +231,7 @@ def test_series_of_any_kind_are_inspected(tmp_path):
 @pytest.fixture
 def ge_series() -> Path:
     """267 slices of a GE Discovery ST; the test is skipped where they are absent."""
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
+    beside = Path(__file__).resolve().parents[4] / "shared" / "data"
     path = Path(os.environ.get("PETRT_DATA", beside)) / "ge_fdg_sts001.zip"
     if not path.exists():
         pytest.skip("no ge_fdg_sts001.zip; set PETRT_DATA to its folder")

@@ -11,7 +11,7 @@ import logging
 import numpy as np
 
 from petrt.errors import InputError
-from petrt.io.dicom_header import Header
+from petrt.io.dicom.header import Header
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ import pytest
 from pydicom.uid import JPEGLosslessSV1, NuclearMedicineImageStorage
 
 from petrt.errors import InputError, UsageError
-from petrt.io import dicom
-from tests.io.dicom_files import SERIES, change, energy_window, write_series
+from petrt.io.dicom import series as dicom
+from tests.io.dicom.dicom_files import SERIES, change, energy_window, write_series
 
 AFFINE = np.array([[-2.0, 0, 0, 90], [0, -2, 0, 126], [0, 0, 3, -72], [0, 0, 0, 1]])
 SHAPE = (8, 9, 7)
@@ -275,7 +275,7 @@ def test_zip_members_outside_the_folder(tmp_path, name):
 def test_zip_bombs_are_not_unpacked(tmp_path, monkeypatch, limit):
     """16 MiB of zeros in a few KiB; the limits are lowered so that the test is quick."""
     bomb = archive(tmp_path, **{"bomb.dcm": bytes(16 << 20)})
-    monkeypatch.setattr(f"petrt.io.dicom_files.{limit}", 8 << 20)
+    monkeypatch.setattr(f"petrt.io.dicom.files.{limit}", 8 << 20)
     tracemalloc.start()
     refused(bomb, "zip archive: unpacks to .* its largest member to 16777216; the limits are")
     peak = tracemalloc.get_traced_memory()[1]
