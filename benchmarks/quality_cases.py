@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.errors import InputError
+from petrt.evaluation.metrics import standard_mask
 from petrt.imaging.scaling import scale_of
-from petrt.metrics import standard_mask
 from petrt.model.spec import ScaleRule
 from petrt.simulate import scanner, simulate_subject
 from petrt.simulate.dataset import subject_files

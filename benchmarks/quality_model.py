@@ -16,7 +16,7 @@ from quality_figure import picture_slices
 from quality_scores import score, spread
 from quality_store import Measured
 
-from petrt.calibration import active_voxels
+from petrt.evaluation.calibration import active_voxels
 from petrt.imaging.scaling import scale_of
 from petrt.model.bundle import Bundle
 from petrt.reconstructor import Reconstructor

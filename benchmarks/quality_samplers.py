@@ -20,10 +20,10 @@ from quality_scores import Numbers, score, spread
 from quality_store import Measured
 from timing import interleaved
 
-from petrt.calibration import active_voxels, coverage, fit_factor, z_value
 from petrt.diffusion.presets import PRESETS, settle
 from petrt.engines.base import Engine
 from petrt.errors import InputError
+from petrt.evaluation.calibration import active_voxels, coverage, fit_factor, z_value
 from petrt.imaging.scaling import scale_of
 from petrt.model.bundle import Bundle
 from petrt.model.spec import CalibrationSpec, SamplerSpec

@@ -11,7 +11,7 @@ from common import RESULTS
 from petrt.bench.floor import EFFECTIVE
 from petrt.bench.plot import draw_scaling, draw_stages
 from petrt.bench.report import percent, short
-from petrt.report.figure import DPI, png
+from petrt.evaluation.report.figure import DPI, png
 
 Found = Mapping[str, Any]
 AXES = ("slices", "samples", "steps")

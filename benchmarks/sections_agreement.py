@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from petrt.bench.volume import make_volume
 from petrt.engines import select
 from petrt.errors import PetrtError
-from petrt.metrics import psnr
+from petrt.evaluation.metrics import psnr
 from petrt.model.bundle import load_bundle
 from petrt.reconstructor import Reconstructor
 

@@ -19,6 +19,7 @@ from petrt.diffusion.presets import settle as settle_process
 from petrt.engines.base import Engine
 from petrt.engines.select import Choice, choose
 from petrt.errors import NonfiniteOutput, UsageError
+from petrt.evaluation.activity import change
 from petrt.hardware.cpu import default_threads
 from petrt.imaging.grid import Placement, plan
 from petrt.imaging.scaling import scale_of
@@ -27,7 +28,6 @@ from petrt.io.volume import Nonfinite
 from petrt.model.bundle import Bundle, load_bundle
 from petrt.pipeline import Pipeline, cpu_pipeline
 from petrt.run_record import run_record
-from petrt.stats import change
 
 if TYPE_CHECKING:
     from petrt.cuda.pipeline import DevicePipeline
@@ -43,7 +43,7 @@ class Reconstruction:
 
     ``image``: the mean of the samples (AMS). ``std``: their standard deviation (ddof 1), None for a
     single sample; where the model has a calibration for this sampler and number of samples, times its
-    factor, so that image +- z(level) * std covers the full-dose image (petrt.calibration), else only
+    factor, so that image +- z(level) * std covers the full-dose image (petrt.evaluation.calibration), else only
     the spread of the samples: ``stats["std"]`` says which and why. ``coarse``: the coarse prediction
     x_cp. ``stats``: JSON-ready record of the run.
     """

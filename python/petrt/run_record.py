@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from petrt import _core
-from petrt.calibration import std_record
 from petrt.diffusion.dose import dose_warnings
 from petrt.diffusion.presets import Process
 from petrt.engines.base import notes
 from petrt.engines.select import Choice
+from petrt.evaluation.calibration import std_record
 from petrt.imaging.grid import Placement, domain_warnings
 from petrt.io.inputs import Loaded
 from petrt.model.bundle import Bundle

@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from petrt.calibration import (
+from petrt.dataset import Dataset
+from petrt.diffusion.dose import ROUNDING
+from petrt.errors import InputError, UsageError
+from petrt.evaluation.calibration import (
     LEVELS,
     Coverage,
     ErrorBin,
@@ -18,11 +21,8 @@ from petrt.calibration import (
     error_by_std,
     fit_factor,
 )
-from petrt.dataset import Dataset
-from petrt.diffusion.dose import ROUNDING
-from petrt.errors import InputError, UsageError
+from petrt.evaluation.metrics import standard_mask
 from petrt.imaging.grid import SAME_VOXEL
-from petrt.metrics import standard_mask
 from petrt.model.spec import CalibrationSpec, ModelSpec, SamplerSpec
 from petrt.reconstructor import Reconstructor
 

@@ -167,7 +167,7 @@ def test_a_wrong_maximum_alone_is_noticed(tiny: Bundle, monkeypatch):
 
 
 def test_figures_are_those_of_the_standard_protocol():
-    from petrt.metrics import evaluate
+    from petrt.evaluation.metrics import evaluate
 
     rng = np.random.default_rng(0)
     expected = rng.random((16, 16, 12), np.float32)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import petrt.cli.demo
-from petrt.baselines import best_gaussian
 from petrt.cli.app import run
-from petrt.metrics import evaluate
+from petrt.evaluation.baselines import best_gaussian
+from petrt.evaluation.metrics import evaluate
 from petrt.model.bundle import load_bundle, shipped_models
 from petrt.reconstructor import Reconstructor
 from petrt.simulate import simulate_subject

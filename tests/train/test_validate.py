@@ -8,7 +8,7 @@ import torch
 
 from petrt.dataset import open_dataset
 from petrt.errors import InputError
-from petrt.metrics import PROTOCOLS, evaluate
+from petrt.evaluation.metrics import PROTOCOLS, evaluate
 from petrt.nets import Model
 from petrt.train import validate
 from petrt.train.checkpoints import model_spec

@@ -22,13 +22,13 @@ from petrt.engines.native.graph import Unsupported
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.store.record import GpuRecord, Verified
 from petrt.errors import DeviceError, NonfiniteOutput
+from petrt.evaluation.activity import change
+from petrt.evaluation.metrics import json_number, psnr, standard_mask
 from petrt.hardware import machine, packages
-from petrt.metrics import json_number, psnr, standard_mask
 from petrt.model.bundle import Bundle
 from petrt.model.spec import ModelSpec
 from petrt.reconstructor import Reconstructor
 from petrt.simulate import simulate_subject
-from petrt.stats import change
 
 logger = logging.getLogger("petrt")
 

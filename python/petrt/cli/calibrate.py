@@ -193,8 +193,8 @@ def work(
     fitting: bool,
 ) -> tuple[CalibrationSpec, Verdict]:
     """Run all subjects, then fit a factor, or judge the model's own."""
-    from petrt.calibration import coverage
     from petrt.cli.progress import bar
+    from petrt.evaluation.calibration import coverage
     from petrt.uncertainty import fit, gather, judge
 
     voxels = []
@@ -247,8 +247,8 @@ def write_numbers(
 ) -> None:
     """The JSON file and the plot, where they are asked for."""
     from petrt import __version__
+    from petrt.evaluation.report.uncertainty import save_error_plot
     from petrt.io.atomic import atomic_write_json
-    from petrt.report.uncertainty import save_error_plot
 
     bundle = reconstructor.bundle
     if json_file is not None:

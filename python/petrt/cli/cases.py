@@ -98,7 +98,7 @@ class Cases:
 
     def _write(self, case: Case, volume: Volume, result: Reconstruction) -> list[Line]:
         """Write one case; returns what is to be said about it."""
-        from petrt.calibration import std_description
+        from petrt.evaluation.calibration import std_description
         from petrt.io import nifti
         from petrt.io.atomic import atomic_write_json
 
@@ -122,7 +122,7 @@ class Cases:
     def _picture(
         self, path: Path, volume: Volume, image: Any, deviation: Any, stats: dict[str, Any]
     ) -> None:
-        from petrt.report.picture import comparison, save_comparison
+        from petrt.evaluation.report.picture import comparison, save_comparison
 
         first = (..., 0) if image.ndim == 4 else ...
         columns = comparison(

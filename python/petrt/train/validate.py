@@ -14,7 +14,7 @@ from petrt.dataset import Dataset, Pair
 from petrt.diffusion.guides import spectrum
 from petrt.diffusion.noise_schedule import step_table
 from petrt.errors import InputError
-from petrt.metrics import PROTOCOLS, json_number
+from petrt.evaluation.metrics import PROTOCOLS, json_number
 from petrt.model.spec import ModelSpec
 from petrt.nets import Model
 from petrt.train.config import TrainConfig

@@ -17,8 +17,8 @@ from nibabel.orientations import (
 )
 
 from petrt.errors import InputError, UsageError
-from petrt.report.figure import DPI
-from petrt.report.picture import (
+from petrt.evaluation.report.figure import DPI
+from petrt.evaluation.report.picture import (
     FOOTER,
     HEADER,
     MAX_INCHES,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
 from petrt.errors import InputError, UsageError
-from petrt.metrics import PROTOCOLS, evaluate, json_number, standard_mask
+from petrt.evaluation.metrics import PROTOCOLS, evaluate, json_number, standard_mask
 
 SHAPE = (19, 17, 15)
 

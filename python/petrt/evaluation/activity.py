@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from petrt.errors import InputError
-from petrt.metrics import checked_pair
+from petrt.evaluation.metrics import checked_pair
 
 # Radius of the sphere of 1 cm^3 over which SUVpeak is the mean: (3 / (4 pi))^(1/3) cm.
 PEAK_RADIUS_MM = 10.0 * (3.0 / (4.0 * math.pi)) ** (1.0 / 3.0)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from petrt.errors import InputError
-from petrt.metrics import checked_pair, psnr, standard_mask
+from petrt.evaluation.metrics import checked_pair, psnr, standard_mask
 
 Array = NDArray[np.float32]
 

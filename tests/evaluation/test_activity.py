@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from petrt.errors import InputError
-from petrt.stats import PEAK_RADIUS_MM, Change, change, peak_map, roi_statistics
+from petrt.evaluation.activity import PEAK_RADIUS_MM, Change, change, peak_map, roi_statistics
 
 # Two regions of four voxels and a background of eight, in a volume of 2 x 2 x 5.
 LABELS = np.zeros((2, 2, 5), np.int16)

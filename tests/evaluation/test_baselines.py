@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from petrt.baselines import best_gaussian, nonlocal_means
 from petrt.errors import InputError
-from petrt.metrics import evaluate
+from petrt.evaluation.baselines import best_gaussian, nonlocal_means
+from petrt.evaluation.metrics import evaluate
 
 SHAPE = (32, 30, 28)
 

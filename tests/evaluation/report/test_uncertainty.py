@@ -8,10 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from petrt.calibration import ErrorBin
 from petrt.errors import InputError, UsageError
-from petrt.report import figure
-from petrt.report.uncertainty import save_error_plot
+from petrt.evaluation.calibration import ErrorBin
+from petrt.evaluation.report import figure
+from petrt.evaluation.report.uncertainty import save_error_plot
 
 LINE = [ErrorBin(0.01 * i, 0.02 * i, 0.25) for i in range(1, 5)]
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from petrt.errors import InputError
+from petrt.evaluation.report.figure import DPI, headed, png
 from petrt.imaging.affine import check_affine
 from petrt.io.atomic import atomic_write_bytes
-from petrt.report.figure import DPI, headed, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ exact samples of a normal distribution the scores follow sqrt(1 + 1/N) times Stu
 of freedom (a factor of 1.22 at 90 % for N = 8), so a factor holds for its number of samples.
 
 Every subject counts the same, however many active voxels it has. Errors and standard deviations are in
-units of the reference's maximum, as in the protocol ``standard`` of petrt.metrics.
+units of the reference's maximum, as in the protocol ``standard`` of petrt.evaluation.metrics.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from petrt.errors import InputError
-from petrt.metrics import standard_mask
+from petrt.evaluation.metrics import standard_mask
 from petrt.model.spec import CalibrationSpec, SamplerSpec
 
 Array = NDArray[np.float64]

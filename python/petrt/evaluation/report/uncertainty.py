@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from petrt.calibration import ErrorBin
 from petrt.errors import InputError
+from petrt.evaluation.calibration import ErrorBin
+from petrt.evaluation.report.figure import DPI, headed, png
 from petrt.io.atomic import atomic_write_bytes
-from petrt.report.figure import DPI, headed, png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

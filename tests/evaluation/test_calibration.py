@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petrt.calibration import (
+from petrt.errors import InputError
+from petrt.evaluation.calibration import (
     LEVELS,
     Voxels,
     active_voxels,
@@ -21,7 +22,6 @@ from petrt.calibration import (
     std_record,
     z_value,
 )
-from petrt.errors import InputError
 from petrt.model.spec import CalibrationSpec, SamplerSpec
 
 SHAPE = (20, 30, 24)
