@@ -20,11 +20,11 @@ from subject import make_subject
 
 from petrt.build.verify import compare
 from petrt.cli.demo import DOSE, SEED
+from petrt.data.simulate import simulate_subject
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.torch.engine import TorchEngine
 from petrt.model.bundle import Bundle, load_bundle
 from petrt.reconstructor import Reconstructor
-from petrt.simulate import simulate_subject
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from quality_cases import Array, Case
 
+from petrt.data.simulate.phantom import GREY, LESION, WHITE
 from petrt.evaluation.activity import change, roi_statistics
 from petrt.evaluation.metrics import evaluate, standard_mask
-from petrt.simulate.phantom import GREY, LESION, WHITE
 
 Numbers = dict[str, float | None]
 

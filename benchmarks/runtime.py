@@ -64,7 +64,7 @@ def import_seconds() -> float:
 
 def simulation_seconds() -> float:
     """One 128^3 subject at full and 1/100 dose."""
-    from petrt.simulate import simulate_subject
+    from petrt.data.simulate import simulate_subject
 
     begun = time.perf_counter()
     simulate_subject(0, 0)

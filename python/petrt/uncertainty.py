@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from petrt.dataset import Dataset
+from petrt.data.dataset import Dataset
 from petrt.diffusion.dose import ROUNDING
 from petrt.errors import InputError, UsageError
 from petrt.evaluation.calibration import (

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from petrt.cli.app import run
-from petrt.dataset import Dataset, open_dataset
+from petrt.data.dataset import Dataset, open_dataset
 from petrt.model.bundle import MANIFEST, load_bundle
 from petrt.model.spec import NetworkSpec
 from petrt.reconstructor import Reconstructor

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from petrt.cli.app import run
-from petrt.dataset import open_dataset
+from petrt.data.dataset import open_dataset
 from petrt.errors import InputError, UsageError
 from petrt.nets.checkpoint import load_checkpoint
 from petrt.reconstructor import Reconstructor

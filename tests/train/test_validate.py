@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from petrt.dataset import open_dataset
+from petrt.data.dataset import open_dataset
 from petrt.errors import InputError
 from petrt.evaluation.metrics import PROTOCOLS, evaluate
 from petrt.nets import Model

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.cuda.batches import Limits
+from petrt.data.simulate import simulate_subject
 from petrt.engines.base import Engine
 from petrt.engines.native.engine import NativeEngine
 from petrt.engines.native.graph import Unsupported
@@ -28,7 +29,6 @@ from petrt.hardware import machine, packages
 from petrt.model.bundle import Bundle
 from petrt.model.spec import ModelSpec
 from petrt.reconstructor import Reconstructor
-from petrt.simulate import simulate_subject
 
 logger = logging.getLogger("petrt")
 

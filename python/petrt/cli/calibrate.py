@@ -24,7 +24,7 @@ from petrt.errors import InputError, UsageError
 from petrt.model.spec import CalibrationSpec, ModelSpec
 
 if TYPE_CHECKING:
-    from petrt.dataset import Dataset
+    from petrt.data.dataset import Dataset
     from petrt.reconstructor import Reconstructor
     from petrt.uncertainty import Setting, Verdict
 
@@ -83,8 +83,8 @@ def calibrate(
     Judge it on other subjects: --check --split test. Built engines belong to one
     model.json, so calibrate before petrt build-engine.
     """
-    from petrt.dataset import open_dataset
-    from petrt.dataset_index import SPLITS
+    from petrt.data.dataset import open_dataset
+    from petrt.data.index import SPLITS
     from petrt.model.bundle import load_bundle
     from petrt.reconstructor import Reconstructor
     from petrt.uncertainty import Setting, check_subjects, reduction

@@ -36,6 +36,7 @@ def demo(
     import nibabel
 
     from petrt.cli.progress import bar
+    from petrt.data.simulate import simulate_subject
     from petrt.evaluation.baselines import best_gaussian, nonlocal_means
     from petrt.evaluation.calibration import std_description
     from petrt.evaluation.metrics import evaluate
@@ -43,7 +44,6 @@ def demo(
     from petrt.io import nifti
     from petrt.io.atomic import atomic_write_json, check_output
     from petrt.reconstructor import Reconstructor
-    from petrt.simulate import simulate_subject
 
     names = ("full", "low", "output", "std")
     files = {name: out / f"{name}.nii.gz" for name in names}

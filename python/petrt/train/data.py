@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from petrt.dataset import Dataset
+from petrt.data.dataset import Dataset
 from petrt.diffusion.guides import OFFSETS, spectrum
 from petrt.train.augment import Size, View, draw_view, mixed_dose
 from petrt.train.config import TrainConfig

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from petrt._core import ReverseLoop
-from petrt.dataset import Dataset, Pair
+from petrt.data.dataset import Dataset, Pair
 from petrt.diffusion.guides import spectrum
 from petrt.diffusion.noise_schedule import step_table
 from petrt.errors import InputError
