@@ -22,12 +22,12 @@ from petrt.engines.tensorrt.engine import is_installed
 from petrt.errors import PetrtError
 from petrt.export.fold import Upsample
 from petrt.export.onnx import export_model
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import MANIFEST, Bundle, load_bundle
-from petrt.reconstructor import Reconstructor
 
 ENGINES = ("tensorrt", "tensorrt-rtx", "torch", "onnxruntime")
 AMS = 8
-# Five runs of a batch settle what a graph is worth (petrt.cuda.launches).
+# Five runs of a batch settle what a graph is worth (petrt.inference.cuda.launches).
 SETTLED = 5
 
 

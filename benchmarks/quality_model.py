@@ -18,8 +18,8 @@ from quality_store import Measured
 
 from petrt.evaluation.calibration import active_voxels
 from petrt.imaging.scaling import scale_of
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle
-from petrt.reconstructor import Reconstructor
 
 COARSE, ONE, PLAIN = "coarse", "one sample", "plain U-Net (row b)"
 # Active voxels kept of a case for coverage: it is then known to 0.2 %.

@@ -25,9 +25,9 @@ from petrt.engines.base import Engine
 from petrt.errors import InputError
 from petrt.evaluation.calibration import active_voxels, coverage, fit_factor, z_value
 from petrt.imaging.scaling import scale_of
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle
 from petrt.model.spec import CalibrationSpec, SamplerSpec
-from petrt.reconstructor import Reconstructor
 
 LEVEL = 0.9
 LABELS = {"ddpm": "DDPM", "ddim": "DDIM", "dpmpp2m": "DPM-Solver++", "mean": "one-step mean"}

@@ -34,7 +34,7 @@ def run_once(model: str, slices: int, samples: int, steps: int) -> dict[str, flo
     """One volume 128 x 128 x ``slices``; called in a process of its own, so that its peak is its own."""
     import numpy as np
 
-    from petrt.reconstructor import Reconstructor
+    from petrt.inference.reconstructor import Reconstructor
 
     volume = np.random.default_rng(0).gamma(2, 300, (128, 128, slices)).astype(np.float32)
     begun = time.perf_counter()

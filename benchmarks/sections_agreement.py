@@ -14,8 +14,8 @@ from petrt.bench.volume import make_volume
 from petrt.engines import select
 from petrt.errors import PetrtError
 from petrt.evaluation.metrics import psnr
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import load_bundle
-from petrt.reconstructor import Reconstructor
 
 Array = NDArray[np.float32]
 COMPARED = 16  # slices of the volume that the CPU computes

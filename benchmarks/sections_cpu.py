@@ -24,13 +24,13 @@ from petrt.bench.floor import add_floors, work_of
 from petrt.bench.peaks import Peaks, measure_peaks
 from petrt.bench.plan import Candidate, Settings, make_plan
 from petrt.bench.timing import interleaved, significant, wall
-from petrt.build import verify
 from petrt.diffusion.noise_schedule import step_table
 from petrt.engines.select import choose
 from petrt.errors import DeviceError
 from petrt.hardware.cpu import default_threads
+from petrt.inference import verify_engine as verify
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import load_bundle
-from petrt.reconstructor import Reconstructor
 
 # Precisions beside an engine's own. PyTorch rounds on a CPU as a GPU does, at no gain: fp32 only.
 PRECISIONS = ("fp32", "bf16")
@@ -164,7 +164,7 @@ def _floors(bench: CpuBench, engines: dict[str, Any], rates: Peaks) -> None:
 
 
 def agreement(bench: CpuBench) -> dict[str, Any]:
-    """How far the demo model's images lie from ONNX Runtime's in float32 (petrt.build.verify)."""
+    """How far the demo model's images lie from ONNX Runtime's in float32 (petrt.inference.verify_engine)."""
     bundle = load_bundle("demo")
     candidates, absent = bench.plan("demo")
     reference = verify.make_reference(bundle)

@@ -13,7 +13,7 @@ import pytest
 
 from petrt.bench import peaks
 from petrt.hardware import packages
-from petrt.reconstructor import Reconstructor
+from petrt.inference.reconstructor import Reconstructor
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.errors import UsageError
-from petrt.reconstructor import Reconstructor
+from petrt.inference.reconstructor import Reconstructor
 
 
 def reconstruct(

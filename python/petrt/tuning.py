@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from petrt.engines.base import Engine
 from petrt.engines.rates import Rate
-from petrt.stage import Clock, Shape, Stage, Work
+from petrt.inference.cpu.worker import Clock, Shape, Stage, Work
 
 logger = logging.getLogger("petrt")
 

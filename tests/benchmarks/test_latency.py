@@ -258,8 +258,8 @@ def test_baseline_computes_what_the_runtime_computes(scripts, tmp_path):
     from subject import folded_macs, make_subject, total_macs
     from unfolded import Unfolded
 
+    from petrt.inference.reconstructor import Reconstructor
     from petrt.nets.count import count
-    from petrt.reconstructor import Reconstructor
 
     subject = make_subject("tiny", 32, 8, 3, tmp_path / "bundle")
     noise = np.random.default_rng(0).standard_normal((4, 1, 8, 1, 32, 32), dtype=np.float32)

@@ -19,11 +19,11 @@ from petrt.build.install import build_engine, look_up
 from petrt.build.profile import Profile
 from petrt.build.request import Request
 from petrt.build.tensorrt import Plan
-from petrt.build.verify import verify
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.store.folder import cache_root, installed, load_graphs, load_timing_cache
 from petrt.engines.store.record import Flags, Verified
 from petrt.errors import DeviceError
+from petrt.inference.verify_engine import verify
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from tests.engines.store.records import H100
 from tests.engines.tensorrt.fake_tensorrt import make_module

@@ -28,8 +28,8 @@ from petrt.engines.tensorrt import engine as tensorrt
 from petrt.errors import DeviceError
 from petrt.hardware import gpus
 from petrt.hardware.gpus import Gpu
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle, load_bundle
-from petrt.reconstructor import Reconstructor
 from tests.build.test_install import silent
 from tests.engines.store.records import H100
 from tests.engines.tensorrt.fake_tensorrt import (
@@ -61,7 +61,7 @@ def machine(cuda_twin: Any, monkeypatch, tmp_path) -> Any:
     """A GPU of host memory, a TensorRT of ONNX Runtime, and an engine folder."""
     monkeypatch.setitem(sys.modules, "petrt._cuda", cuda_twin)
     monkeypatch.setattr(petrt, "_cuda", cuda_twin, raising=False)
-    from petrt.cuda import pipeline
+    from petrt.inference.cuda import pipeline
 
     monkeypatch.setattr(pipeline, "_cuda", cuda_twin)
     monkeypatch.setattr(tensorrt, "CurrentDevice", Current)

@@ -12,9 +12,9 @@ import pytest
 
 from petrt.cli.app import run
 from petrt.data.dataset import Dataset, open_dataset
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import MANIFEST, load_bundle
 from petrt.model.spec import NetworkSpec
-from petrt.reconstructor import Reconstructor
 from tests.model.test_bundle_writer import content
 from tests.train.prepared import write
 

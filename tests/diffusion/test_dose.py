@@ -17,10 +17,10 @@ from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import InputError, UsageError
 from petrt.export.onnx import export_model
+from petrt.inference.reconstructor import Reconstruction, Reconstructor
 from petrt.model.bundle import load_bundle
 from petrt.model.spec import DomainSpec, ModelSpec
 from petrt.nets import Model, load_checkpoint, save_checkpoint
-from petrt.reconstructor import Reconstruction, Reconstructor
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.models import noisy_blob, tiny_model, tiny_spec
 

@@ -9,9 +9,9 @@ import petrt
 from petrt.diffusion.presets import PRESETS, default_samples, settle
 from petrt.errors import UsageError
 from petrt.export.onnx import export_model
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import load_bundle
 from petrt.model.spec import SamplerSpec
-from petrt.reconstructor import Reconstructor
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.models import noisy_blob
 

@@ -27,8 +27,8 @@ from petrt.errors import DeviceError, InputError, UsageError
 from petrt.hardware import gpus, machine, packages
 from petrt.hardware.gpus import Gpu
 from petrt.hardware.packages import Package
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle
-from petrt.reconstructor import Reconstructor
 
 H100 = Gpu(0, "NVIDIA H100", (9, 0), 80 << 30)
 T4 = Gpu(0, "Tesla T4", (7, 5), 16 << 30)

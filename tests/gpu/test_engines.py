@@ -11,8 +11,8 @@ from petrt.engines.base import Engine
 from petrt.engines.select import select_engine
 from petrt.engines.torch.cuda import eager_reason
 from petrt.errors import PetrtError
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import load_bundle
-from petrt.reconstructor import Reconstructor
 from tests.gpu.conftest import gpu_module
 
 pytestmark = pytest.mark.gpu

@@ -12,8 +12,8 @@ from petrt.cli.app import run
 from petrt.data.simulate import simulate_subject
 from petrt.evaluation.baselines import best_gaussian
 from petrt.evaluation.metrics import evaluate
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import load_bundle, shipped_models
-from petrt.reconstructor import Reconstructor
 
 
 def test_shipped_model_is_small_and_labelled():

@@ -13,8 +13,8 @@ import torch
 from petrt.cli.app import run
 from petrt.data.dataset import open_dataset
 from petrt.errors import InputError, UsageError
+from petrt.inference.reconstructor import Reconstructor
 from petrt.nets.checkpoint import load_checkpoint
-from petrt.reconstructor import Reconstructor
 from petrt.train.config import load_config
 from petrt.train.fit import fit
 from tests.train.runs import UNET, Stopped, as_toml, assert_same, config, log, stop_at, weights

@@ -81,7 +81,7 @@ def peak_bytes() -> int | None:
 
 def reconstruct(options: dict[str, Any], volume: dict[str, int]) -> dict[str, Any]:
     """A volume through a Reconstructor of ``options``. Events: imported, loaded, first slice, done."""
-    from petrt.reconstructor import Reconstructor
+    from petrt.inference.reconstructor import Reconstructor
 
     event("imported")
     reconstructor = Reconstructor(**{**options, "batch": _pair(options.get("batch"))})

@@ -187,7 +187,7 @@ class Bench:
         return now + (self._deadline - now) / left
 
     def reconstructor(self, candidate: Candidate, **changes: Any) -> Any:
-        from petrt.reconstructor import Reconstructor
+        from petrt.inference.reconstructor import Reconstructor
 
         return Reconstructor(self.bundle, **{**candidate.options, **changes})
 

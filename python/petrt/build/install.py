@@ -16,7 +16,6 @@ from typing import Any
 from petrt import _core
 from petrt.build.request import Request
 from petrt.build.tensorrt import build_plan
-from petrt.build.verify import verify
 from petrt.engines.store.folder import (
     Installed,
     build_lock,
@@ -34,6 +33,7 @@ from petrt.engines.tensorrt.engine import TensorRTEngine
 from petrt.engines.tensorrt.runtime_cache import KernelFile, KernelMemory
 from petrt.errors import DeviceError
 from petrt.hardware import machine
+from petrt.inference.verify_engine import verify
 from petrt.model.bundle import GRAPHS, file_entry
 from petrt.model.half_precision import convert
 

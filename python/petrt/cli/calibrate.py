@@ -25,8 +25,8 @@ from petrt.model.spec import CalibrationSpec, ModelSpec
 
 if TYPE_CHECKING:
     from petrt.data.dataset import Dataset
-    from petrt.reconstructor import Reconstructor
-    from petrt.uncertainty import Setting, Verdict
+    from petrt.inference.calibrate import Setting, Verdict
+    from petrt.inference.reconstructor import Reconstructor
 
 logger = logging.getLogger("petrt")
 
@@ -85,9 +85,9 @@ def calibrate(
     """
     from petrt.data.dataset import open_dataset
     from petrt.data.index import SPLITS
+    from petrt.inference.calibrate import Setting, check_subjects, reduction
+    from petrt.inference.reconstructor import Reconstructor
     from petrt.model.bundle import load_bundle
-    from petrt.reconstructor import Reconstructor
-    from petrt.uncertainty import Setting, check_subjects, reduction
 
     if [out is not None, in_place, check].count(True) != 1:
         raise UsageError("say where the result goes", "one of -o NEW_MODEL, --in-place, --check")
@@ -195,7 +195,7 @@ def work(
     """Run all subjects, then fit a factor, or judge the model's own."""
     from petrt.cli.progress import bar
     from petrt.evaluation.calibration import coverage
-    from petrt.uncertainty import fit, gather, judge
+    from petrt.inference.calibrate import fit, gather, judge
 
     voxels = []
     for number, name in enumerate(ids, start=1):

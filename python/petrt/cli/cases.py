@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from petrt.errors import PetrtError
 
 if TYPE_CHECKING:
+    from petrt.inference.reconstructor import Reconstruction, Reconstructor
     from petrt.io.volume import Volume
-    from petrt.reconstructor import Reconstruction, Reconstructor
 
 logger = logging.getLogger("petrt")
 

@@ -81,7 +81,7 @@ def reconstruct(
     """
     from petrt.diffusion.dose import parse_dose, settle
     from petrt.diffusion.presets import default_samples
-    from petrt.reconstructor import Reconstructor
+    from petrt.inference.reconstructor import Reconstructor
 
     if std is not None and (samples or default_samples(preset)) < 2:
         raise UsageError("--std needs at least two samples", "add --samples 8")

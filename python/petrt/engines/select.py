@@ -67,7 +67,7 @@ def choose(
         device: "auto" (the first GPU, if an engine can use it, else the CPU), "cpu", "cuda" or
             "cuda:1".
         precision: "fp32", "fp16" or "bf16"; None: the engine's own.
-        threads: that one call of a CPU engine uses; slices run side by side besides (petrt.pipeline).
+        threads: that one call of a CPU engine uses; slices run side by side besides (petrt.inference.cpu.pipeline).
 
     Raises:
         UsageError: an unknown or contradictory option. DeviceError: what was asked for cannot be had

@@ -20,9 +20,9 @@ from petrt.engines.select import choose
 from petrt.errors import UsageError
 from petrt.export.onnx import export_model
 from petrt.export.verify import relative_error
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from petrt.model.half_precision import WIDE_INTERFACE
-from petrt.reconstructor import Reconstructor
 from tests.engines.torch.test_torch import blob, forward, golden_inputs
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 

@@ -22,8 +22,8 @@ from petrt.engines.select import choose
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.export.verify import relative_error
 from petrt.hardware import cpu, machine, packages
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
-from petrt.reconstructor import Reconstructor
 from tests.engines.torch.test_torch import blob, forward, golden_inputs, psnr, worst_error
 
 pytestmark = pytest.mark.usefixtures("private_cache")

@@ -7,13 +7,13 @@ import logging
 import pytest
 
 from petrt import _core
-from petrt.build import verify as verification
 from petrt.engines.store.folder import installed
 from petrt.engines.store.open import gpu_here, open_installed
 from petrt.engines.store.record import Verified
 from petrt.errors import DeviceError
 from petrt.hardware import gpus
 from petrt.hardware.gpus import Gpu
+from petrt.inference import verify_engine as verification
 from petrt.model.bundle import GRAPHS, Bundle
 from tests.engines.store.records import H100, of_bundle, put
 from tests.engines.tensorrt.fake_tensorrt import VERSION, make_module, make_plan

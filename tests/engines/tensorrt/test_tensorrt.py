@@ -13,8 +13,8 @@ from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.tensorrt.engine import TensorRTEngine, import_tensorrt, install_command
 from petrt.engines.tensorrt.runtime_cache import KernelMemory
 from petrt.errors import DeviceError, OutOfDeviceMemory
+from petrt.inference.forward import wire
 from petrt.model.bundle import GRAPHS, Bundle
-from petrt.wiring import wire
 from tests.engines.tensorrt import fake_tensorrt
 from tests.engines.tensorrt.fake_tensorrt import DeviceArray, Stream, make_module, make_plan
 

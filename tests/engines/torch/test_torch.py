@@ -21,8 +21,8 @@ from petrt.engines.torch.graph import TorchGraph
 from petrt.errors import DeviceError, InputError
 from petrt.export.onnx import export_model
 from petrt.export.verify import relative_error
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
-from petrt.reconstructor import Reconstructor
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 
 Arrays = dict[str, np.ndarray]

@@ -62,7 +62,9 @@ def open_installed(
         )
     engine = start(bundle, entry, index=index, trt=trt)
     if not entry.record.verified_on(gpu):
-        from petrt.build.verify import verify  # needs the reconstructor, which needs the engines
+        from petrt.inference.verify_engine import (
+            verify,  # needs the reconstructor, which needs the engines
+        )
 
         logger.info("first use of this engine on %s with driver %s", gpu.name, gpu.driver)
         profile = entry.record.profile

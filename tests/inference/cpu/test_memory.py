@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from petrt import memory
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
+from petrt.inference.cpu import memory
+from petrt.inference.cpu.worker import Shape
 from petrt.model.bundle import load_bundle
-from petrt.stage import Shape
 
 GIB = 1 << 30
 

@@ -14,7 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt import _cuda
-from petrt.cuda.batches import (
+from petrt.diffusion.noise_schedule import StepTable
+from petrt.engines.base import Engine
+from petrt.engines.store.folder import build_command
+from petrt.errors import DeviceError, OutOfDeviceMemory
+from petrt.inference.cuda.batches import (
     Batch,
     Limits,
     image_bytes,
@@ -23,12 +27,8 @@ from petrt.cuda.batches import (
     rows,
     starts,
 )
-from petrt.cuda.stage import Stage
-from petrt.cuda.transfer import Transfer
-from petrt.diffusion.noise_schedule import StepTable
-from petrt.engines.base import Engine
-from petrt.engines.store.folder import build_command
-from petrt.errors import DeviceError, OutOfDeviceMemory
+from petrt.inference.cuda.transfer import Transfer
+from petrt.inference.cuda.worker import Stage
 from petrt.model.bundle import Bundle
 
 Array = NDArray[np.float32]
@@ -39,7 +39,7 @@ SHARE = 0.8
 
 
 class DevicePipeline:
-    """As ``petrt.pipeline.Pipeline``, on a GPU: batches of many slices, one CUDA graph each.
+    """As ``petrt.inference.cpu.pipeline.Pipeline``, on a GPU: batches of many slices, one CUDA graph each.
 
     ``batch``: most (slices, samples) in one call; None for as many as fill the GPU. ``memory``: bytes
     the batches may take; None for 80 % of what is free. A batch for which memory does not suffice is

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from petrt.diffusion.guides import NEIGHBOURS
 from petrt.engines.base import Engine
+from petrt.inference.cpu.worker import Shape
 from petrt.model.spec import NetworkSpec, UNetSpec
-from petrt.stage import Shape
 
 # Of what is available, the share that reconstruction takes by default.
 SHARE = 0.8

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petrt.background import batches
 from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Engine, sharing
 from petrt.engines.select import choose
 from petrt.hardware.cpu import default_threads
+from petrt.inference.background import batches
+from petrt.inference.cpu.parallelism import Schedule, divisor
+from petrt.inference.cpu.planner import Scheduler
+from petrt.inference.cpu.worker import Clock, Shape, Stage, Work
 from petrt.model.bundle import Bundle
-from petrt.scheduler import Scheduler
-from petrt.scheduling import Schedule, divisor
-from petrt.stage import Clock, Shape, Stage, Work
 
 Array = NDArray[np.float32]
 

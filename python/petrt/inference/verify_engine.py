@@ -15,7 +15,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from petrt.cuda.batches import Limits
 from petrt.data.simulate import simulate_subject
 from petrt.engines.base import Engine
 from petrt.engines.native.engine import NativeEngine
@@ -26,9 +25,10 @@ from petrt.errors import DeviceError, NonfiniteOutput
 from petrt.evaluation.activity import change
 from petrt.evaluation.metrics import json_number, psnr, standard_mask
 from petrt.hardware import machine, packages
+from petrt.inference.cuda.batches import Limits
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle
 from petrt.model.spec import ModelSpec
-from petrt.reconstructor import Reconstructor
 
 logger = logging.getLogger("petrt")
 

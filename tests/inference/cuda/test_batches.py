@@ -5,8 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petrt.cuda.batches import Limits, image_bytes, images_within, plan_batch, rows, starts
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
+from petrt.inference.cuda.batches import (
+    Limits,
+    image_bytes,
+    images_within,
+    plan_batch,
+    rows,
+    starts,
+)
 from petrt.model.bundle import load_bundle
 
 COUNT = st.integers(1, 300)

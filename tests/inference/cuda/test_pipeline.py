@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from petrt.cuda.launches import Launches
-from petrt.cuda.transfer import Transfer
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.errors import DeviceError
 from petrt.export.onnx import export_model
+from petrt.inference.cuda.launches import Launches
+from petrt.inference.cuda.transfer import Transfer
+from petrt.inference.reconstructor import Reconstruction, Reconstructor
 from petrt.model.bundle import load_bundle
-from petrt.reconstructor import Reconstruction, Reconstructor
-from tests.cuda.conftest import QueuedEngine
 from tests.export.conftest import NETWORKS, model_spec, scrambled
+from tests.inference.cuda.conftest import QueuedEngine
 from tests.models import noisy_blob
 
 SHAPE = (16, 24, 9)

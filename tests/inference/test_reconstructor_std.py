@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from petrt.errors import NonfiniteOutput
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle, load_bundle
 from petrt.model.spec import CalibrationSpec, SamplerSpec
-from petrt.reconstructor import Reconstructor
 from tests.models import noisy_blob
 
 SHAPE = (16, 21, 6)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from petrt.errors import DeviceError
-from petrt.reconstructor import Reconstructor
-from tests.cuda.conftest import QueuedEngine
+from petrt.inference.reconstructor import Reconstructor
+from tests.inference.cuda.conftest import QueuedEngine
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +130,7 @@ def test_a_whole_run_with_what_needs_a_real_gpu_named_as_failed(small, monkeypat
 def test_both_sides_of_a_comparison_get_the_same_planes(small, monkeypatch):
     import sections
 
-    from petrt.cuda.pipeline import DevicePipeline
+    from petrt.inference.cuda.pipeline import DevicePipeline
 
     seen = {"petrt": [], "baseline": []}
     usual = DevicePipeline.run

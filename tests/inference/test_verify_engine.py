@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from petrt.build.verify import (
-    SLICES,
-    compare,
-    reference_volume,
-    verify,
-)
 from petrt.engines.native.engine import NativeEngine
 from petrt.engines.native.graph import Unsupported
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.errors import DeviceError
 from petrt.hardware import packages
+from petrt.inference.verify_engine import (
+    SLICES,
+    compare,
+    reference_volume,
+    verify,
+)
 from petrt.model.bundle import Bundle, load_bundle
 from tests.engines.store.records import H100
 
@@ -89,7 +89,7 @@ def test_without_onnxruntime_petrts_own_engine_is_the_reference(tiny: Bundle, mo
     def unsupported(bundle):
         raise Unsupported("native cannot run Conv3D in coarse.onnx", "use --engine onnxruntime")
 
-    monkeypatch.setattr("petrt.build.verify.NativeEngine", unsupported)
+    monkeypatch.setattr("petrt.inference.verify_engine.NativeEngine", unsupported)
     with pytest.raises(
         DeviceError,
         match=r"no float32 to verify .*Conv3D.*no ONNX Runtime; pip install 'petrt\[onnxr",
@@ -153,7 +153,7 @@ def test_an_engine_that_raises_is_not_hidden(tiny: Bundle):
 
 
 def test_a_wrong_maximum_alone_is_noticed(tiny: Bundle, monkeypatch):
-    from petrt.build import verify as module
+    from petrt.inference import verify_engine as module
 
     volume = reference_volume((32, 32), 2.0)
     expected = module._reconstruct(tiny, OnnxRuntimeEngine(tiny), volume)

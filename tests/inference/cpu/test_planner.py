@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from petrt import memory, pipeline, scheduler, tuning
+from petrt import tuning
 from petrt.diffusion.noise_schedule import step_table
 from petrt.engines import rates
 from petrt.engines.native.engine import NativeEngine
@@ -20,12 +20,23 @@ from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.rates import FILE, Rate
 from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import DeviceError, UsageError
+from petrt.inference.cpu import memory, pipeline
+from petrt.inference.cpu import planner as scheduler
+from petrt.inference.cpu.parallelism import (
+    Job,
+    Limit,
+    Schedule,
+    batches,
+    best,
+    divisor,
+    splits,
+    within,
+)
+from petrt.inference.cpu.pipeline import Pipeline
+from petrt.inference.cpu.planner import Scheduler
+from petrt.inference.cpu.worker import Work
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle, load_bundle
-from petrt.pipeline import Pipeline
-from petrt.reconstructor import Reconstructor
-from petrt.scheduler import Scheduler
-from petrt.scheduling import Job, Limit, Schedule, batches, best, divisor, splits, within
-from petrt.stage import Work
 from tests.models import noisy_blob
 
 COUNT = st.integers(1, 200)

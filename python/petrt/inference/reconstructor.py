@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petrt.background import active_slices
 from petrt.diffusion.dose import settle
 from petrt.diffusion.noise_schedule import step_table
 from petrt.diffusion.presets import settle as settle_process
@@ -23,14 +22,15 @@ from petrt.evaluation.activity import change
 from petrt.hardware.cpu import default_threads
 from petrt.imaging.grid import Placement, plan
 from petrt.imaging.scaling import scale_of
+from petrt.inference.background import active_slices
+from petrt.inference.cpu.pipeline import Pipeline, cpu_pipeline
+from petrt.inference.run_record import run_record
 from petrt.io.inputs import Loaded, give_back, load
 from petrt.io.volume import Nonfinite
 from petrt.model.bundle import Bundle, load_bundle
-from petrt.pipeline import Pipeline, cpu_pipeline
-from petrt.run_record import run_record
 
 if TYPE_CHECKING:
-    from petrt.cuda.pipeline import DevicePipeline
+    from petrt.inference.cuda.pipeline import DevicePipeline
 
 logger = logging.getLogger("petrt")
 
@@ -77,11 +77,11 @@ class Reconstructor:
         engine, device, precision: see ``petrt.engines.select.choose``; ``engine`` may also be an engine
             itself, which has the other two.
         threads: slices that run side by side on a CPU, each on one thread; by default all cores this
-            process may use, as is fastest (see petrt.scheduler).
+            process may use, as is fastest (see petrt.inference.cpu.planner).
         batch: most (slices, samples) in one call of the denoiser; by default what suits the device.
         memory: on a CPU, bytes that this process may have in memory, by estimate; on a GPU, bytes that a
             batch may take. Default: 80 % of what is available, beside what it has already.
-        skip_background: leave out slices that are pure background (see petrt.background): their image,
+        skip_background: leave out slices that are pure background (see petrt.inference.background): their image,
             std and coarse prediction are 0. Other slices do not change by a bit.
 
     Raises:
@@ -136,7 +136,7 @@ class Reconstructor:
                 ours=isinstance(engine, str),
             )  # fmt: skip
         else:
-            from petrt.cuda.pipeline import DevicePipeline
+            from petrt.inference.cuda.pipeline import DevicePipeline
 
             self._pipeline = DevicePipeline(self.bundle, self.engine, self.table, batch, memory)
 

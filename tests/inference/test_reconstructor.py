@@ -16,7 +16,7 @@ import petrt
 from petrt import _core
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.export.onnx import export_model
-from petrt.reconstructor import Reconstructor
+from petrt.inference.reconstructor import Reconstructor
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.model.test_bundle import rewrite
 from tests.models import noisy_blob, tiny_model, tiny_spec

@@ -23,8 +23,8 @@ from petrt.evaluation.calibration import (
 )
 from petrt.evaluation.metrics import standard_mask
 from petrt.imaging.grid import SAME_VOXEL
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.spec import CalibrationSpec, ModelSpec, SamplerSpec
-from petrt.reconstructor import Reconstructor
 
 
 @dataclass(frozen=True)

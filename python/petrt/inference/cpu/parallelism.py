@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from petrt import memory
 from petrt.engines.rates import Rate
 from petrt.errors import DeviceError
+from petrt.inference.cpu import memory
 
 # Samples in one call unless measured otherwise. Milliseconds an image of the paper's denoiser on 2 cores,
 # for 1, 2, 4 and 8 samples: ONNX Runtime 129, 129, 135, 139; petrt's own engine 101, 98, 93, 121. And

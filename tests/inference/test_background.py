@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petrt.background import active_slices, batches
 from petrt.diffusion.guides import NEIGHBOURS, neighbours
-from petrt.reconstructor import Reconstructor
+from petrt.inference.background import active_slices, batches
+from petrt.inference.reconstructor import Reconstructor
 from tests.models import noisy_blob
 
 MASKS = st.lists(st.booleans(), min_size=1, max_size=24).map(np.array)

@@ -69,7 +69,7 @@ def cuda(cuda_twin: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """petrt._cuda, of host memory."""
     monkeypatch.setitem(sys.modules, "petrt._cuda", cuda_twin)
     monkeypatch.setattr(petrt, "_cuda", cuda_twin, raising=False)
-    from petrt.cuda import pipeline
+    from petrt.inference.cuda import pipeline
 
     monkeypatch.setattr(pipeline, "_cuda", cuda_twin)
     return cuda_twin

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petrt.cuda.batches import Batch
-from petrt.cuda.launches import Launches
 from petrt.diffusion.guides import NEIGHBOURS, DeviceSpectrum, spectrum
 from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Engine
+from petrt.inference.cuda.batches import Batch
+from petrt.inference.cuda.launches import Launches
+from petrt.inference.forward import wire
 from petrt.model.bundle import Bundle
-from petrt.wiring import wire
 
 if TYPE_CHECKING:
     from petrt._cuda import DeviceArray
@@ -81,7 +81,7 @@ class Stage:
     def prepare(
         self, planes: DeviceArray, begin: int, rows: NDArray[np.int64], volume: Array
     ) -> None:
-        """Guides of the slices ``rows`` (see ``petrt.cuda.batches``); ``planes`` on the device start at
+        """Guides of the slices ``rows`` (see ``petrt.inference.cuda.batches``); ``planes`` on the device start at
         slice ``begin``."""
         from petrt import _cuda
 

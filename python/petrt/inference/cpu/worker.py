@@ -16,8 +16,8 @@ from petrt._core import ReverseLoop
 from petrt.diffusion.guides import NEIGHBOURS, neighbours, spectrum
 from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Buffers, Engine
+from petrt.inference.forward import Allocate, wire
 from petrt.model.bundle import Bundle
-from petrt.wiring import Allocate, wire
 
 Array = NDArray[np.float32]
 

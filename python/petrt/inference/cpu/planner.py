@@ -7,13 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from petrt import memory
 from petrt.engines.base import Engine, binding_bytes, division, sharing
 from petrt.engines.rates import Rate, Situation, keep_rates, kept_rates
 from petrt.hardware.cpu import cpu_model
-from petrt.model.bundle import GRAPHS, Bundle
-from petrt.model.spec import NetworkSpec
-from petrt.scheduling import (
+from petrt.inference.cpu import memory
+from petrt.inference.cpu.parallelism import (
     Job,
     Limit,
     Option,
@@ -24,7 +22,9 @@ from petrt.scheduling import (
     splits,
     within,
 )
-from petrt.stage import Shape, Work
+from petrt.inference.cpu.worker import Shape, Work
+from petrt.model.bundle import GRAPHS, Bundle
+from petrt.model.spec import NetworkSpec
 from petrt.tuning import ROUNDS, Batch, Split, measure
 
 logger = logging.getLogger("petrt")
