@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from common import RESULTS
+from petrt.export.bundle import versions
 from rich.console import Console
 
 from petrt.cli.flops import table2_of, tables_of
-from petrt.export.onnx import versions
 from petrt.flops.report import CONVENTION, describe, describe_table2
 from petrt.flops.subject import count_subject
 from petrt.flops.table2 import table2

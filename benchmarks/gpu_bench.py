@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from petrt.export.bundle import export_model
+from petrt.export.folding.fold import Upsample
+from petrt.export.tensorrt.install import build_engine
+from petrt.export.tensorrt.request import make_request
 from subject import Subject, kept
 from timing import Run
 
-from petrt.build.install import build_engine
-from petrt.build.request import make_request
 from petrt.diffusion.dose import settle
 from petrt.engines import select
 from petrt.engines.tensorrt.engine import is_installed
 from petrt.errors import PetrtError
-from petrt.export.fold import Upsample
-from petrt.export.onnx import export_model
 from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import MANIFEST, Bundle, load_bundle
 

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from common import save
+from petrt.export.tensorrt.plan import build_plan
+from petrt.export.tensorrt.profile import Profile, default_profile
 from subject import make_subject
 
-from petrt.build.profile import Profile, default_profile
-from petrt.build.tensorrt import build_plan
 from petrt.errors import DeviceError
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from petrt.model.half_precision import convert

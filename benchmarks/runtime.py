@@ -21,7 +21,7 @@ from common import save
 
 PAPER = """
 import sys, torch
-from petrt.export.onnx import export_model
+from petrt.export.bundle import export_model
 from petrt.nets import Model, PRESETS
 from petrt.model.spec import DomainSpec, ModelSpec
 torch.manual_seed(0)

@@ -10,13 +10,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from petrt.export.bundle import export_model
 
 import petrt
 from petrt.diffusion.dose import dose_text, dose_warnings, parse_dose
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import InputError, UsageError
-from petrt.export.onnx import export_model
 from petrt.inference.reconstructor import Reconstruction, Reconstructor
 from petrt.model.bundle import load_bundle
 from petrt.model.spec import DomainSpec, ModelSpec

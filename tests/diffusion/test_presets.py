@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from petrt.export.bundle import export_model
 
 import petrt
 from petrt.diffusion.presets import PRESETS, default_samples, settle
 from petrt.errors import UsageError
-from petrt.export.onnx import export_model
 from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import load_bundle
 from petrt.model.spec import SamplerSpec

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from petrt.export.graphs.check import relative_error
 
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.select import choose, select_engine
 from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import UsageError
-from petrt.export.verify import relative_error
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from tests.engines.torch.test_torch import forward, golden_inputs
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from petrt.export.bundle import export_model, rounded
+from petrt.export.folding.fold import fold
+from petrt.export.graphs.networks import write_graphs
+from petrt.export.size import folded_count, hollow_graphs
 
-from petrt.export.count import folded_count, hollow_graphs
-from petrt.export.fold import fold
-from petrt.export.networks import write_graphs
-from petrt.export.onnx import export_model, rounded
 from petrt.flops import bundle_macs
 from petrt.flops.bundle import noise_bias_parameters
 from petrt.flops.graph import Work, count_graph

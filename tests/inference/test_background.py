@@ -93,7 +93,8 @@ def test_a_volume_of_background_alone_needs_no_network(tiny_bundle):
 
 
 def test_a_model_without_guides_keeps_the_same_rule(tmp_path, volume):
-    from petrt.export.onnx import export_model
+    from petrt.export.bundle import export_model
+
     from tests.export.conftest import NETWORKS, model_spec, scrambled
 
     kind = next(k for k, n in NETWORKS.items() if n.guides == "none" and n.denoiser)

@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from petrt.export.bundle import export_model
 
 import petrt
 from petrt import _core
 from petrt.errors import DeviceError, InputError, UsageError
-from petrt.export.onnx import export_model
 from petrt.inference.reconstructor import Reconstructor
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.model.test_bundle import rewrite

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from petrt.export.bundle import rounded
+from petrt.export.folding.fold import fold
+from petrt.export.graphs import check as verify
+from petrt.export.graphs.networks import write_graphs
 
 from petrt.errors import InputError
-from petrt.export import verify
-from petrt.export.fold import fold
-from petrt.export.networks import write_graphs
-from petrt.export.onnx import rounded
 from petrt.model import half_precision as module
 from petrt.model.half_precision import Precision, convert
 from tests.export.conftest import NETWORKS, scrambled

@@ -83,7 +83,8 @@ def test_from_simulation_to_reconstruction_by_commands(simulated, tmp_path, caps
 
 def test_runtime_agrees_with_validation(simulated, data, tmp_path):
     """The exported model makes the images that the training was judged by."""
-    from petrt.export.onnx import export_bundle
+    from petrt.export.bundle import export_bundle
+
     from petrt.train.validate import predict
 
     checkpoint = fit(config(6), data, tmp_path / "run")

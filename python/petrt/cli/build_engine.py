@@ -93,10 +93,10 @@ def build_engine(
 
 
 def _run(model: str, force: bool, dry_run: bool, **options: Any) -> None:
-    from petrt.build.install import build_engine as build
-    from petrt.build.install import look_up
-    from petrt.build.request import make_request
     from petrt.cli.progress import bar
+    from petrt.export.tensorrt.install import build_engine as build
+    from petrt.export.tensorrt.install import look_up
+    from petrt.export.tensorrt.request import make_request
     from petrt.model.bundle import load_bundle
 
     request = make_request(load_bundle(model), **options)

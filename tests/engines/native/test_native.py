@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from petrt.export.bundle import export_model
+from petrt.export.graphs.check import relative_error
 
 from petrt.engines.native.engine import NativeEngine
 from petrt.engines.native.graph import Unsupported, read_graph
@@ -18,8 +20,6 @@ from petrt.engines.native.steps import Add, Concat, Conv, Norm, Ref
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.select import choose
 from petrt.errors import UsageError
-from petrt.export.onnx import export_model
-from petrt.export.verify import relative_error
 from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from petrt.model.half_precision import WIDE_INTERFACE

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from petrt.export.graphs.check import relative_error
 
 from petrt.engines.base import binding_bytes
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
@@ -20,7 +21,6 @@ from petrt.engines.openvino import cache as openvino_cache
 from petrt.engines.openvino.engine import OpenVINOEngine
 from petrt.engines.select import choose
 from petrt.errors import DeviceError, InputError, UsageError
-from petrt.export.verify import relative_error
 from petrt.hardware import cpu, machine, packages
 from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.build import rtx
+from tests.export.tensorrt import rtx
 
 CHECK = """
 import inspect, re

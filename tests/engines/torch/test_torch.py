@@ -13,14 +13,14 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from petrt.export.bundle import export_model
+from petrt.export.graphs.check import relative_error
 
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.torch.cuda import compile_module
 from petrt.engines.torch.engine import TorchEngine, use_threads
 from petrt.engines.torch.graph import TorchGraph
 from petrt.errors import DeviceError, InputError
-from petrt.export.onnx import export_model
-from petrt.export.verify import relative_error
 from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from tests.export.conftest import NETWORKS, model_spec, scrambled

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from petrt.export.graphs.check import relative_error
 
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.torch import cuda as torch_cuda
@@ -21,7 +22,6 @@ from petrt.engines.torch import engine as torch_engine
 from petrt.engines.torch.cuda import Cuda, eager_reason, matmul_in_float32, unusable
 from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import OutOfDeviceMemory
-from petrt.export.verify import relative_error
 from petrt.model.bundle import Bundle
 from tests.engines.tensorrt.fake_tensorrt import DeviceArray
 from tests.engines.torch.test_torch import forward, golden_inputs

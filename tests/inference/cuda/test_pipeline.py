@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from petrt.export.bundle import export_model
 
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.errors import DeviceError
-from petrt.export.onnx import export_model
 from petrt.inference.cuda.launches import Launches
 from petrt.inference.cuda.transfer import Transfer
 from petrt.inference.reconstructor import Reconstruction, Reconstructor

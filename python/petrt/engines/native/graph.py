@@ -1,6 +1,6 @@
 """A bundle's ONNX graph as the steps that petrt's own CPU kernels run.
 
-The exporter writes a dozen operators in a few fixed patterns (petrt.export.layers): a norm is five
+The exporter writes a dozen operators in a few fixed patterns (petrt.export.graphs.layers): a norm is five
 nodes, a guide map added to every sample of a slice is six. Here each pattern becomes one step again,
 and what follows a convolution, an addition of biases, maps or a shortcut, becomes part of it. A graph
 with anything else in it is refused, never approximated.

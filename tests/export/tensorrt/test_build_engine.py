@@ -20,7 +20,7 @@ from petrt.engines.store.folder import installed, load_graphs, load_timing_cache
 from petrt.engines.store.record import RECORD
 from petrt.errors import DeviceError, UsageError
 from petrt.model.bundle import GRAPHS, load_bundle
-from tests.build import rtx
+from tests.export.tensorrt import rtx
 
 COMMAND = rtx.python("-m", "petrt", "build-engine")
 SMALL = ["--gpu", "rtx40", "--size", "32x32", "--slices", "2", "--precision", "fp16"]

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from petrt.export.tensorrt.profile import Profile, default_profile
 
-from petrt.build.profile import Profile, default_profile
 from petrt.errors import InputError, UsageError
 from petrt.model.bundle import GRAPHS, load_bundle
 from petrt.model.spec import DomainSpec, ModelSpec

@@ -13,13 +13,13 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from petrt.export.tensorrt.plan import build_plan
+from petrt.export.tensorrt.profile import Profile, default_profile
 
-from petrt.build.profile import Profile, default_profile
-from petrt.build.tensorrt import build_plan
 from petrt.errors import UsageError
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from petrt.model.half_precision import Precision, convert
-from tests.build import rtx
+from tests.export.tensorrt import rtx
 
 Call = Callable[..., Any]
 
@@ -104,8 +104,9 @@ def test_plans_of_the_demo_model(precision: Precision, in_rtx: Call, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_plan_of_the_papers_denoiser(precision: Precision, in_rtx: Call, tmp_path: Path) -> None:
-    from petrt.export.fold import fold
-    from petrt.export.networks import write_graphs
+    from petrt.export.folding.fold import fold
+    from petrt.export.graphs.networks import write_graphs
+
     from petrt.nets import PRESETS, Model
 
     torch.manual_seed(0)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from petrt.export.folding.fold import Folded, Upsample, fold, run_part
 from torch import Tensor
 from torch.nn import functional as F
 
 from petrt.engines.onnxruntime import import_onnxruntime
 from petrt.errors import InputError
-from petrt.export.fold import Folded, Upsample, fold, run_part
 from petrt.model.bundle import noise_bias_table
 from petrt.nets.model import Model
 

@@ -13,10 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from petrt.export.linear import (
+from petrt.export.folding.linear import (
     guide_map,
     input_halves,
     make_conv,
@@ -25,6 +22,9 @@ from petrt.export.linear import (
     transposed,
     wide,
 )
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from petrt.nets.blocks import Block, GuidedBlock, Up
 from petrt.nets.model import Model
 from petrt.nets.unet import Coarse, Denoiser, UNet

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from petrt.export.tensorrt.plan import build_plan
+from petrt.export.tensorrt.request import Request
+
 from petrt import _core
-from petrt.build.request import Request
-from petrt.build.tensorrt import build_plan
 from petrt.engines.store.folder import (
     Installed,
     build_lock,

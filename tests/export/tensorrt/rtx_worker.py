@@ -1,4 +1,4 @@
-"""What runs inside the process of ``tests.build.rtx``: builds, told and answered in JSON."""
+"""What runs inside the process of ``tests.export.tensorrt.rtx``: builds, told and answered in JSON."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import tensorrt_rtx as trt
+from petrt.export.tensorrt.plan import Profile, build_plan
 
-from petrt.build.tensorrt import Profile, build_plan
 from petrt.errors import PetrtError
 
 

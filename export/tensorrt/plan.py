@@ -18,8 +18,8 @@ from threading import Event
 from typing import Any, Literal
 
 import onnx
+from petrt.export.tensorrt.profile import Profile, Range, default_profile
 
-from petrt.build.profile import Profile, Range, default_profile
 from petrt.engines.tensorrt.current_device import CurrentDevice
 from petrt.engines.tensorrt.log import log_of
 from petrt.errors import DeviceError, UsageError

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from petrt.export.folding.fold import FoldedDenoiser, Upsample, add_map, fold
+from petrt.export.folding.linear import transposed
+from petrt.export.graphs import check as verify
 from torch.nn import functional as F
 
-from petrt.export import verify
-from petrt.export.fold import FoldedDenoiser, Upsample, add_map, fold
-from petrt.export.linear import transposed
 from petrt.model.bundle import noise_bias_table
 from petrt.nets import PRESETS, Model
 from petrt.nets.count import MacCounter, count

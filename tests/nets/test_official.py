@@ -17,11 +17,11 @@ from torch import Tensor
 
 from petrt.diffusion.noise_schedule import step_table
 from petrt.errors import InputError, UsageError
-from petrt.export.official import import_official
 from petrt.model.spec import GuidanceSpec, NetworkSpec, UNetSpec
 from petrt.nets import Model, load_checkpoint, save_checkpoint
+from petrt.nets.official import import_official
 from tests.export.conftest import model_spec, scrambled
-from tests.export.official_files import STEMS, State, write_official
+from tests.nets.official_files import STEMS, State, write_official
 
 # The smallest U-Nets that their 32 norm groups allow.
 SMALL = NetworkSpec(coarse=UNetSpec(base=32, blocks=1), denoiser=UNetSpec(base=32, blocks=1))

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from petrt.export.tensorrt import install as module
+from petrt.export.tensorrt.install import build_engine, look_up
+from petrt.export.tensorrt.plan import Plan
+from petrt.export.tensorrt.profile import Profile
+from petrt.export.tensorrt.request import Request
 
-from petrt.build import install as module
-from petrt.build.install import build_engine, look_up
-from petrt.build.profile import Profile
-from petrt.build.request import Request
-from petrt.build.tensorrt import Plan
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.store.folder import cache_root, installed, load_graphs, load_timing_cache
 from petrt.engines.store.record import Flags, Verified
@@ -31,7 +31,7 @@ from tests.engines.tensorrt.fake_tensorrt import make_module
 VERIFIED = Verified(
     psnr_db=70.0, suvmax_shift_percent=0.0, nonfinite=0, against="played", volume="none"
 )
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Builder:
@@ -257,13 +257,13 @@ def test_petrt_without_its_cuda_part_is_told_before_any_work(tiny, monkeypatch):
 TWO = """
 import sys, time
 from pathlib import Path
-from petrt.build import install
-from petrt.build.tensorrt import Plan
-from petrt.build.request import Request
-from petrt.build.profile import Profile
+from petrt.export.tensorrt import install
+from petrt.export.tensorrt.plan import Plan
+from petrt.export.tensorrt.request import Request
+from petrt.export.tensorrt.profile import Profile
 from petrt.model.bundle import load_bundle
 from petrt.engines.store.record import Flags, Verified
-from tests.build.test_install import silent
+from tests.export.tensorrt.test_install import silent
 from tests.engines.tensorrt.fake_tensorrt import make_module
 
 def slowly(trt, model, profile, **options):

@@ -2,7 +2,7 @@
 
 The folded networks consist of a dozen operators, so their graphs are written directly rather than
 traced: the file depends on no torch version, keeps no leftover of a trace, has plain names, and
-takes milliseconds. ``petrt.export.verify`` runs every graph against the module it was written from.
+takes milliseconds. ``petrt.export.graphs.check`` runs every graph against the module it was written from.
 """
 
 from __future__ import annotations

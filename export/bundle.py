@@ -11,16 +11,16 @@ from typing import Any
 
 import onnx
 import torch
+from petrt.export.folding.fold import Folded, Upsample, fold
+from petrt.export.graphs import check as verify
+from petrt.export.graphs.networks import write_graphs
+from petrt.export.graphs.writer import OPSET, Precision
 from safetensors.torch import save_file
 from torch import nn
 
 from petrt import _core
 from petrt.engines.onnxruntime import import_onnxruntime
 from petrt.errors import InputError
-from petrt.export import verify
-from petrt.export.fold import Folded, Upsample, fold
-from petrt.export.graph import OPSET, Precision
-from petrt.export.networks import write_graphs
 from petrt.io.folder import atomic_folder
 from petrt.model.bundle import GOLDEN, MANIFEST, NOISE_BIAS, Manifest, write_manifest
 from petrt.model.spec import ModelSpec
@@ -61,7 +61,7 @@ def export_model(
 
     ``source`` (JSON) says in the manifest where the weights come from. ``upsample`` "transposed"
     spends 4/9 of the multiplications there; ONNX Runtime on a CPU gains nothing from it.
-    Raises InputError where weights are not finite or a check of ``petrt.export.verify`` fails,
+    Raises InputError where weights are not finite or a check of ``petrt.export.graphs.check`` fails,
     UsageError where ``out`` exists and is not a bundle to overwrite, DeviceError without ONNX Runtime.
     """
     import_onnxruntime()  # before any work: the last step needs it

@@ -6,8 +6,9 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from petrt.build.profile import Profile, Range, default_profile, fixed
-from petrt.build.tensorrt import HardwareCompatibility
+from petrt.export.tensorrt.plan import HardwareCompatibility
+from petrt.export.tensorrt.profile import Profile, Range, default_profile, fixed
+
 from petrt.engines.store.match import Wanted
 from petrt.engines.store.open import gpu_here
 from petrt.engines.store.record import (
@@ -90,7 +91,7 @@ def make_request(
     ``gpus``: names of ``petrt.hardware.gpus.RTX_TARGETS``, or ["cuda:1"]; none for this machine's first.
     ``slices``, ``samples``: of one call, a number or (smallest, usual, largest). ``sizes``: (H, W) of
     slices; several make a range that is tuned for the first. By default one of each: see
-    ``petrt.build.profile``. Raises UsageError for
+    ``petrt.export.tensorrt.profile``. Raises UsageError for
     options that make no sense together, DeviceError for a GPU or a TensorRT that is not there.
     """
     profile = _profile(bundle, slices, samples, sizes or [])

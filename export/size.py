@@ -10,10 +10,10 @@ from functools import cache
 
 import torch
 from onnx import ModelProto
+from petrt.export.folding.fold import Folded, FoldedPart, Upsample, fold, run_part
+from petrt.export.graphs.networks import write_graphs
 from torch import nn
 
-from petrt.export.fold import Folded, FoldedPart, Upsample, fold, run_part
-from petrt.export.networks import write_graphs
 from petrt.model.size import Count, ModelCount
 from petrt.model.spec import NetworkSpec
 from petrt.nets.count import MacCounter

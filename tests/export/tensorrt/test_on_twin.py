@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from petrt.export.tensorrt import install as module
+from petrt.export.tensorrt.install import build_engine
+from petrt.export.tensorrt.plan import Plan
+from petrt.export.tensorrt.profile import Profile
+from petrt.export.tensorrt.request import Request
 
 import petrt
-from petrt.build import install as module
-from petrt.build.install import build_engine
-from petrt.build.profile import Profile
-from petrt.build.request import Request
-from petrt.build.tensorrt import Plan
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.store.open import open_installed
 from petrt.engines.store.record import Flags
@@ -30,7 +30,6 @@ from petrt.hardware import gpus
 from petrt.hardware.gpus import Gpu
 from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle, load_bundle
-from tests.build.test_install import silent
 from tests.engines.store.records import H100
 from tests.engines.tensorrt.fake_tensorrt import (
     Current,
@@ -40,6 +39,7 @@ from tests.engines.tensorrt.fake_tensorrt import (
     make_plan,
     view_of,
 )
+from tests.export.tensorrt.test_install import silent
 
 FIXED = Profile((4,) * 3, (1,) * 3, (32,) * 3, (48,) * 3)
 RANGES = Profile((1, 2, 4), (1, 1, 2), (16, 32, 64), (16, 32, 64))

@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from petrt.export.folding.fold import FoldedBlock, FoldedUNet, GuideMaps
+from petrt.export.graphs.writer import GraphWriter
 from torch import nn
 
-from petrt.export.fold import FoldedBlock, FoldedUNet, GuideMaps
-from petrt.export.graph import GraphWriter
 from petrt.nets.blocks import Attention, Block, Down, Head, Up
 from petrt.nets.guidance import DECADES, Extractor
 

@@ -1,4 +1,4 @@
-"""Building in a process of its own (see ``tests.build.rtx``)."""
+"""Building in a process of its own (see ``tests.export.tensorrt.rtx``)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.build import rtx
+from tests.export.tensorrt import rtx
 
 
 @pytest.fixture
 def in_rtx(tmp_path: Path) -> Callable[..., Any]:
-    """Call a function of ``tests.build.rtx_worker``; whatever it leaves behind fails the test."""
+    """Call a function of ``tests.export.tensorrt.rtx_worker``; whatever it leaves behind fails the test."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from petrt.export.tensorrt import request as module
+from petrt.export.tensorrt.profile import default_profile
+from petrt.export.tensorrt.request import make_request
 
-from petrt.build import request as module
-from petrt.build.profile import default_profile
-from petrt.build.request import make_request
 from petrt.errors import DeviceError, PetrtError, UsageError
 from petrt.hardware import gpus
 from petrt.hardware.gpus import Gpu

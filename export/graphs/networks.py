@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from onnx import ModelProto
+from petrt.export.folding.fold import Folded, FoldedCoarse, FoldedDenoiser, FoldedGuidance
+from petrt.export.graphs import layers
+from petrt.export.graphs.writer import GraphWriter, Precision
 
 from petrt import _core
-from petrt.export import layers
-from petrt.export.fold import Folded, FoldedCoarse, FoldedDenoiser, FoldedGuidance
-from petrt.export.graph import GraphWriter, Precision
 from petrt.model.spec import NetworkSpec
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TIMEOUT = 600
 
 needs_rtx = pytest.mark.skipif(
@@ -47,8 +47,8 @@ def python(*arguments: str) -> list[str]:
 
 
 def call(scratch: Path, function: str, **arguments: Any) -> Any:
-    """``tests.build.rtx_worker.<function>(**arguments)``; arguments and result pass as JSON."""
-    command = python("-m", "tests.build.rtx_worker", function)
+    """``tests.export.tensorrt.rtx_worker.<function>(**arguments)``; arguments and result pass as JSON."""
+    command = python("-m", "tests.export.tensorrt.rtx_worker", function)
     done = run(command, scratch, text=json.dumps(arguments))
     assert done.returncode == 0, f"{function} ended with {done.returncode}:\n{done.stderr[-4000:]}"
     return json.loads(done.stdout.splitlines()[-1])
