@@ -14,10 +14,10 @@ from petrt.export.bundle import versions
 from rich.console import Console
 
 from petrt.cli.flops import table2_of, tables_of
+from petrt.files.atomic import atomic_write_json
 from petrt.flops.report import CONVENTION, describe, describe_table2
 from petrt.flops.subject import count_subject
 from petrt.flops.table2 import table2
-from petrt.io.atomic import atomic_write_json
 from petrt.model.bundle import shipped_models
 from petrt.nets import PRESETS
 

@@ -14,7 +14,7 @@ from quality_store import Arrays
 
 from petrt.evaluation.metrics import psnr
 from petrt.evaluation.report.figure import png
-from petrt.io.atomic import atomic_write_bytes
+from petrt.files.atomic import atomic_write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

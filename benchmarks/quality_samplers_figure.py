@@ -11,7 +11,7 @@ from quality_model import COARSE
 from quality_samplers import LABELS, Setting
 
 from petrt.evaluation.report.figure import DPI, headed, png
-from petrt.io.atomic import atomic_write_bytes
+from petrt.files.atomic import atomic_write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

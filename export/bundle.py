@@ -21,7 +21,7 @@ from torch import nn
 from petrt import _core
 from petrt.engines.onnxruntime import import_onnxruntime
 from petrt.errors import InputError
-from petrt.io.folder import atomic_folder
+from petrt.files.folder import atomic_folder
 from petrt.model.bundle import GOLDEN, MANIFEST, NOISE_BIAS, Manifest, write_manifest
 from petrt.model.spec import ModelSpec
 from petrt.nets.checkpoint import load_checkpoint

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from petrt.export import export_bundle, export_model
 from petrt.export.bundle import rounded
 from petrt.export.folding.fold import fold
 from petrt.export.graphs import check as verify
@@ -17,7 +18,6 @@ from petrt.export.graphs.writer import GraphWriter
 
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.errors import DeviceError, InputError, UsageError
-from petrt.export import export_bundle, export_model
 from petrt.model.bundle import GOLDEN, MANIFEST, NOISE_BIAS, Bundle, load_bundle
 from petrt.nets import Model, save_checkpoint
 from tests.export.conftest import NETWORKS, model_spec, scrambled

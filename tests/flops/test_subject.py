@@ -6,10 +6,10 @@ import json
 import shutil
 
 import pytest
+from petrt.export import bundle as export_onnx
 from petrt.export.size import folded_count
 
 from petrt.errors import DeviceError, InputError, UsageError
-from petrt.export import bundle as export_onnx
 from petrt.flops import subject as module
 from petrt.flops.subject import Counted, count_subject
 from petrt.nets import PRESETS, save_checkpoint

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from petrt.errors import UsageError
-from petrt.io import atomic
+from petrt.files import atomic
 from petrt.model.bundle import MANIFEST, load_bundle
 from petrt.model.bundle_writer import (
     check_bundle_output,

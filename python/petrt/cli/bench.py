@@ -58,7 +58,7 @@ def bench(
     combination of the lists is a candidate. A GPU's stages are not timed apart.
     """
     from petrt.bench.plan import SECTIONS, Settings
-    from petrt.io.atomic import check_outputs
+    from petrt.files.atomic import check_outputs
     from petrt.model.bundle import load_bundle
 
     outputs = [path for path in (as_json, plot) if path is not None]
@@ -93,7 +93,7 @@ def _run(
 ) -> None:
     from petrt.bench.report import text
     from petrt.bench.run import Bench
-    from petrt.io.atomic import atomic_write_bytes, atomic_write_json
+    from petrt.files.atomic import atomic_write_bytes, atomic_write_json
 
     if dry_run:
         from petrt.bench.plan import make_plan

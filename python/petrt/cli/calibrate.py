@@ -134,7 +134,7 @@ def check_outputs(
     model: str, out: Path | None, in_place: bool, files: list[Path], overwrite: bool
 ) -> None:
     """Refuse, before any work, outputs that could not be written or are the model's own files."""
-    from petrt.io import atomic
+    from petrt.files import atomic
     from petrt.model.bundle_writer import check_bundle_output, check_in_place
 
     if out is not None:
@@ -248,7 +248,7 @@ def write_numbers(
     """The JSON file and the plot, where they are asked for."""
     from petrt import __version__
     from petrt.evaluation.report.uncertainty import save_error_plot
-    from petrt.io.atomic import atomic_write_json
+    from petrt.files.atomic import atomic_write_json
 
     bundle = reconstructor.bundle
     if json_file is not None:

@@ -99,8 +99,8 @@ class Cases:
     def _write(self, case: Case, volume: Volume, result: Reconstruction) -> list[Line]:
         """Write one case; returns what is to be said about it."""
         from petrt.evaluation.calibration import std_description
+        from petrt.files.atomic import atomic_write_json
         from petrt.io import nifti
-        from petrt.io.atomic import atomic_write_json
 
         stats, said = result.stats, []
         image = result.image.get_fdata(dtype="float32")

@@ -41,9 +41,9 @@ def demo(
     from petrt.evaluation.calibration import std_description
     from petrt.evaluation.metrics import evaluate
     from petrt.evaluation.report.picture import comparison, save_comparison
+    from petrt.files.atomic import atomic_write_json, check_output
     from petrt.inference.reconstructor import Reconstructor
     from petrt.io import nifti
-    from petrt.io.atomic import atomic_write_json, check_output
 
     names = ("full", "low", "output", "std")
     files = {name: out / f"{name}.nii.gz" for name in names}

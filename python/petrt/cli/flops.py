@@ -44,7 +44,7 @@ def flops(
     Counted from PyTorch and from ONNX; where they disagree, nothing is printed. Without PyTorch a
     bundle is counted from its ONNX graphs alone.
     """
-    from petrt.io.atomic import atomic_write_json, check_output
+    from petrt.files.atomic import atomic_write_json, check_output
 
     if json_file is not None:
         check_output(json_file, overwrite=overwrite)

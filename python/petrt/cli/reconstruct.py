@@ -124,8 +124,8 @@ def check(
     cases: Sequence[Case], sources: Sequence[Path], several: bool, dry_run: bool, overwrite: bool
 ) -> None:
     """Refuse, before any work, outputs that could not be written; make the folders of a batch."""
+    from petrt.files.atomic import check_outputs, explained
     from petrt.io import nifti
-    from petrt.io.atomic import check_outputs, explained
 
     volumes = [path for case in cases for path in (case.image, case.std) if path]
     others = [path for case in cases for path in (case.record, case.preview) if path]

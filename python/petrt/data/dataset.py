@@ -34,8 +34,8 @@ from petrt.data.index import (
     read_index,
 )
 from petrt.errors import InputError
+from petrt.files.names import shown
 from petrt.imaging.grid import Placement, Size3
-from petrt.io.names import shown
 from petrt.model.spec import ScaleRule
 
 __all__ = [

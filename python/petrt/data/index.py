@@ -11,8 +11,8 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from petrt.errors import InputError
+from petrt.files.names import shown
 from petrt.imaging.grid import Placement, Size3
-from petrt.io.names import shown
 from petrt.model.spec import ScaleRule, Spec
 
 INDEX = "dataset.json"

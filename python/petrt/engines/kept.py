@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from petrt.engines.store.folder import private_root
 from petrt.errors import PetrtError
-from petrt.io.atomic import atomic_write_bytes
+from petrt.files.atomic import atomic_write_bytes
 from petrt.model.spec import Spec
 
 logger = logging.getLogger("petrt")

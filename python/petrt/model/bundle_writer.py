@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from petrt.errors import UsageError
-from petrt.io.atomic import atomic_file, atomic_write_bytes, check_output
-from petrt.io.folder import atomic_folder, check_folder
+from petrt.files.atomic import atomic_file, atomic_write_bytes, check_output
+from petrt.files.folder import atomic_folder, check_folder
 from petrt.model.bundle import MANIFEST, Bundle, load_bundle, manifest_bytes
 from petrt.model.spec import ModelSpec
 

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from petrt.errors import InputError
-from petrt.io.folder import atomic_folder
+from petrt.files.folder import atomic_folder
 from petrt.model.spec import ModelSpec
 from petrt.nets.model import Model
 

@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from petrt.errors import InputError, UsageError
-from petrt.io.names import shown
+from petrt.files.names import shown
 from petrt.model.spec import (
     DomainSpec,
     GuidanceSpec,

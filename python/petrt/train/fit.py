@@ -17,8 +17,8 @@ from filelock import FileLock, Timeout
 
 from petrt.data.dataset import Dataset, open_dataset
 from petrt.errors import InputError, UsageError
-from petrt.io.atomic import explained
-from petrt.io.names import shown
+from petrt.files.atomic import explained
+from petrt.files.names import shown
 from petrt.train import checkpoints
 from petrt.train.collapse import Watch
 from petrt.train.config import TrainConfig

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from petrt.export import export_model
 from petrt.export.folding.fold import Folded, Upsample, fold
 from petrt.export.graphs import check as verify
 
 from petrt.errors import InputError
-from petrt.export import export_model
 from petrt.nets import Model
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from petrt import tuning
 from petrt.diffusion.noise_schedule import step_table
 from petrt.engines import rates
 from petrt.engines.native.engine import NativeEngine
@@ -20,7 +19,7 @@ from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.rates import FILE, Rate
 from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import DeviceError, UsageError
-from petrt.inference.cpu import memory, pipeline
+from petrt.inference.cpu import memory, pipeline, tuning
 from petrt.inference.cpu import planner as scheduler
 from petrt.inference.cpu.parallelism import (
     Job,

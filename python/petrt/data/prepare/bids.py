@@ -14,7 +14,7 @@ from pathlib import Path
 from petrt.data.prepare.doses import dose_of_entity
 from petrt.data.prepare.scan import Found, Scan
 from petrt.errors import InputError
-from petrt.io.names import shown
+from petrt.files.names import shown
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from petrt.data.index import INDEX, VOLUMES, ArrayFile, VolumeFile, file_hash
 from petrt.data.prepare.outcome import Outcome
 from petrt.errors import InputError, UsageError
-from petrt.io.atomic import atomic_file, atomic_write_bytes, atomic_write_json, explained
-from petrt.io.names import shown
+from petrt.files.atomic import atomic_file, atomic_write_bytes, atomic_write_json, explained
+from petrt.files.names import shown
 
 Dtype = Literal["float16", "float32"]
 # Records of finished subjects; they leave when the data set is complete.

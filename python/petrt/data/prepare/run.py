@@ -20,9 +20,9 @@ from petrt.data.prepare.sources import Layout, find, load
 from petrt.data.prepare.subject import Job, Settings
 from petrt.data.prepare.summary import SUMMARY, summary
 from petrt.errors import DeviceError, InputError, UsageError
+from petrt.files.atomic import atomic_write_bytes, atomic_write_json
+from petrt.files.names import shown
 from petrt.imaging.grid import Size3
-from petrt.io.atomic import atomic_write_bytes, atomic_write_json
-from petrt.io.names import shown
 from petrt.model.spec import ScaleRule
 
 logger = logging.getLogger(__name__)

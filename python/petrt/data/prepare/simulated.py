@@ -9,7 +9,7 @@ from typing import Any
 
 from petrt.data.prepare.scan import FULL, Found, Scan
 from petrt.errors import InputError
-from petrt.io.names import shown
+from petrt.files.names import shown
 
 INDEX = "dataset.json"
 _LOW = re.compile(r"1to(\d+)")

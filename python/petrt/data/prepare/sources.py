@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from petrt.data.prepare.scan import Found, Loaded
 from petrt.errors import InputError, UsageError
-from petrt.io.names import shown
+from petrt.files.names import shown
 
 Layout = Literal["auto", "challenge", "bids", "csv", "simulated"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)

@@ -12,7 +12,7 @@ from petrt.data.index import SPLITS
 from petrt.data.prepare.scan import Found
 from petrt.data.prepare.table import read_rows
 from petrt.errors import InputError, UsageError
-from petrt.io.names import shown
+from petrt.files.names import shown
 
 Fractions = tuple[float, float, float]
 DEFAULT: Fractions = (0.8, 0.1, 0.1)

@@ -29,8 +29,8 @@ from petrt.data.prepare.pairs import Facts, activity_ratio, check_pair, disorder
 from petrt.data.prepare.scan import FULL, Found, Loaded, Scan
 from petrt.data.prepare.sources import load
 from petrt.errors import InputError
+from petrt.files.names import shown
 from petrt.imaging.grid import Placement, Size3, plan
-from petrt.io.names import shown
 from petrt.model.spec import ScaleRule
 
 # Voxels above this share of the scale hold activity; a slice with this area of them is a full one.

@@ -15,7 +15,7 @@ from pathlib import Path
 from petrt.data.index import SPLITS
 from petrt.data.prepare.scan import FULL, Found, Scan
 from petrt.errors import InputError
-from petrt.io.names import shown
+from petrt.files.names import shown
 
 REQUIRED = ("subject", "low", "full", "dose")
 OPTIONAL = ("split", "patient")

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from petrt.data.simulate.phantom import LABELS
 from petrt.data.simulate.subject import Shape, check_request, simulate_subject
 from petrt.errors import UsageError
-from petrt.io.atomic import atomic_write_bytes, atomic_write_json, check_output
+from petrt.files.atomic import atomic_write_bytes, atomic_write_json, check_output
 
 NOTICE = "simulated data; not for diagnostic use"
 INDEX = "dataset.json"

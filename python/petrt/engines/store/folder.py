@@ -41,8 +41,8 @@ from petrt.engines.store.record import (
     parse_record,
 )
 from petrt.errors import DeviceError, UsageError
-from petrt.io.atomic import atomic_write_bytes, is_scratch
-from petrt.io.names import shown
+from petrt.files.atomic import atomic_write_bytes, is_scratch
+from petrt.files.names import shown
 from petrt.model.bundle import GRAPHS, Bundle
 
 logger = logging.getLogger("petrt")

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from petrt.engines.store.folder import Installed, read_own_file
 from petrt.engines.store.record import GpuRecord, runtime_cache_name
 from petrt.errors import PetrtError
-from petrt.io.atomic import atomic_file
+from petrt.files.atomic import atomic_file
 
 logger = logging.getLogger("petrt")
 

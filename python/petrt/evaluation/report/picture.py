@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from petrt.errors import InputError
 from petrt.evaluation.report.figure import DPI, headed, png
+from petrt.files.atomic import atomic_write_bytes
 from petrt.imaging.affine import check_affine
-from petrt.io.atomic import atomic_write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from petrt.errors import InputError
 from petrt.evaluation.calibration import ErrorBin
 from petrt.evaluation.report.figure import DPI, headed, png
-from petrt.io.atomic import atomic_write_bytes
+from petrt.files.atomic import atomic_write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

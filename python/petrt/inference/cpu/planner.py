@@ -22,10 +22,10 @@ from petrt.inference.cpu.parallelism import (
     splits,
     within,
 )
+from petrt.inference.cpu.tuning import ROUNDS, Batch, Split, measure
 from petrt.inference.cpu.worker import Shape, Work
 from petrt.model.bundle import GRAPHS, Bundle
 from petrt.model.spec import NetworkSpec
-from petrt.tuning import ROUNDS, Batch, Split, measure
 
 logger = logging.getLogger("petrt")
 

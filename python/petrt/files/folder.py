@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from petrt.errors import UsageError
-from petrt.io.atomic import explained
-from petrt.io.names import shown
+from petrt.files.atomic import explained
+from petrt.files.names import shown
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from petrt.io.names import LONGEST, shown
+from petrt.files.names import LONGEST, shown
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from petrt.errors import UsageError
-from petrt.io.names import shown
+from petrt.files.names import shown
 
 PathLike = str | os.PathLike[str]
 

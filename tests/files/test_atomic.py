@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from petrt.errors import UsageError
-from petrt.io import atomic
-from petrt.io.atomic import (
+from petrt.files import atomic
+from petrt.files.atomic import (
     atomic_file,
     atomic_write_bytes,
     atomic_write_json,
@@ -157,7 +157,7 @@ def test_file_systems_without_hard_links(tmp_path, target, scratch, monkeypatch)
 
 KILLED = """
 import os, sys, signal
-from petrt.io.atomic import atomic_file
+from petrt.files.atomic import atomic_file
 if sys.argv[2] == "named" and hasattr(os, "O_TMPFILE"):
     del os.O_TMPFILE
 with atomic_file(sys.argv[1], overwrite=True) as handle:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from petrt.errors import UsageError
-from petrt.io.folder import atomic_folder
+from petrt.files.folder import atomic_folder
 
 
 def test_appears_only_at_the_end(tmp_path: Path) -> None:
