@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from petrt.bench import apart, machine, peaks
-from petrt.bench.peaks import Peaks, gemm_here
+from petrt.bench.peak_jobs import gemm_here
+from petrt.bench.peaks import Peaks
 from petrt.errors import DeviceError
 
 
