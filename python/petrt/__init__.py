@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from petrt._core import __version__
 
 if TYPE_CHECKING:
-    from petrt.inference.reconstructor import Reconstruction, Reconstructor
+    from petrt.inference.reconstructor import Reconstruction, Reconstructor, reconstruct
     from petrt.model.bundle import load_bundle
-    from petrt.once import reconstruct
 
 __all__ = ["Reconstruction", "Reconstructor", "__version__", "load_bundle", "reconstruct"]
 
@@ -23,7 +22,7 @@ _HOMES = {
     "Reconstruction": "petrt.inference.reconstructor",
     "Reconstructor": "petrt.inference.reconstructor",
     "load_bundle": "petrt.model.bundle",
-    "reconstruct": "petrt.once",
+    "reconstruct": "petrt.inference.reconstructor",
 }
 
 

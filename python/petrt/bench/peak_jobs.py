@@ -10,17 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from petrt.hardware import packages
+
 DTYPES = ("fp32", "bf16")
-
-
 # Large enough that packing and edges cost little, small enough for tens of milliseconds.
 GEMM_SIZE = 1536
-
-
 # Float32 arrays: one that no cache holds, and one that a core's own second-level cache does.
 MEMORY_BYTES, CACHE_BYTES = 128 << 20, 64 << 10
-
-
 PERIOD_S = 0.25
 
 

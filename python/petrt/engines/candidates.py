@@ -10,6 +10,7 @@ from petrt.engines.base import Engine, EnginePrecision
 from petrt.engines.native import engine as native
 from petrt.engines.onnxruntime import PRECISIONS, OnnxRuntimeEngine
 from petrt.engines.openvino.engine import OpenVINOEngine, check_precision
+from petrt.engines.store.open import Verify, find_installed, gpu_here, open_installed
 from petrt.engines.store.record import LABELS, EngineKind
 from petrt.errors import DeviceError, UsageError, first_line
 from petrt.hardware import gpus, machine, packages
@@ -90,7 +91,11 @@ def find_gpu(index: int) -> Gpu | Missing:
 
 
 def on_gpu(
-    bundle: Bundle, gpu: Gpu, name: str, precision: EnginePrecision | None
+    bundle: Bundle,
+    gpu: Gpu,
+    name: str,
+    precision: EnginePrecision | None,
+    verify: Verify | None = None,
 ) -> Ready | Missing:
     """The engine ``name`` on ``gpu``. Asks packages and installed engines; opens nothing."""
     missing = _part(name, "cuda")
@@ -100,7 +105,7 @@ def on_gpu(
         return _torch(bundle, gpu, precision)
     if name == "onnxruntime":
         return _onnxruntime(bundle, gpu, precision)
-    return _tensorrt(bundle, gpu, cast(EngineKind, name), precision)
+    return _tensorrt(bundle, gpu, cast(EngineKind, name), precision, verify)
 
 
 def on_cpu(
@@ -129,13 +134,14 @@ def candidates(
     names: tuple[str, ...],
     precision: EnginePrecision | None,
     threads: int = 1,
+    verify: Verify | None = None,
 ) -> Iterator[Ready | Missing]:
     """Each of ``names`` on the GPU, or on the CPU where there is none, asked one after the other."""
     for name in names:
         if gpu is None:
             yield on_cpu(bundle, name, precision, threads)
         else:
-            yield on_gpu(bundle, gpu, name, precision)
+            yield on_gpu(bundle, gpu, name, precision, verify)
 
 
 def _part(name: str, device: str) -> Missing | None:
@@ -219,10 +225,13 @@ def _torch_engine(bundle: Bundle, **options: Any) -> Engine:
 
 
 def _tensorrt(
-    bundle: Bundle, gpu: Gpu, kind: EngineKind, precision: EnginePrecision | None
+    bundle: Bundle,
+    gpu: Gpu,
+    kind: EngineKind,
+    precision: EnginePrecision | None,
+    verify: Verify | None,
 ) -> Ready | Missing:
     from petrt.engines.store.folder import build_command
-    from petrt.engines.store.open import find_installed, gpu_here, open_installed
     from petrt.engines.tensorrt.engine import import_tensorrt
 
     try:
@@ -237,7 +246,9 @@ def _tensorrt(
     return Ready(
         kind, version, entry.record.precision,
         "installed and verified" if verified else "installed, to be verified now",
-        lambda: open_installed(bundle, kind, index=gpu.index, precision=precision),
+        lambda: open_installed(
+            bundle, kind, index=gpu.index, precision=precision, verify=verify
+        ),
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from petrt.engines.candidates import (
     candidates,
     find_gpu,
 )
+from petrt.engines.store.open import Verify
 from petrt.errors import DeviceError, UsageError
 from petrt.hardware.cpu import default_threads as default_threads
 from petrt.hardware.gpus import Gpu
@@ -44,9 +45,10 @@ def select_engine(
     device: str = "auto",
     precision: str | None = None,
     threads: int = 1,
+    verify: Verify | None = None,
 ) -> Engine:
     """The engine that ``choose`` finds; the log says which and why."""
-    choice = choose(bundle, engine, device, precision, threads)
+    choice = choose(bundle, engine, device, precision, threads, verify)
     logger.info("engine: %s", choice.reason)
     return choice.engine
 
@@ -57,6 +59,7 @@ def choose(
     device: str = "auto",
     precision: str | None = None,
     threads: int = 1,
+    verify: Verify | None = None,
 ) -> Choice:
     """The engine asked for, or for ``auto`` the best one that this machine offers.
 
@@ -68,6 +71,7 @@ def choose(
             "cuda:1".
         precision: "fp32", "fp16" or "bf16"; None: the engine's own.
         threads: that one call of a CPU engine uses; slices run side by side besides (petrt.inference.cpu.pipeline).
+        verify: what judges an installed engine that is new on its GPU; petrt.inference.verify_engine.
 
     Raises:
         UsageError: an unknown or contradictory option. DeviceError: what was asked for cannot be had
@@ -84,7 +88,7 @@ def choose(
             passed.append(gpu)
         else:
             names = ON_GPU if engine == "auto" else (engine,)
-            choice = _first(bundle, gpu, names, wanted, passed)
+            choice = _first(bundle, gpu, names, wanted, passed, verify=verify)
             if choice is not None:
                 return choice
             if device != "auto" or engine in GPU_ONLY:
@@ -127,12 +131,13 @@ def _first(
     precision: EnginePrecision | None,
     passed: list[Missing],
     threads: int = 1,
+    verify: Verify | None = None,
 ) -> Choice | None:
     """The first of ``names`` that opens, None if none does; ``passed`` takes those before it and why.
 
     Those behind it are not asked.
     """
-    for candidate in candidates(bundle, gpu, names, precision, threads):
+    for candidate in candidates(bundle, gpu, names, precision, threads, verify):
         if isinstance(candidate, Missing):
             passed.append(candidate)
             continue

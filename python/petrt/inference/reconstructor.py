@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +17,19 @@ from petrt.diffusion.noise_schedule import step_table
 from petrt.diffusion.presets import settle as settle_process
 from petrt.engines.base import Engine
 from petrt.engines.select import Choice, choose
-from petrt.errors import NonfiniteOutput, UsageError
+from petrt.errors import UsageError
 from petrt.evaluation.activity import change
 from petrt.hardware.cpu import default_threads
 from petrt.imaging.grid import Placement, plan
 from petrt.imaging.scaling import scale_of
 from petrt.inference.background import active_slices
-from petrt.inference.cpu.pipeline import Pipeline, cpu_pipeline
+from petrt.inference.pipeline import check_finite, pipeline_of
 from petrt.inference.run_record import run_record
+from petrt.inference.verify_engine import verify_first_use
+from petrt.io import nifti
 from petrt.io.inputs import Loaded, give_back, load
 from petrt.io.volume import Nonfinite
 from petrt.model.bundle import Bundle, load_bundle
-
-if TYPE_CHECKING:
-    from petrt.inference.cuda.pipeline import DevicePipeline
 
 logger = logging.getLogger("petrt")
 
@@ -123,22 +122,16 @@ class Reconstructor:
         self._process, self.seed, self.skip_background = process, seed, skip_background
         self._threads = threads or default_threads()  # of the host's own work, before and after
         if isinstance(engine, str):
-            self._choice = choose(self.bundle, engine, device, precision)
+            self._choice = choose(self.bundle, engine, device, precision, verify=verify_first_use)
         else:
             self._choice = Choice(engine, "given")
         self.engine: Engine = self._choice.engine
         self._announced = not isinstance(engine, str)  # one that was given needs no reason
         self.table = step_table(self.bundle.model.schedule, self.sampler)
-        self._pipeline: Pipeline | DevicePipeline
-        if self.engine.stream is None:
-            self._pipeline = cpu_pipeline(
-                self.bundle, self.engine, self.table, threads, batch, memory,
-                ours=isinstance(engine, str),
-            )  # fmt: skip
-        else:
-            from petrt.inference.cuda.pipeline import DevicePipeline
-
-            self._pipeline = DevicePipeline(self.bundle, self.engine, self.table, batch, memory)
+        self._pipeline = pipeline_of(
+            self.bundle, self.engine, self.table, threads, batch, memory,
+            ours=isinstance(engine, str),
+        )  # fmt: skip
 
     def __call__(
         self,
@@ -291,14 +284,7 @@ class Reconstructor:
             first_id=index * len(grid), noise=noise, report=report, dose=dose,
             active=active, every=every,
         )  # fmt: skip
-        bad = sum(r.size - int(np.count_nonzero(np.isfinite(r))) for r in results)
-        if bad:
-            model = self.bundle.model.name
-            raise NonfiniteOutput(
-                f"{name}: non-finite output from model '{model}' on {self.engine.name}",
-                "the model or its engine is broken; export it again",
-                bad,
-            )
+        check_finite(results, name, self.bundle, self.engine)
         return results
 
     def _active(self, grid: NDArray[np.float32]) -> NDArray[np.bool_] | None:
@@ -309,3 +295,33 @@ class Reconstructor:
         wanted = (self.table.steps + 1, self.samples, slices, 1, height, width)
         if noise is not None and noise.shape != wanted:
             raise UsageError(f"noise must be of shape {wanted}, got {noise.shape}")
+
+
+def reconstruct(
+    volume: Any,
+    out: str | Path | None = None,
+    *,
+    model: str | Path = "demo",
+    affine: NDArray[np.float64] | None = None,
+    voxel_mm: tuple[float, float, float] | None = None,
+    dose: float | None = None,
+    **options: Any,
+) -> Any:
+    """Reconstruct one volume and give back the same kind; ``options`` as for ``Reconstructor``.
+
+    Among them is ``preset``, "paper" or "fast". ``dose`` is the fraction of the full dose, for a model
+    that takes it.
+    A path gives a nibabel image; with ``out`` the image is also written there (NIfTI, never over an
+    existing file). For several volumes keep a ``Reconstructor``.
+    """
+    source = volume if isinstance(volume, str | Path) else None
+    if out is not None:
+        if source is None:
+            raise UsageError("out needs a path as input", "save the returned image yourself")
+        nifti.check_nifti_output(out, inputs=[source])
+    reconstructor = Reconstructor(model, **options)
+    result = reconstructor(volume, affine=affine, voxel_mm=voxel_mm, dose=dose).image
+    if out is not None:
+        like = nifti.from_image(result)
+        nifti.write(out, like.data, like)
+    return result

@@ -16,17 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.data.simulate import simulate_subject
+from petrt.diffusion.dose import settle
+from petrt.diffusion.noise_schedule import step_table
 from petrt.engines.base import Engine
 from petrt.engines.native.engine import NativeEngine
 from petrt.engines.native.graph import Unsupported
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
+from petrt.engines.store.folder import Installed, record_verification
 from petrt.engines.store.record import GpuRecord, Verified
 from petrt.errors import DeviceError, NonfiniteOutput
 from petrt.evaluation.activity import change
 from petrt.evaluation.metrics import json_number, psnr, standard_mask
 from petrt.hardware import machine, packages
+from petrt.imaging.grid import plan
+from petrt.imaging.scaling import scale_of
+from petrt.inference.background import active_slices
 from petrt.inference.cuda.batches import Limits
-from petrt.inference.reconstructor import Reconstructor
+from petrt.inference.pipeline import check_finite, pipeline_of
 from petrt.model.bundle import Bundle
 from petrt.model.spec import ModelSpec
 
@@ -167,13 +173,27 @@ def reference_volume(size: Size, voxel_mm: float, slices: int = SLICES) -> Array
 
 
 def _reconstruct(bundle: Bundle, engine: Engine, volume: Array) -> Array:
-    """One sample of ``volume``, from noise that is the same for every engine."""
-    reconstructor = Reconstructor(bundle, engine=engine)
-    height, width, slices = volume.shape
-    shape = (reconstructor.table.steps + 1, 1, slices, 1, height, width)
+    """One sample of ``volume`` [H, W, slices], from noise that is the same for every engine."""
+    model = bundle.model
+    table = step_table(model.schedule, model.sampler)
+    placement = plan(volume.shape, multiple=2**model.network.scales)
+    scale = np.float32(scale_of(volume, model.scale, model.domain.voxel_mm))
+    grid = placement.to_network(volume) / scale
+    shape = (table.steps + 1, 1, len(grid), 1, *grid.shape[1:])
     noise = np.random.default_rng(SEED).standard_normal(shape, np.float32)
-    image: Array = reconstructor(volume, dose=1 / DOSE, noise=noise).image
-    return image
+    results = pipeline_of(bundle, engine, table).run(
+        grid, 1, 0, first_id=0, noise=noise, report=lambda done: None,
+        dose=settle(1 / DOSE, model), active=active_slices(grid),
+    )  # fmt: skip
+    check_finite(results, "the reference volume", bundle, engine)
+    return placement.from_network(results[0] * scale)
+
+
+def verify_first_use(bundle: Bundle, engine: Engine, entry: Installed, gpu: GpuRecord) -> None:
+    """Verify an installed engine on the GPU where it is new, and keep the result beside it."""
+    profile = entry.record.profile
+    size = None if profile is None else (profile.height[1], profile.width[1])
+    record_verification(entry, verify(bundle, engine, size=size, gpu=gpu))
 
 
 def _missed(engine: Engine, what: str) -> DeviceError:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
-from petrt.engines.store.folder import Installed, build_command, load_graphs, record_verification
+from petrt.engines.base import Engine
+from petrt.engines.store.folder import Installed, build_command, load_graphs
 from petrt.engines.store.match import Wanted, find
 from petrt.engines.store.record import LABELS, EngineKind, GpuRecord
 from petrt.engines.tensorrt.engine import TensorRTEngine, import_tensorrt
@@ -39,6 +41,11 @@ def find_installed(
     return find(Wanted.of(bundle, kind, version, gpu=gpu, precision=precision))
 
 
+# (bundle, engine, its installed entry, the GPU): judges an engine that is new on this GPU. Raises
+# DeviceError where its images are wrong.
+Verify = Callable[[Bundle, Engine, Installed, GpuRecord], None]
+
+
 def open_installed(
     bundle: Bundle,
     kind: EngineKind,
@@ -46,12 +53,13 @@ def open_installed(
     index: int = 0,
     precision: str | None = None,
     trt: Any = None,
+    verify: Verify | None = None,
 ) -> TensorRTEngine:
     """The installed engine that fits ``bundle`` on ``cuda:index``, in ``precision`` or any.
 
-    One that was never verified on this GPU with this driver is verified now, and the result kept.
-    Raises DeviceError, with the command to build one, where none is installed, none fits, its files
-    are not what was installed, TensorRT refuses it, or its images are wrong.
+    One that was never verified on this GPU with this driver goes through ``verify``; without that it
+    comes as it is. Raises DeviceError, with the command to build one, where none is installed, none
+    fits, its files are not what was installed, or TensorRT refuses it.
     """
     trt = import_tensorrt(kind) if trt is None else trt
     gpu = gpu_here(index)
@@ -61,15 +69,9 @@ def open_installed(
             f"no {LABELS[kind]} engine for {gpu.name}: {reason}", build_command(bundle.source)
         )
     engine = start(bundle, entry, index=index, trt=trt)
-    if not entry.record.verified_on(gpu):
-        from petrt.inference.verify_engine import (
-            verify,  # needs the reconstructor, which needs the engines
-        )
-
+    if verify is not None and not entry.record.verified_on(gpu):
         logger.info("first use of this engine on %s with driver %s", gpu.name, gpu.driver)
-        profile = entry.record.profile
-        size = None if profile is None else (profile.height[1], profile.width[1])
-        record_verification(entry, verify(bundle, engine, size=size, gpu=gpu))
+        verify(bundle, engine, entry, gpu)
     return engine
 
 
