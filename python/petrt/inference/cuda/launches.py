@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import current_thread
 from typing import TYPE_CHECKING
 
 from petrt.errors import DeviceError, OutOfDeviceMemory
@@ -18,9 +19,12 @@ class Launches:
 
     The first run is plain and warms up whatever the engine still has to prepare; the second is plain
     and timed; the third records the graph; the fourth is a timed replay; from then on the faster way
-    is taken. All of them are runs that the caller wanted, on one thread: an engine that chose its
-    algorithms on another would choose again while it is recorded, which CUDA forbids. ``mode`` says what
-    the next run does, and ``reason`` why.
+    is taken. All of them are runs that the caller wanted. ``mode`` says what the next run does, and
+    ``reason`` why.
+
+    A thread records what it has run itself: cuDNN keeps its choice of algorithms for each thread, and on a
+    new one would choose while it is recorded, which CUDA forbids. So runs are counted anew where another
+    thread comes before the graph is there. Any thread may replay it.
     """
 
     def __init__(
@@ -37,13 +41,15 @@ class Launches:
         self._loop, self._prologue, self._enqueue = loop, prologue, enqueue
         self._total, self._stream = total, stream
         self._plain, self._graph = Timer(stream.device), Timer(stream.device)
-        self._runs = 0
+        self._runs, self._thread = 0, current_thread()
         self.mode = "plain"
         self.reason = "first runs" if capturable else "the engine cannot be recorded"
         self._candidate = capturable
 
     def __call__(self) -> None:
         """Enqueue one run on the stream."""
+        if self._candidate and self._runs < 3 and self._thread is not current_thread():
+            self._thread, self._runs = current_thread(), 0
         self._runs += 1
         if self._candidate and self._runs == 3:
             self._record()

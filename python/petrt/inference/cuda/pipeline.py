@@ -48,8 +48,7 @@ class DevicePipeline:
     to the last bits of its logarithms and cosines.
 
     Volumes that several threads bring to one engine take turns: its stream, and the graph that is recorded on
-    it, serve one at a time. A volume is bound, warmed up and recorded on the thread that brings it; what an
-    engine keeps for each thread (cuDNN its choice of algorithms) is then there.
+    it, serve one at a time. A graph is recorded on a thread that has run the batch before (see Launches).
     """
 
     def __init__(
