@@ -45,6 +45,7 @@ work=${WORK:-$PWD/build/gpu} out=${OUT:-$PWD/benchmarks/results}
 [[ -n $dry ]] && work=${WORK:-$PWD/build/gpu_dry_run} out=${OUT:-$work/results}
 work=$(whole "$work") out=$(whole "$out")
 mkdir -p "$work" "$out" || exit 2
+ln -sfn ../../export python/petrt/export  # the sources as one package, as an installation has them
 export PYTHONPATH=$PWD/python:$work/site${PYTHONPATH:+:$PYTHONPATH}
 # What is compiled stays here between the stages.
 export PETRT_CACHE=$work/cache TORCHINDUCTOR_CACHE_DIR=$work/inductor CUPY_CACHE_DIR=$work/cupy

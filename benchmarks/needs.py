@@ -191,7 +191,7 @@ def download(missing: Iterable[str]) -> str:
 
 def first_gpu() -> Any:
     """petrt.hardware.gpus, which needs nothing else of petrt, before petrt is built."""
-    path = ROOT / "python" / "petrt" / "gpus.py"
+    path = ROOT / "python" / "petrt" / "hardware" / "gpus.py"
     spec = importlib.util.spec_from_file_location("gpus", path)
     assert spec is not None
     assert spec.loader is not None

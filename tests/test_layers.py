@@ -31,7 +31,10 @@ FREE = {"petrt", "petrt._core", "petrt._cuda"}  # the C++ core; the names that u
 def modules() -> dict[str, Path]:
     """Every module of the package by its name, petrt.export from its folder at the top."""
     found = {}
-    for folder, package in ((ROOT / "python" / "petrt", "petrt"), (ROOT / "export", "petrt.export")):
+    for folder, package in (
+        (ROOT / "python" / "petrt", "petrt"),
+        (ROOT / "export", "petrt.export"),
+    ):
         for path in folder.rglob("*.py"):
             parts = path.relative_to(folder).with_suffix("").parts
             found[".".join((package, *parts)).removesuffix(".__init__")] = path

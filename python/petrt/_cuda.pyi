@@ -175,7 +175,8 @@ class ReverseLoop:
         sigma_r: float,
         stream: Stream,
     ) -> None:
-        """coefs [steps, 6] (petrt.diffusion.noise_schedule), film [steps, C]: the noise-bias table; both on the host."""
+        """coefs [steps, 6] (petrt.diffusion.noise_schedule), film [steps, C]: the noise-bias table; both
+        on the host."""
 
     @property
     def r(self) -> DeviceArray:

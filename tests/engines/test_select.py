@@ -69,7 +69,9 @@ def engines(computer, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     computer(H100, onnxruntime=RUNTIME)
     answers: dict[str, Any] = {}
 
-    def asked(bundle: Bundle, gpu: Gpu, name: str, precision: str | None) -> Ready | Missing:
+    def asked(
+        bundle: Bundle, gpu: Gpu, name: str, precision: str | None, verify: Any = None
+    ) -> Ready | Missing:
         answer = answers.get(name)
         if answer is None:
             return Missing(name, f"{name} is absent", f"pip install {name}")

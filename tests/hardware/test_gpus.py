@@ -212,7 +212,10 @@ def test_without_nvidia_ml_py_the_reason_is_the_command(tmp_path):
 
 def test_the_file_works_before_petrt_is_built(tmp_path):
     """As benchmarks/needs.py loads it."""
-    folder, path = compile_nvml(tmp_path, TWO_GPUS), ROOT / "python" / "petrt" / "gpus.py"
+    folder, path = (
+        compile_nvml(tmp_path, TWO_GPUS),
+        ROOT / "python" / "petrt" / "hardware" / "gpus.py",
+    )
     code = (
         "import importlib.util as u, sys; sys.modules['petrt'] = None\n"
         f"spec = u.spec_from_file_location('gpus', {str(path)!r})\n"

@@ -4,8 +4,8 @@
 mean of an antithetic pair of one-step estimates: sample 1 takes the negated noise of sample 0, so that what
 the noise leaves in one of them it takes from the other. It is the cheapest setting of the curve that
 ``benchmarks/quality.py samplers`` measures whose image is as good by PSNR. Its std is not that of ``paper``:
-a calibration holds for the sampler, steps and samples it was fitted with (petrt.evaluation.calibration), so that of
-another sampler is never applied to it.
+a calibration holds for the sampler, steps and samples it was fitted with
+(petrt.evaluation.calibration), so that of another sampler is never applied to it.
 
 A preset fixes the sampler, so a sampler or steps beside it contradict it; its number of samples is only
 the default.

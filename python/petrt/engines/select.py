@@ -70,7 +70,8 @@ def choose(
         device: "auto" (the first GPU, if an engine can use it, else the CPU), "cpu", "cuda" or
             "cuda:1".
         precision: "fp32", "fp16" or "bf16"; None: the engine's own.
-        threads: that one call of a CPU engine uses; slices run side by side besides (petrt.inference.cpu.pipeline).
+        threads: that one call of a CPU engine uses; slices run side by side besides
+            (petrt.inference.cpu.pipeline).
         verify: what judges an installed engine that is new on its GPU; petrt.inference.verify_engine.
 
     Raises:

@@ -42,8 +42,8 @@ class Reconstruction:
 
     ``image``: the mean of the samples (AMS). ``std``: their standard deviation (ddof 1), None for a
     single sample; where the model has a calibration for this sampler and number of samples, times its
-    factor, so that image +- z(level) * std covers the full-dose image (petrt.evaluation.calibration), else only
-    the spread of the samples: ``stats["std"]`` says which and why. ``coarse``: the coarse prediction
+    factor, so that image +- z(level) * std covers the full-dose image (petrt.evaluation.calibration), else
+    only the spread of the samples: ``stats["std"]`` says which and why. ``coarse``: the coarse prediction
     x_cp. ``stats``: JSON-ready record of the run.
     """
 
@@ -80,8 +80,8 @@ class Reconstructor:
         batch: most (slices, samples) in one call of the denoiser; by default what suits the device.
         memory: on a CPU, bytes that this process may have in memory, by estimate; on a GPU, bytes that a
             batch may take. Default: 80 % of what is available, beside what it has already.
-        skip_background: leave out slices that are pure background (see petrt.inference.background): their image,
-            std and coarse prediction are 0. Other slices do not change by a bit.
+        skip_background: leave out slices that are pure background (see petrt.inference.background): their
+            image, std and coarse prediction are 0. Other slices do not change by a bit.
 
     Raises:
         InputError: a bundle that cannot be used. DeviceError: an absent device. UsageError: options

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.cuda.conftest import QueuedEngine
+from tests.cuda.test_pipeline import equal, on_cpu
 
 from petrt.errors import DeviceError
 from petrt.inference.reconstructor import Reconstruction, Reconstructor
-from tests.cuda.conftest import QueuedEngine
-from tests.cuda.test_pipeline import equal, on_cpu
 from tests.models import noisy_blob
 
 

@@ -70,7 +70,8 @@ class Flags(Spec):
 
 
 class Verified(Spec):
-    """Result of ``petrt.inference.verify_engine``. ``psnr_db`` None: equal to the last bit. ``gpu``: where."""
+    """Result of ``petrt.inference.verify_engine``. ``psnr_db`` None: equal to the last bit.
+    ``gpu``: where."""
 
     psnr_db: float | None
     suvmax_shift_percent: float

@@ -79,7 +79,8 @@ class TensorRTEngine:
     False where a context says that it cannot be recorded.
 
     Args:
-        plans: graph -> plan, checked (``petrt.engines.store.folder.load_graphs``): TensorRT runs what is in it.
+        plans: graph -> plan, checked (``petrt.engines.store.folder.load_graphs``): TensorRT runs what
+            is in it.
         trt: the module, where it is not to be imported.
         kernels: where what TensorRT-RTX compiles is kept; by default as long as the engine lives.
 

@@ -81,8 +81,8 @@ class Stage:
     def prepare(
         self, planes: DeviceArray, begin: int, rows: NDArray[np.int64], volume: Array
     ) -> None:
-        """Guides of the slices ``rows`` (see ``petrt.inference.cuda.batches``); ``planes`` on the device start at
-        slice ``begin``."""
+        """Guides of the slices ``rows`` (see ``petrt.inference.cuda.batches``); ``planes`` on the device
+        start at slice ``begin``."""
         from petrt import _cuda
 
         first, depth = int(rows[0]), len(volume)
