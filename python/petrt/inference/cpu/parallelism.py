@@ -2,8 +2,9 @@
 
 A worker takes one batch of slices through all networks. By default there are as many workers as cores, with
 one thread each. Fewer workers with several threads inside their calls serve volumes with fewer slices than
-cores, or little memory, or are simply faster (petrt.inference.cpu.tuning measures that). Whatever the
-schedule, the results are the same to the bit: only engines that divide outputs and never a sum get several threads.
+cores, or little memory, or are simply faster (petrt.inference.cpu.tuning measures that).
+Whatever the schedule, the results are the same to the bit: only engines that divide outputs and never a sum
+get several threads.
 """
 
 from __future__ import annotations
