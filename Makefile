@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-SOURCES := $(shell find csrc python -type f ! -name '*.pyc' ! -name '*.so') CMakeLists.txt pyproject.toml
+SOURCES := $(shell find csrc export python -type f ! -name '*.pyc' ! -name '*.so') CMakeLists.txt pyproject.toml
 
 .PHONY: demo test lint bench clean
 

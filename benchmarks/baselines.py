@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +14,7 @@ from timing import Run
 from unfolded import Unfolded
 from unfolded_onnx import onnx_networks
 
-from petrt.build.quantize import weight_bits
-from petrt.build.quantize_ranges import Observer
-from petrt.build.quantize_search import quantize_all
-from petrt.bundle import Bundle
-from petrt.engines.base import Engine
-from petrt.engines.installed import cpu_here, quantized_engine
-from petrt.engines.select import default_threads
-from petrt.reconstructor import Reconstructor
+from petrt.hardware.cpu import default_threads
 
 EAGER, ORT_LOOP = "eager", "onnxruntime loop"
 
@@ -48,17 +40,3 @@ def _on_all_cores(loop: Unfolded, planes: NDArray[np.float32]) -> None:
     """petrt's torch engine sets the threads of the thread that calls it; the baseline sets its own."""
     torch.set_num_threads(default_threads())
     loop(planes)
-
-
-def quantized(bundle: Bundle, engine: str, volume: NDArray[np.float32]) -> Engine:
-    """An int8 engine with every layer that is worth it in 8 bit, calibrated on two slices of ``volume``.
-
-    For its time only: nothing verifies the image, which random weights would not allow.
-    """
-    observer = Observer(bundle)
-    Reconstructor(bundle, engine=observer, threads=default_threads())(volume[:, :, :2])
-    bits = weight_bits(cpu_here().isa)
-    graphs: dict[str, Any] = quantize_all(
-        bundle, observer.ranges, [], bits, engine == "onnxruntime"
-    )
-    return quantized_engine(bundle, "openvino" if engine == "openvino" else "onnxruntime", graphs)

@@ -44,7 +44,7 @@ def gpu() -> dict[str, Any] | None:
     """The first GPU, its driver, and the CUDA builds of what runs on it; None without one."""
     import torch
 
-    from petrt import gpus, packages
+    from petrt.hardware import gpus, packages
 
     found = gpus.list_gpus()
     if not found:

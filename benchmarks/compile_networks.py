@@ -22,7 +22,7 @@ from sections_agreement import demo_planes, demo_reconstructor
 from unfolded import Unfolded
 
 import petrt
-from petrt import gpus
+from petrt.hardware import gpus
 
 # In a cold cache every process asks for a full batch, whatever the others hold just now.
 MEMORY = 1 << 40

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from timing import Run, interleaved, on_stream, torch_clock
 
-from petrt.dose import settle
-from petrt.reconstructor import Reconstructor
-from petrt.wiring import wire
+from petrt.diffusion.dose import settle
+from petrt.inference.forward import wire
+from petrt.inference.reconstructor import Reconstructor
 
 
 def nothing() -> None:

@@ -42,7 +42,7 @@ def gpu_state(names: tuple[str, ...] = STATE) -> list[dict[str, str]]:
 
 
 def describe() -> dict[str, Any]:
-    from petrt.doctor import examine
+    from petrt.engines.doctor import examine
 
     return {"machine": machine(), "gpu": gpu(), "state": gpu_state(), "doctor": examine().as_json()}
 

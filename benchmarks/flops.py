@@ -12,13 +12,13 @@ from typing import Any
 from common import RESULTS
 from rich.console import Console
 
-from petrt.bundle import shipped_models
 from petrt.cli.flops import table2_of, tables_of
-from petrt.export.onnx import versions
+from petrt.export.bundle import versions
+from petrt.files.atomic import atomic_write_json
 from petrt.flops.report import CONVENTION, describe, describe_table2
 from petrt.flops.subject import count_subject
 from petrt.flops.table2 import table2
-from petrt.io.atomic import atomic_write_json
+from petrt.model.bundle import shipped_models
 from petrt.nets import PRESETS
 
 

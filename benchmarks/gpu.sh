@@ -48,6 +48,8 @@ mkdir -p "$work" "$out" || exit 2
 # A dry run compiles nothing: where the sources hold no compiled core, it takes the petrt that is installed.
 sources=$PWD/python:
 [[ -n $dry ]] && ! compgen -G "python/petrt/_core*.so" >/dev/null && sources=''
+# The sources as one package, as an installation has them.
+[[ -n $sources ]] && ln -sfn ../../export python/petrt/export
 export PYTHONPATH=$sources$work/site${PYTHONPATH:+:$PYTHONPATH}
 # What is compiled stays here between the stages.
 export PETRT_CACHE=$work/cache TORCHINDUCTOR_CACHE_DIR=$work/inductor CUPY_CACHE_DIR=$work/cupy

@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from subject import Subject, kept
 from timing import Run
 
-from petrt.build.install import build_engine
-from petrt.build.request import make_request
-from petrt.bundle import MANIFEST, Bundle, load_bundle
-from petrt.dose import settle
+from petrt.diffusion.dose import settle
 from petrt.engines import select
-from petrt.engines.tensorrt import is_installed
+from petrt.engines.tensorrt.engine import is_installed
 from petrt.errors import PetrtError
-from petrt.export.fold import Upsample
-from petrt.export.onnx import export_model
-from petrt.reconstructor import Reconstructor
+from petrt.export.bundle import export_model
+from petrt.export.folding.fold import Upsample
+from petrt.export.tensorrt.install import build_engine
+from petrt.export.tensorrt.request import make_request
+from petrt.inference.reconstructor import Reconstructor
+from petrt.model.bundle import MANIFEST, Bundle, load_bundle
 
 ENGINES = ("tensorrt", "tensorrt-rtx", "torch", "onnxruntime")
 AMS = 8
-# Five runs of a batch settle what a graph is worth (petrt.cuda.launches).
+# Five runs of a batch settle what a graph is worth (petrt.inference.cuda.launches).
 SETTLED = 5
 
 

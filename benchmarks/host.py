@@ -49,7 +49,7 @@ class Instant:
 def measure(repeats: int) -> list[float]:
     """Seconds of each run, the first ones left out."""
     from petrt.bench.volume import make_volume
-    from petrt.reconstructor import Reconstructor
+    from petrt.inference.reconstructor import Reconstructor
 
     reconstructor = Reconstructor("demo", samples=1)
     instant = reconstructor._pipeline = Instant()

@@ -47,10 +47,10 @@ from torch.nn import functional as F
 from unfolded import plain_norms
 
 import petrt
-from petrt.build.precision import convert
-from petrt.bundle import GRAPHS, Bundle, load_bundle
-from petrt.engines.torch_graph import TorchGraph
-from petrt.torch_norm import Norm, group_norm_by_channel
+from petrt.engines.torch.graph import TorchGraph
+from petrt.model.bundle import GRAPHS, Bundle, load_bundle
+from petrt.model.group_norm import Norm, group_norm_by_channel
+from petrt.model.half_precision import convert
 
 VARIANTS = {
     "unfolded": "unfolded, PyTorch's GroupNorm, channels-last bf16 weights, compiled",

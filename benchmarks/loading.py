@@ -23,9 +23,9 @@ from accelerate import Accelerator
 from common import gpu, save
 from timing import Times, wall
 
-from petrt.dataset import Dataset, open_dataset
-from petrt.prepare.run import prepare
-from petrt.simulate import write_dataset
+from petrt.data.dataset import Dataset, open_dataset
+from petrt.data.prepare.run import prepare
+from petrt.data.simulate import write_dataset
 from petrt.train.config import TrainConfig, load_config
 from petrt.train.data import Batch, loader, make_batch
 from petrt.train.record import Clock

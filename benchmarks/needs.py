@@ -190,8 +190,8 @@ def download(missing: Iterable[str]) -> str:
 
 
 def first_gpu() -> Any:
-    """petrt.gpus, which needs nothing else of petrt, before petrt is built."""
-    path = ROOT / "python" / "petrt" / "gpus.py"
+    """petrt.hardware.gpus, which needs nothing else of petrt, before petrt is built."""
+    path = ROOT / "python" / "petrt" / "hardware" / "gpus.py"
     spec = importlib.util.spec_from_file_location("gpus", path)
     assert spec is not None
     assert spec.loader is not None

@@ -18,13 +18,13 @@ import numpy as np
 from common import save
 from subject import make_subject
 
-from petrt.build.verify import compare
-from petrt.bundle import Bundle, load_bundle
 from petrt.cli.demo import DOSE, SEED
+from petrt.data.simulate import simulate_subject
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
-from petrt.engines.torch import TorchEngine
-from petrt.reconstructor import Reconstructor
-from petrt.simulate import simulate_subject
+from petrt.engines.torch.engine import TorchEngine
+from petrt.inference.reconstructor import Reconstructor
+from petrt.inference.verify_engine import compare
+from petrt.model.bundle import Bundle, load_bundle
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 

@@ -27,9 +27,9 @@ from quality_report import read, write
 from quality_samplers_figure import save_curve
 from quality_sections import SECTIONS, Skipped, figure_arrays
 
-from petrt.calibration import ErrorBin
 from petrt.errors import PetrtError
-from petrt.report.uncertainty import save_error_plot
+from petrt.evaluation.calibration import ErrorBin
+from petrt.evaluation.report.uncertainty import save_error_plot
 
 
 def parse() -> argparse.Namespace:

@@ -8,8 +8,8 @@ from typing import Any
 from quality_statistics import rounded, summarise
 from quality_store import Measured
 
-from petrt.calibration import LEVELS, ErrorBin, Voxels, coverage, error_by_std
-from petrt.spec import ModelSpec
+from petrt.evaluation.calibration import LEVELS, ErrorBin, Voxels, coverage, error_by_std
+from petrt.model.spec import ModelSpec
 
 RAW, CALIBRATED = "samples' std", "calibrated std"
 

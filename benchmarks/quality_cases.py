@@ -11,12 +11,12 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt.data.simulate import scanner, simulate_subject
+from petrt.data.simulate.dataset import subject_files
 from petrt.errors import InputError
-from petrt.metrics import standard_mask
-from petrt.scaling import scale_of
-from petrt.simulate import scanner, simulate_subject
-from petrt.simulate.dataset import subject_files
-from petrt.spec import ScaleRule
+from petrt.evaluation.metrics import standard_mask
+from petrt.imaging.scaling import scale_of
+from petrt.model.spec import ScaleRule
 
 Array = NDArray[np.float32]
 Box = tuple[slice, slice, slice]

@@ -16,9 +16,9 @@ from quality_figure import picture_slices
 from quality_scores import score
 from quality_store import Measured
 
-from petrt.baselines import Baseline, best_gaussian, nonlocal_means
 from petrt.errors import UsageError
-from petrt.metrics import psnr, standard_mask
+from petrt.evaluation.baselines import Baseline, best_gaussian, nonlocal_means
+from petrt.evaluation.metrics import psnr, standard_mask
 
 LOW, GAUSSIAN, NLM, BM4D = "low-dose", "best Gaussian", "non-local means", "BM4D"
 # Multiples of the noise, which BM4D takes for white while that of a filtered image is not: measured on a

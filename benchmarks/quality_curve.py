@@ -9,7 +9,7 @@ from quality_model import COARSE
 from quality_samplers import Setting, curve
 from quality_statistics import Summary
 
-from petrt.spec import SamplerSpec
+from petrt.model.spec import SamplerSpec
 
 if TYPE_CHECKING:
     from quality_differences import Results

@@ -10,7 +10,7 @@ from quality_classical import BM4D, GAUSSIAN, LOW, NLM
 from quality_model import COARSE, ONE, PLAIN, ams
 from quality_statistics import Summary, Values, over_subjects, paired
 
-from petrt.presets import PRESETS
+from petrt.diffusion.presets import PRESETS
 
 Record = dict[str, Any]
 

@@ -12,9 +12,9 @@ from quality_cases import Array, Case
 from quality_scores import hot_lesions
 from quality_store import Arrays
 
-from petrt.io.atomic import atomic_write_bytes
-from petrt.metrics import psnr
-from petrt.report.figure import png
+from petrt.evaluation.metrics import psnr
+from petrt.evaluation.report.figure import png
+from petrt.files.atomic import atomic_write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

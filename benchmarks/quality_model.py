@@ -16,10 +16,10 @@ from quality_figure import picture_slices
 from quality_scores import score, spread
 from quality_store import Measured
 
-from petrt.bundle import Bundle
-from petrt.calibration import active_voxels
-from petrt.reconstructor import Reconstructor
-from petrt.scaling import scale_of
+from petrt.evaluation.calibration import active_voxels
+from petrt.imaging.scaling import scale_of
+from petrt.inference.reconstructor import Reconstructor
+from petrt.model.bundle import Bundle
 
 COARSE, ONE, PLAIN = "coarse", "one sample", "plain U-Net (row b)"
 # Active voxels kept of a case for coverage: it is then known to 0.2 %.

@@ -11,7 +11,7 @@ import quality_curve
 from quality_differences import Results, bars, differences
 from quality_figure import NOTICE
 
-from petrt.io.atomic import atomic_write_bytes
+from petrt.files.atomic import atomic_write_bytes
 
 Record = dict[str, Any]
 

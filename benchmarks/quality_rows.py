@@ -17,9 +17,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from petrt.bundle import MANIFEST, Bundle, load_bundle
 from petrt.errors import InputError
 from petrt.export import export_bundle
+from petrt.model.bundle import MANIFEST, Bundle, load_bundle
 from petrt.nets.checkpoint import load_checkpoint
 from petrt.nets.count import count
 from petrt.train.checkpoints import newest

@@ -20,14 +20,14 @@ from quality_scores import Numbers, score, spread
 from quality_store import Measured
 from timing import interleaved
 
-from petrt.bundle import Bundle
-from petrt.calibration import active_voxels, coverage, fit_factor, z_value
+from petrt.diffusion.presets import PRESETS, settle
 from petrt.engines.base import Engine
 from petrt.errors import InputError
-from petrt.presets import PRESETS, settle
-from petrt.reconstructor import Reconstructor
-from petrt.scaling import scale_of
-from petrt.spec import CalibrationSpec, SamplerSpec
+from petrt.evaluation.calibration import active_voxels, coverage, fit_factor, z_value
+from petrt.imaging.scaling import scale_of
+from petrt.inference.reconstructor import Reconstructor
+from petrt.model.bundle import Bundle
+from petrt.model.spec import CalibrationSpec, SamplerSpec
 
 LEVEL = 0.9
 LABELS = {"ddpm": "DDPM", "ddim": "DDIM", "dpmpp2m": "DPM-Solver++", "mean": "one-step mean"}

@@ -10,8 +10,8 @@ from quality_curve import measured, preset
 from quality_model import COARSE
 from quality_samplers import LABELS, Setting
 
-from petrt.io.atomic import atomic_write_bytes
-from petrt.report.figure import DPI, headed, png
+from petrt.evaluation.report.figure import DPI, headed, png
+from petrt.files.atomic import atomic_write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

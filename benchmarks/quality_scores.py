@@ -1,6 +1,7 @@
 """All that is measured of one image of a case, as a flat table of numbers.
 
-``standard.psnr``, ``paper.ssim`` …: against the full-dose image, under each protocol of petrt.metrics.
+``standard.psnr``, ``paper.ssim`` …: against the full-dose image, under each protocol
+(petrt.evaluation.metrics).
 ``truth.psnr`` …: protocol ``standard`` against the noise-free activity. ``activity_ratio``: of the full
 dose's. ``grey_bias``, ``white_bias``: of the means of these regions; ``lesion_peak_bias``: of the largest
 mean over a sphere of 1 ml inside a hot lesion, mean over lesions; all in per cent of the full dose's, and
@@ -14,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from quality_cases import Array, Case
 
-from petrt.metrics import evaluate, standard_mask
-from petrt.simulate.phantom import GREY, LESION, WHITE
-from petrt.stats import change, roi_statistics
+from petrt.data.simulate.phantom import GREY, LESION, WHITE
+from petrt.evaluation.activity import change, roi_statistics
+from petrt.evaluation.metrics import evaluate, standard_mask
 
 Numbers = dict[str, float | None]
 

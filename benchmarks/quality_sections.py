@@ -20,8 +20,8 @@ from quality_model import Settings
 from quality_statistics import over_subjects, rounded
 from quality_store import Arrays, Measured, Store
 
-from petrt.bundle import Bundle, load_bundle
 from petrt.errors import UsageError
+from petrt.model.bundle import Bundle, load_bundle
 
 Options = argparse.Namespace
 Record = dict[str, Any]

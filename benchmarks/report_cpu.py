@@ -11,7 +11,7 @@ from common import RESULTS
 from petrt.bench.floor import EFFECTIVE
 from petrt.bench.plot import draw_scaling, draw_stages
 from petrt.bench.report import percent, short
-from petrt.report.figure import DPI, png
+from petrt.evaluation.report.figure import DPI, png
 
 Found = Mapping[str, Any]
 AXES = ("slices", "samples", "steps")
@@ -49,9 +49,15 @@ def _default(found: Found) -> tuple[float, str]:
 def _best(found: Found) -> tuple[float, str]:
     name = best_of(found)
     ratio, note = _against_eager(found["volume"], name)
-    measured = found.get("loss", {}).get("candidates", {}).get(name, {}).get("loss_db")
-    lost = "float32" if measured is None else f"loses {measured:+.4f} dB (demo model, loss)"
-    return ratio, f"{lost}; {note}"
+    measured = found.get("agreement", {}).get("candidates", {}).get(name)
+    return ratio, f"{_agrees(measured)}; {note}"
+
+
+def _agrees(measured: Found | None) -> str:
+    if measured is None:
+        return "float32"
+    level = measured["psnr_db"]
+    return "equals float32" if level is None else f"{level:.0f} dB from float32 (demo model)"
 
 
 def _against_eager(volume: Found, name: str) -> tuple[float, str]:
@@ -144,7 +150,7 @@ def _linear(found: Found) -> tuple[float, str]:
 # section, what, unit, bar, what to reach for, whether it is a ceiling, (value, note) of the result
 _BARS: tuple[tuple[Any, ...], ...] = (
     ("volume", "default engine against the unfolded eager loop", "x", 1.5, 1.8, False, _default),
-    ("fast", "best engine that loses at most 0.05 dB", "x", 3.0, 4.5, False, _best),
+    ("fast", "fastest engine with right images", "x", 3.0, 4.5, False, _best),
     ("fast", "preset fast on the best engine", "x", 7.0, 10.0, False, _fast),
     ("volume", "share of the measured peak", "share", 0.6, None, False, _peak),
     ("memory", "peak memory, 8 samples", "GB", 1.5, None, True, _memory),

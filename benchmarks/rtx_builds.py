@@ -25,11 +25,11 @@ from typing import Any
 from common import save
 from subject import make_subject
 
-from petrt.build.precision import convert
-from petrt.build.profile import Profile, default_profile
-from petrt.build.tensorrt import build_plan
-from petrt.bundle import GRAPHS, Bundle, load_bundle
 from petrt.errors import DeviceError
+from petrt.export.tensorrt.plan import build_plan
+from petrt.export.tensorrt.profile import Profile, default_profile
+from petrt.model.bundle import GRAPHS, Bundle, load_bundle
+from petrt.model.half_precision import convert
 
 TARGETS = ((8, 9), (12, 0))
 SIZES = (64, 128, 192)

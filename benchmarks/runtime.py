@@ -21,9 +21,9 @@ from common import save
 
 PAPER = """
 import sys, torch
-from petrt.export.onnx import export_model
+from petrt.export.bundle import export_model
 from petrt.nets import Model, PRESETS
-from petrt.spec import DomainSpec, ModelSpec
+from petrt.model.spec import DomainSpec, ModelSpec
 torch.manual_seed(0)
 spec = ModelSpec(name="paper", network=PRESETS["paper"], domain=DomainSpec(voxel_mm=(2.0, 2.0, 2.0)))
 export_model(Model(spec.network), spec, sys.argv[1])
@@ -34,7 +34,7 @@ def run_once(model: str, slices: int, samples: int, steps: int) -> dict[str, flo
     """One volume 128 x 128 x ``slices``; called in a process of its own, so that its peak is its own."""
     import numpy as np
 
-    from petrt.reconstructor import Reconstructor
+    from petrt.inference.reconstructor import Reconstructor
 
     volume = np.random.default_rng(0).gamma(2, 300, (128, 128, slices)).astype(np.float32)
     begun = time.perf_counter()
@@ -64,7 +64,7 @@ def import_seconds() -> float:
 
 def simulation_seconds() -> float:
     """One 128^3 subject at full and 1/100 dose."""
-    from petrt.simulate import simulate_subject
+    from petrt.data.simulate import simulate_subject
 
     begun = time.perf_counter()
     simulate_subject(0, 0)

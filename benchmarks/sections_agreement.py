@@ -11,11 +11,11 @@ from gpu_bench import SETTLED, Bench, through
 from numpy.typing import NDArray
 
 from petrt.bench.volume import make_volume
-from petrt.bundle import load_bundle
 from petrt.engines import select
 from petrt.errors import PetrtError
-from petrt.metrics import psnr
-from petrt.reconstructor import Reconstructor
+from petrt.evaluation.metrics import psnr
+from petrt.inference.reconstructor import Reconstructor
+from petrt.model.bundle import load_bundle
 
 Array = NDArray[np.float32]
 COMPARED = 16  # slices of the volume that the CPU computes

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from baselines import EAGER, baselines, quantized
+from baselines import EAGER, baselines
 from subject import Subject
 
 from petrt.bench import measure, scaling, startup
@@ -24,18 +24,17 @@ from petrt.bench.floor import add_floors, work_of
 from petrt.bench.peaks import Peaks, measure_peaks
 from petrt.bench.plan import Candidate, Settings, make_plan
 from petrt.bench.timing import interleaved, significant, wall
-from petrt.build.verify import SAMPLES, make_reference, probed_doses
-from petrt.build.verify import measure as measure_loss
-from petrt.bundle import load_bundle
-from petrt.engines.select import choose, default_threads
+from petrt.diffusion.noise_schedule import step_table
+from petrt.engines.select import choose
 from petrt.errors import DeviceError
-from petrt.reconstructor import Reconstructor
-from petrt.schedule import step_table
+from petrt.hardware.cpu import default_threads
+from petrt.inference import verify_engine as verify
+from petrt.inference.reconstructor import Reconstructor
+from petrt.model.bundle import load_bundle
 
 # Precisions beside an engine's own. PyTorch rounds on a CPU as a GPU does, at no gain: fp32 only.
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS = ("fp32", "bf16")
 BASELINE_SLICES = 2
-LOSS_DB = 0.05
 
 
 @dataclass
@@ -79,13 +78,15 @@ class CpuBench:
 
     @property
     def best(self) -> str:
-        """The fastest candidate whose images lose at most LOSS_DB: float32, or measured in ``loss``."""
-        loss = self.found.get("loss", {}).get("candidates", {})
+        """The fastest candidate whose images are right: float32, or as measured in ``agreement``."""
+        measured = self.found.get("agreement", {}).get("candidates", {})
         engines = self.found["volume"]["engines"]
 
         def fits(name: str) -> bool:
-            measured = loss.get(name, {}).get("loss_db")
-            return name.endswith("fp32") if measured is None else measured <= LOSS_DB
+            if name not in measured:
+                return name.endswith("fp32")
+            level, bar = measured[name]["psnr_db"], verify.BARS[name.split(" ")[1]].psnr_db
+            return level is None or level >= bar
 
         fit = [name for name in engines if fits(name)]
         return min(fit, key=lambda name: float(engines[name]["volume"]["median_s"]))
@@ -94,9 +95,6 @@ class CpuBench:
         """The candidate ``name`` ("native fp32") on the subject, as it comes but for ``changes``."""
         engine, precision = name.split(" ")
         options: dict[str, Any] = {"skip_background": False, **changes}
-        if precision == "int8":
-            made = quantized(load_bundle(self.subject.bundle), engine, self.subject.volume)
-            return Reconstructor(self.subject.bundle, engine=made, **options)
         return Reconstructor(
             self.subject.bundle, engine=engine, precision=precision, device="cpu", **options
         )
@@ -119,8 +117,6 @@ def volume(bench: CpuBench) -> dict[str, Any]:
     """
     candidates, absent = bench.plan(bench.subject.bundle)
     names = [f"{c.engine} {c.precision}" for c in candidates]
-    # Int8 of random weights cannot be verified, so it is not installed; its time is that of any weights.
-    names += [f"{engine} int8" for engine in ("onnxruntime", "openvino") if _int8(engine, names)]
     subjects: dict[str, measure.Subject] = {}
     for name in names:
         try:
@@ -154,13 +150,7 @@ def volume(bench: CpuBench) -> dict[str, Any]:
         },
         "absent": absent,
         "sampled_peaks": sampled.record()["sampled"],
-        "int8": "every layer worth it in 8 bit, random weights: for its time, not its image",
     }  # fmt: skip
-
-
-def _int8(engine: str, names: list[str]) -> bool:
-    """Whether the int8 of this engine can be made here: it is not installed, and its fp32 runs."""
-    return f"{engine} int8" not in names and f"{engine} fp32" in names
 
 
 def _floors(bench: CpuBench, engines: dict[str, Any], rates: Peaks) -> None:
@@ -173,20 +163,16 @@ def _floors(bench: CpuBench, engines: dict[str, Any], rates: Peaks) -> None:
         add_floors(entry, work_of(bundle, table, bench.size, slices, entry["samples"]), rates)
 
 
-def loss(bench: CpuBench) -> dict[str, Any]:
-    """PSNR that the demo model's images lose against the full dose, by engine and precision.
-
-    A simulated subject at three doses, 4 slices and 8 samples each (petrt.build.verify).
-    """
+def agreement(bench: CpuBench) -> dict[str, Any]:
+    """How far the demo model's images lie from ONNX Runtime's in float32 (petrt.inference.verify_engine)."""
     bundle = load_bundle("demo")
     candidates, absent = bench.plan("demo")
-    reference = make_reference(bundle, probed_doses(bundle.model), SAMPLES)
+    reference = verify.make_reference(bundle)
     found: dict[str, Any] = {}
     for candidate in candidates:
         name = f"{candidate.engine} {candidate.precision}"
         engine = choose(bundle, candidate.engine, "cpu", candidate.precision).engine
-        figures = measure_loss(bundle, engine, reference)
-        found[name] = {"psnr_db": figures.psnr_db, "loss_db": figures.loss_db}
+        found[name] = {"psnr_db": verify.measure(bundle, engine, reference).psnr_db}
     return {"model": "demo", "against": str(reference), "candidates": found, "absent": absent}
 
 
@@ -247,8 +233,6 @@ def memory(bench: CpuBench) -> dict[str, Any]:
     found = {}
     for name in dict.fromkeys((bench.found["volume"]["default"], bench.best)):
         engine, precision = name.split(" ")
-        if precision == "int8":
-            continue  # made in this process, not installed: another process has none
         options = {
             "engine": engine, "precision": precision, "device": "cpu", "samples": 8, "steps": 1,
             "skip_background": False,
@@ -288,7 +272,7 @@ def compiled(bench: CpuBench) -> dict[str, Any]:
 Section = Callable[[CpuBench], dict[str, Any]]
 # What later ones need comes first, what takes longest last.
 ON_CPU: tuple[Section, ...] = (
-    peaks, volume, loss, fast, start, scales, memory, compiled,
+    peaks, volume, agreement, fast, start, scales, memory, compiled,
 )  # fmt: skip
 # What a section takes from others' results.
 NEEDS: dict[str, tuple[str, ...]] = {

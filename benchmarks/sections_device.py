@@ -11,7 +11,7 @@ from gpu_bench import Bench, through
 from subject import folded_macs, total_macs
 from timing import wall
 
-from petrt.reconstructor import Reconstructor
+from petrt.inference.reconstructor import Reconstructor
 
 
 def outside(bench: Bench) -> dict[str, Any]:

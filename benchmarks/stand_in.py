@@ -29,15 +29,15 @@ def install() -> Any:
     """Put the stand-in where petrt looks for a GPU, for the rest of this process."""
     sys.path.insert(0, str(ROOT))
     import petrt
-    from petrt import gpus
     from petrt.engines import select
     from petrt.errors import DeviceError
+    from petrt.hardware import gpus
 
     cuda = twin()
     cuda.architectures = ("90",)
     sys.modules["petrt._cuda"] = petrt._cuda = cuda
-    if "petrt.cuda.pipeline" in sys.modules:
-        sys.modules["petrt.cuda.pipeline"]._cuda = cuda  # type: ignore[attr-defined]
+    if "petrt.inference.cuda.pipeline" in sys.modules:
+        sys.modules["petrt.inference.cuda.pipeline"]._cuda = cuda  # type: ignore[attr-defined]
     gpu = gpus.Gpu(0, NAME, (9, 0), 8 << 30)
     gpus.list_gpus = lambda: [gpu]
     gpus.why_none = lambda: None
@@ -47,7 +47,7 @@ def install() -> Any:
     def select_engine(
         bundle: Any, engine: str = "auto", device: str = "auto", precision: Any = None, *_: Any
     ) -> Any:
-        from tests.cuda.conftest import QueuedEngine
+        from tests.inference.cuda.conftest import QueuedEngine
 
         if engine != "torch":
             raise DeviceError(f"no {engine} here", "petrt doctor")

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 import petrt
 from petrt.bench.volume import make_volume
-from petrt.bundle import MANIFEST
-from petrt.export.count import folded_count
-from petrt.export.fold import Upsample
-from petrt.export.onnx import export_model
+from petrt.diffusion.noise_schedule import StepTable, step_table
+from petrt.export.bundle import export_model
+from petrt.export.folding.fold import Upsample
+from petrt.export.size import folded_count
+from petrt.model.bundle import MANIFEST
+from petrt.model.spec import DomainSpec, ModelSpec, SamplerSpec
 from petrt.nets import PRESETS, Model
-from petrt.schedule import StepTable, step_table
-from petrt.spec import DomainSpec, ModelSpec, SamplerSpec
 
 
 @dataclass(frozen=True)

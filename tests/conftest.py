@@ -35,7 +35,7 @@ def cuda_twin(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the ``tiny`` networks with random weights, exported once."""
-    from petrt.export.onnx import export_model
+    from petrt.export.bundle import export_model
     from tests.models import tiny_model, tiny_spec
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
@@ -46,7 +46,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def dose_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As ``tiny_bundle``, of networks that take the dose; trained on 1/100 to 1/4, mostly on 1/20."""
-    from petrt.export.onnx import export_model
+    from petrt.export.bundle import export_model
     from tests.export.conftest import NETWORKS, scrambled
     from tests.models import tiny_spec
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from petrt.model.spec import DomainSpec, ModelSpec
 from petrt.nets import Model
 from petrt.nets.presets import PRESETS
-from petrt.spec import DomainSpec, ModelSpec
 
 
 def tiny_spec() -> ModelSpec:

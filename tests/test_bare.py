@@ -11,9 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from petrt import packages
-from petrt.bench import peaks
-from petrt.reconstructor import Reconstructor
+from petrt.inference.reconstructor import Reconstructor
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -109,10 +107,6 @@ def test_a_measurement_of_every_engine_measures_the_one_that_is_here(tiny_bundle
          f"petrt export needs ONNX Runtime; {COMMAND}$"),
         (["export", "run", "-o", "model"], OPTIONAL, 2,
          r"petrt export needs PyTorch and ONNX Runtime; pip install 'petrt\[torch,onnxruntime(-gpu)?\]'"),
-        (["build-engine", "demo", "--precision", "int8"], OPTIONAL, 4,
-         f"ONNX Runtime is not installed; {COMMAND}$"),
-        (["build-engine", "demo", "--precision", "int8", "--engine", "openvino"], ("onnxruntime",), 4,
-         f"int8 is calibrated by ONNX Runtime: ONNX Runtime is not installed; {COMMAND}$"),
         (["build-engine", "demo", "--gpu", "rtx40"], OPTIONAL, 4,
          r"TensorRT-RTX is not installed; pip install 'petrt\[tensorrt-rtx\]'$"),
         (["train", "demo", "--data", ".", "--out", "x"], OPTIONAL, 2,
@@ -127,13 +121,6 @@ def test_what_needs_more_says_in_one_line_what(folder, arguments, hidden, code, 
     assert done.stderr.count("\n") == 1
     assert re.search(says, done.stderr), done.stderr
     assert {path.name for path in folder.iterdir()} <= {"low.nii", "cache"}
-
-
-def test_peaks_that_only_onnxruntime_shows(monkeypatch):
-    assert peaks.unmeasurable("int8") is None
-    monkeypatch.setattr(packages, "onnxruntime", lambda: None)
-    assert peaks.unmeasurable("int8") == "not measured: needs ONNX Runtime"
-    assert set(peaks.gemm_here("fp32", 64, 1)["rates"]) == {"numpy"}
 
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -161,10 +148,11 @@ def test_a_gpu_user_never_gets_the_onnxruntime_of_the_cpu():
 
 def test_every_extra_that_is_named_somewhere_exists():
     names: set[str] = set()
-    for path in (*ROOT.glob("python/**/*.py"), *ROOT.glob("*.md"), ROOT / "Makefile"):
+    python = (path for folder in ("python", "export") for path in (ROOT / folder).glob("**/*.py"))
+    for path in (*python, *ROOT.glob("*.md"), ROOT / "Makefile"):
         for found in re.findall(r"(?:petrt|'\.)\[([a-z0-9,-]+)\]'", path.read_text()):
             names |= set(found.split(","))
-    calls = (ROOT / "python" / "petrt" / "packages.py").read_text()
+    calls = (ROOT / "python" / "petrt" / "hardware" / "packages.py").read_text()
     names |= set(re.findall(r"\bextra\(\"([a-z-]+)\"", calls))
     assert {"openvino", "torch", "train", "cuda"} <= names
     assert names <= set(EXTRAS["optional-dependencies"])

@@ -1,4 +1,4 @@
-"""Makes the head template of ``petrt.simulate`` from the MNI152 maps that ship with nilearn.
+"""Makes the head template of ``petrt.data.simulate`` from the MNI152 maps that ship with nilearn.
 
 Run ``python tools/make_template.py`` in an environment with nilearn; the same versions give the
 same bytes. The template is a 2 mm grid in MNI coordinates (RAS+, millimetres) that holds, as

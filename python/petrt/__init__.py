@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any
 from petrt._core import __version__
 
 if TYPE_CHECKING:
-    from petrt.bundle import load_bundle
-    from petrt.once import reconstruct
-    from petrt.reconstructor import Reconstruction, Reconstructor
+    from petrt.inference.reconstructor import Reconstruction, Reconstructor, reconstruct
+    from petrt.model.bundle import load_bundle
 
 __all__ = ["Reconstruction", "Reconstructor", "__version__", "load_bundle", "reconstruct"]
 
 _HOMES = {
-    "Reconstruction": "petrt.reconstructor",
-    "Reconstructor": "petrt.reconstructor",
-    "load_bundle": "petrt.bundle",
-    "reconstruct": "petrt.once",
+    "Reconstruction": "petrt.inference.reconstructor",
+    "Reconstructor": "petrt.inference.reconstructor",
+    "load_bundle": "petrt.model.bundle",
+    "reconstruct": "petrt.inference.reconstructor",
 }
 
 

@@ -115,7 +115,7 @@ def stack_slices(
     """
 
 def log_spectrum(half: DeviceArrayLike, out: DeviceArrayLike, stream: Stream) -> None:
-    """Log magnitude spectrum scaled to [0, 1] per slice (petrt.guides.spectrum) from a real FFT.
+    """Log magnitude spectrum scaled to [0, 1] per slice (petrt.diffusion.guides.spectrum) from a real FFT.
 
     half: complex128 [B, 1, H, W//2+1], as rfft2 gives it; out: float32 [B, 1, H, W], zero frequency
     at [H//2, W//2].
@@ -175,7 +175,8 @@ class ReverseLoop:
         sigma_r: float,
         stream: Stream,
     ) -> None:
-        """coefs [steps, 6] (petrt.schedule), film [steps, C]: the noise-bias table; both on the host."""
+        """coefs [steps, 6] (petrt.diffusion.noise_schedule), film [steps, C]: the noise-bias table; both
+        on the host."""
 
     @property
     def r(self) -> DeviceArray:

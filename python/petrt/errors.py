@@ -58,3 +58,8 @@ class TrainingCollapsed(PetrtError):
     """A training run that no longer learns: the reason, and what to change."""
 
     exit_code = 6
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its class where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from petrt.bench import apart, machine, peaks
-from petrt.bench.peaks import Peaks, gemm_here
+from petrt.bench import apart, machine, peak_jobs, peaks
+from petrt.bench.peak_jobs import gemm_here
+from petrt.bench.peaks import Peaks
 from petrt.errors import DeviceError
 
 
@@ -35,21 +36,16 @@ def test_threads_reach_the_child():
     assert min(found["rates"].values()) > 0
 
 
-def test_int8_is_multiplied_by_what_can(monkeypatch):
-    monkeypatch.setattr(peaks, "PERIOD_S", 0.0)
-    assert set(gemm_here("int8", 64, 1)["rates"]) == {"onnxruntime"}
-
-
 def test_openvino_multiplies_the_same_model(monkeypatch):
     pytest.importorskip("openvino")
-    monkeypatch.setattr(peaks, "PERIOD_S", 0.0)
+    monkeypatch.setattr(peak_jobs, "PERIOD_S", 0.0)
     assert gemm_here("bf16", 64, 1)["rates"]["openvino"] > 0
 
 
 def test_bytes_of_copy_and_triad(monkeypatch):
-    monkeypatch.setattr(peaks, "PERIOD_S", 0.0)
-    monkeypatch.setattr(peaks, "MEMORY_BYTES", 1 << 16)
-    found = peaks.bandwidth_here(2)
+    monkeypatch.setattr(peak_jobs, "PERIOD_S", 0.0)
+    monkeypatch.setattr(peak_jobs, "MEMORY_BYTES", 1 << 16)
+    found = peak_jobs.bandwidth_here(2)
     assert {where: set(kinds) for where, kinds in found.items()} == {
         "memory": {"copy", "triad"}, "cache": {"copy", "triad"},
     }  # fmt: skip
@@ -57,12 +53,12 @@ def test_bytes_of_copy_and_triad(monkeypatch):
 
 
 def test_a_precision_that_nothing_can_show_is_not_guessed(monkeypatch):
-    monkeypatch.setattr(peaks, "isa", lambda: ["avx2"])
+    monkeypatch.setattr(peak_jobs, "isa", lambda: ["avx2"])
     assert peaks.unmeasurable("bf16") == "not measured: this CPU has no bf16 arithmetic"
-    monkeypatch.setattr(peaks, "isa", lambda: ["avx2", "avx512_bf16"])
+    monkeypatch.setattr(peak_jobs, "isa", lambda: ["avx2", "avx512_bf16"])
     monkeypatch.setattr(machine, "installed", lambda name: None)
     assert peaks.unmeasurable("bf16") == "not measured: needs OpenVINO"
-    assert peaks.unmeasurable("int8") is None
+    assert peaks.unmeasurable("fp32") is None
 
 
 def calls(answers):
@@ -79,10 +75,12 @@ def calls(answers):
 
 
 def test_peaks_take_the_faster_library_and_are_sampled_again(monkeypatch):
-    answers = iter([0.0, 30.0, 0.0, 30.0, 25.0, 35.0, 0.0])
+    answers = iter([0.0, 30.0, 25.0, 35.0, 0.0])
     monkeypatch.setattr(apart, "call", calls(answers))
-    monkeypatch.setattr(peaks, "DTYPES", ("fp32", "int8", "bf16"))
-    monkeypatch.setattr(peaks, "unmeasurable", lambda d: "not measured" if d == "bf16" else None)
+    monkeypatch.setattr(peak_jobs, "DTYPES", ("fp32", "bf16"))
+    monkeypatch.setattr(
+        peak_jobs, "unmeasurable", lambda d: "not measured" if d == "bf16" else None
+    )
     found = Peaks(peaks.measure_peaks(threads=2))
     one, two = (found.found["gemm"]["fp32"][n] for n in ("1", "2"))
     assert (one["ops_per_s"], one["by"]) == (50.0, "numpy")
@@ -95,7 +93,6 @@ def test_peaks_take_the_faster_library_and_are_sampled_again(monkeypatch):
         found.sample(["fp32", "bf16", "fp16"])
     assert found.record()["sampled"] == {"fp32": [105.0, 115.0, 100.0]}
     assert found.gemm("fp32") == 115.0  # the most, not the last
-    assert found.gemm("int8") == 110.0
 
 
 def test_the_machine_is_described_without_a_name():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from petrt.bench.floor import Work, add_floors, floor_seconds, work_of
-from petrt.bundle import load_bundle
+from petrt.diffusion.noise_schedule import step_table
 from petrt.flops import bundle_macs
-from petrt.schedule import step_table
+from petrt.model.bundle import load_bundle
 
 
 class Rates:

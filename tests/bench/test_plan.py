@@ -8,9 +8,9 @@ import pytest
 
 from petrt.bench import plan
 from petrt.bench.plan import Settings, make_plan
-from petrt.bundle import load_bundle
 from petrt.engines.candidates import Missing, Ready
 from petrt.errors import DeviceError, UsageError
+from petrt.model.bundle import load_bundle
 
 SETTINGS = Settings(size=(32, 32), device="cpu")
 

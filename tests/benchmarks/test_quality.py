@@ -19,10 +19,10 @@ from quality_model import Settings, ams, reconstruct
 from quality_scores import hot_lesions, regions, score
 from quality_store import Measured, Store
 
-from petrt.bundle import load_bundle
+from petrt.data.simulate import write_dataset
+from petrt.data.simulate.phantom import GREY, LESION, WHITE
+from petrt.model.bundle import load_bundle
 from petrt.nets.checkpoint import save_checkpoint
-from petrt.simulate import write_dataset
-from petrt.simulate.phantom import GREY, LESION, WHITE
 from tests.models import tiny_model, tiny_spec
 
 SHAPE = (40, 40, 12)

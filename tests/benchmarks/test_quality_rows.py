@@ -8,7 +8,7 @@ import pytest
 from quality_rows import CONFIGS, DOSE, ROWS, describe
 from quality_sections import weights_key
 
-from petrt.bundle import load_bundle
+from petrt.model.bundle import load_bundle
 from petrt.nets.count import count
 from petrt.train.config import TrainConfig, load_config
 
@@ -80,7 +80,7 @@ def test_each_row_is_what_table_2_says():
 
 
 def test_the_sampler_of_a_row_visits_levels_that_were_trained():
-    from petrt.schedule import step_table
+    from petrt.diffusion.noise_schedule import step_table
 
     for name in "acdef":
         c = config(name)

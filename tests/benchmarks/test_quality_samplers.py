@@ -15,9 +15,9 @@ from quality_differences import Results, bars, differences
 from quality_report import write
 from quality_samplers import Setting, curve, worth
 
-from petrt.presets import PRESETS
-from petrt.simulate import write_dataset
-from petrt.spec import CalibrationSpec, SamplerSpec
+from petrt.data.simulate import write_dataset
+from petrt.diffusion.presets import PRESETS
+from petrt.model.spec import CalibrationSpec, SamplerSpec
 
 OWN = SamplerSpec(kind="ddpm", steps=10)
 FAST = PRESETS["fast"]

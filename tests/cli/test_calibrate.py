@@ -10,12 +10,12 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from petrt.bundle import MANIFEST, load_bundle
 from petrt.cli.app import run
-from petrt.dataset import Dataset, open_dataset
-from petrt.reconstructor import Reconstructor
-from petrt.spec import NetworkSpec
-from tests.test_rebundle import content
+from petrt.data.dataset import Dataset, open_dataset
+from petrt.inference.reconstructor import Reconstructor
+from petrt.model.bundle import MANIFEST, load_bundle
+from petrt.model.spec import NetworkSpec
+from tests.model.test_bundle_writer import content
 from tests.train.prepared import write
 
 SETTING = ["--dose", "1/100", "--samples", "3", "--sampler", "ddim", "--steps", "2"]

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from petrt.cli.app import run
-from tests.stub_nvml import TWO_GPUS, compile_nvml
+from tests.hardware.stub_nvml import TWO_GPUS, compile_nvml
 
 
 @pytest.fixture(autouse=True)

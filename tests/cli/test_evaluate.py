@@ -11,8 +11,8 @@ import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from petrt.cli.app import run
-from petrt.metrics import evaluate
-from petrt.stats import roi_statistics
+from petrt.evaluation.activity import roi_statistics
+from petrt.evaluation.metrics import evaluate
 
 SHAPE = (14, 13, 12)
 AFFINE = np.array([[2.0, 0, 0, -14], [0, 2, 0, -13], [0, 0, 3, -18], [0, 0, 0, 1]])

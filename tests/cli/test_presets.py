@@ -9,11 +9,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from petrt.bundle import load_bundle
 from petrt.cli.app import run
-from petrt.presets import PRESETS
-from petrt.rebundle import write_bundle
-from petrt.spec import CalibrationSpec
+from petrt.diffusion.presets import PRESETS
+from petrt.model.bundle import load_bundle
+from petrt.model.bundle_writer import write_bundle
+from petrt.model.spec import CalibrationSpec
 from tests.models import noisy_blob
 
 FAST = PRESETS["fast"]

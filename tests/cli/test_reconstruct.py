@@ -14,12 +14,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from petrt.bundle import load_bundle
 from petrt.cli.app import run
-from petrt.rebundle import write_bundle
-from petrt.spec import CalibrationSpec, SamplerSpec
+from petrt.model.bundle import load_bundle
+from petrt.model.bundle_writer import write_bundle
+from petrt.model.spec import CalibrationSpec, SamplerSpec
 from tests.io.test_nifti_bad_input import FILES, HEADERS, with_fields
-from tests.test_bundle import rewrite
+from tests.model.test_bundle import rewrite
 
 SHAPE = (17, 22, 4)
 

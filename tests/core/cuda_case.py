@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from petrt import _core
-from petrt.schedule import step_table
-from petrt.spec import SamplerSpec, ScheduleSpec
+from petrt.diffusion.noise_schedule import step_table
+from petrt.model.spec import SamplerSpec, ScheduleSpec
 from tests.core.cuda_device import Device, cpu_network
 
 SEED, SIGMA, CLIP = 20240617, 0.7, 1.0

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from petrt import gpus
+from petrt.hardware import gpus
 from tests.core.cuda_device import Device, Part
 
 DTYPES = {

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from petrt.bundle import Bundle, load_bundle
-from petrt.engines import tensorrt
-from tests.engines import fake_tensorrt
+from petrt.engines.tensorrt import engine as tensorrt
+from petrt.model.bundle import Bundle, load_bundle
+from tests.engines.tensorrt import fake_tensorrt
 
 
 @pytest.fixture

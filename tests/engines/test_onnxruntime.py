@@ -8,12 +8,12 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from petrt.bundle import Bundle
 from petrt.engines.onnxruntime import OnnxRuntimeEngine, cuda_options
 from petrt.errors import DeviceError, OutOfDeviceMemory, UsageError
-from petrt.export.verify import relative_error
-from tests.engines.fake_tensorrt import DeviceArray
-from tests.engines.test_torch import forward, golden_inputs
+from petrt.export.graphs.check import relative_error
+from petrt.model.bundle import Bundle
+from tests.engines.tensorrt.fake_tensorrt import DeviceArray
+from tests.engines.torch.test_torch import forward, golden_inputs
 
 CUDA = "CUDAExecutionProvider"
 REAL = onnxruntime.InferenceSession

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from petrt.bundle import GRAPHS, Bundle, load_bundle
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.select import choose, select_engine
-from petrt.engines.torch import TorchEngine
-from petrt.errors import InputError, UsageError
-from petrt.export.verify import relative_error
-from tests.engines.test_torch import forward, golden_inputs
+from petrt.engines.torch.engine import TorchEngine
+from petrt.errors import UsageError
+from petrt.export.graphs.check import relative_error
+from petrt.model.bundle import GRAPHS, Bundle, load_bundle
+from tests.engines.torch.test_torch import forward, golden_inputs
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -70,20 +70,3 @@ def test_torch_computes_on_the_number(tiny: Bundle, monkeypatch):
 def test_no_threads_are_refused(tiny: Bundle):
     with pytest.raises(UsageError, match="threads must be at least 1, got 0"):
         choose(tiny, threads=0)
-
-
-def test_int8_is_of_given_graphs_only(tiny: Bundle):
-    """The graphs of a quantized engine replace the bundle's; nothing else may be replaced."""
-    graphs = {"denoiser": tiny.onnx("denoiser")}
-    engine = OnnxRuntimeEngine(tiny, precision="int8", graphs=graphs)
-    assert engine.precision == "int8"
-    assert difference(tiny, OnnxRuntimeEngine(tiny), engine) == 0  # here they are the bundle's
-    with pytest.raises(UsageError, match="int8 needs quantized graphs; petrt build-engine"):
-        OnnxRuntimeEngine(tiny, precision="int8")
-    with pytest.raises(UsageError, match="fp32 takes no quantized graphs"):
-        OnnxRuntimeEngine(tiny, graphs=graphs)
-
-
-def test_given_graphs_are_the_ones_that_run(tiny: Bundle):
-    with pytest.raises(InputError, match=r"refuses denoiser\.onnx"):
-        OnnxRuntimeEngine(tiny, precision="int8", graphs={"denoiser": b"no graph"})

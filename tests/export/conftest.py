@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from petrt.model.spec import DomainSpec, ModelSpec, NetworkSpec, UNetSpec
 from petrt.nets import PRESETS, Model
-from petrt.spec import DomainSpec, ModelSpec, NetworkSpec, UNetSpec
 from tests.nets.conftest import one_thread
 
 __all__ = ["one_thread"]

@@ -9,21 +9,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petrt.build.precision import convert
-from petrt.build.quantize import Range, convolutions, quantize
-from petrt.bundle import GRAPHS, Bundle, load_bundle
-from petrt.export.count import folded_count, hollow_graphs
-from petrt.export.fold import fold
-from petrt.export.networks import write_graphs
-from petrt.export.onnx import export_model, rounded
+from petrt.export.bundle import export_model, rounded
+from petrt.export.folding.fold import fold
+from petrt.export.graphs.networks import write_graphs
+from petrt.export.size import folded_count, hollow_graphs
 from petrt.flops import bundle_macs
 from petrt.flops.bundle import noise_bias_parameters
-from petrt.flops.count import Count, ModelCount
 from petrt.flops.graph import Work, count_graph
 from petrt.flops.subject import differences
+from petrt.model.bundle import GRAPHS, Bundle, load_bundle
+from petrt.model.half_precision import convert
+from petrt.model.size import Count, ModelCount
+from petrt.model.spec import NetworkSpec
 from petrt.nets import PRESETS
 from petrt.nets.count import count
-from petrt.spec import NetworkSpec
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 
 ALL: dict[str, NetworkSpec] = {
@@ -124,20 +123,6 @@ def test_16_bit_changes_the_bytes_alone(demo, precision):
     for name, work in wide.items():
         assert work.weight_bytes / 2 <= narrow[name].weight_bytes < 0.52 * work.weight_bytes
     assert narrow["guidance"].output_bytes == wide["guidance"].output_bytes / 2
-
-
-def test_8_bit_changes_the_bytes_alone(demo):
-    quantized = {}
-    for graph in GRAPHS:
-        data = demo.files[f"{graph}.onnx"]
-        layers = convolutions(data, graph)
-        ranges = {name: Range(-1, 1) for each in layers for name in (each.source, each.result)}
-        quantized[f"{graph}.onnx"] = quantize(data, graph, ranges)
-    wide, narrow = bundle_macs(demo, 64, 64), bundle_macs(replaced(demo, quantized), 64, 64)
-    assert counts(narrow) == counts(wide)
-    for name, work in wide.items():
-        assert work.weight_bytes / 4 < narrow[name].weight_bytes < work.weight_bytes / 2
-        assert narrow[name].input_bytes == work.input_bytes
 
 
 def test_weights_stored_in_16_bit_change_nothing():

@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from petrt.errors import InputError
-from petrt.flops.count import Count, ModelCount
 from petrt.flops.graph import KEPT_VALUES, count_graph
+from petrt.model.size import Count, ModelCount
 
 Dims = Sequence[int | str]
 rng = np.random.default_rng(0)
@@ -161,18 +161,6 @@ def test_stored_types_do_not_change_the_count_but_the_bytes():
     work = count_graph(narrow, {})
     assert work.count == Count(parameters=48, macs=3 * 48)
     assert work.weight_bytes == 4 * 48  # it is computed with as float32
-    quantised = graph(
-        [
-            node("DequantizeLinear", "w8 s z", "w", axis=0),
-            node("DequantizeLinear", "b32 s", "b", axis=0),
-            node("Conv", "x w b", "y"),
-        ],
-        {"x": [1, 6, 4, 4]}, {"y": [1, 8, 4, 4]},
-        w8=np.ones((8, 6, 1, 1), np.int8), b32=np.ones(8, np.int32), s=f32(8), z=np.zeros(8, np.int8),
-    )  # fmt: skip
-    work = count_graph(quantised, {})
-    assert work.count == Count(parameters=56, macs=16 * 48)
-    assert work.weight_bytes == 48 + 4 * 8
 
 
 def test_weights_may_be_shapes_alone():

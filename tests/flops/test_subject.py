@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from petrt.errors import DeviceError, InputError, UsageError
-from petrt.export import onnx as export_onnx
-from petrt.export.count import folded_count
+from petrt.export import bundle as export_onnx
+from petrt.export.size import folded_count
 from petrt.flops import subject as module
 from petrt.flops.subject import Counted, count_subject
 from petrt.nets import PRESETS, save_checkpoint
@@ -106,7 +106,7 @@ def test_a_bundle_has_its_own_upsampling():
 
 def test_a_preset_on_whose_size_the_counters_disagree_is_an_engine_error(monkeypatch):
     wrong = folded_count(PRESETS["tiny"], 16, 24)
-    monkeypatch.setattr("petrt.export.count.folded_count", lambda *args: wrong)
+    monkeypatch.setattr("petrt.export.size.folded_count", lambda *args: wrong)
     assert count_subject("tiny", 16, 24)
     with pytest.raises(DeviceError, match=r"PyTorch and ONNX disagree: .*coarse macs"):
         count_subject("tiny", 16, 16)
@@ -175,7 +175,7 @@ def test_bundles_are_counted_where_torch_cannot_be_imported(tiny_bundle):
         HIDE
         + f"""
 from petrt.cli.app import run
-from petrt.bundle import load_bundle
+from petrt.model.bundle import load_bundle
 from petrt.flops import bundle_macs
 assert sum(w.count.macs for w in bundle_macs(load_bundle("demo"), 64, 64).values()) > 0
 assert run(["flops", {str(tiny_bundle)!r}]) == 0

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from petrt import gpus, machine
+from petrt.hardware import gpus, machine
 
 
 def gpu_module() -> ModuleType:

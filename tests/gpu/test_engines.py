@@ -7,12 +7,12 @@ import os
 import numpy as np
 import pytest
 
-from petrt.bundle import load_bundle
 from petrt.engines.base import Engine
 from petrt.engines.select import select_engine
-from petrt.engines.torch_cuda import eager_reason
+from petrt.engines.torch.cuda import eager_reason
 from petrt.errors import PetrtError
-from petrt.reconstructor import Reconstructor
+from petrt.inference.reconstructor import Reconstructor
+from petrt.model.bundle import load_bundle
 from tests.gpu.conftest import gpu_module
 
 pytestmark = pytest.mark.gpu
@@ -108,7 +108,7 @@ def test_drawn_noise_agrees_with_the_cpu(on_gpu, volume):
 def eager() -> Engine:
     """The torch engine as it is, uncompiled: a new batch size costs it nothing."""
     from petrt._cuda import Stream
-    from petrt.engines.torch import TorchEngine
+    from petrt.engines.torch.engine import TorchEngine
 
     return TorchEngine(load_bundle("demo"), precision="fp32", stream=Stream(), mode=None)
 

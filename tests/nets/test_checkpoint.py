@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from petrt.errors import InputError, UsageError
+from petrt.model.spec import DomainSpec, ModelSpec
 from petrt.nets import PRESETS, Model, load_checkpoint, load_state, save_checkpoint
-from petrt.spec import DomainSpec, ModelSpec
 
 SPEC = ModelSpec(
     name="tiny", network=PRESETS["tiny"], domain=DomainSpec(voxel_mm=(2.0, 2.0, 2.0)), sigma_r=0.05

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from petrt.model.spec import NetworkSpec
 from petrt.nets.count import MacCounter, count, guidance_macs_as_trained
 from petrt.nets.presets import PRESETS
-from petrt.spec import NetworkSpec
 
 M, G = 1e6, 1e9
 within = pytest.approx

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from petrt.model.spec import NetworkSpec
 from petrt.nets.count import count
 from petrt.nets.guidance import dose_level
 from petrt.nets.model import Model
 from petrt.nets.presets import PRESETS
-from petrt.spec import NetworkSpec
 
 
 def with_dose(name: str) -> NetworkSpec:

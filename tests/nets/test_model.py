@@ -9,11 +9,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from petrt.model.spec import Guides, NetworkSpec, UNetSpec
 from petrt.nets.blocks import Attention, Block, GuidedBlock, NoiseEncoding
 from petrt.nets.model import Model
 from petrt.nets.presets import PRESETS
 from petrt.nets.unet import Features
-from petrt.spec import Guides, NetworkSpec, UNetSpec
 
 TINY = PRESETS["tiny"]
 

@@ -27,7 +27,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three simulated subjects, 32 x 32 x 16 voxels of 6 mm, at 1/100 and 1/20 dose."""
-    from petrt.simulate import write_dataset
+    from petrt.data.simulate import write_dataset
 
     folder = tmp_path_factory.mktemp("simulated")
     write_dataset(folder, range(3), 1, (100, 20), shape=(32, 32, 16), voxel_mm=6.0)
@@ -37,8 +37,8 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def data(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same prepared in float32: two subjects to train on, one to validate on."""
-    from petrt.prepare import Options, prepare
-    from petrt.spec import ScaleRule
+    from petrt.data.prepare import Options, prepare
+    from petrt.model.spec import ScaleRule
 
     split = tmp_path_factory.mktemp("split") / "split.csv"
     names = {"sub-0000": "train", "sub-0001": "train", "sub-0002": "validation"}

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from petrt.dataset import Dataset, open_dataset
-from petrt.dataset_index import INDEX, VOLUMES, DatasetIndex, LowFile, SubjectEntry, VolumeFile
-from petrt.geometry import plan
+from petrt.data.dataset import Dataset, open_dataset
+from petrt.data.index import INDEX, VOLUMES, DatasetIndex, LowFile, SubjectEntry, VolumeFile
+from petrt.data.prepare.cache import write_array
+from petrt.imaging.grid import plan
+from petrt.model.spec import ScaleRule
 from petrt.nets.presets import PRESETS
-from petrt.prepare.cache import write_array
-from petrt.spec import ScaleRule
 from petrt.train.config import TrainConfig
 from petrt.train.data import Batch
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from petrt.dataset import Pair
+from petrt.data.dataset import Pair
 from petrt.train.board import ERROR_GAIN, FOLDER, Board, panel
 from petrt.train.fit import fit
 from petrt.train.validate import Case

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from petrt.dataset import Dataset
-from petrt.guides import NEIGHBOURS, neighbours, spectrum
+from petrt.data.dataset import Dataset
+from petrt.diffusion.guides import NEIGHBOURS, neighbours, spectrum
 from petrt.train.data import Slices, make_batch, nas
 from tests.train.prepared import ALL, FULL_UNIT, PLAIN, SCALES, config, ids, write
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from petrt.cli.app import run
-from petrt.dataset import open_dataset
+from petrt.data.dataset import open_dataset
 from petrt.errors import InputError, UsageError
+from petrt.inference.reconstructor import Reconstructor
 from petrt.nets.checkpoint import load_checkpoint
-from petrt.reconstructor import Reconstructor
 from petrt.train.config import load_config
 from petrt.train.fit import fit
 from tests.train.runs import UNET, Stopped, as_toml, assert_same, config, log, stop_at, weights
@@ -83,7 +83,7 @@ def test_from_simulation_to_reconstruction_by_commands(simulated, tmp_path, caps
 
 def test_runtime_agrees_with_validation(simulated, data, tmp_path):
     """The exported model makes the images that the training was judged by."""
-    from petrt.export.onnx import export_bundle
+    from petrt.export.bundle import export_bundle
     from petrt.train.validate import predict
 
     checkpoint = fit(config(6), data, tmp_path / "run")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from petrt.schedule import log_snr, step_table
+from petrt.diffusion.noise_schedule import log_snr, step_table
 from petrt.train.config import TrainConfig, load_config
 from petrt.train.levels import draw_gamma, training_time
 

@@ -13,7 +13,7 @@ import pytest
 import scipy.fft
 import torch
 
-from petrt.dataset import Dataset, open_dataset
+from petrt.data.dataset import Dataset, open_dataset
 from petrt.errors import InputError, UsageError
 from petrt.train.data import Batch, Slices, loader, make_batch
 from tests.train.prepared import ALL, assert_same, config, ids, write
@@ -130,7 +130,7 @@ def test_volumes_stay_open_in_limited_number(data, monkeypatch):
     """A file descriptor each: a set of a thousand subjects must not exhaust them."""
     settings = config(**ALL)
     expected = make_batch(data, ids(data), settings, 0)
-    monkeypatch.setattr("petrt.dataset.MAX_OPEN", 2)
+    monkeypatch.setattr("petrt.data.dataset.MAX_OPEN", 2)
     reopened = open_dataset(data.folder)
     assert_same(make_batch(reopened, ids(data), settings, 0), expected)
     assert len(reopened._open) == 2

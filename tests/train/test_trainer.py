@@ -10,7 +10,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from petrt.dataset import open_dataset
+from petrt.data.dataset import open_dataset
 from petrt.nets import Model
 from petrt.train.data import ACTIVE, Batch, Slices
 from petrt.train.trainer import Trainer, orthogonal

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from petrt.dataset import open_dataset
+from petrt.data.dataset import open_dataset
 from petrt.errors import InputError
-from petrt.metrics import PROTOCOLS, evaluate
+from petrt.evaluation.metrics import PROTOCOLS, evaluate
 from petrt.nets import Model
 from petrt.train import validate
 from petrt.train.checkpoints import model_spec

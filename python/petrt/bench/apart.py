@@ -81,7 +81,7 @@ def peak_bytes() -> int | None:
 
 def reconstruct(options: dict[str, Any], volume: dict[str, int]) -> dict[str, Any]:
     """A volume through a Reconstructor of ``options``. Events: imported, loaded, first slice, done."""
-    from petrt.reconstructor import Reconstructor
+    from petrt.inference.reconstructor import Reconstructor
 
     event("imported")
     reconstructor = Reconstructor(**{**options, "batch": _pair(options.get("batch"))})
@@ -108,13 +108,13 @@ def _pair(batch: list[int] | None) -> tuple[int, int] | None:
 
 
 def gemm(dtype: str, size: int, threads: int) -> dict[str, Any]:
-    from petrt.bench.peaks import gemm_here
+    from petrt.bench.peak_jobs import gemm_here
 
     return gemm_here(dtype, size, threads)
 
 
 def bandwidth(threads: int) -> dict[str, Any]:
-    from petrt.bench.peaks import bandwidth_here
+    from petrt.bench.peak_jobs import bandwidth_here
 
     return bandwidth_here(threads)
 

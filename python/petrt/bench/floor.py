@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from petrt.bench.timing import significant
-from petrt.bundle import Bundle
+from petrt.diffusion.guides import NEIGHBOURS
+from petrt.diffusion.noise_schedule import StepTable
 from petrt.flops import bundle_macs
-from petrt.guides import NEIGHBOURS
-from petrt.schedule import StepTable
+from petrt.model.bundle import Bundle
 
 FLOAT = 4  # bytes
 NETWORKS = ("guidance", "coarse", "denoiser")

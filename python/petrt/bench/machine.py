@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from petrt.machine import cpu_model, default_threads, isa
+from petrt.hardware.cpu import cpu_model, default_threads, isa
 
 # Packages whose version changes a time.
 PACKAGES = ("petrt", "numpy", "scipy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")

@@ -6,26 +6,12 @@ threads asked for. A precision that nothing installed here can measure is not gu
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from petrt import packages
 from petrt.bench import apart
-from petrt.engines.select import default_threads
-from petrt.machine import isa
-
-DTYPES = ("fp32", "int8", "bf16")
-# Large enough that packing and edges cost little, small enough for tens of milliseconds.
-GEMM_SIZE = 1536
-# Float32 arrays: one that no cache holds, and one that a core's own second-level cache does.
-MEMORY_BYTES, CACHE_BYTES = 128 << 20, 64 << 10
-PERIOD_S = 0.25
+from petrt.bench.peak_jobs import DTYPES, GEMM_SIZE
+from petrt.hardware.cpu import default_threads, isa
 
 
 def measure_peaks(threads: int | None = None) -> dict[str, Any]:
@@ -95,8 +81,6 @@ class Peaks:
 
 def unmeasurable(dtype: str) -> str | None:
     """Why no library here can show the peak of ``dtype``; None if one can."""
-    if dtype == "int8":
-        return None if packages.has_onnxruntime() else "not measured: needs ONNX Runtime"
     if dtype != "bf16":
         return None
     if not {"avx512_bf16", "amx_bf16", "bf16"} & set(isa()):
@@ -104,113 +88,3 @@ def unmeasurable(dtype: str) -> str | None:
     from petrt.bench.machine import installed
 
     return None if installed("openvino") else "not measured: needs OpenVINO"
-
-
-def gemm_here(dtype: str, size: int, threads: int) -> dict[str, Any]:
-    """Operations a second of square products in this process, by every library that has them."""
-    runs: dict[str, Callable[[], Any]] = {}
-    if dtype == "fp32":
-        a, b = (np.random.default_rng(i).random((size, size), np.float32) for i in (0, 1))
-        out = np.empty_like(a)
-        runs["numpy"] = lambda: np.matmul(a, b, out=out)
-    if dtype in ("fp32", "int8") and packages.has_onnxruntime():
-        runs["onnxruntime"] = _onnxruntime(dtype, size, threads)
-    if dtype == "bf16":
-        runs["openvino"] = _openvino("bf16", size, threads)
-    return {"rates": {name: 2 * size**3 / _median(run) for name, run in runs.items()}}
-
-
-def _median(run: Callable[[], Any]) -> float:
-    """Median seconds over a fixed period, after two runs that warm up."""
-    run()
-    run()
-    times: list[float] = []
-    begun = time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - begun < PERIOD_S:
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
-
-
-def product_model(dtype: str, size: int) -> bytes:
-    """ONNX: a [size, size] times a constant; int8: unsigned times signed bytes into int32."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    rng = np.random.default_rng(1)
-    weight: NDArray[Any]
-    if dtype == "int8":
-        kind, out, op = TensorProto.UINT8, TensorProto.INT32, "MatMulInteger"
-        weight = rng.integers(-127, 128, (size, size)).astype(np.int8)
-    else:
-        kind, out, op = TensorProto.FLOAT, TensorProto.FLOAT, "MatMul"
-        weight = rng.random((size, size), np.float32)
-    graph = helper.make_graph(
-        [helper.make_node(op, ["a", "w"], ["c"])],
-        "product",
-        [helper.make_tensor_value_info("a", kind, [size, size])],
-        [helper.make_tensor_value_info("c", out, [size, size])],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    model: onnx.ModelProto = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
-    )
-    return bytes(model.SerializeToString())
-
-
-def _onnxruntime(dtype: str, size: int, threads: int) -> Callable[[], Any]:
-    from petrt.engines.onnxruntime import import_onnxruntime
-
-    ort = import_onnxruntime()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = ort.InferenceSession(
-        product_model(dtype, size), options, providers=["CPUExecutionProvider"]
-    )
-    feed = {"a": np.ones((size, size), np.uint8 if dtype == "int8" else np.float32)}
-    return lambda: session.run(None, feed)
-
-
-def _openvino(precision: str, size: int, threads: int) -> Callable[[], Any]:
-    from petrt.engines.openvino import import_openvino
-
-    ov = import_openvino()
-    core = ov.Core()
-    compiled = core.compile_model(
-        core.read_model(product_model("fp32", size)), "CPU",
-        {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1},
-    )  # fmt: skip
-    request = compiled.create_infer_request()
-    feed = {"a": np.ones((size, size), np.float32)}
-    return lambda: request.infer(feed)
-
-
-def bandwidth_here(threads: int) -> dict[str, Any]:
-    """Bytes a second of a copy and a triad, in memory and in the cores' own caches."""
-    with ThreadPoolExecutor(threads) as pool:
-        return {
-            "memory": _traffic(pool, threads, MEMORY_BYTES // threads, 1),
-            "cache": _traffic(pool, threads, CACHE_BYTES, 1000),
-        }
-
-
-def _traffic(pool: ThreadPoolExecutor, threads: int, size: int, times: int) -> dict[str, float]:
-    """``size`` bytes an array and thread, ``times`` over in each run so that starting costs little."""
-    arrays = [[np.ones(size // 4, np.float32) for _ in range(3)] for _ in range(threads)]
-
-    def copy(own: list[Any]) -> None:
-        for _ in range(times):
-            np.copyto(own[0], own[1])
-
-    def triad(own: list[Any]) -> None:  # a = b + s c, in NumPy two passes
-        for _ in range(times):
-            np.multiply(own[2], np.float32(3), out=own[0])
-            np.add(own[0], own[1], out=own[0])
-
-    def rate(run: Callable[[list[Any]], None], traversals: int) -> float:
-        seconds = _median(lambda: list(pool.map(run, arrays)))
-        return traversals * (size // 4 * 4) * threads * times / seconds
-
-    # copy: one read, one write; triad: a read and a write, then two reads and a write.
-    return {"copy": rate(copy, 2), "triad": rate(triad, 5)}

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, cast
 
-from petrt.build.precision import Precision
-from petrt.bundle import Bundle
 from petrt.engines.candidates import NAMES, ON_CPU, ON_GPU, Missing, Ready, candidates, find_gpu
 from petrt.engines.select import ENGINES, PRECISIONS
 from petrt.errors import DeviceError, UsageError
-from petrt.gpus import Gpu
+from petrt.hardware.gpus import Gpu
+from petrt.model.bundle import Bundle
+from petrt.model.half_precision import Precision
 
 SECTIONS = ("peaks", "volume", "memory", "startup", "scaling")
 

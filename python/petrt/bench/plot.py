@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from petrt.bench.measure import STAGES
-from petrt.report.figure import DPI, png
+from petrt.evaluation.report.figure import DPI, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,10 +16,10 @@ from petrt.bench.floor import EFFECTIVE, add_floors, work_of
 from petrt.bench.peaks import Peaks, measure_peaks
 from petrt.bench.plan import Candidate, Plan, Settings, make_plan
 from petrt.bench.volume import make_volume
-from petrt.bundle import Bundle, load_bundle
-from petrt.engines.select import default_threads
+from petrt.diffusion.noise_schedule import step_table
 from petrt.errors import DeviceError, PetrtError
-from petrt.schedule import step_table
+from petrt.hardware.cpu import default_threads
+from petrt.model.bundle import Bundle, load_bundle
 
 logger = logging.getLogger("petrt")
 
@@ -187,7 +187,7 @@ class Bench:
         return now + (self._deadline - now) / left
 
     def reconstructor(self, candidate: Candidate, **changes: Any) -> Any:
-        from petrt.reconstructor import Reconstructor
+        from petrt.inference.reconstructor import Reconstructor
 
         return Reconstructor(self.bundle, **{**candidate.options, **changes})
 

@@ -24,7 +24,7 @@ def bench(
         str, typer.Option(help="Engines, as onnxruntime,torch; or all that are here.")
     ] = "all",
     precision: Annotated[
-        str, typer.Option(help="Precisions, as fp32,int8; own: the engine's.")
+        str, typer.Option(help="Precisions, as fp32,bf16; own: the engine's.")
     ] = "own",
     batch: Annotated[
         str, typer.Option(help="Slices x samples of one call, as 1x8,2x1; own: petrt's choice.")
@@ -58,8 +58,8 @@ def bench(
     combination of the lists is a candidate. A GPU's stages are not timed apart.
     """
     from petrt.bench.plan import SECTIONS, Settings
-    from petrt.bundle import load_bundle
-    from petrt.io.atomic import check_outputs
+    from petrt.files.atomic import check_outputs
+    from petrt.model.bundle import load_bundle
 
     outputs = [path for path in (as_json, plot) if path is not None]
     check_outputs(outputs, overwrite=overwrite)
@@ -93,11 +93,11 @@ def _run(
 ) -> None:
     from petrt.bench.report import text
     from petrt.bench.run import Bench
-    from petrt.io.atomic import atomic_write_bytes, atomic_write_json
+    from petrt.files.atomic import atomic_write_bytes, atomic_write_json
 
     if dry_run:
         from petrt.bench.plan import make_plan
-        from petrt.bundle import load_bundle
+        from petrt.model.bundle import load_bundle
 
         typer.echo("\n".join(_listed(make_plan(load_bundle(model), settings))))
         return

@@ -1,21 +1,16 @@
-"""petrt build-engine: a model compiled by TensorRT for a kind of GPU, or quantized for this CPU."""
+"""petrt build-engine: a model compiled by TensorRT for a kind of GPU."""
 
 from __future__ import annotations
 
 import logging
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from petrt.errors import UsageError
-
-if TYPE_CHECKING:
-    from petrt.build.install import Wants
-    from petrt.engines.record import EngineRecord
 
 logger = logging.getLogger("petrt")
 
@@ -30,15 +25,10 @@ def build_engine(
     model: Annotated[
         str | None, typer.Argument(help="Bundle, or name of a shipped model.", show_default=False)
     ] = None,
-    engine: Annotated[
-        str,
-        typer.Option(help="auto, tensorrt or tensorrt-rtx; in int8 auto, onnxruntime or openvino."),
-    ] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, tensorrt or tensorrt-rtx.")] = "auto",
     precision: Annotated[
         str | None,
-        typer.Option(
-            help="fp32, fp16 or bf16 (the default from compute capability 8.0 on); int8: on this CPU."
-        ),
+        typer.Option(help="fp32, fp16 or bf16 (the default from compute capability 8.0 on)."),
     ] = None,
     gpu: Annotated[
         str | None,
@@ -73,25 +63,15 @@ def build_engine(
     compatible: Annotated[
         str, typer.Option(help="TensorRT: also run on other GPUs. none, same-cc or ampere-plus.")
     ] = "none",
-    calibration: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="int8: low-dose NIfTI volume to calibrate on as well; repeatable.",
-            metavar="PATH",
-            show_default=False,
-        ),
-    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Build even if it is installed.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be built and why.")
     ] = False,
     list_: Annotated[bool, typer.Option("--list", help="Show what is installed.")] = False,
 ) -> None:
-    """Compile a model with TensorRT, or quantize it for this CPU with --precision int8; verify its
-    images and install it.
+    """Compile a model with TensorRT, verify its images and install it.
 
-    What is installed and still fits is kept. Where images in int8 lose more than 0.05 dB of PSNR on
-    simulated volumes, nothing is installed.
+    What is installed and still fits is kept.
     """
     if list_:
         show_installed()
@@ -105,13 +85,6 @@ def build_engine(
     ranges = {"slices": counts("--slices", slices), "samples": counts("--samples", samples)}
     sizes = [height_width(each) for each in size or []]
     names = [name for name in (gpu or "").split(",") if name]
-    if precision == "int8":
-        given = {"--gpu": gpu, "--slices": slices, "--samples": samples, "--size": size,
-                 "--workspace": workspace, "--compatible": compatible != "none"}  # fmt: skip
-        _run_int8(model, force, dry_run, engine, calibration or [], given)
-        return
-    if calibration:
-        raise UsageError("--calibration is for --precision int8", "drop it")
     _run(
         model, force, dry_run,
         engine=engine, precision=precision, gpus=names, sizes=sizes, workspace_gib=workspace,
@@ -119,54 +92,25 @@ def build_engine(
     )  # fmt: skip
 
 
-def _run_int8(
-    model: str,
-    force: bool,
-    dry_run: bool,
-    engine: str,
-    calibration: list[Path],
-    given: dict[str, Any],
-) -> None:
-    """``given``: option -> its value, of those that int8 has no use for."""
-    from petrt.build.int8 import build_int8, make_int8_request
-    from petrt.build.quantize_ranges import Calibration
-    from petrt.bundle import load_bundle
-    from petrt.cli.progress import bar
-
-    for option, value in given.items():
-        if value:
-            raise UsageError(f"{option} is for TensorRT, int8 runs on the CPU", "drop it")
-    request = make_int8_request(load_bundle(model), engine, Calibration(tuple(calibration)))
-    if not _only_said(request, force, dry_run):
-        typer.echo(build_int8(request, force=force, bar=bar).folder)
-
-
 def _run(model: str, force: bool, dry_run: bool, **options: Any) -> None:
-    from petrt.build.install import build_engine as build
-    from petrt.build.request import make_request
-    from petrt.bundle import load_bundle
     from petrt.cli.progress import bar
+    from petrt.export.tensorrt.install import build_engine as build
+    from petrt.export.tensorrt.install import look_up
+    from petrt.export.tensorrt.request import make_request
+    from petrt.model.bundle import load_bundle
 
     request = make_request(load_bundle(model), **options)
-    if _only_said(request, force, dry_run):
-        return
-    entry = build(request, force=force, bar=bar)
-    if entry.record.verified is None:
-        logger.info("not verified: no such GPU here; it will be on first use")
-    typer.echo(entry.folder)
-
-
-def _only_said(request: Wants, force: bool, dry_run: bool) -> bool:
-    """With ``dry_run``, what would be built and why."""
-    from petrt.build.install import look_up
-
     if dry_run:
         entry, reason = look_up(request)
         if entry is not None and not force:
             typer.echo(f"installed: {request}")
         else:
             typer.echo(f"would build {request}: {'as asked (--force)' if entry else reason}")
-    return dry_run
+        return
+    entry = build(request, force=force, bar=bar)
+    if entry.record.verified is None:
+        logger.info("not verified: no such GPU here; it will be on first use")
+    typer.echo(entry.folder)
 
 
 def counts(option: str, text: str | None) -> int | tuple[int, int, int] | None:
@@ -193,23 +137,22 @@ def height_width(text: str) -> tuple[int, int]:
 
 def show_installed() -> None:
     """A table of the installed engines, and of the folders that cannot be used."""
-    from petrt.engines.cache import cache_root, installed
-    from petrt.engines.record import CPU_LABELS, LABELS
+    from petrt.engines.store.folder import cache_root, installed
+    from petrt.engines.store.record import LABELS
 
     entries, broken = installed()
     table = Table(title=f"engines in {cache_root()}")
     for column in ("model", "engine", "precision", "built for", "profile", "MB", "verified"):
         table.add_column(column, overflow="fold")
-    labels = {**LABELS, **CPU_LABELS}
     for entry in entries:
         record = entry.record
         psnr = record.verified.psnr_db if record.verified else None
         table.add_row(
             record.model.name,
-            f"{labels[record.engine]} {record.engine_version}",
+            f"{LABELS[record.engine]} {record.engine_version}",
             record.precision,
             record.built_for,
-            str(record.profile) if record.profile else _layers(record),
+            str(record.profile),
             f"{sum(file.bytes for file in record.files.values()) / 1e6:.1f}",
             "no" if record.verified is None else "equal" if psnr is None else f"{psnr:.1f} dB",
         )
@@ -217,11 +160,3 @@ def show_installed() -> None:
     Console(width=None if console.is_terminal else 160).print(table)
     for each in broken:
         logger.warning("warning: %s cannot be used: %s", each.folder.name, each.reason)
-
-
-def _layers(record: EngineRecord) -> str:
-    """Of quantized networks, which know no profile."""
-    if record.quantized is None:
-        return ""
-    count, kept = sum(record.quantized.layers.values()), len(record.quantized.kept)
-    return f"any size; {count} convolutions, {kept} more in float32"

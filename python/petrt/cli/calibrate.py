@@ -21,12 +21,12 @@ from petrt.cli.options import (
     Threads,
 )
 from petrt.errors import InputError, UsageError
-from petrt.spec import CalibrationSpec, ModelSpec
+from petrt.model.spec import CalibrationSpec, ModelSpec
 
 if TYPE_CHECKING:
-    from petrt.dataset import Dataset
-    from petrt.reconstructor import Reconstructor
-    from petrt.uncertainty import Setting, Verdict
+    from petrt.data.dataset import Dataset
+    from petrt.inference.calibrate import Setting, Verdict
+    from petrt.inference.reconstructor import Reconstructor
 
 logger = logging.getLogger("petrt")
 
@@ -83,11 +83,11 @@ def calibrate(
     Judge it on other subjects: --check --split test. Built engines belong to one
     model.json, so calibrate before petrt build-engine.
     """
-    from petrt.bundle import load_bundle
-    from petrt.dataset import open_dataset
-    from petrt.dataset_index import SPLITS
-    from petrt.reconstructor import Reconstructor
-    from petrt.uncertainty import Setting, check_subjects, reduction
+    from petrt.data.dataset import open_dataset
+    from petrt.data.index import SPLITS
+    from petrt.inference.calibrate import Setting, check_subjects, reduction
+    from petrt.inference.reconstructor import Reconstructor
+    from petrt.model.bundle import load_bundle
 
     if [out is not None, in_place, check].count(True) != 1:
         raise UsageError("say where the result goes", "one of -o NEW_MODEL, --in-place, --check")
@@ -134,8 +134,8 @@ def check_outputs(
     model: str, out: Path | None, in_place: bool, files: list[Path], overwrite: bool
 ) -> None:
     """Refuse, before any work, outputs that could not be written or are the model's own files."""
-    from petrt.io import atomic
-    from petrt.rebundle import check_bundle_output, check_in_place
+    from petrt.files import atomic
+    from petrt.model.bundle_writer import check_bundle_output, check_in_place
 
     if out is not None:
         check_bundle_output(out, overwrite=overwrite)
@@ -148,7 +148,7 @@ def check_outputs(
 
 def asked(model: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
     """What to fit for: as asked, else the usual. Raises UsageError for what makes no sense."""
-    from petrt.dose import parse_dose
+    from petrt.diffusion.dose import parse_dose
 
     use = USUAL | {key: value for key, value in given.items() if value is not None}
     if use["samples"] < 2:
@@ -193,9 +193,9 @@ def work(
     fitting: bool,
 ) -> tuple[CalibrationSpec, Verdict]:
     """Run all subjects, then fit a factor, or judge the model's own."""
-    from petrt.calibration import coverage
     from petrt.cli.progress import bar
-    from petrt.uncertainty import fit, gather, judge
+    from petrt.evaluation.calibration import coverage
+    from petrt.inference.calibrate import fit, gather, judge
 
     voxels = []
     for number, name in enumerate(ids, start=1):
@@ -225,7 +225,7 @@ def write_model(
     overwrite: bool,
 ) -> None:
     """The bundle with its calibration, and how it was found in its record of how it was made."""
-    from petrt.rebundle import replace_model, write_bundle
+    from petrt.model.bundle_writer import replace_model, write_bundle
 
     bundle = reconstructor.bundle
     model = bundle.model.model_copy(update={"calibration": calibration})
@@ -247,8 +247,8 @@ def write_numbers(
 ) -> None:
     """The JSON file and the plot, where they are asked for."""
     from petrt import __version__
-    from petrt.io.atomic import atomic_write_json
-    from petrt.report.uncertainty import save_error_plot
+    from petrt.evaluation.report.uncertainty import save_error_plot
+    from petrt.files.atomic import atomic_write_json
 
     bundle = reconstructor.bundle
     if json_file is not None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from petrt.errors import PetrtError
 
 if TYPE_CHECKING:
+    from petrt.inference.reconstructor import Reconstruction, Reconstructor
     from petrt.io.volume import Volume
-    from petrt.reconstructor import Reconstruction, Reconstructor
 
 logger = logging.getLogger("petrt")
 
@@ -98,9 +98,9 @@ class Cases:
 
     def _write(self, case: Case, volume: Volume, result: Reconstruction) -> list[Line]:
         """Write one case; returns what is to be said about it."""
-        from petrt.calibration import std_description
+        from petrt.evaluation.calibration import std_description
+        from petrt.files.atomic import atomic_write_json
         from petrt.io import nifti
-        from petrt.io.atomic import atomic_write_json
 
         stats, said = result.stats, []
         image = result.image.get_fdata(dtype="float32")
@@ -122,7 +122,7 @@ class Cases:
     def _picture(
         self, path: Path, volume: Volume, image: Any, deviation: Any, stats: dict[str, Any]
     ) -> None:
-        from petrt.report.picture import comparison, save_comparison
+        from petrt.evaluation.report.picture import comparison, save_comparison
 
         first = (..., 0) if image.ndim == 4 else ...
         columns = comparison(

@@ -35,15 +35,15 @@ def demo(
     """Simulate an FDG brain at 1/100 dose, reconstruct it and compare. Needs no download."""
     import nibabel
 
-    from petrt.baselines import best_gaussian, nonlocal_means
-    from petrt.calibration import std_description
     from petrt.cli.progress import bar
+    from petrt.data.simulate import simulate_subject
+    from petrt.evaluation.baselines import best_gaussian, nonlocal_means
+    from petrt.evaluation.calibration import std_description
+    from petrt.evaluation.metrics import evaluate
+    from petrt.evaluation.report.picture import comparison, save_comparison
+    from petrt.files.atomic import atomic_write_json, check_output
+    from petrt.inference.reconstructor import Reconstructor
     from petrt.io import nifti
-    from petrt.io.atomic import atomic_write_json, check_output
-    from petrt.metrics import evaluate
-    from petrt.reconstructor import Reconstructor
-    from petrt.report.picture import comparison, save_comparison
-    from petrt.simulate import simulate_subject
 
     names = ("full", "low", "output", "std")
     files = {name: out / f"{name}.nii.gz" for name in names}

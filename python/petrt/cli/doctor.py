@@ -25,7 +25,7 @@ def doctor(
     """
     import json
 
-    from petrt.doctor import examine
+    from petrt.engines.doctor import examine
 
     report = examine(model).as_json()
     if as_json:

@@ -19,12 +19,12 @@ from rich.text import Text
 
 import petrt
 from petrt.errors import InputError, UsageError
+from petrt.evaluation.activity import Change, RoiStatistics, change, roi_statistics
+from petrt.evaluation.metrics import PROTOCOLS, json_number
+from petrt.evaluation.metrics import evaluate as compare
+from petrt.files.atomic import atomic_write_json, check_output
+from petrt.files.names import shown
 from petrt.io import nifti
-from petrt.io.atomic import atomic_write_json, check_output
-from petrt.io.names import shown
-from petrt.metrics import PROTOCOLS, json_number
-from petrt.metrics import evaluate as compare
-from petrt.stats import Change, RoiStatistics, change, roi_statistics
 
 # Corners of two equal grids may lie this far apart, in voxels: headers round.
 GRID_TOLERANCE = 0.01

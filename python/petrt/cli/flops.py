@@ -44,7 +44,7 @@ def flops(
     Counted from PyTorch and from ONNX; where they disagree, nothing is printed. Without PyTorch a
     bundle is counted from its ONNX graphs alone.
     """
-    from petrt.io.atomic import atomic_write_json, check_output
+    from petrt.files.atomic import atomic_write_json, check_output
 
     if json_file is not None:
         check_output(json_file, overwrite=overwrite)
@@ -82,7 +82,7 @@ def _table2() -> tuple[dict[str, Any], list[Table | Text]]:
     from petrt.flops.report import describe_table2
     from petrt.flops.subject import has_torch
     from petrt.flops.table2 import table2
-    from petrt.packages import TORCH
+    from petrt.hardware.packages import TORCH
 
     if not has_torch():
         raise UsageError("petrt flops --table2 needs PyTorch", TORCH)

@@ -20,6 +20,6 @@ def import_official(
     from petrt.cli.needs import need_torch
 
     need_torch("petrt import-official")
-    from petrt.export.official import import_official as convert
+    from petrt.nets.official import import_official as convert
 
     typer.echo(convert(prefix, out, name=name, overwrite=overwrite))

@@ -32,7 +32,7 @@ def inspect(
 
 def describe_bundle(source: str) -> dict[str, Any]:
     """Everything ``model.json`` says, with the bundle's identity."""
-    from petrt.bundle import load_bundle
+    from petrt.model.bundle import load_bundle
 
     bundle = load_bundle(source)
     manifest = bundle.manifest.model_dump(mode="json")

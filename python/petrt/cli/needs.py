@@ -12,7 +12,7 @@ LABELS = {"torch": "PyTorch", "accelerate": "accelerate", "onnxruntime": "ONNX R
 
 def need_torch(command: str) -> None:
     """Raise UsageError, with the way to get it, where PyTorch is not installed."""
-    from petrt.packages import TORCH
+    from petrt.hardware.packages import TORCH
 
     if missing := _missing("torch"):
         raise _needs(command, missing, TORCH)
@@ -20,7 +20,7 @@ def need_torch(command: str) -> None:
 
 def need_trainer(command: str) -> None:
     """The same of what training takes."""
-    from petrt.packages import extra
+    from petrt.hardware.packages import extra
 
     if missing := _missing("torch", "accelerate"):
         raise _needs(command, missing, extra("train"))
@@ -31,7 +31,7 @@ def need_exporter(command: str) -> None:
     missing = _missing("torch", "onnxruntime")
     if not missing:
         return
-    from petrt import machine, packages
+    from petrt.hardware import machine, packages
 
     if missing == ["onnxruntime"]:
         raise _needs(command, missing, machine.onnxruntime_command())

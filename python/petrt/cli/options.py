@@ -23,9 +23,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 EngineName = Annotated[
     str, typer.Option(help="auto, native, onnxruntime, openvino, torch, tensorrt or tensorrt-rtx.")
 ]
-Precision = Annotated[
-    str | None, typer.Option(help="fp32, fp16, bf16 or int8. Default: the engine's.")
-]
+Precision = Annotated[str | None, typer.Option(help="fp32, fp16 or bf16. Default: the engine's.")]
 Threads = Annotated[
     int | None,
     typer.Option(

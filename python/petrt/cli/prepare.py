@@ -10,9 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from petrt.data.prepare.sources import LAYOUTS
 from petrt.errors import PartialFailure, UsageError
-from petrt.prepare.sources import LAYOUTS
-from petrt.spec import ScaleRule
+from petrt.model.spec import ScaleRule
 
 
 def prepare(
@@ -72,10 +72,10 @@ def prepare(
     simulated: what petrt simulate writes.
     """
     from petrt.cli.progress import bar
-    from petrt.prepare import Options
-    from petrt.prepare import prepare as run
-    from petrt.prepare.crop import parse_box
-    from petrt.prepare.splits import parse_fractions
+    from petrt.data.prepare import Options
+    from petrt.data.prepare import prepare as run
+    from petrt.data.prepare.crop import parse_box
+    from petrt.data.prepare.splits import parse_fractions
 
     _one_of("dtype", dtype, ("float16", "float32"))
     _one_of("scale", scale, ("smoothed-hottest", "maximum"))
@@ -121,7 +121,7 @@ def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
 
 def _print(report: Any) -> None:
     """The subjects as a table: what summary.html shows, without the pictures."""
-    from petrt.prepare.summary import COLUMNS, NARROW, rows
+    from petrt.data.prepare.summary import COLUMNS, NARROW, rows
 
     table = Table(*NARROW, box=box.SIMPLE_HEAD)
     for row in rows(report.index, report.split_of, report.outcomes):

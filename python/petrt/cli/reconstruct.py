@@ -79,9 +79,9 @@ def reconstruct(
 
     Outputs lie on the input's grid, in its units. Not for diagnostic use.
     """
-    from petrt.dose import parse_dose, settle
-    from petrt.presets import default_samples
-    from petrt.reconstructor import Reconstructor
+    from petrt.diffusion.dose import parse_dose, settle
+    from petrt.diffusion.presets import default_samples
+    from petrt.inference.reconstructor import Reconstructor
 
     if std is not None and (samples or default_samples(preset)) < 2:
         raise UsageError("--std needs at least two samples", "add --samples 8")
@@ -124,8 +124,8 @@ def check(
     cases: Sequence[Case], sources: Sequence[Path], several: bool, dry_run: bool, overwrite: bool
 ) -> None:
     """Refuse, before any work, outputs that could not be written; make the folders of a batch."""
+    from petrt.files.atomic import check_outputs, explained
     from petrt.io import nifti
-    from petrt.io.atomic import check_outputs, explained
 
     volumes = [path for case in cases for path in (case.image, case.std) if path]
     others = [path for case in cases for path in (case.record, case.preview) if path]

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from petrt.simulate import write_dataset
+from petrt.data.simulate import write_dataset
 
 
 def simulate(

@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from petrt.errors import UsageError
-from petrt.spec import Spec
+from petrt.model.spec import Spec
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def train(
     from accelerate import PartialState
 
     from petrt.cli.progress import bar
-    from petrt.engines.select import default_threads
+    from petrt.hardware.cpu import default_threads
     from petrt.train.config import load_config
     from petrt.train.fit import fit
     from petrt.train.interrupt import TrainingStopped

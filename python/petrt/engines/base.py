@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
-from petrt.bundle import Bundle
-from petrt.errors import InputError, UsageError
-from petrt.guides import OFFSETS
+from petrt.diffusion.guides import OFFSETS
+from petrt.errors import InputError
+from petrt.model.bundle import Bundle
 
 # name -> NumPy array on a CPU, petrt._cuda.DeviceArray on a GPU; C-contiguous either way.
 Buffers = Mapping[str, Any]
-# Of the arithmetic inside an engine; "int8": of graphs that were quantized for it, which it is given.
-EnginePrecision = Literal["fp32", "fp16", "bf16", "int8"]
+# Of the arithmetic inside an engine.
+EnginePrecision = Literal["fp32", "fp16", "bf16"]
 Division = Literal["own", "shared"]
 # Fewest and most; None for no limit.
 BatchRange = tuple[int, int | None]
@@ -167,15 +167,6 @@ def check_names(graph: str, kind: str, expected: set[str], found: set[str]) -> N
             parts.append(f"has unknown {', '.join(sorted(found - expected))}")
         raise InputError(
             f"{graph}.onnx: {kind} do not match: {'; '.join(parts)}", "export it again"
-        )
-
-
-def check_quantized(precision: EnginePrecision, graphs: Mapping[str, bytes] | None) -> None:
-    """Int8 is a matter of the graphs an engine is given: quantizing takes calibration (petrt.build)."""
-    if (precision == "int8") != bool(graphs):
-        raise UsageError(
-            f"{precision} {'takes no' if graphs else 'needs'} quantized graphs",
-            "petrt build-engine MODEL --precision int8",
         )
 
 

@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from petrt import gpus, machine, packages
-from petrt.bundle import Bundle
-from petrt.engines import native
 from petrt.engines.base import Engine, EnginePrecision
+from petrt.engines.native import engine as native
 from petrt.engines.onnxruntime import PRECISIONS, OnnxRuntimeEngine
-from petrt.engines.openvino import OpenVINOEngine, check_precision
-from petrt.engines.record import CPU_LABELS, LABELS, EngineKind
-from petrt.errors import DeviceError, UsageError
-from petrt.gpus import Gpu
+from petrt.engines.openvino.engine import OpenVINOEngine, check_precision
+from petrt.engines.store.open import Verify, find_installed, gpu_here, open_installed
+from petrt.engines.store.record import LABELS, EngineKind
+from petrt.errors import DeviceError, UsageError, first_line
+from petrt.hardware import gpus, machine, packages
+from petrt.hardware.gpus import Gpu
+from petrt.model.bundle import Bundle
 
-# In the order in which ``auto`` prefers them.
+# ``auto`` takes the first that can run, whatever was faster on some day: results depend on it by rounding.
 ON_GPU = ("tensorrt", "tensorrt-rtx", "torch", "onnxruntime")
 ON_CPU = ("native", "onnxruntime", "openvino", "torch")
 NAMES = {
@@ -27,30 +28,23 @@ NAMES = {
     **LABELS,
 }
 
-INT8_ON_CPU = tuple(CPU_LABELS)
-
 DOCTOR = "see petrt doctor"
 
 
 @dataclass(frozen=True)
 class Ready:
-    """An engine that can run; ``note`` says more, ``open`` makes it.
-
-    ``measured``: milliseconds an image, of all steps on a GPU, of one on a CPU, where they were measured
-    here.
-    """
+    """An engine that can run; ``note`` says more, ``open`` makes it."""
 
     name: str
     version: str
     precision: str
     note: str
     open: Callable[[], Engine]
-    measured: float | None = None
 
     def __str__(self) -> str:
-        time = f"{self.measured:.3g} ms an image measured" if self.measured else ""
-        parts = (f"{self.name} {self.version}", self.precision, self.note, time)
-        return ", ".join(part for part in parts if part)
+        return ", ".join(
+            part for part in (f"{self.name} {self.version}", self.precision, self.note) if part
+        )
 
 
 @dataclass(frozen=True)
@@ -97,11 +91,13 @@ def find_gpu(index: int) -> Gpu | Missing:
 
 
 def on_gpu(
-    bundle: Bundle, gpu: Gpu, name: str, precision: EnginePrecision | None
+    bundle: Bundle,
+    gpu: Gpu,
+    name: str,
+    precision: EnginePrecision | None,
+    verify: Verify | None = None,
 ) -> Ready | Missing:
     """The engine ``name`` on ``gpu``. Asks packages and installed engines; opens nothing."""
-    if precision == "int8":
-        return Missing(name, f"{NAMES[name]} does not run int8 on a GPU", "use --device cpu")
     missing = _part(name, "cuda")
     if missing is not None:
         return missing
@@ -109,15 +105,13 @@ def on_gpu(
         return _torch(bundle, gpu, precision)
     if name == "onnxruntime":
         return _onnxruntime(bundle, gpu, precision)
-    return _tensorrt(bundle, gpu, cast(EngineKind, name), precision)
+    return _tensorrt(bundle, gpu, cast(EngineKind, name), precision, verify)
 
 
 def on_cpu(
     bundle: Bundle, name: str, precision: EnginePrecision | None, threads: int = 1
 ) -> Ready | Missing:
     """The engine ``name`` on the CPU, with ``threads`` in one call."""
-    if precision == "int8":
-        return _quantized(bundle, name, threads)
     if name == "native":
         return _native(bundle, precision, threads)
     missing = _part(name, "cpu")
@@ -140,13 +134,14 @@ def candidates(
     names: tuple[str, ...],
     precision: EnginePrecision | None,
     threads: int = 1,
+    verify: Verify | None = None,
 ) -> Iterator[Ready | Missing]:
     """Each of ``names`` on the GPU, or on the CPU where there is none, asked one after the other."""
     for name in names:
         if gpu is None:
             yield on_cpu(bundle, name, precision, threads)
         else:
-            yield on_gpu(bundle, gpu, name, precision)
+            yield on_gpu(bundle, gpu, name, precision, verify)
 
 
 def _part(name: str, device: str) -> Missing | None:
@@ -168,35 +163,6 @@ def _version(name: str) -> str:
     found = {"torch": packages.torch, "openvino": packages.openvino}
     package = found.get(name, packages.onnxruntime)()
     return (package.version if package else None) or "of unknown version"
-
-
-def version_on_cpu(name: str) -> str | Missing:
-    """The version of the engine's package, if it can be used on the CPU."""
-    return _part(name, "cpu") or _version(name)
-
-
-def _quantized(bundle: Bundle, name: str, threads: int) -> Ready | Missing:
-    """The installed networks in 8 bit: an approximation, taken only where int8 is asked for."""
-    from petrt.engines.cache import build_command
-    from petrt.engines.installed import find_quantized, open_quantized
-
-    if name not in CPU_LABELS:
-        hint = f"--engine {' or '.join(CPU_LABELS)}"
-        return Missing(name, f"{NAMES[name]} does not run int8", hint)
-    version = version_on_cpu(name)
-    if isinstance(version, Missing):
-        return version
-    try:
-        entry, reason = find_quantized(bundle, cast(EngineKind, name), version)
-    except DeviceError as error:  # the folder of engines is not the user's own
-        return Missing(name, error.message, error.hint)
-    if entry is None:
-        text = f"no int8 engine of {NAMES[name]} for this CPU: {reason}"
-        return Missing(name, text, build_command(bundle.source, name))
-    return Ready(
-        name, version, "int8", "installed and verified",
-        lambda: open_quantized(bundle, entry, threads),
-    )  # fmt: skip
 
 
 def _native(bundle: Bundle, precision: EnginePrecision | None, threads: int) -> Ready | Missing:
@@ -239,9 +205,9 @@ def _openvino(bundle: Bundle, precision: EnginePrecision | None, threads: int) -
 
 def _torch(bundle: Bundle, gpu: Gpu, precision: EnginePrecision | None) -> Ready | Missing:
     try:
-        from petrt.engines.torch_cuda import eager_reason, unusable
+        from petrt.engines.torch.cuda import eager_reason, unusable
     except (ImportError, OSError) as error:
-        text = f"PyTorch cannot be loaded: {machine.first_line(error)}"
+        text = f"PyTorch cannot be loaded: {first_line(error)}"
         return Missing("torch", text, DOCTOR)
     if reason := unusable(gpu.index):
         return Missing("torch", reason, DOCTOR)
@@ -253,17 +219,20 @@ def _torch(bundle: Bundle, gpu: Gpu, precision: EnginePrecision | None) -> Ready
 
 
 def _torch_engine(bundle: Bundle, **options: Any) -> Engine:
-    from petrt.engines.torch import TorchEngine
+    from petrt.engines.torch.engine import TorchEngine
 
     return TorchEngine(bundle, **options)
 
 
 def _tensorrt(
-    bundle: Bundle, gpu: Gpu, kind: EngineKind, precision: EnginePrecision | None
+    bundle: Bundle,
+    gpu: Gpu,
+    kind: EngineKind,
+    precision: EnginePrecision | None,
+    verify: Verify | None,
 ) -> Ready | Missing:
-    from petrt.engines.cache import build_command
-    from petrt.engines.installed import find_installed, gpu_here, open_installed
-    from petrt.engines.tensorrt import import_tensorrt
+    from petrt.engines.store.folder import build_command
+    from petrt.engines.tensorrt.engine import import_tensorrt
 
     try:
         version, here = str(import_tensorrt(kind).__version__), gpu_here(gpu.index)
@@ -277,7 +246,9 @@ def _tensorrt(
     return Ready(
         kind, version, entry.record.precision,
         "installed and verified" if verified else "installed, to be verified now",
-        lambda: open_installed(bundle, kind, index=gpu.index, precision=precision),
+        lambda: open_installed(
+            bundle, kind, index=gpu.index, precision=precision, verify=verify
+        ),
     )  # fmt: skip
 
 

@@ -14,10 +14,10 @@ from typing import Generic, Literal, TypeVar
 from filelock import FileLock
 from pydantic import ValidationError
 
-from petrt.engines.cache import private_root
+from petrt.engines.store.folder import private_root
 from petrt.errors import PetrtError
-from petrt.io.atomic import atomic_write_bytes
-from petrt.spec import Spec
+from petrt.files.atomic import atomic_write_bytes
+from petrt.model.spec import Spec
 
 logger = logging.getLogger("petrt")
 

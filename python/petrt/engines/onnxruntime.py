@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from petrt import packages
-from petrt.build.precision import convert
-from petrt.bundle import GRAPHS, Bundle
 from petrt.engines.base import (
     ANY_BATCH,
     BatchRange,
@@ -18,16 +15,18 @@ from petrt.engines.base import (
     EnginePrecision,
     check_interface,
     check_names,
-    check_quantized,
     resolve_shapes,
 )
-from petrt.errors import DeviceError, InputError, OutOfDeviceMemory, UsageError
-from petrt.machine import first_line, onnxruntime_command
+from petrt.errors import DeviceError, InputError, OutOfDeviceMemory, UsageError, first_line
+from petrt.hardware import packages
+from petrt.hardware.machine import onnxruntime_command
+from petrt.model.bundle import GRAPHS, Bundle
+from petrt.model.half_precision import convert
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 # bfloat16 is left out: the CUDA provider has no transposed convolution in it, the CPU's nothing.
 PRECISIONS: dict[str, tuple[EnginePrecision, ...]] = {
-    "cpu": ("fp32", "int8"),
+    "cpu": ("fp32",),
     "cuda": ("fp32", "fp16"),
 }
 
@@ -48,11 +47,10 @@ class OnnxRuntimeEngine:
     """One session per graph; buffers are bound by address, so nothing is copied around a call.
 
     Args:
-        precision: "fp32", which is the default, on a GPU "fp16", on a CPU "int8" of given ``graphs``.
+        precision: "fp32", which is the default, or on a GPU "fp16".
         stream: a petrt._cuda.Stream; None for the CPU. ONNX Runtime enqueues there and does not wait,
             but what it does cannot be recorded into a CUDA graph.
         threads: of one call on a CPU; calls at the same time share all but the one they come on.
-        graphs: serialised ONNX that replaces graphs of the bundle: the quantized ones of "int8".
 
     Raises:
         InputError: a graph that ONNX Runtime refuses. DeviceError: it is not installed, or a GPU it
@@ -71,7 +69,6 @@ class OnnxRuntimeEngine:
         precision: EnginePrecision | None = None,
         stream: Any = None,
         threads: int = 1,
-        graphs: Mapping[str, bytes] | None = None,
     ) -> None:
         ort = import_onnxruntime()
         chosen: EnginePrecision = precision or "fp32"
@@ -81,7 +78,6 @@ class OnnxRuntimeEngine:
                 f"ONNX Runtime does not run {chosen} on {'the CPU' if kind == 'cpu' else 'a GPU'}",
                 f"choose {' or '.join(PRECISIONS[kind])}, or --engine torch",
             )
-        check_quantized(chosen, graphs)
         self.version, self.precision, self.stream = ort.__version__, chosen, stream
         self.threads = threads if stream is None else 1
         self.device = "cpu" if stream is None else f"cuda:{stream.device}"
@@ -97,12 +93,11 @@ class OnnxRuntimeEngine:
             self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self._sessions: dict[str, Any] = {}
         for graph in GRAPHS:
-            model = (graphs or {}).get(graph) or bundle.onnx(graph)
+            model = bundle.onnx(graph)
             if model is None:
                 continue
             try:
-                if chosen != "int8":
-                    model = convert(model, graph, chosen)
+                model = convert(model, graph, chosen)
                 self._sessions[graph] = ort.InferenceSession(model, options, providers=providers)
             except InputError:
                 raise

@@ -7,8 +7,7 @@ from pydantic import Field
 from petrt import _core
 from petrt.engines.base import EnginePrecision
 from petrt.engines.kept import Row, keep, kept
-from petrt.engines.measured import Measurement
-from petrt.spec import Spec
+from petrt.model.spec import Spec
 
 FILE = "schedules.json"
 
@@ -65,24 +64,3 @@ def kept_rates(situation: Situation, version: str) -> tuple[Rate, ...]:
     here = (situation, version, _core.__version__)
     rows = kept(FILE, Measured)
     return next((r.rates for r in rows if (r.situation, r.version, r.petrt) == here), ())
-
-
-def times_on_cpu(model: str, cpu: str, cores: int) -> list[Measurement]:
-    """How fast engines ran ``model`` here, each with its fastest schedule: milliseconds an image of the
-    denoiser. Of the sizes of slices, the one that most engines were measured with counts."""
-    found: dict[tuple[int, int], dict[tuple[str, ...], Measurement]] = {}
-    for row in kept(FILE, Measured):
-        here = row.situation
-        if (here.model, here.cpu, here.cores, row.petrt) != (model, cpu, cores, _core.__version__):
-            continue
-        if here.precision == "int8":  # an approximation is not chosen for its speed
-            continue
-        milliseconds = min(rate.image_ms / rate.workers for rate in row.rates)
-        times = found.setdefault((here.height, here.width), {})
-        key = (here.engine, row.version, here.precision)
-        if key not in times or milliseconds < times[key].milliseconds:
-            times[key] = Measurement(
-                model=model, gpu=cpu, driver="", engine=here.engine, version=row.version,
-                precision=here.precision, milliseconds=milliseconds,
-            )  # fmt: skip
-    return list(max(found.values(), key=len, default={}).values())

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
-from petrt import gpus, machine
-from petrt.bundle import Bundle
 from petrt.engines.base import Engine, EnginePrecision
 from petrt.engines.candidates import (
     DOCTOR,
-    INT8_ON_CPU,
     NAMES,
     ON_CPU,
     ON_GPU,
     Missing,
-    Ready,
     candidates,
     find_gpu,
 )
-from petrt.engines.measured import Measurement, read_measured, time_of
-from petrt.engines.rates import times_on_cpu
+from petrt.engines.store.open import Verify
 from petrt.errors import DeviceError, UsageError
-from petrt.gpus import Gpu
-from petrt.machine import default_threads as default_threads
+from petrt.hardware.cpu import default_threads as default_threads
+from petrt.hardware.gpus import Gpu
+from petrt.model.bundle import Bundle
 
 logger = logging.getLogger("petrt")
 
 ENGINES = ("auto", "native", "onnxruntime", "openvino", "torch", "tensorrt", "tensorrt-rtx")
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16")
 GPU_ONLY = ("tensorrt", "tensorrt-rtx")
 
 
@@ -50,9 +45,10 @@ def select_engine(
     device: str = "auto",
     precision: str | None = None,
     threads: int = 1,
+    verify: Verify | None = None,
 ) -> Engine:
     """The engine that ``choose`` finds; the log says which and why."""
-    choice = choose(bundle, engine, device, precision, threads)
+    choice = choose(bundle, engine, device, precision, threads, verify)
     logger.info("engine: %s", choice.reason)
     return choice.engine
 
@@ -63,18 +59,20 @@ def choose(
     device: str = "auto",
     precision: str | None = None,
     threads: int = 1,
+    verify: Verify | None = None,
 ) -> Choice:
     """The engine asked for, or for ``auto`` the best one that this machine offers.
 
     Args:
         engine: one of ENGINES. "auto" takes, on a GPU, an installed TensorRT engine, then PyTorch,
-            then ONNX Runtime; on a CPU petrt's own, then ONNX Runtime, OpenVINO and PyTorch; unless
-            another one was measured to be faster. On a CPU it computes in "fp32" if not told otherwise.
+            then ONNX Runtime; on a CPU petrt's own, then ONNX Runtime, OpenVINO and PyTorch, in "fp32"
+            if not told otherwise.
         device: "auto" (the first GPU, if an engine can use it, else the CPU), "cpu", "cuda" or
             "cuda:1".
-        precision: "fp32", "fp16", "bf16" or "int8"; None: the engine's own, which is never "int8":
-            8 bits approximate, and an installed engine in int8 is taken only where it is asked for.
-        threads: that one call of a CPU engine uses; slices run side by side besides (petrt.pipeline).
+        precision: "fp32", "fp16" or "bf16"; None: the engine's own.
+        threads: that one call of a CPU engine uses; slices run side by side besides
+            (petrt.inference.cpu.pipeline).
+        verify: what judges an installed engine that is new on its GPU; petrt.inference.verify_engine.
 
     Raises:
         UsageError: an unknown or contradictory option. DeviceError: what was asked for cannot be had
@@ -91,19 +89,18 @@ def choose(
             passed.append(gpu)
         else:
             names = ON_GPU if engine == "auto" else (engine,)
-            choice = _best(bundle, gpu, names, wanted, passed)
+            choice = _first(bundle, gpu, names, wanted, passed, verify=verify)
             if choice is not None:
                 return choice
             if device != "auto" or engine in GPU_ONLY:
                 raise _nothing(gpu.name, passed)
     other: list[Missing] = []
-    preferred = INT8_ON_CPU if precision == "int8" else ON_CPU
-    on_cpu = preferred if engine == "auto" else (engine,)
+    on_cpu = ON_CPU if engine == "auto" else (engine,)
     if engine == "auto":  # a preference of engines is none of precisions
         wanted = wanted or "fp32"
-    choice = _best(bundle, None, on_cpu, wanted, other, threads)
+    choice = _first(bundle, None, on_cpu, wanted, other, threads)
     if choice is None:
-        raise _nothing("the CPU", other[:1] if precision == "int8" else other)
+        raise _nothing("the CPU", other)
     return Choice(choice.engine, _because(choice.reason, [*passed, *other]))
 
 
@@ -128,20 +125,20 @@ def _check(engine: str, device: str, precision: str | None, threads: int) -> int
     return None if device == "cpu" or cpu_only else int(match[1] or 0)
 
 
-def _best(
+def _first(
     bundle: Bundle,
     gpu: Gpu | None,
     names: tuple[str, ...],
     precision: EnginePrecision | None,
     passed: list[Missing],
     threads: int = 1,
+    verify: Verify | None = None,
 ) -> Choice | None:
-    """The best of ``names`` that opens, None if none does; ``passed`` takes the others and why.
+    """The first of ``names`` that opens, None if none does; ``passed`` takes those before it and why.
 
-    Without measured times, engines behind the first that opens are not asked.
+    Those behind it are not asked.
     """
-    found = candidates(bundle, gpu, names, precision, threads)
-    for candidate in fastest_first(found, times_on(bundle, gpu)):
+    for candidate in candidates(bundle, gpu, names, precision, threads, verify):
         if isinstance(candidate, Missing):
             passed.append(candidate)
             continue
@@ -155,36 +152,9 @@ def _best(
             continue
         text = f"{candidate} on {gpu.name if gpu else 'the CPU'}"
         # The preferred engine is worth a word where something slower runs in its place.
-        slower = gpu is not None and engine.name not in GPU_ONLY and not candidate.measured
+        slower = gpu is not None and engine.name not in GPU_ONLY
         return Choice(engine, _because(text, passed if slower else []))
     return None
-
-
-def times_on(bundle: Bundle, gpu: Gpu | None) -> list[Measurement]:
-    """What was measured of the engines on ``gpu``, or on the CPU."""
-    if gpu is None:
-        return times_on_cpu(bundle.identity, machine.cpu_model(), default_threads())
-    return read_measured(bundle.identity, gpu.name, gpus.driver_version() or "unknown")
-
-
-def fastest_first(
-    found: Iterator[Ready | Missing], times: list[Measurement]
-) -> Iterator[Ready | Missing]:
-    """The same, the measured ones by their time. The first one keeps its place until it is measured:
-    it was installed on purpose."""
-    if not times:
-        yield from found
-        return
-    ready: list[Ready] = []
-    for candidate in found:
-        if isinstance(candidate, Missing):
-            yield candidate
-        else:
-            milliseconds = time_of(times, candidate.name, candidate.version, candidate.precision)
-            ready.append(replace(candidate, measured=milliseconds))
-    if ready and ready[0].measured is not None:
-        ready.sort(key=lambda each: each.measured or math.inf)
-    yield from ready
 
 
 def _because(text: str, passed: Sequence[Missing]) -> str:

@@ -4,7 +4,7 @@
 """
 
 from petrt.flops.bundle import bundle_macs
-from petrt.flops.count import Count, ModelCount
 from petrt.flops.graph import Work
+from petrt.model.size import Count, ModelCount
 
 __all__ = ["Count", "ModelCount", "Work", "bundle_macs"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from petrt.bundle import GRAPHS, Bundle
 from petrt.flops.graph import Work, count_graph
+from petrt.model.bundle import GRAPHS, Bundle
 
 
 def bundle_macs(

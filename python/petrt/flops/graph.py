@@ -1,7 +1,7 @@
 """Parameters, MACs and bytes of one ONNX graph at given sizes, from its shapes alone. No torch.
 
 Nothing is guessed: every dimension must be known once the dynamic ones are numbers, and every operator
-must be one this module has a rule for. The convention is that of ``petrt.flops.count``.
+must be one this module has a rule for. The convention is that of ``petrt.model.size``.
 """
 
 from __future__ import annotations
@@ -16,25 +16,22 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from petrt.errors import InputError
-from petrt.flops.count import Count
+from petrt.model.size import Count
 
 HINT = "export the model again"
 # Sums of products, by the number of MACs of ``_products``. All their inputs are data.
 PRODUCTS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum"})
 NORMS = frozenset({"InstanceNormalization", "GroupNormalization", "LayerNormalization"})
-# Free operators, and how many of their first inputs are data (None: all); the rest are shapes, sizes
-# and quantisation scales.
+# Free operators, and how many of their first inputs are data (None: all); the rest are shapes and
+# sizes.
 FREE: dict[str, int | None] = {
     "Add": None, "Cast": 1, "Concat": None, "Constant": 0, "ConstantOfShape": 0,
-    "DequantizeLinear": 1, "Div": None, "Expand": 1, "Gather": 1, "Identity": 1, "Log": 1, "Mul": None,
-    "QuantizeLinear": 1, "Reshape": 1, "Resize": 1, "Shape": 0, "Sigmoid": 1, "Slice": 1, "Softmax": 1,
+    "Div": None, "Expand": 1, "Gather": 1, "Identity": 1, "Log": 1, "Mul": None,
+    "Reshape": 1, "Resize": 1, "Shape": 0, "Sigmoid": 1, "Slice": 1, "Softmax": 1,
     "Split": 1, "Squeeze": 1, "Sub": None, "Transpose": 1, "Unsqueeze": 1,
 }  # fmt: skip
 # What hands a constant on: its output is the same parameter.
-MOVES = frozenset(
-    {"Cast", "DequantizeLinear", "Identity", "QuantizeLinear", "Reshape", "Squeeze", "Transpose",
-     "Unsqueeze"}
-)  # fmt: skip
+MOVES = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 INTEGERS = frozenset({TensorProto.INT32, TensorProto.INT64})
 # Larger tensors are emptied before shapes are inferred, which would copy them: none is a shape.
 KEPT_VALUES = 4096
@@ -231,13 +228,9 @@ class _Counter:
         if self._values[name].kind in INTEGERS:  # a shape
             return
         self._parameters[origin] = norm
-        self._weight_bytes[origin] = max(self._weight_bytes.get(origin, 0), self._used(name))
-
-    def _used(self, name: str) -> int:
-        """Bytes of a constant as it is computed with; one of 8 bits is kept so by what dequantises it."""
-        stored, used = self._values[self._origin[name]], self._values[name]
-        quantised = stored.kind in (TensorProto.INT8, TensorProto.UINT8)
-        return stored.bytes if quantised else used.bytes
+        self._weight_bytes[origin] = max(
+            self._weight_bytes.get(origin, 0), self._values[name].bytes
+        )
 
     def _add_macs(self, node: onnx.NodeProto, constants: list[str], varying: list[str]) -> None:
         if node.op_type in PRODUCTS:

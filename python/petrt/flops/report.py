@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from petrt.flops.count import Count, ModelCount
 from petrt.flops.subject import Counted
 from petrt.flops.table2 import SIZE, Row
+from petrt.model.size import Count, ModelCount
 
 CONVENTION = (
     "MACs of convolutions and linear layers, attention's two products apart; "

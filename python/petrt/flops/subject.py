@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from petrt import packages
-from petrt.bundle import MANIFEST, Bundle, load_bundle, shipped_models
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.flops.bundle import bundle_macs, noise_bias_parameters
-from petrt.flops.count import Count, ModelCount
 from petrt.flops.graph import count_graph
 from petrt.flops.table2 import STEPS
-from petrt.packages import TORCH
-from petrt.spec import NetworkSpec, SamplerSpec
+from petrt.hardware import packages
+from petrt.hardware.packages import TORCH
+from petrt.model.bundle import MANIFEST, Bundle, load_bundle, shipped_models
+from petrt.model.size import Count, ModelCount
+from petrt.model.spec import NetworkSpec, SamplerSpec
 
 if TYPE_CHECKING:
-    from petrt.export.fold import Upsample
+    from petrt.export.folding.fold import Upsample
 
 Kind = Literal["preset", "checkpoint", "bundle"]
 CHECKPOINT = "checkpoint.json"  # petrt.nets.checkpoint.HEADER, which needs PyTorch
@@ -124,7 +124,7 @@ def _count_network(
     kind: Kind, name: str, network: NetworkSpec, steps: int, size: tuple[int, int],
     upsample: Upsample,
 ) -> Counted:  # fmt: skip
-    from petrt.export.count import folded_count, hollow_graphs
+    from petrt.export.size import folded_count, hollow_graphs
     from petrt.nets.count import count
 
     height, width = size
@@ -155,7 +155,7 @@ def _count_bundle(name: str, height: int, width: int) -> Counted:
         unfolded, where = _recorded(bundle, (height, width))
         source = {"folded": "ONNX", "unfolded": where}
     else:
-        from petrt.export.count import folded_count
+        from petrt.export.size import folded_count
         from petrt.nets.count import count
 
         expected = folded_count(network, height, width, upsample)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from petrt.spec import NetworkSpec
+    from petrt.model.spec import NetworkSpec
 
 SIZE = (128, 128)
 FOUR = (-2, -1, 1, 2)

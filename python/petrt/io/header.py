@@ -18,7 +18,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 
 from petrt.errors import InputError
-from petrt.geometry import check_affine
+from petrt.imaging.affine import check_affine
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,9 @@ import nibabel
 import numpy as np
 
 from petrt.errors import InputError, UsageError
-from petrt.geometry import check_affine
-from petrt.io.atomic import atomic_file, check_output
+from petrt.files.atomic import atomic_file, check_output
+from petrt.files.names import shown
+from petrt.imaging.affine import check_affine
 from petrt.io.header import (
     LONGEST_HEADER,
     SourceHeader,
@@ -30,7 +31,6 @@ from petrt.io.header import (
     recognise,
     slope_and_intercept,
 )
-from petrt.io.names import shown
 from petrt.io.stream import opened, read_start, read_voxels
 from petrt.io.volume import (
     DESCRIPTION,
@@ -103,7 +103,7 @@ def write(
 
     Affine, qform, sform, their codes, voxel sizes, repetition time and units equal the input's bit
     for bit. ``.nii`` or ``.nii.gz``; equal data give equal bytes. The file appears whole or not at
-    all (petrt.io.atomic). Raises UsageError for the path, InputError for non-finite data.
+    all (petrt.files.atomic). Raises UsageError for the path, InputError for non-finite data.
     """
     target = Path(path)
     check_nifti_output(target, [like.path] if like.path else [], overwrite=overwrite)

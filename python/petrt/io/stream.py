@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from petrt.errors import InputError
-from petrt.io.names import shown
+from petrt.files.names import shown
 
 _PIECE = 1 << 20
 # Deflate cannot compress further (zlib's documentation), so a file's size bounds its content.

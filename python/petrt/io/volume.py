@@ -13,9 +13,9 @@ from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Header, Nifti2Image
 
 from petrt.errors import InputError, UsageError
-from petrt.geometry import check_affine
+from petrt.files.names import shown
+from petrt.imaging.affine import check_affine
 from petrt.io.header import affine_header, check_shape, grid_header
-from petrt.io.names import shown
 
 logger = logging.getLogger(__name__)
 

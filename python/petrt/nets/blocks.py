@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from petrt.torch_norm import group_norm_by_channel
+from petrt.model.group_norm import group_norm_by_channel
 
 
 class GroupNorm(nn.GroupNorm):
     """PyTorch's GroupNorm: the same parameters and, on a CPU, the same bits.
 
-    On a GPU statistics are taken channel by channel (petrt.torch_norm), in float32 at least; under
+    On a GPU statistics are taken channel by channel (petrt.model.group_norm), in float32 at least; under
     autocast the result stays float32, as PyTorch's does.
     """
 

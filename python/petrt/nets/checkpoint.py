@@ -18,9 +18,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from petrt.errors import InputError
-from petrt.io.folder import atomic_folder
+from petrt.files.folder import atomic_folder
+from petrt.model.spec import ModelSpec
 from petrt.nets.model import Model
-from petrt.spec import ModelSpec
 
 FORMAT = "petrt-checkpoint"
 VERSION = 2

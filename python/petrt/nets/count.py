@@ -1,6 +1,6 @@
 """Parameters and multiply-accumulates (MACs) of a network, by forward hooks on the meta device.
 
-The convention is that of ``petrt.flops.count``.
+The convention is that of ``petrt.model.size``.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from petrt.flops.count import Count, ModelCount
+from petrt.model.size import Count, ModelCount
+from petrt.model.spec import NetworkSpec
 from petrt.nets.blocks import Attention
 from petrt.nets.guidance import Extractor
 from petrt.nets.model import Model
 from petrt.nets.unet import Features
-from petrt.spec import NetworkSpec
 
 
 class MacCounter:

@@ -6,9 +6,9 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from petrt.model.spec import GuidanceSpec
 from petrt.nets.blocks import Block, Down, conv3
 from petrt.nets.unet import Features
-from petrt.spec import GuidanceSpec
 
 # The range of levels: from -1 at a hundredth of the full dose to 0 at the full dose.
 DECADES = 2.0

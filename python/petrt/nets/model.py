@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from petrt.model.spec import NetworkSpec
 from petrt.nets.guidance import Guidance
 from petrt.nets.unet import Coarse, Denoiser
-from petrt.spec import NetworkSpec
 
 
 class Model(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from petrt.spec import GuidanceSpec, NetworkSpec, UNetSpec
+from petrt.model.spec import GuidanceSpec, NetworkSpec, UNetSpec
 
 _P = UNetSpec(base=64)
 _D = UNetSpec(base=32)

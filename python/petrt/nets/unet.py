@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from petrt.model.spec import UNetSpec
 from petrt.nets.blocks import Block, Down, GuidedBlock, Head, Up, conv3, noise_mlp
-from petrt.spec import UNetSpec
 
 Features = Sequence[Sequence[Tensor]]
 """Per scale k = 1, 2, ...: one [B, width, H/2^k, W/2^k] per guide. Empty without guides."""

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from petrt.errors import InputError, TrainingCollapsed, UsageError
-from petrt.io.names import shown
+from petrt.files.names import shown
+from petrt.model.spec import ModelSpec
 from petrt.nets.checkpoint import HEADER, load_checkpoint, load_state, save_checkpoint
-from petrt.spec import ModelSpec
 from petrt.train.config import TrainConfig
 from petrt.train.trainer import Trainer
 

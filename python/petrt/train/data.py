@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from petrt.dataset import Dataset
-from petrt.guides import OFFSETS, spectrum
+from petrt.data.dataset import Dataset
+from petrt.diffusion.guides import OFFSETS, spectrum
 from petrt.train.augment import Size, View, draw_view, mixed_dose
 from petrt.train.config import TrainConfig
 from petrt.train.levels import draw_gamma
@@ -87,7 +87,7 @@ class Item:
 
 
 def nas(volume: NDArray[Any], z: int) -> NDArray[np.float32]:
-    """Slices z-2 .. z+2 of ``volume`` [Z, H, W] as petrt.guides.neighbours gives them: [5, H, W].
+    """Slices z-2 .. z+2 of ``volume`` [Z, H, W] as petrt.diffusion.guides.neighbours gives them: [5, H, W].
 
     Only these slices are read, whatever the type of a memory map; the result is a copy.
     """

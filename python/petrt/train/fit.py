@@ -15,10 +15,10 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
 from filelock import FileLock, Timeout
 
-from petrt.dataset import Dataset, open_dataset
+from petrt.data.dataset import Dataset, open_dataset
 from petrt.errors import InputError, UsageError
-from petrt.io.atomic import explained
-from petrt.io.names import shown
+from petrt.files.atomic import explained
+from petrt.files.names import shown
 from petrt.train import checkpoints
 from petrt.train.collapse import Watch
 from petrt.train.config import TrainConfig

@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from petrt.schedule import gamma_of_log_snr, linear_beta_gammas, log_snr, step_table
-from petrt.spec import SamplerSpec, ScheduleSpec
+from petrt.diffusion.noise_schedule import gamma_of_log_snr, linear_beta_gammas, log_snr, step_table
+from petrt.model.spec import SamplerSpec, ScheduleSpec
 from petrt.train.config import TrainConfig
 
 # The training schedule of the paper: linear beta, T = 2000.

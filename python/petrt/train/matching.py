@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from petrt.dataset import Dataset
+from petrt.data.dataset import Dataset
 from petrt.errors import InputError, UsageError
 from petrt.train.config import TrainConfig
 

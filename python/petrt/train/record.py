@@ -21,9 +21,9 @@ import torch
 from accelerate import Accelerator
 
 from petrt import __version__
-from petrt.dataset import INDEX, SPLITS, Dataset
-from petrt.io.atomic import atomic_write_bytes, atomic_write_json, explained
-from petrt.io.names import shown
+from petrt.data.dataset import INDEX, SPLITS, Dataset
+from petrt.files.atomic import atomic_write_bytes, atomic_write_json, explained
+from petrt.files.names import shown
 from petrt.train.board import Board
 from petrt.train.config import TrainConfig
 from petrt.train.data import Batch

@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from petrt._core import ReverseLoop
-from petrt.dataset import Dataset, Pair
+from petrt.data.dataset import Dataset, Pair
+from petrt.diffusion.guides import spectrum
+from petrt.diffusion.noise_schedule import step_table
 from petrt.errors import InputError
-from petrt.guides import spectrum
-from petrt.metrics import PROTOCOLS, json_number
+from petrt.evaluation.metrics import PROTOCOLS, json_number
+from petrt.model.spec import ModelSpec
 from petrt.nets import Model
-from petrt.schedule import step_table
-from petrt.spec import ModelSpec
 from petrt.train.config import TrainConfig
 from petrt.train.data import ACTIVE, CENTRE, nas
 

@@ -1,0 +1,1 @@
+"""The exact rewrites of the networks (docs/method.md section 4)."""

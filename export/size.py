@@ -1,0 +1,69 @@
+"""Parameters and MACs of the folded networks: of the PyTorch modules, and of graphs without weights.
+
+Both work from shapes alone, on the meta device. The convention is that of ``petrt.model.size``; the
+extractors' training-only heads are no part of what is exported, so they are left out altogether.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from onnx import ModelProto
+from torch import nn
+
+from petrt.export.folding.fold import Folded, FoldedPart, Upsample, fold, run_part
+from petrt.export.graphs.networks import write_graphs
+from petrt.model.size import Count, ModelCount
+from petrt.model.spec import NetworkSpec
+from petrt.nets.count import MacCounter
+from petrt.nets.guidance import Extractor
+from petrt.nets.model import Model
+
+
+@cache
+def folded_count(
+    spec: NetworkSpec, height: int = 128, width: int = 128, upsample: Upsample = "conv"
+) -> ModelCount:
+    """Each part of ``spec`` after folding, at one slice of ``height`` x ``width``, one call each."""
+    folded = _hollow(spec, upsample)
+    with torch.device("meta"), torch.no_grad():
+        image = torch.empty(1, 1, height, width)
+        nas = torch.empty(1, len(spec.guidance.neighbours), height, width)
+        values = {"x": image, "r": image, "spectrum": image, "nas": nas, "dose": torch.empty(1)}
+        if "film.bias" in folded.noise_bias:
+            values["film"] = folded.noise_bias["film.bias"][None]
+        counts = {}
+        for name, part in folded.parts.items():
+            with MacCounter(part) as call:
+                values |= run_part(part, values)
+            counts[name] = _count(part, call)
+    return ModelCount(
+        coarse=counts.get("coarse", Count()),
+        denoiser=counts.get("denoiser", Count()),
+        guidance=counts.get("guidance", Count()),
+        noise_bias=sum(w.numel() for n, w in folded.noise_bias.items() if n != "frequencies"),
+    )
+
+
+def hollow_graphs(spec: NetworkSpec, upsample: Upsample = "conv") -> dict[str, ModelProto]:
+    """The graphs that an export of ``spec`` writes, with shapes in place of weights: kilobytes."""
+    return write_graphs(_hollow(spec, upsample), spec, "fp32")
+
+
+@cache
+def _hollow(spec: NetworkSpec, upsample: Upsample) -> Folded:
+    """Folded networks on the meta device: shapes, no memory."""
+    with torch.device("meta"), torch.no_grad():
+        return fold(Model(spec).eval(), upsample)
+
+
+def _count(part: FoldedPart, call: MacCounter) -> Count:
+    heads = {id(p) for m in part.modules() if isinstance(m, Extractor) for p in m.head.parameters()}
+    norms = (m for m in part.modules() if isinstance(m, nn.GroupNorm))
+    return Count(
+        parameters=sum(p.numel() for p in part.parameters() if id(p) not in heads),
+        norm_parameters=sum(p.numel() for m in norms for p in m.parameters()),
+        macs=call.macs,
+        attention_macs=call.attention_macs,
+    )

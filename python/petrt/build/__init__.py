@@ -1,1 +1,0 @@
-"""Building engines: precision in the ONNX graph, then a plan of TensorRT, or int8 for the CPU."""

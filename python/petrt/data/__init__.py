@@ -1,0 +1,1 @@
+"""Data sets: prepared, simulated, and opened for training."""

@@ -1,0 +1,245 @@
+"""A prepared data set: pairs of low- and full-dose volumes on the model grid, read from disk.
+
+``petrt prepare`` writes it (petrt.data.prepare), training and benchmarks read it here. Its folder holds
+
+    dataset.json                             what is in it: petrt.data.index
+    train.txt validation.txt test.txt        one subject id a line, "#" begins a comment; may be edited
+    volumes/<id>_full.npy, <id>_1to100.npy   [Z, H, W], float16 or float32; value x unit = input's unit
+    summary.html                             for people
+
+Volumes are memory-mapped: opening a data set reads no voxels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petrt.data.index import (
+    AGAIN,
+    INDEX,
+    SPLITS,
+    VOLUMES,
+    ArrayFile,
+    DatasetIndex,
+    LowFile,
+    SubjectEntry,
+    VolumeFile,
+    file_hash,
+    read_index,
+)
+from petrt.errors import InputError
+from petrt.files.names import shown
+from petrt.imaging.grid import Placement, Size3
+from petrt.model.spec import ScaleRule
+
+__all__ = [
+    "INDEX",
+    "SPLITS",
+    "VOLUMES",
+    "ArrayFile",
+    "Dataset",
+    "DatasetIndex",
+    "LowFile",
+    "Pair",
+    "SubjectEntry",
+    "VolumeFile",
+    "open_dataset",
+]
+
+# Volumes kept open; each holds a file descriptor, of which a process usually has 1024.
+MAX_OPEN = 256
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One subject at one dose, memory-mapped: ``low`` and ``full`` [Z, H, W], float16 or float32.
+
+    What lies in ``low`` is the network's input x = low-dose volume / ``scale``; y = ``full * gain`` is
+    the full-dose volume over the same scale. ``dose`` is the reduction, 100 for 1/100. ``weights``
+    [Z]: how often a slice is drawn.
+    """
+
+    name: str
+    dose: int
+    low: NDArray[Any]
+    full: NDArray[Any]
+    gain: float
+    weights: NDArray[np.float64]
+    scale: float
+
+
+class Dataset:
+    """A data set on disk; made by open_dataset. Pickling it copies no voxels."""
+
+    def __init__(
+        self, folder: Path, index: DatasetIndex, splits: dict[str, tuple[str, ...]]
+    ) -> None:
+        self.folder, self.index, self._splits = folder, index, splits
+        self._open: dict[str, NDArray[Any]] = {}
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All subjects, also those in no split."""
+        return tuple(self.index.subjects)
+
+    @property
+    def voxel_mm(self) -> Size3:
+        """Voxel size of the model grid along canonical x, y, z: the array's axes H, W, Z."""
+        return self.index.voxel_mm
+
+    @property
+    def scale_rule(self) -> ScaleRule:
+        """How the low-dose volumes gave their scales."""
+        return self.index.scale_rule
+
+    def split(self, name: str) -> list[str]:
+        """The ids listed in ``<name>.txt``: train, validation or test."""
+        return list(self._splits[name])
+
+    def subject(self, name: str) -> SubjectEntry:
+        """All that is recorded of subject ``name``; InputError for an unknown one."""
+        try:
+            return self.index.subjects[name]
+        except KeyError:
+            raise InputError(
+                f"no subject {shown(name)} in the data set", "petrt prepare lists them"
+            ) from None
+
+    def doses(self, name: str) -> tuple[int, ...]:
+        """The dose reductions of subject ``name``, rising."""
+        return tuple(sorted(self.subject(name).low))
+
+    def pair(self, name: str, dose: int) -> Pair:
+        """Subject ``name`` at 1/``dose`` and full dose; InputError where it has no such dose."""
+        entry = self.subject(name)
+        if dose not in entry.low:
+            there = ", ".join(f"1/{d}" for d in self.doses(name))
+            raise InputError(f"{name} has no 1/{dose} dose", f"it has {there}")
+        low = entry.low[dose]
+        return Pair(
+            name=name,
+            dose=dose,
+            low=self._array(low),
+            full=self._array(entry.full),
+            gain=entry.full.unit / low.scale,
+            weights=np.array(entry.weights),
+            scale=low.scale,
+        )
+
+    def labels(self, name: str) -> NDArray[np.uint8] | None:
+        """Label map [Z, H, W] of a simulated subject (values: petrt.data.simulate.phantom.LABELS)."""
+        file = self.subject(name).labels
+        return None if file is None else self._array(file)
+
+    def truth(self, name: str) -> NDArray[np.float32] | None:
+        """Noise-free activity [Z, H, W] of a simulated subject in the input's unit, as ``scale`` is."""
+        file = self.subject(name).truth
+        return None if file is None else self._array(file).astype(np.float32) * file.unit
+
+    def placement(self, name: str) -> Placement:
+        """The way between the subject's own (cropped) grid and [Z, H, W]; petrt.imaging.grid."""
+        return self.subject(name).placement
+
+    def affine(self, name: str) -> NDArray[np.float64]:
+        """From voxels of the subject's own (cropped) grid to RAS millimetres, [4, 4]."""
+        return np.array(self.subject(name).affine)
+
+    def _array(self, entry: ArrayFile) -> NDArray[Any]:
+        array = self._open.pop(entry.file, None)
+        if array is None:
+            array = _mapped(self.folder, entry)
+        self._open[entry.file] = array  # now the last one used
+        if len(self._open) > MAX_OPEN:
+            del self._open[next(iter(self._open))]
+        return array
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickling a memory map would copy its voxels.
+        return {**vars(self), "_open": {}}
+
+
+def open_dataset(folder: str | Path, *, verify: bool = False) -> Dataset:
+    """The data set in ``folder``, its files present and of the recorded shape and type.
+
+    With ``verify`` all files are read and their hashes compared. Raises InputError for anything
+    missing or altered, an unknown version, and split files that name an unknown subject, name one
+    twice, or have one patient in two splits.
+    """
+    folder = Path(folder)
+    index = read_index(folder)
+    for name, entry in index.subjects.items():
+        for key, file in entry.arrays().items():
+            array = _mapped(folder, file)
+            wanted = "uint8" if key == "labels" else index.dtype
+            if array.shape != entry.shape or array.dtype != wanted:
+                raise InputError(
+                    f"{name}, {key}: {array.dtype} {array.shape} on disk, "
+                    f"{wanted} {entry.shape} in {INDEX}",
+                    AGAIN,
+                )
+            if verify and file_hash(folder / file.file) != file.sha256:
+                raise InputError(f"{name}, {key}: its content has changed", AGAIN)
+    splits = {name: _read_split(folder / f"{name}.txt", index) for name in SPLITS}
+    _check_disjoint(splits, index)
+    return Dataset(folder, index, splits)
+
+
+def _mapped(folder: Path, entry: ArrayFile) -> NDArray[Any]:
+    """The file's array, memory-mapped read-only."""
+    path = folder / entry.file
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = "is missing" if not path.exists() else "is damaged or cut off"
+        raise InputError(f"{path.name} of the data set {reason}", AGAIN) from error
+    if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
+        raise InputError(f"{path.name} of the data set is no plain .npy array", AGAIN)
+    return array
+
+
+def _read_split(path: Path, index: DatasetIndex) -> tuple[str, ...]:
+    """Ids listed in a split file, each once and known."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path.name} of the data set cannot be read", "an empty file means no subjects"
+        ) from error
+    names = []
+    for number, line in enumerate(lines, start=1):
+        name = line.split("#")[0].strip()
+        if not name:
+            continue
+        if name not in index.subjects:
+            raise InputError(
+                f"{path.name}, line {number}: no subject {shown(name)} in the data set",
+                f"one id a line, from {INDEX}",
+            )
+        if name in names:
+            raise InputError(f"{path.name}, line {number}: {name} is listed twice", "remove one")
+        names.append(name)
+    return tuple(names)
+
+
+def _check_disjoint(splits: dict[str, tuple[str, ...]], index: DatasetIndex) -> None:
+    """No subject, and no patient, in two splits."""
+    count = Counter(name for names in splits.values() for name in names)
+    owner: dict[str, tuple[str, str]] = {}
+    for split, names in splits.items():
+        for name in names:
+            if count[name] > 1:
+                both = " and ".join(f"{s}.txt" for s in SPLITS if name in splits[s])
+                raise InputError(f"{name} is in {both}", "a subject belongs to one split")
+            patient = index.subjects[name].patient
+            other, there = owner.setdefault(patient, (name, split))
+            if there != split:
+                raise InputError(
+                    f"{other} ({there}.txt) and {name} ({split}.txt) are scans of one patient",
+                    "a patient belongs to one split",
+                )

@@ -1,0 +1,149 @@
+"""What dataset.json of a prepared data set says: its models, and reading it with care."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from petrt.errors import InputError
+from petrt.files.names import shown
+from petrt.imaging.grid import Placement, Size3
+from petrt.model.spec import ScaleRule, Spec
+
+INDEX = "dataset.json"
+VOLUMES = "volumes"
+VERSION = 1
+SPLITS = ("train", "validation", "test")
+AGAIN = "write it again with petrt prepare"
+
+Matrix = tuple[tuple[float, float, float, float], ...]
+
+
+class ArrayFile(Spec):
+    """One .npy file in the folder ``volumes``, and its content's hash."""
+
+    file: str
+    sha256: str
+
+    @field_validator("file")
+    @classmethod
+    def _inside(cls, name: str) -> str:
+        if not re.fullmatch(rf"{VOLUMES}/[A-Za-z0-9][\w.-]*\.npy", name):
+            raise ValueError(f"not a file name in {VOLUMES}/")
+        return name
+
+
+class VolumeFile(ArrayFile):
+    """Stored value x ``unit`` = the input's own unit, Bq/ml."""
+
+    unit: float = Field(gt=0)
+
+
+class LowFile(VolumeFile):
+    """``scale``: petrt.imaging.scaling.scale_of the low-dose volume; both doses are divided by it."""
+
+    scale: float = Field(gt=0)
+
+
+class Crop(Spec):
+    """The part of the source volume that was kept: first voxel and whole shape, in its own axes."""
+
+    start: tuple[int, int, int]
+    source_shape: tuple[int, int, int]
+
+
+class SubjectEntry(Spec):
+    """One subject's volumes, all [Z, H, W] of ``shape``.
+
+    ``placement`` leads from the (cropped) input to that grid and back, exactly; ``affine`` takes the
+    (cropped) input's voxels to RAS millimetres. ``patient`` is shared by scans of one person.
+    ``source`` is the subject's name at its origin where that name is neutral. ``weights`` [Z]: how
+    often a slice is drawn.
+    """
+
+    kind: str
+    patient: str
+    source: str | None = None
+    shape: tuple[int, int, int]
+    placement: Placement
+    affine: Matrix
+    crop: Crop | None = None
+    full: VolumeFile
+    low: dict[int, LowFile] = Field(min_length=1)
+    labels: ArrayFile | None = None
+    truth: VolumeFile | None = None
+    weights: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SubjectEntry:
+        if self.placement.network_shape != self.shape:
+            raise ValueError(f"placement gives {self.placement.network_shape}, not {self.shape}")
+        if min(self.low) < 2:
+            raise ValueError(f"dose reductions start at 2, got {min(self.low)}")
+        if len(self.weights) != self.shape[0] or min(self.weights) < 0 or not sum(self.weights):
+            raise ValueError("weights must be one a slice, none negative, not all zero")
+        return self
+
+    def arrays(self) -> dict[str, ArrayFile]:
+        """Every file by its key: full, 1to100, ..., labels and truth where they are there."""
+        files: dict[str, ArrayFile] = {"full": self.full}
+        files |= {f"1to{dose}": entry for dose, entry in self.low.items()}
+        optional = {"labels": self.labels, "truth": self.truth}
+        return files | {key: entry for key, entry in optional.items() if entry is not None}
+
+
+class DatasetIndex(Spec):
+    """What dataset.json says."""
+
+    format: Literal["petrt-dataset"] = "petrt-dataset"
+    version: Literal[1] = 1
+    label: str = "not for diagnostic use"
+    dtype: Literal["float16", "float32"]
+    scale_rule: ScaleRule
+    voxel_mm: Size3
+    subjects: dict[str, SubjectEntry] = Field(min_length=1)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_index(folder: Path) -> DatasetIndex:
+    """The index in ``folder``; InputError if it is absent, of another kind or version, or wrong."""
+    path = folder / INDEX
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{shown(folder)}: no data set here, {INDEX} cannot be read ({error.strerror})",
+            "petrt prepare writes one",
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{shown(folder)}: {INDEX} is not JSON", AGAIN) from error
+    if not isinstance(content, dict) or content.get("format") != "petrt-dataset":
+        raise InputError(
+            f"{shown(folder)}: {INDEX} describes no prepared data set",
+            "petrt prepare makes one of what petrt simulate writes",
+        )
+    if content.get("version") != VERSION:
+        raise InputError(
+            f"{shown(folder)}: version {content.get('version')} of the data set, this petrt reads "
+            f"{VERSION}",
+            AGAIN,
+        )
+    try:
+        return DatasetIndex.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{shown(folder)}: {INDEX}: {key}: {first['msg']}", AGAIN) from error

@@ -1,0 +1,100 @@
+"""BIDS: ``sub-*/[ses-*/]pet/*_pet.nii[.gz]``, the dose in the entity ``rec`` or ``desc``.
+
+Accepted values, in any case: full, fulldose, normal; 1to100, DRF100, D100. Files whose other entities
+agree (subject, session, tracer, task, run) are one scan at its doses. Files with no dose are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from petrt.data.prepare.doses import dose_of_entity
+from petrt.data.prepare.scan import Found, Scan
+from petrt.errors import InputError
+from petrt.files.names import shown
+
+logger = logging.getLogger(__name__)
+
+_ENDS = ("_pet.nii", "_pet.nii.gz")
+
+
+def is_bids(folder: Path) -> bool:
+    """Whether ``folder`` is laid out as BIDS, with PET."""
+    return next(_pet_folders(folder), None) is not None
+
+
+def find(folder: Path) -> list[Found]:
+    """The scans of ``folder``, by subject, session and the entities other than the dose."""
+    subjects = []
+    left_out = 0
+    for pet in _pet_folders(folder):
+        scans: dict[str, list[Scan]] = {}
+        problems: dict[str, list[str]] = {}
+        for path in sorted(pet.iterdir()):
+            if not path.name.endswith(_ENDS) or path.name.startswith("."):
+                continue
+            rest, values = _entities(path)
+            try:
+                dose = _dose(values)
+            except InputError as error:
+                problems.setdefault(rest, []).append(str(error))
+                continue
+            if dose is None:
+                left_out += 1
+                continue
+            scans.setdefault(rest, []).append(Scan(path, dose))
+        person = next(part for part in reversed(pet.parts) if part.startswith("sub-"))
+        for rest in sorted({*scans, *problems}):
+            subjects.append(
+                Found(
+                    kind="bids",
+                    name=person,
+                    patient=person,
+                    scans=tuple(scans.get(rest, ())),
+                    problems=tuple(problems.get(rest, ())),
+                )
+            )
+    if left_out:
+        logger.warning("%d files state no dose in rec- or desc- and are left out", left_out)
+    return subjects
+
+
+def sidecar_unit(path: Path) -> str | None:
+    """``Units`` in the JSON file beside a volume; None without one. InputError if it is damaged."""
+    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    sidecar = path.with_name(f"{stem}.json")
+    if not sidecar.is_file():
+        return None
+    try:
+        unit = json.loads(sidecar.read_text(encoding="utf-8"))["Units"]
+    except KeyError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{shown(path)}: its .json file cannot be read", "repair it") from error
+    return str(unit)
+
+
+def _pet_folders(folder: Path) -> Iterator[Path]:
+    """The folders ``pet`` of all subjects and sessions, in sorted order."""
+    for subject in sorted(folder.glob("sub-*")):
+        for pet in (subject / "pet", *sorted(subject.glob("ses-*/pet"))):
+            if pet.is_dir():
+                yield pet
+
+
+def _entities(path: Path) -> tuple[str, list[str]]:
+    """The name without the entities that state the dose, and the values of these."""
+    parts = path.name[: path.name.rindex(".nii")].split("_")
+    dose = [part for part in parts if part.startswith(("rec-", "desc-"))]
+    return "_".join(part for part in parts if part not in dose), [p.split("-", 1)[1] for p in dose]
+
+
+def _dose(values: list[str]) -> int | None:
+    """The one dose that the values state."""
+    doses = {dose_of_entity(value) for value in values} - {None}
+    if len(doses) > 1:
+        raise InputError("rec- and desc- of a file state different doses", "rename it")
+    return next(iter(doses), None)

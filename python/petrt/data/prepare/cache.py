@@ -1,0 +1,142 @@
+"""Arrays of a prepared data set on disk: number formats, files, the folder while it grows."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from petrt.data.index import INDEX, VOLUMES, ArrayFile, VolumeFile, file_hash
+from petrt.data.prepare.outcome import Outcome
+from petrt.errors import InputError, UsageError
+from petrt.files.atomic import atomic_file, atomic_write_bytes, atomic_write_json, explained
+from petrt.files.names import shown
+
+Dtype = Literal["float16", "float32"]
+# Records of finished subjects; they leave when the data set is complete.
+RECORDS = "subjects"
+
+
+def encode(array: NDArray[np.float32], unit: float, dtype: Dtype) -> NDArray[Any]:
+    """``array`` / ``unit`` as ``dtype``; ``array`` is divided in place.
+
+    float16 keeps 11 bits, a relative error of at most 2^-11, of values from 2^-14 to 65504 units;
+    below, an absolute one of 2^-25 units. Raises InputError for values above it.
+    """
+    array /= np.float32(unit)
+    largest = max(float(array.max()), -float(array.min()))
+    if largest > float(np.finfo(dtype).max):
+        raise InputError(
+            f"its largest voxel is {largest:.3g} times the scale, more than {dtype} holds",
+            "check it for an outlier, or give --dtype float32",
+        )
+    return array.astype(dtype, copy=False)
+
+
+def write_array(folder: Path, name: str, array: NDArray[Any]) -> ArrayFile:
+    """Write ``volumes/<name>.npy`` in ``folder``, whole or not at all."""
+    path = folder / VOLUMES / f"{name}.npy"
+    with atomic_file(path, overwrite=True) as handle:
+        np.save(handle, array, allow_pickle=False)
+    return ArrayFile(file=f"{VOLUMES}/{name}.npy", sha256=file_hash(path))
+
+
+def write_volume(
+    folder: Path, name: str, array: NDArray[np.float32], unit: float, dtype: Dtype
+) -> VolumeFile:
+    """encode and write_array: stored value x ``unit`` = value. ``array`` is changed."""
+    written = write_array(folder, name, encode(array, unit, dtype))
+    return VolumeFile(file=written.file, sha256=written.sha256, unit=unit)
+
+
+def begin(out: Path, *, overwrite: bool) -> Path:
+    """The folder in which the data set ``out`` grows: ``<out>.partial``, with what an interrupted run
+    left there. Raises UsageError where ``out`` exists or nothing can be written."""
+    if os.path.lexists(out):
+        if not is_prepared(out):
+            raise UsageError(f"{shown(out)} exists and is no data set", "choose another folder")
+        if not overwrite:
+            raise UsageError(f"{shown(out)} exists", "--overwrite replaces it")
+    partial = out.with_name(f"{out.name}.partial")
+    with explained(out):
+        try:
+            (partial / VOLUMES).mkdir(parents=True, exist_ok=True)
+            (partial / RECORDS).mkdir(exist_ok=True)
+        except FileExistsError as error:
+            raise UsageError(f"{shown(error.filename)} is a file", "move it away") from error
+    return partial
+
+
+def salt(partial: Path) -> bytes:
+    """Random bytes for the patient keys of this data set, the same until it is complete."""
+    path = partial / RECORDS / "salt"
+    if not path.exists():
+        atomic_write_bytes(path, secrets.token_bytes(16), overwrite=True)
+    return path.read_bytes()
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether a prepared data set, of any version, lies at ``folder``."""
+    try:
+        content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == "petrt-dataset"
+
+
+def abandon(partial: Path) -> None:
+    """Remove a folder that holds no usable subject; finished ones wait for the next run."""
+    records = (partial / RECORDS).glob("*.json")
+    if not any(json.loads(path.read_text())["outcome"]["entry"] for path in records):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def publish(partial: Path, out: Path, keep: set[str]) -> None:
+    """Give the finished folder its name, with only ``keep`` of its volumes; an old one goes last."""
+    with explained(out):
+        for path in (partial / VOLUMES).iterdir():
+            if f"{VOLUMES}/{path.name}" not in keep:
+                path.unlink()
+        old = out.with_name(f"{out.name}.replaced")
+        shutil.rmtree(old, ignore_errors=True)
+        if out.exists():
+            out.rename(old)
+        try:
+            partial.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
+        shutil.rmtree(out / RECORDS, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def remember(partial: Path, outcome: Outcome, fingerprint: str) -> None:
+    """Note that a subject's volumes are written."""
+    record = {"fingerprint": fingerprint, "outcome": outcome.model_dump(mode="json")}
+    atomic_write_json(_record(partial, outcome.name), record, overwrite=True)
+
+
+def recall(partial: Path, name: str, fingerprint: str) -> Outcome | None:
+    """What an interrupted run wrote of subject ``name``, if its source and files are still the same."""
+    try:
+        record = json.loads(_record(partial, name).read_text(encoding="utf-8"))
+        if record["fingerprint"] != fingerprint:
+            return None
+        outcome = Outcome.model_validate(record["outcome"])
+        files = [] if outcome.entry is None else outcome.entry.arrays().values()
+        intact = all(file_hash(partial / file.file) == file.sha256 for file in files)
+    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        return None
+    return outcome if intact else None
+
+
+def _record(partial: Path, name: str) -> Path:
+    return partial / RECORDS / f"{name}.json"

@@ -1,0 +1,253 @@
+"""Preparing a data set: find subjects, write their volumes, draw the splits, describe it, name it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+from petrt.data.index import INDEX, SPLITS, DatasetIndex
+from petrt.data.prepare import cache, splits
+from petrt.data.prepare.crop import Box
+from petrt.data.prepare.outcome import Outcome, Refusal
+from petrt.data.prepare.scan import FULL, Found
+from petrt.data.prepare.sources import Layout, find, load
+from petrt.data.prepare.subject import Job, Settings
+from petrt.data.prepare.summary import SUMMARY, summary
+from petrt.errors import DeviceError, InputError, UsageError
+from petrt.files.atomic import atomic_write_bytes, atomic_write_json
+from petrt.files.names import shown
+from petrt.imaging.grid import Size3
+from petrt.model.spec import ScaleRule
+
+logger = logging.getLogger(__name__)
+
+# More scans than this under one patient ID, or all of several, mean an ID that anonymisation left.
+MOST_SCANS = 5
+ALL_ALIKE = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to prepare.
+
+    ``voxel_mm``: of the model grid along canonical x, y, z; None for the first subject's. ``split``:
+    shares of train, validation and test, drawn by ``seed``; None for the source's own splits, else
+    0.8, 0.1, 0.1. ``split_file``: a CSV ``subject,split`` instead. ``doses``: only these reductions.
+    ``crop``: the part to keep (petrt.data.prepare.crop). ``strict``: a refused pair refuses the data set.
+    """
+
+    layout: Layout = "auto"
+    voxel_mm: Size3 | None = None
+    dtype: cache.Dtype = "float16"
+    rule: ScaleRule = field(default_factory=ScaleRule)
+    split: splits.Fractions | None = None
+    seed: int = 0
+    split_file: Path | None = None
+    doses: tuple[int, ...] | None = None
+    crop: Box | None = None
+    workers: int = 1
+    strict: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What went in: the index as written, the split of each id, and all outcomes in order of ids."""
+
+    out: Path
+    index: DatasetIndex
+    split_of: dict[str, str]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """Every refused pair and subject."""
+        return tuple(each for outcome in self.outcomes for each in outcome.refused)
+
+
+def prepare(
+    sources: Sequence[Path],
+    out: Path,
+    options: Options | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Prepare the subjects of ``sources`` (layouts: petrt.data.prepare.sources) into the folder ``out``.
+
+    The folder appears whole or not at all; what an interrupted run finished waits in
+    ``<out>.partial`` and is used by the next one. ``progress`` is called with (done, total) subjects.
+    Pairs that are none are refused one by one and listed in the report and the summary. Raises
+    UsageError for ``out``, InputError for a source that contradicts itself, where no subject is left,
+    and with ``strict`` for any refusal.
+    """
+    options = options or Options()
+    if options.workers < 1:
+        raise UsageError(f"cannot prepare with {options.workers} workers", "ask for at least one")
+    _keep_sources(sources, out)
+    subjects = find(sources, options.layout)
+    given = _given_splits(subjects, options)
+    partial = cache.begin(out, overwrite=options.overwrite)
+    try:
+        settings = Settings(
+            voxel_mm=options.voxel_mm or _first_voxel_mm(subjects),
+            dtype=options.dtype,
+            rule=options.rule,
+            doses=None if options.doses is None else tuple(sorted(set(options.doses))),
+            crop=options.crop,
+        )
+        job = Job(partial, settings, cache.salt(partial))
+        outcomes = []
+        for outcome in _each(job, subjects, options.workers):
+            for refusal in outcome.refused:
+                logger.warning("refused: %s", refusal.line)
+            outcomes.append(outcome)
+            if progress:
+                progress(len(outcomes), len(subjects))
+        outcomes.sort(key=lambda outcome: outcome.name)
+        report = _report(out, settings, subjects, outcomes, given, options)
+        _write(partial, report)
+        return report
+    finally:
+        cache.abandon(partial)
+
+
+def _keep_sources(sources: Sequence[Path], out: Path) -> None:
+    """UsageError where writing ``out`` would replace a source."""
+    for source in sources:
+        target = source.resolve()
+        if out.resolve() == target or out.resolve() in target.parents:
+            raise UsageError(
+                f"{shown(out)}: the output is or holds a source", "choose another folder"
+            )
+
+
+def _given_splits(subjects: Mapping[str, Found], options: Options) -> dict[str, str] | None:
+    """The split of each id where a file or the source says so; None where they are to be drawn."""
+    if options.split_file is not None:
+        if options.split is not None:
+            raise UsageError("both split shares and a split file are given", "give one of them")
+        return splits.read_split_file(options.split_file, subjects)
+    if options.split is not None:
+        return None
+    given = {ident: found.split for ident, found in subjects.items() if found.split}
+    if given and len(given) < len(subjects):
+        missing = next(ident for ident in subjects if ident not in given)
+        raise InputError(f"{missing} has no split, others have", "give all subjects one, or none")
+    return given or None
+
+
+def _each(job: Job, subjects: Mapping[str, Found], workers: int) -> Iterator[Outcome]:
+    """Outcomes as they come, from ``workers`` processes."""
+    if workers == 1 or len(subjects) == 1:
+        yield from map(job, subjects.keys(), subjects.values())
+        return
+    pool = ProcessPoolExecutor(min(workers, len(subjects)), get_context("spawn"))
+    try:
+        waiting = [pool.submit(job, name, found) for name, found in subjects.items()]
+        for future in as_completed(waiting):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise DeviceError(
+            "a worker process was ended, probably for want of memory", "give fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _first_voxel_mm(subjects: Mapping[str, Found]) -> Size3:
+    """Voxel size along canonical x, y, z of the first full-dose volume that can be read."""
+    from petrt.imaging.grid import plan
+
+    for found in subjects.values():
+        for scan in found.scans:
+            if scan.dose != FULL:
+                continue
+            try:
+                loaded = load(scan.path)
+                sizes = plan(loaded.data.shape, loaded.affine).voxel_mm
+            except InputError:
+                continue  # said of its own subject, when its turn comes
+            assert sizes is not None
+            x, y, z = (round(size, 4) for size in sizes)
+            return x, y, z
+    raise InputError("no full-dose volume can be read", "check the source and its layout")
+
+
+def _report(
+    out: Path,
+    settings: Settings,
+    subjects: Mapping[str, Found],
+    outcomes: Sequence[Outcome],
+    given: Mapping[str, str] | None,
+    options: Options,
+) -> Report:
+    """The index and the splits of all that was not refused."""
+    refused = [each for outcome in outcomes for each in outcome.refused]
+    entries = {o.name: o.entry for o in outcomes if o.entry is not None}
+    if not entries or (options.strict and refused):
+        why = f"{len(refused)} refused (--strict)" if entries else "no pair is left"
+        raise InputError(f"{why}: {refused[0].line}", "correct the source; nothing is written")
+    patients = splits.groups(_patient_keys(subjects, outcomes))
+    if given is None:
+        shares = options.split or splits.DEFAULT
+        split_of = splits.draw(patients, shares, options.seed)
+        for split, share in zip(SPLITS, shares, strict=True):
+            if share and split not in split_of.values():
+                logger.warning("too few patients: none is for %s", split)
+    else:
+        split_of = {name: given[name] for name in entries}
+        splits.check(split_of, patients)
+    index = DatasetIndex(
+        dtype=settings.dtype,
+        scale_rule=settings.rule,
+        voxel_mm=settings.voxel_mm,
+        subjects={
+            name: entry.model_copy(update={"patient": patients[name]})
+            for name, entry in entries.items()
+        },
+    )
+    return Report(out, index, split_of, tuple(outcomes))
+
+
+def _patient_keys(
+    subjects: Mapping[str, Found], outcomes: Sequence[Outcome]
+) -> dict[str, list[str]]:
+    """What tells the patient of each usable subject: its name in the source, and the files' own key."""
+    used = [outcome for outcome in outcomes if outcome.entry is not None]
+    count = Counter(outcome.patient for outcome in used if outcome.patient)
+    common = {
+        key for key, n in count.items() if n > MOST_SCANS or (n == len(used) and n >= ALL_ALIKE)
+    }
+    for key in common:
+        logger.warning(
+            "%d subjects share one patient ID, taken for a placeholder: their folders tell the patient",
+            count[key],
+        )
+    keys = {}
+    for outcome in used:
+        found = subjects[outcome.name]
+        keys[outcome.name] = [f"{found.kind} {found.patient}"]
+        if outcome.patient and outcome.patient not in common:
+            keys[outcome.name].append(outcome.patient)
+    return keys
+
+
+def _write(partial: Path, report: Report) -> None:
+    """Splits, summary and, last, the index; then the folder takes its name."""
+    for split in SPLITS:
+        names = [name for name in report.index.subjects if report.split_of[name] == split]
+        content = "".join(f"{name}\n" for name in names).encode()
+        atomic_write_bytes(partial / f"{split}.txt", content, overwrite=True)
+    atomic_write_bytes(
+        partial / SUMMARY, summary(partial, report.index, report.split_of, report.outcomes),
+        overwrite=True,
+    )  # fmt: skip
+    atomic_write_json(partial / INDEX, report.index.model_dump(mode="json"), overwrite=True)
+    entries = report.index.subjects.values()
+    keep = {file.file for entry in entries for file in entry.arrays().values()}
+    cache.publish(partial, report.out, keep)

@@ -1,0 +1,62 @@
+"""The folder that ``petrt simulate`` writes, with its labels and noise-free volumes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from petrt.data.prepare.scan import FULL, Found, Scan
+from petrt.errors import InputError
+from petrt.files.names import shown
+
+INDEX = "dataset.json"
+_LOW = re.compile(r"1to(\d+)")
+
+
+def is_simulated(folder: Path) -> bool:
+    """Whether ``folder`` holds what ``petrt simulate`` wrote."""
+    try:
+        return "simulated" in _read(folder)["description"]
+    except (InputError, KeyError, TypeError):
+        return False
+
+
+def find(folder: Path) -> list[Found]:
+    """The simulated subjects of ``folder``, each under its own id."""
+    index = _read(folder)
+    try:
+        return [_subject(folder, ident, files) for ident, files in sorted(index["files"].items())]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{shown(folder)}: {INDEX} is not the one petrt simulate writes", "simulate it again"
+        ) from error
+
+
+def _read(folder: Path) -> Any:
+    try:
+        return json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{shown(folder)}: no {INDEX} of petrt simulate here",
+            "it is written last: simulate the data set again",
+        ) from error
+
+
+def _subject(folder: Path, ident: str, files: dict[str, str]) -> Found:
+    if not re.fullmatch(r"sub-\d{4,}", ident) or any("/" in name for name in files.values()):
+        raise KeyError(ident)
+    scans = [Scan(folder / files["full"], FULL)]
+    for key, name in files.items():
+        if match := _LOW.fullmatch(key):
+            scans.append(Scan(folder / name, int(match[1])))
+    return Found(
+        kind="simulated",
+        name=ident,
+        patient=ident,
+        scans=tuple(scans),
+        ident=ident,
+        labels=folder / files["labels"],
+        truth=folder / files["truth"],
+    )

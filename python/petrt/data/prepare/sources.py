@@ -1,0 +1,100 @@
+"""What a source holds before anything large is read: subjects and their scans at each dose.
+
+Each layout has a module that finds them; paths and names at the origin stay in memory, because
+people name folders after patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from petrt.data.prepare.scan import Found, Loaded
+from petrt.errors import InputError, UsageError
+from petrt.files.names import shown
+
+Layout = Literal["auto", "challenge", "bids", "csv", "simulated"]
+LAYOUTS: tuple[str, ...] = get_args(Layout)
+
+
+def find(sources: Sequence[Path], layout: Layout = "auto") -> dict[str, Found]:
+    """The subjects of ``sources`` by their neutral id, in the sorted order of their places.
+
+    Raises InputError where there is none or the source contradicts itself.
+    """
+    subjects: dict[str, Found] = {}
+    unnamed: list[Found] = []
+    for source in sources:
+        for found in _find_one(source, layout):
+            if found.ident is None:
+                unnamed.append(found)
+            elif subjects.setdefault(found.ident, found) is not found:
+                raise InputError(
+                    f"{found.ident} is in two sources", "simulate them with different numbers"
+                )
+    number = 0
+    for found in unnamed:
+        while (ident := f"sub-{number:04d}") in subjects:
+            number += 1
+        subjects[ident] = found
+    if not subjects:
+        raise InputError(
+            "no subjects found",
+            "a subject is a folder with one folder or file a dose; see petrt prepare --help",
+        )
+    return subjects
+
+
+def detect(source: Path) -> Layout:
+    """The layout of ``source``, which exists."""
+    from petrt.data.prepare import bids, simulated
+
+    if source.is_file():
+        if source.suffix.lower() == ".csv":
+            return "csv"
+        raise InputError(f"{shown(source)}: neither a folder nor a .csv file of pairs")
+    if simulated.is_simulated(source):
+        return "simulated"
+    return "bids" if bids.is_bids(source) else "challenge"
+
+
+def load(path: Path, salt: bytes = b"") -> Loaded:
+    """Read and check one static volume; raises InputError, which may name the file or folder.
+
+    ``salt``: of the patient key (petrt.io.dicom.series.inspect).
+    """
+    from petrt.io import nifti
+
+    if path.is_dir():
+        from petrt.data.prepare.dicom import load_series
+
+        loaded = load_series(path, salt)
+    else:
+        from petrt.data.prepare.bids import sidecar_unit
+
+        volume = nifti.read(path)
+        loaded = Loaded(volume.data, volume.affine_mm, unit=sidecar_unit(path))
+    if loaded.data.ndim != 3:
+        shape = "x".join(str(n) for n in loaded.data.shape)
+        raise InputError(f"{shown(path)}: {shape}, a series of frames", "give one static frame")
+    return loaded
+
+
+def _find_one(source: Path, layout: Layout) -> list[Found]:
+    from petrt.data.prepare import bids, challenge, simulated, table
+
+    if not source.exists():
+        raise InputError(f"{shown(source)}: no such file or folder")
+    if layout not in LAYOUTS:
+        raise UsageError(f"layout '{layout}'", f"choose one of {', '.join(LAYOUTS)}")
+    kind = detect(source) if layout == "auto" else layout
+    if kind != "csv" and not source.is_dir():
+        raise InputError(f"{shown(source)}: not a folder", f"the layout {kind} is a folder")
+    find_in = {
+        "challenge": challenge.find,
+        "bids": bids.find,
+        "csv": table.find,
+        "simulated": simulated.find,
+    }
+    return find_in[kind](source)

@@ -1,0 +1,111 @@
+"""Who is for training, validation and test: by patient, never by slice or scan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from petrt.data.index import SPLITS
+from petrt.data.prepare.scan import Found
+from petrt.data.prepare.table import read_rows
+from petrt.errors import InputError, UsageError
+from petrt.files.names import shown
+
+Fractions = tuple[float, float, float]
+DEFAULT: Fractions = (0.8, 0.1, 0.1)
+
+
+def parse_fractions(text: str) -> Fractions:
+    """``0.8,0.1,0.1``: shares of train, validation and test, which add up to 1."""
+    try:
+        train, validation, test = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"split '{text}' is not three numbers", "as in 0.8,0.1,0.1") from None
+    fractions = (train, validation, test)
+    if not all(0 <= share <= 1 for share in fractions) or abs(sum(fractions) - 1) > 1e-6:
+        raise UsageError(f"split '{text}'", "three shares between 0 and 1 that add up to 1")
+    return fractions
+
+
+def groups(keys: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The patient of each id, named after its first scan: ids that share any of their ``keys``."""
+    leader: dict[str, str] = {}
+
+    def find(node: str) -> str:
+        while leader.setdefault(node, node) != node:
+            node = leader[node]
+        return node
+
+    for ident, own in keys.items():
+        for key in own:
+            # Keys and ids are of different kinds and must not meet by their text.
+            leader[find(f"key {key}")] = find(f"id {ident}")
+    first: dict[str, str] = {}
+    return {ident: first.setdefault(find(f"id {ident}"), ident) for ident in keys}
+
+
+def draw(patients: Mapping[str, str], fractions: Fractions, seed: int) -> dict[str, str]:
+    """The split of each id: patients drawn by ``seed``, shares as near to ``fractions`` as may be.
+
+    A share above 0 gets a patient where there are enough of them.
+    """
+    people = sorted(set(patients.values()))
+    order = np.random.default_rng(seed).permutation(len(people))
+    exact = [len(people) * share for share in fractions]
+    count = [math.floor(n + 1e-9) for n in exact]
+    by_remainder = sorted(range(3), key=lambda k: count[k] - exact[k])
+    for k in by_remainder[: len(people) - sum(count)]:
+        count[k] += 1
+    for k in range(3):
+        richest = max(range(3), key=lambda j: count[j])
+        if fractions[k] > 0 and count[k] == 0 and count[richest] > 1:
+            count[k], count[richest] = 1, count[richest] - 1
+    names = [split for split, n in zip(SPLITS, count, strict=True) for _ in range(n)]
+    of_patient = {people[k]: split for k, split in zip(order, names, strict=True)}
+    return {ident: of_patient[patient] for ident, patient in patients.items()}
+
+
+def read_split_file(path: Path, subjects: Mapping[str, Found]) -> dict[str, str]:
+    """The split of each id from a CSV ``subject,split``; a subject goes by its id or its own name.
+
+    Raises InputError, with the line, for an unknown subject or split and one that is named twice, and
+    where a subject is missing.
+    """
+    ids: dict[str, list[str]] = {ident: [ident] for ident in subjects}
+    for ident, found in subjects.items():
+        if found.name != ident:
+            ids.setdefault(found.name, []).append(ident)
+    given: dict[str, str] = {}
+    for line, row in read_rows(path, ("subject", "split")):
+        name, split = row["subject"], row["split"]
+        if name not in ids:
+            raise InputError(f"{shown(path)}, line {line}: no such subject in the source")
+        if split not in SPLITS:
+            raise InputError(
+                f"{shown(path)}, line {line}: split '{shown(split)}'", f"one of {', '.join(SPLITS)}"
+            )
+        for ident in ids[name]:
+            if ident in given:
+                raise InputError(f"{shown(path)}, line {line}: {ident} is listed twice")
+            given[ident] = split
+    if missing := [ident for ident in subjects if ident not in given]:
+        raise InputError(
+            f"{shown(path)}: {len(missing)} subjects are not in it, {missing[0]} first",
+            "list every subject",
+        )
+    return given
+
+
+def check(split_of: Mapping[str, str], patients: Mapping[str, str]) -> None:
+    """InputError where two scans of one patient are in two splits."""
+    there: dict[str, str] = {}
+    for ident, patient in patients.items():
+        if there.setdefault(patient, split_of[ident]) != split_of[ident]:
+            raise InputError(
+                f"{patient} ({there[patient]}) and {ident} ({split_of[ident]}) are scans of one "
+                "patient",
+                "put them into one split",
+            )

@@ -1,0 +1,273 @@
+"""One subject from its files to the arrays of the data set, one volume in memory at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petrt import __version__
+from petrt.data.index import (
+    VERSION,
+    ArrayFile,
+    Crop,
+    LowFile,
+    SubjectEntry,
+    VolumeFile,
+    file_hash,
+)
+from petrt.data.prepare.cache import Dtype, recall, remember, write_array, write_volume
+from petrt.data.prepare.crop import Box, cropped
+from petrt.data.prepare.outcome import Outcome, Refusal, Scanned
+from petrt.data.prepare.pairs import Facts, activity_ratio, check_pair, disordered, measure
+from petrt.data.prepare.scan import FULL, Found, Loaded, Scan
+from petrt.data.prepare.sources import load
+from petrt.errors import InputError
+from petrt.files.names import shown
+from petrt.imaging.grid import Placement, Size3, plan
+from petrt.model.spec import ScaleRule
+
+# Voxels above this share of the scale hold activity; a slice with this area of them is a full one.
+ACTIVE = 0.05
+ACTIVE_AREA = 0.1
+EMPTY_SLICE_WEIGHT = 0.02
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How every subject of a data set is prepared. ``doses``: only these reductions; None for all."""
+
+    voxel_mm: Size3
+    dtype: Dtype = "float16"
+    rule: ScaleRule = field(default_factory=ScaleRule)
+    doses: tuple[int, ...] | None = None
+    crop: Box | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """Writes subjects into ``folder``; called with an id and what was found under it.
+
+    What is wrong with a subject or one of its pairs is in the outcome; only a folder that cannot be
+    written to raises (UsageError). What an earlier run wrote of the same files is kept. ``salt`` is
+    that of the patient keys.
+    """
+
+    folder: Path
+    settings: Settings
+    salt: bytes
+
+    def __call__(self, name: str, found: Found) -> Outcome:
+        fingerprint = _fingerprint(self.settings, found)
+        outcome = recall(self.folder, name, fingerprint)
+        if outcome is None:
+            outcome = _Writer(self.folder, self.settings, self.salt, name).subject(found)
+            remember(self.folder, outcome, fingerprint)
+        return outcome
+
+
+@dataclass(frozen=True)
+class _Full:
+    """The full-dose volume once it is written."""
+
+    facts: Facts
+    placement: Placement
+    affine: NDArray[np.float64]
+    crop: Crop | None
+    file: VolumeFile
+    weights: tuple[float, ...]
+    patient: str | None
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes the volumes of the subject ``name``."""
+
+    folder: Path
+    settings: Settings
+    salt: bytes
+    name: str
+
+    def subject(self, found: Found) -> Outcome:
+        """All of it that can be used."""
+        refused = [self._refusal(None, reason) for reason in found.problems]
+        scans: dict[int, Scanned] = {}
+        entry, full = None, None
+        try:
+            full = self._full(_only(found, FULL))
+            scans[FULL] = Scanned(activity_ratio=1.0, noise=full.facts.noise)
+            low: dict[int, LowFile] = {}
+            for dose in self._doses(found):
+                try:
+                    low[dose], scans[dose] = self._low(_only(found, dose), full)
+                except InputError as error:
+                    refused.append(self._refusal(dose, str(error)))
+            for dose, reason in disordered({dose: scans[dose].noise for dose in low}).items():
+                refused.append(self._refusal(dose, reason))
+                del low[dose], scans[dose]
+            if not low:
+                raise InputError("no low-dose volume is left")
+            entry = self._entry(found, full, low)
+        except InputError as error:
+            refused.append(self._refusal(None, str(error)))
+        return Outcome(
+            name=self.name,
+            entry=entry,
+            refused=tuple(refused),
+            scans=scans,
+            patient=None if full is None else full.patient,
+        )
+
+    def _refusal(self, dose: int | None, reason: str) -> Refusal:
+        return Refusal(name=self.name, dose=dose, reason=reason)
+
+    def _doses(self, found: Found) -> list[int]:
+        wanted = self.settings.doses
+        there = {scan.dose for scan in found.scans} - {FULL}
+        return sorted(there if wanted is None else there & set(wanted))
+
+    def _load(self, path: Path) -> tuple[Loaded, Crop | None]:
+        loaded = load(path, self.salt)
+        return (loaded, None) if self.settings.crop is None else cropped(loaded, self.settings.crop)
+
+    def _full(self, scan: Scan) -> _Full:
+        with _nameless(scan.path, "full dose: "):
+            loaded, crop = self._load(scan.path)
+            facts = measure(loaded, self.settings.rule)
+            placement = plan(
+                loaded.data.shape, loaded.affine, self.settings.voxel_mm, name="volume"
+            )
+            array = placement.to_network(loaded.data)
+            share = (array > ACTIVE * facts.scale).mean(axis=(1, 2))
+            weights = EMPTY_SLICE_WEIGHT + np.minimum(share / ACTIVE_AREA, 1.0)
+            return _Full(
+                facts=facts,
+                placement=placement,
+                affine=loaded.affine,
+                crop=crop,
+                file=self._volume("full", array, facts.scale),
+                weights=tuple(round(float(weight), 5) for weight in weights),
+                patient=loaded.patient,
+            )
+
+    def _low(self, scan: Scan, full: _Full) -> tuple[LowFile, Scanned]:
+        with _nameless(scan.path):
+            loaded, _ = self._load(scan.path)
+            facts = measure(loaded, self.settings.rule, full.facts)
+            check_pair(facts, full.facts)
+            array = full.placement.to_network(loaded.data)
+            file = self._volume(f"1to{scan.dose}", array, facts.scale)
+        ratio = activity_ratio(facts, full.facts)
+        return (
+            LowFile(**file.model_dump(), scale=facts.scale),
+            Scanned(activity_ratio=ratio, noise=facts.noise),
+        )
+
+    def _volume(self, key: str, array: NDArray[np.float32], unit: float) -> VolumeFile:
+        return write_volume(self.folder, f"{self.name}_{key}", array, unit, self.settings.dtype)
+
+    def _entry(self, found: Found, full: _Full, low: dict[int, LowFile]) -> SubjectEntry:
+        return SubjectEntry(
+            kind=found.kind,
+            patient=self.name,
+            source=found.neutral_name,
+            shape=full.placement.network_shape,
+            placement=full.placement,
+            affine=tuple((row[0], row[1], row[2], row[3]) for row in full.affine.tolist()),
+            crop=full.crop,
+            full=full.file,
+            low=low,
+            labels=None if found.labels is None else self._labels(found.labels, full),
+            truth=None if found.truth is None else self._truth(found.truth, full),
+            weights=full.weights,
+        )
+
+    def _labels(self, path: Path, full: _Full) -> ArrayFile:
+        with _nameless(path, "labels: "):
+            loaded = self._on_grid(path, full)
+            array = label_grid(loaded.data, full.placement)
+        return write_array(self.folder, f"{self.name}_labels", array)
+
+    def _truth(self, path: Path, full: _Full) -> VolumeFile:
+        with _nameless(path, "noise-free volume: "):
+            array = full.placement.to_network(self._on_grid(path, full).data)
+            return self._volume("truth", array, full.facts.scale)
+
+    def _on_grid(self, path: Path, full: _Full) -> Loaded:
+        loaded, _ = self._load(path)
+        if loaded.data.shape != full.facts.shape:
+            raise InputError("another grid than the full dose", "simulate the subject again")
+        return loaded
+
+
+def label_grid(labels: NDArray[np.float32], placement: Placement) -> NDArray[np.uint8]:
+    """``labels`` [X, Y, Z] on the network grid: in each voxel the one that fills most of it."""
+    if not any(placement.resampled):
+        return placement.to_network(labels).astype(np.uint8)
+    best = np.zeros(placement.network_shape, np.uint8)
+    most = np.full(placement.network_shape, -np.inf, np.float32)
+    for value in np.unique(labels):
+        share = placement.to_network((labels == value).astype(np.float32))
+        best[share > most] = value
+        np.maximum(most, share, out=most)
+    return best
+
+
+def _only(found: Found, dose: int) -> Scan:
+    """The one scan of ``found`` at this dose; InputError if there are none or several."""
+    scans = [scan for scan in found.scans if scan.dose == dose]
+    if not scans:
+        raise InputError("no full-dose volume" if dose == FULL else f"no 1/{dose} volume")
+    if len(scans) > 1:
+        what = "full-dose volumes" if dose == FULL else "volumes of this dose"
+        raise InputError(f"{len(scans)} {what}", "leave one")
+    return scans[0]
+
+
+@contextmanager
+def _nameless(path: Path, prefix: str = "") -> Iterator[None]:
+    """Take the file's name out of an InputError: the summary must not carry a patient's name.
+
+    Messages about a DICOM series name files by number.
+    """
+    try:
+        yield
+    except InputError as error:
+        message = error.message.removeprefix(f"{shown(path)}: ")
+        if path.is_file():
+            message = message.replace(shown(path), "the file")
+        raise InputError(prefix + message, error.hint) from None
+
+
+def _fingerprint(settings: Settings, found: Found) -> str:
+    """Hash of all that a subject's arrays depend on: its files' contents and the settings."""
+    files = {"labels": found.labels, "truth": found.truth}
+    files |= {f"{scan.dose}, {n}": scan.path for n, scan in enumerate(found.scans)}
+    contents = {
+        key: [_content(file) for file in _files(path)]
+        for key, path in files.items()
+        if path is not None
+    }
+    rest = [__version__, VERSION, repr(settings), found.kind, found.neutral_name, found.problems]
+    text = json.dumps([*rest, contents])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _content(file: Path) -> str:
+    try:
+        return file_hash(file)
+    except OSError:  # reading its voxels will say why
+        return "unreadable"
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of a scan: itself, or all in the folder of a series."""
+    if not path.is_dir():
+        return [path] if path.exists() else []
+    return sorted(file for file in path.rglob("*") if file.is_file())

@@ -1,0 +1,217 @@
+"""OpenVINO: the bundle's ONNX on a CPU, in bfloat16 where the CPU computes in it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from petrt.engines.base import (
+    ANY_BATCH,
+    BatchRange,
+    Buffers,
+    Division,
+    EnginePrecision,
+    check_interface,
+    check_names,
+    onnx_tensors,
+    resolve_shapes,
+)
+from petrt.engines.openvino.cache import compile_cached
+from petrt.engines.openvino.norms import rewrite_norms
+from petrt.errors import DeviceError, InputError, UsageError, first_line
+from petrt.hardware import cpu
+from petrt.hardware.cpu import default_threads
+from petrt.hardware.packages import OPENVINO
+from petrt.model.bundle import GRAPHS, Bundle
+
+# OpenVINO's names of the precisions.
+HINTS = {"fp32": "f32", "bf16": "bf16"}
+# Bytes in memory for each byte of ONNX once all is compiled or read from the cache, beside what the source
+# models take. Measured on the paper's networks with one and two workers: 3.7 to 5.8.
+COMPILED = 6.0
+# Shapes of batches that stay compiled for buffers to come; those in use are kept by their requests.
+KEPT = 12
+
+
+def import_openvino() -> Any:
+    """The package without its model converter, whose import sends usage statistics over the network.
+
+    Raises DeviceError where it is missing or does not load.
+    """
+    converter = "openvino.tools.ovc"
+    first = "openvino" not in sys.modules
+    if first:  # "not there", which the package takes
+        sys.modules[converter] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    except ModuleNotFoundError as error:
+        raise DeviceError("the openvino engine needs OpenVINO", OPENVINO) from error
+    except (ImportError, OSError) as error:
+        raise DeviceError(f"OpenVINO cannot be loaded: {first_line(error)}", OPENVINO) from error
+    finally:
+        if first:
+            del sys.modules[converter]
+    return openvino
+
+
+def check_precision(precision: EnginePrecision | None) -> EnginePrecision:
+    """What is asked for, or the fastest that computes with real numbers. Raises UsageError: OpenVINO
+    would compute in float32 where the CPU has no bfloat16, and say nothing."""
+    if precision is None:
+        return "bf16" if cpu.has_bf16() else "fp32"
+    if precision not in HINTS:
+        raise UsageError(f"OpenVINO does not run {precision}", f"choose {', '.join(HINTS)}")
+    if precision == "bf16" and not cpu.has_bf16():
+        raise UsageError("this CPU does not compute in bf16", "choose fp32")
+    return precision
+
+
+class OpenVINOEngine:
+    """One compiled model per graph and shape, one request per ``bind``, on the caller's buffers.
+
+    Args:
+        precision: "fp32" or "bf16", the default where the CPU computes in it.
+        threads: of one call.
+        streams: calls that run side by side; more wait. Default: as many as the cores allow.
+
+    Raises:
+        InputError: a graph that OpenVINO refuses. UsageError: a precision that is not to be had.
+        DeviceError: OpenVINO is missing.
+    """
+
+    name = "openvino"
+    device = "cpu"
+    capturable = False
+    stream = None
+    division: Division = "own"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        precision: EnginePrecision | None = None,
+        threads: int = 1,
+        streams: int | None = None,
+    ) -> None:
+        chosen = check_precision(precision)
+        self._ov = import_openvino()
+        self.version = str(self._ov.__version__).partition("-")[0]
+        self.precision: str = chosen
+        self.threads = threads
+        self.streams = streams or max(1, default_threads() // threads)
+        self._core = self._ov.Core()
+        self._source = bundle.source
+        self._models: dict[str, Any] = {}
+        self._tensors: dict[str, tuple[dict[str, list[Any]], dict[str, list[Any]]]] = {}
+        self.binding_bytes = 0
+        for graph in GRAPHS:
+            model = bundle.onnx(graph)
+            if model is not None:
+                self.binding_bytes += int(COMPILED * len(model))
+                self._models[graph] = self._read(graph, model)
+                self._tensors[graph] = onnx_tensors(model)
+        self._compiled: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._lock = threading.Lock()
+        check_interface(self, bundle)
+
+    def tensors(self, graph: str) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+        return self._tensors[graph]
+
+    def dtypes(self, graph: str) -> dict[str, str]:
+        """Every buffer is float32, whatever the precision."""
+        inputs, outputs = self._tensors[graph]
+        return dict.fromkeys((*inputs, *outputs), "float32")
+
+    def batch_range(self, graph: str) -> BatchRange:
+        return ANY_BATCH
+
+    def output_shapes(
+        self, graph: str, inputs: Mapping[str, tuple[int, ...]]
+    ) -> dict[str, tuple[int, ...]]:
+        return resolve_shapes(self.tensors(graph), inputs)
+
+    def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
+        """This compiles, where this graph is new in these shapes."""
+        wanted = self.tensors(graph)
+        check_names(graph, "inputs", set(wanted[0]), set(inputs))
+        check_names(graph, "outputs", set(wanted[1]), set(outputs))
+        shapes = {name: tuple(inputs[name].shape) for name in wanted[0]}
+        expected = {**shapes, **self.output_shapes(graph, shapes)}
+        buffers = {**inputs, **outputs}
+        for name, array in buffers.items():
+            if str(array.dtype) != "float32" or not array.flags.c_contiguous:
+                raise ValueError(f"{graph}: {name} must be C-contiguous float32")
+            if array.shape != expected[name]:
+                raise ValueError(f"{graph}: {name} must be of shape {expected[name]}")
+        request = self._compile(graph, shapes).create_infer_request()
+        for name, array in buffers.items():
+            request.set_tensor(name, self._ov.Tensor(array, shared_memory=True))
+
+        def run(_alive: Buffers = buffers) -> None:
+            """The request has the addresses of the buffers alone."""
+            try:
+                request.start_async()
+                request.wait()
+            except RuntimeError as error:
+                raise DeviceError(
+                    f"OpenVINO failed in {graph}.onnx on buffers {shapes}: {_reason(error)}"
+                ) from error
+
+        return run
+
+    def _compile(self, graph: str, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        """The compiled model of ``graph`` for inputs of these shapes, on all streams."""
+        key = (graph, *shapes.values())
+        with self._lock:
+            if key not in self._compiled:
+                self._compiled[key] = self._compile_new(graph, shapes)
+                while len(self._compiled) > KEPT:
+                    self._compiled.popitem(last=False)
+            self._compiled.move_to_end(key)
+            return self._compiled[key]
+
+    def _compile_new(self, graph: str, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        """Static shapes take less memory than dynamic ones. Threads are not pinned: the cores are not
+        ours alone."""
+        hint = HINTS[self.precision]
+        config = {
+            "INFERENCE_PRECISION_HINT": hint,
+            "NUM_STREAMS": self.streams,
+            "INFERENCE_NUM_THREADS": self.streams * self.threads,
+            "ENABLE_CPU_PINNING": False,
+            "ENABLE_HYPER_THREADING": True,  # a core is what this process may use, as everywhere in petrt
+        }
+        try:
+            model = self._models[graph].clone()
+            model.reshape({name: list(shape) for name, shape in shapes.items()})
+            compiled = compile_cached(self._core, model, config)
+        except RuntimeError as error:
+            raise self._refused(graph, error) from error
+        found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if found != hint:
+            raise DeviceError(f"OpenVINO compiled {graph}.onnx in {found}, not in {hint}")
+        return compiled
+
+    def _read(self, graph: str, model: bytes) -> Any:
+        """The graph as OpenVINO holds it, with norms that do not change the order of memory. What a norm
+        is made of must not be rounded to bfloat16."""
+        try:
+            read = self._core.read_model(model)
+            rewrite_norms(self._ov, read, groups=self.precision != "bf16")
+            return read
+        except RuntimeError as error:
+            raise self._refused(graph, error) from error
+
+    def _refused(self, graph: str, error: RuntimeError) -> InputError:
+        where = f"{self._source}: OpenVINO {self.version} refuses {graph}.onnx"
+        return InputError(f"{where}: {_reason(error)}", "export the model again")
+
+
+def _reason(error: RuntimeError) -> str:
+    """The line of OpenVINO's text that says what is wrong: those before it say where in its sources."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return (said or lines or [type(error).__name__])[0]

@@ -1,0 +1,1 @@
+"""Installed engines: folders, records, and which of them fits."""

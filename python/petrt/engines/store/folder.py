@@ -1,0 +1,294 @@
+"""Engines installed on this machine, in a folder that only their owner can write to.
+
+A plan is native code that TensorRT runs as it is. So plans are loaded only from a private folder
+(mode 0700, owned by the user, no symbolic link), only as listed in the record that petrt's own
+build wrote beside them, and only after their size and SHA-256 were checked, in memory, on the very
+bytes that are then handed to TensorRT.
+
+    <root>/demo-tensorrt-bf16-sm90-<key>.<random>/    engine.json, *.plan, timing.cache, runtime-*.cache
+    <root>/.<key>.lock                                held while an engine of this key is built
+
+An engine appears by one rename; the one it replaces is removed afterwards. The newest of a key counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import secrets
+import shlex
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from petrt.engines.store.record import (
+    PLANS,
+    RECORD,
+    RUNTIME_CACHE,
+    TIMING_CACHE,
+    EngineRecord,
+    Verified,
+    dump_record,
+    parse_record,
+)
+from petrt.errors import DeviceError, UsageError
+from petrt.files.atomic import atomic_write_bytes, is_scratch
+from petrt.files.names import shown
+from petrt.model.bundle import GRAPHS, Bundle
+
+logger = logging.getLogger("petrt")
+
+MAX_RECORD_BYTES = 1 << 20
+_FOLDER = re.compile(r"-([0-9a-f]{12})\.[0-9a-f]{8}$")
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An engine whose record is sound; its plans are checked when they are loaded."""
+
+    folder: Path
+    record: EngineRecord
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A folder that cannot be used, and why."""
+
+    folder: Path
+    reason: str
+
+
+def cache_root() -> Path:
+    """Where engines lie: $PETRT_CACHE/engines, by default in the user's own cache folder."""
+    base = os.environ.get("PETRT_CACHE")
+    return (Path(base) if base else platformdirs.user_cache_path("petrt")) / "engines"
+
+
+def private_root(*, create: bool = False) -> Path | None:
+    """The root, proved private; None where it does not exist. Raises DeviceError, with the remedy."""
+    root = cache_root()
+    try:
+        if create:
+            root.parent.mkdir(parents=True, exist_ok=True)
+            root.mkdir(mode=0o700, exist_ok=True)
+        status = root.lstat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DeviceError(
+            f"cannot use the engine folder {root}: {error.strerror}",
+            "set PETRT_CACHE to a folder of your own",
+        ) from error
+    quoted = shlex.quote(str(root))
+    if stat.S_ISLNK(status.st_mode) or not stat.S_ISDIR(status.st_mode):
+        raise DeviceError(f"the engine folder {root} is a link or a file", f"rm {quoted}")
+    if status.st_uid != os.geteuid():
+        raise DeviceError(
+            f"the engine folder {root} belongs to another user",
+            "set PETRT_CACHE to a folder of your own",
+        )
+    if status.st_mode & 0o077:
+        raise DeviceError(
+            f"others can reach the engine folder {root} (mode {stat.S_IMODE(status.st_mode):o})",
+            f"chmod 700 {quoted}",
+        )
+    return root
+
+
+def installed() -> tuple[list[Installed], list[Broken]]:
+    """All engines, newest first, and the folders that are none. A broken one never hides others."""
+    root = private_root()
+    sound: dict[str, Installed] = {}
+    broken: list[Broken] = []
+    if root is None:
+        return [], []
+    entries = []
+    for folder in sorted(root.iterdir()):
+        if not _FOLDER.search(folder.name):
+            continue
+        try:
+            entries.append(Installed(folder, _read_record(folder)))
+        except DeviceError as error:
+            broken.append(Broken(folder, error.message))
+    # After a crash between a rename and the removal of what it replaced there are two of a key.
+    for entry in sorted(entries, key=lambda e: (e.record.built, e.folder.name), reverse=True):
+        sound.setdefault(entry.record.key, entry)
+    return list(sound.values()), broken
+
+
+def load_graphs(entry: Installed, bundle: Bundle) -> dict[str, bytes]:
+    """graph -> plan, after every check.
+
+    Raises DeviceError naming the file and the next command.
+    """
+    graphs = {graph for graph in GRAPHS if bundle.onnx(graph) is not None}
+    try:
+        if entry.record.model.sha256 != bundle.identity:
+            raise DeviceError("it was built from another model")
+        # What was read earlier may have been replaced since.
+        if _read_record(entry.folder) != entry.record:
+            raise DeviceError(f"{RECORD} changed meanwhile")
+        files = _read_files(entry)
+        if {PLANS[graph] for graph in graphs} != set(files) - {TIMING_CACHE}:
+            raise DeviceError(f"{RECORD} lists files of other networks than the model has")
+    except DeviceError as error:
+        raise DeviceError(
+            f"engine {shown(entry.folder)} cannot be used: {error.message}",
+            build_command(bundle.source),
+        ) from error
+    return {graph: files[PLANS[graph]] for graph in graphs}
+
+
+def load_timing_cache(entry: Installed) -> bytes:
+    """What the next build of the same key starts from; empty where anything of the engine is off."""
+    try:
+        return _read_files(entry).get(TIMING_CACHE, b"")
+    except DeviceError:
+        return b""
+
+
+def check_files(entry: Installed) -> str | None:
+    """Why the installed files are not those of the record; None where they are."""
+    try:
+        _read_files(entry)
+    except DeviceError as error:
+        return error.message
+    return None
+
+
+def build_command(source: str) -> str:
+    """What builds a plan."""
+    return f"petrt build-engine {shlex.quote(source)}"
+
+
+@contextmanager
+def build_lock(key: str) -> Iterator[None]:
+    """Held by the one process that builds an engine of this key; others wait, and say so."""
+    root = private_root(create=True)
+    assert root is not None
+    guard = FileLock(root / f".{key[:12]}.lock", mode=0o600)
+    try:
+        guard.acquire(timeout=0)
+    except Timeout:
+        logger.info("another process is building this engine; waiting for it")
+        guard.acquire()
+    try:
+        yield
+    finally:
+        guard.release()
+
+
+def install(record: EngineRecord, files: Mapping[str, bytes]) -> Installed:
+    """Install ``files`` under ``record``, whole or not at all. The caller holds the key's lock."""
+    root = private_root(create=True)
+    assert root is not None
+    start = f".new-{record.key[:12]}-"
+    for left in root.glob(f"{start}*"):  # of a build that was killed; ours alone, by the lock
+        shutil.rmtree(left, ignore_errors=True)
+    older = [f for f in root.iterdir() if (m := _FOLDER.search(f.name)) and m[1] in start]
+    folder = root / f"{record.folder}.{secrets.token_hex(4)}"
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=start, dir=root))
+        try:
+            for name, content in {**files, RECORD: dump_record(record)}.items():
+                _write(staging / name, content)
+            _sync_folder(staging)
+            staging.rename(folder)
+            _sync_folder(root)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise DeviceError(
+            f"cannot install the engine in {root}: {error.strerror}",
+            "make room there, or set PETRT_CACHE to another folder",
+        ) from error
+    for each in older:
+        shutil.rmtree(each, ignore_errors=True)
+    return Installed(folder, record)
+
+
+def record_verification(entry: Installed, verified: Verified) -> Installed:
+    """Write the result into the sidecar. Where that is impossible it is said, and measured again."""
+    record = entry.record.model_copy(update={"verified": verified})
+    try:
+        atomic_write_bytes(entry.folder / RECORD, dump_record(record), overwrite=True)
+    except UsageError as error:
+        logger.info("the verification cannot be kept: %s", error.message)
+        return entry
+    return replace(entry, record=record)
+
+
+def _read_record(folder: Path) -> EngineRecord:
+    if folder.is_symlink() or not folder.is_dir():
+        raise DeviceError("not a folder")
+    record = parse_record(read_own_file(folder / RECORD, MAX_RECORD_BYTES))
+    if not folder.name.startswith(f"{record.folder}."):
+        raise DeviceError(f"{RECORD} belongs to another engine")
+    return record
+
+
+def _read_files(entry: Installed) -> dict[str, bytes]:
+    """Every file that the record lists, checked; raises DeviceError in a few words."""
+    listed = entry.record.files
+    try:
+        found = {path.name for path in entry.folder.iterdir()} - {RECORD}
+    except OSError as error:
+        raise DeviceError(f"its folder cannot be read: {error.strerror}") from error
+    # A runtime cache has a check of its own. Scratch files are left by a process that was killed.
+    strays = {
+        n for n in found - set(listed) if not is_scratch(n) and not RUNTIME_CACHE.fullmatch(n)
+    }
+    if strays:
+        raise DeviceError(f"{sorted(strays)[0]} is not listed in {RECORD}")
+    files = {}
+    for name, expected in listed.items():
+        data = read_own_file(entry.folder / name, expected.bytes)
+        if len(data) != expected.bytes:
+            size = "more" if len(data) > expected.bytes else f"{len(data)}"
+            raise DeviceError(f"{name} has {size} instead of {expected.bytes} bytes")
+        if hashlib.sha256(data).hexdigest() != expected.sha256:
+            raise DeviceError(f"{name} was altered: its SHA-256 is not that of {RECORD}")
+        files[name] = data
+    return files
+
+
+def read_own_file(path: Path, limit: int) -> bytes:
+    """At most ``limit`` + 1 bytes of a regular file of this user, never through a link. Raises
+    DeviceError in a few words."""
+    try:
+        with open(path, "rb", opener=_open_strictly) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+                raise DeviceError(f"{path.name} is not a file of this user")
+            return stream.read(limit + 1)
+    except OSError as error:
+        raise DeviceError(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def _open_strictly(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # opening a pipe would wait
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Images against a reference: metrics, activity, calibration, filters, reports."""

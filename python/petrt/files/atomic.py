@@ -1,0 +1,226 @@
+"""Files that appear whole or not at all.
+
+Content goes to a scratch file in the target's folder, is flushed and fsynced, and only then takes
+the target's name. Any failure, an interrupt included, leaves the old file as it was and nothing
+new. Where the system allows it (Linux, ``O_TMPFILE``) the scratch file has no name, so that even a
+killed process leaves nothing behind.
+
+Every problem with an output (it exists, it is an input, its folder is missing or read-only, the
+disk is full) is a UsageError, exit code 2: another output path solves it, the input is fine.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedRandom
+from pathlib import Path
+from typing import Any
+
+from petrt.errors import UsageError
+from petrt.files.names import shown
+
+PathLike = str | os.PathLike[str]
+
+# What an output path can be at fault for; other errors inside a write are not ours to rename.
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than the system allows",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "no permission to write in this folder",
+    errno.EPERM: "no permission to write in this folder",
+    errno.ENOENT: "its folder does not exist",
+    errno.ENOTDIR: "its folder is not a folder",
+    errno.ENAMETOOLONG: "its name is too long",
+    errno.EIO: "the disk reports an error",
+}
+
+
+def check_output(
+    path: PathLike, inputs: Iterable[PathLike] = (), *, overwrite: bool = False
+) -> None:
+    """Refuse, before any work, an output that could not be written at the end.
+
+    ``inputs`` are files that must survive: an output that is one of them, also by a symbolic or
+    hard link, is refused whatever ``overwrite`` says. Raises UsageError.
+    """
+    target = Path(path)
+    try:
+        with explained(target):
+            if _exists(target):
+                _check_existing(target, inputs, overwrite)
+            descriptor, scratch = _open_scratch(target.parent)
+            os.close(descriptor)
+            if scratch is not None:
+                scratch.unlink()
+    except ValueError as error:  # a null byte, or characters the file system cannot encode
+        raise UsageError(f"{shown(target)}: not a possible file name") from error
+
+
+def check_outputs(
+    paths: Iterable[PathLike], inputs: Iterable[PathLike] = (), *, overwrite: bool = False
+) -> None:
+    """check_output for all outputs of a run, which must also differ from each other."""
+    inputs = list(inputs)
+    seen: set[str] = set()
+    for path in paths:
+        check_output(path, inputs, overwrite=overwrite)
+        resolved = os.path.realpath(path)
+        if resolved in seen:
+            raise UsageError(f"{shown(path)}: two outputs share this path", "give each its own")
+        seen.add(resolved)
+
+
+@contextmanager
+def atomic_file(path: PathLike, *, overwrite: bool = False) -> Iterator[BufferedRandom]:
+    """A binary file to write to; it becomes ``path`` when the block ends without an exception.
+
+    A symbolic link at ``path`` is replaced, not followed. Without ``overwrite`` a file that
+    appeared meanwhile is kept and UsageError raised. Prepare the content before entering: an
+    OSError inside the block is taken for a failed write.
+    """
+    target = Path(path)
+    check_output(target, overwrite=overwrite)
+    scratch: Path | None = None
+    try:
+        with explained(target):
+            descriptor, scratch = _open_scratch(target.parent)
+            with os.fdopen(descriptor, "w+b") as handle:
+                yield handle
+                handle.flush()
+                os.fsync(descriptor)
+                if scratch is None:
+                    scratch = _scratch_name(target.parent)
+                    _give_name(handle, scratch)
+            _publish(scratch, target, overwrite)
+            _sync_folder(target.parent)
+    except BaseException:
+        if scratch is not None:
+            scratch.unlink(missing_ok=True)
+        raise
+
+
+def atomic_write_bytes(path: PathLike, content: bytes, *, overwrite: bool = False) -> None:
+    """Write ``content`` to ``path``, whole or not at all."""
+    with atomic_file(path, overwrite=overwrite) as handle:
+        handle.write(content)
+
+
+def atomic_write_json(path: PathLike, value: Any, *, overwrite: bool = False) -> None:
+    """Write ``value`` as indented JSON; NaN and infinity, which JSON lacks, raise ValueError."""
+    text = json.dumps(value, indent=2, allow_nan=False)
+    atomic_write_bytes(path, f"{text}\n".encode("ascii"), overwrite=overwrite)
+
+
+def is_scratch(name: str) -> bool:
+    """Whether a file of this name is what a killed process left of an output."""
+    return name.startswith(".petrt-") and name.endswith(".tmp")
+
+
+def _exists(target: Path) -> bool:
+    """Whether a file or link, even a dangling one, has this name; impossible names raise."""
+    try:
+        target.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _check_existing(target: Path, inputs: Iterable[PathLike], overwrite: bool) -> None:
+    if target.is_dir():
+        raise UsageError(f"{shown(target)}: the output is a folder", "name a file in it")
+    for source in inputs:
+        if os.path.exists(target) and os.path.exists(source) and os.path.samefile(target, source):
+            raise UsageError(
+                f"{shown(target)}: the output is also an input", "choose another output path"
+            )
+    # Replacing a device or pipe by a file would break it, and a link may point anywhere.
+    if not stat.S_ISREG(target.lstat().st_mode) and not target.is_symlink():
+        raise UsageError(f"{shown(target)}: the output is not a regular file")
+    if not overwrite:
+        raise UsageError(
+            f"{shown(target)}: the output exists", "--overwrite replaces it (overwrite=True)"
+        )
+
+
+@contextmanager
+def explained(target: Path) -> Iterator[None]:
+    """Turn the errors that an output path can be blamed for into a UsageError."""
+    try:
+        yield
+    except FileExistsError as error:
+        raise UsageError(
+            f"{shown(target)}: the output appeared meanwhile and is kept", "--overwrite replaces it"
+        ) from error
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        raise UsageError(
+            f"{shown(target)}: cannot write: {_REASONS[error.errno]}", "choose another output path"
+        ) from error
+
+
+def _scratch_name(folder: Path) -> Path:
+    # Not made from the target's name, which may already be as long as a name can be.
+    return folder / f".petrt-{secrets.token_hex(8)}.tmp"
+
+
+def _open_scratch(folder: Path) -> tuple[int, Path | None]:
+    """An open scratch file in ``folder`` and its name, None where it needs none."""
+    nameless = getattr(os, "O_TMPFILE", None)
+    if nameless is not None and os.path.isdir("/proc/self/fd"):
+        # Old kernels and some file systems refuse the flag; a real fault shows again below.
+        with suppress(OSError):
+            return os.open(folder, nameless | os.O_RDWR, 0o666), None
+    scratch = _scratch_name(folder)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.open(scratch, flags, 0o666), scratch
+
+
+def _give_name(handle: BufferedRandom, scratch: Path) -> None:
+    """Link a nameless file into its folder; copy it where the file system cannot link."""
+    try:
+        # Naming a folder makes Python call linkat(AT_SYMLINK_FOLLOW), without which the link in
+        # /proc itself would be linked. The source is absolute, so the folder is not used.
+        source = f"/proc/self/fd/{handle.fileno()}"
+        os.link(source, scratch, src_dir_fd=handle.fileno(), follow_symlinks=True)
+    except OSError:
+        handle.seek(0)
+        with open(scratch, "xb") as copy:
+            shutil.copyfileobj(handle, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
+
+
+def _publish(scratch: Path, target: Path, overwrite: bool) -> None:
+    if overwrite:
+        os.replace(scratch, target)
+        return
+    try:
+        os.link(scratch, target)  # unlike a rename, never replaces a file
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links on this file system
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        os.replace(scratch, target)
+    else:
+        scratch.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself durable, where folders can be opened."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Volumes through the networks: the reconstructor and a pipeline for each device."""

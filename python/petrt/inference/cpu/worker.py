@@ -1,0 +1,132 @@
+"""Fixed buffers for one shape of batch on a CPU, bound to the engine once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petrt._core import ReverseLoop
+from petrt.diffusion.guides import NEIGHBOURS, neighbours, spectrum
+from petrt.diffusion.noise_schedule import StepTable
+from petrt.engines.base import Buffers, Engine
+from petrt.inference.forward import Allocate, wire
+from petrt.model.bundle import Bundle
+
+Array = NDArray[np.float32]
+
+
+class Clock:
+    """Seconds by part, over all workers."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def timed(self, name: str, inside: str | None = None) -> Iterator[None]:
+        """Add the block's seconds to ``name``; those of a part ``inside`` another are not its own."""
+        started = time.perf_counter()
+        yield
+        elapsed = time.perf_counter() - started
+        with self._lock:
+            self.seconds[name] += elapsed
+            if inside:
+                self.seconds[inside] -= elapsed
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One call of the denoiser: ``slices`` x ``samples`` images of ``height`` x ``width``."""
+
+    slices: int
+    samples: int
+    height: int
+    width: int
+
+
+class Work:
+    """What every stage of a model has in common: its bundle, step table and noise-bias rows."""
+
+    def __init__(self, bundle: Bundle, table: StepTable) -> None:
+        self.model, self.table = bundle.model, table
+        has_denoiser = bundle.model.network.denoiser is not None
+        self.film = bundle.noise_bias(table.levels) if has_denoiser else None
+
+
+class Stage:
+    """The buffers of one worker. Times of guides, networks and loop go to ``clock``.
+
+    ``allocate`` makes the buffers between the networks.
+    """
+
+    def __init__(
+        self, work: Work, engine: Engine, shape: Shape, clock: Clock, allocate: Allocate = np.empty
+    ) -> None:
+        self._work, self._engine, self._shape, self._clock = work, engine, shape, clock
+        slices, height, width = shape.slices, shape.height, shape.width
+        self._x = np.empty((slices, 1, height, width), np.float32)
+        nas = np.empty((slices, NEIGHBOURS, height, width), np.float32)
+        self._guides = {"nas": nas, "spectrum": np.empty_like(self._x)}
+        self._dose = np.ones(slices, np.float32)
+        self._x_cp = np.zeros_like(self._x)
+        self.loop: ReverseLoop | None = None
+        if work.film is not None:
+            self.loop = ReverseLoop(
+                work.table.coefs, work.model.clip, work.film, slices, shape.samples, height, width
+            )
+        images = {"x": self._x, "x_cp": self._x_cp, "dose": self._dose, **self._guides}
+        forwards = wire(engine, work.model.network, images, self.loop, allocate, self._bind)
+        self.per_slice, self.denoise = forwards.per_slice, forwards.denoise
+
+    def prepare(self, volume: Array, first: int, dose: float | None) -> None:
+        """Guides, guidance and coarse prediction of slices ``first ..``."""
+        count = len(self._x)
+        if dose is not None:
+            self._dose[:] = dose
+        self._x[:, 0] = volume[first : first + count]
+        guides = self._work.model.network.guide_count
+        with self._clock.timed("guides"):
+            if guides > 0:
+                neighbours(volume, first, self._guides["nas"])
+            if guides > 1:
+                self._guides["spectrum"][:] = spectrum(self._x)
+        for run in self.per_slice:
+            run()
+
+    def sample(self, samples: int, seed: int, ids: NDArray[np.int64], noise: Array | None) -> None:
+        """Draw ``samples`` reconstructions of each slice and accumulate them, in sample order."""
+        if self.loop is None or self.denoise is None:
+            return
+        with self._clock.timed("loop"):
+            self.loop.reset()
+            for first in range(0, samples, self._shape.samples):
+                part = slice(first, first + self._shape.samples)
+                drawn = None if noise is None else np.ascontiguousarray(noise[:, :, part])
+                self.loop.run(self.denoise, seed, ids, first, drawn)
+                self.loop.accumulate(self._x_cp, self._work.model.sigma_r)
+
+    def finish(self, mean: Array, std: Array, coarse: Array) -> None:
+        """Write the batch's results, each [slices, H, W] and contiguous."""
+        coarse[:] = self._x_cp[:, 0]
+        if self.loop is None:  # a coarse network alone: its prediction is the reconstruction
+            np.maximum(coarse, 0, out=mean)
+            std[:] = 0
+            return
+        self.loop.finish(mean[:, None], std[:, None])
+
+    def _bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
+        run = self._engine.bind(graph, inputs, outputs)
+        clock, inside = self._clock, "loop" if graph == "denoiser" else None
+
+        def timed() -> None:
+            with clock.timed(graph, inside):
+                run()
+
+        return timed

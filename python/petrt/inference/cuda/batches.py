@@ -1,0 +1,110 @@
+"""How many slices and samples go through the networks at once, and in which batches."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petrt.engines.base import ANY_BATCH, BatchRange, Engine
+from petrt.model.spec import NetworkSpec
+
+# Enough voxels to fill a large GPU: 128 images of 128 x 128. More gain nothing and cost memory.
+VOXELS = 128 * 128 * 128
+# Feature maps of base width, at full resolution, that live at once inside a U-Net: its skips, both
+# sides of a convolution and its scratch. An estimate: memory that runs out halves the batch anyway.
+LIVE_MAPS = 16
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``slices`` x ``samples`` images in one call of the denoiser, ``total`` samples a slice in all."""
+
+    slices: int
+    samples: int
+    total: int
+
+    @property
+    def chunks(self) -> int:
+        """Calls of the reverse loop that draw ``total`` samples."""
+        return math.ceil(self.total / self.samples)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Fewest and most slices, and images (slices x samples), that an engine takes in one call."""
+
+    slices: BatchRange = ANY_BATCH
+    images: BatchRange = ANY_BATCH
+
+    @classmethod
+    def of(cls, engine: Engine, network: NetworkSpec) -> Limits:
+        first = "guidance" if network.guide_count or network.denoiser else "coarse"
+        slices = engine.batch_range(first)
+        return cls(slices, engine.batch_range("denoiser") if network.denoiser else slices)
+
+
+ANY = Limits()
+
+
+def even(count: int, most: int) -> int:
+    """The size of parts of at most ``most`` that ``count`` items fall into evenly."""
+    return math.ceil(count / math.ceil(count / most))
+
+
+def plan_batch(
+    depth: int, total: int, most: tuple[int, int], images: int, limits: Limits = ANY
+) -> Batch:
+    """The batch for ``depth`` slices of ``total`` samples each.
+
+    ``most``: slices and samples that the caller allows; ``images``: slices x samples that memory allows.
+    Samples come first, since guidance and coarse network are shared among them. An engine that takes no
+    fewer than ``limits`` gets these, whatever else is asked: what a call has too many is filled up by
+    ``rows`` and by samples that are left out.
+    """
+    (least_slices, most_slices), (least_images, most_images) = limits.slices, limits.images
+    room = max(least_images, min(images, most_images or images))
+    samples = even(total, max(1, min(total, most[1], room // least_slices)))
+    if most_slices is not None:  # even the most slices may want several samples to be enough images
+        samples = max(samples, math.ceil(least_images / most_slices))
+    slices = even(depth, max(1, min(depth, most[0], most_slices or depth, room // samples)))
+    return Batch(max(slices, least_slices, math.ceil(least_images / samples)), samples, total)
+
+
+def starts(depth: int, slices: int) -> list[int]:
+    """First slices of the batches. The last one is moved back to be full: one shape, one graph."""
+    return [max(0, min(first, depth - slices)) for first in range(0, depth, slices)]
+
+
+def rows(first: int, slices: int, depth: int) -> NDArray[np.int64]:
+    """The slices of the volume in the batch that begins at ``first``: where the volume has fewer, its
+    last one again and again, as in ``_cuda.stack_slices``."""
+    return np.minimum(np.arange(first, first + slices), depth - 1)
+
+
+def image_bytes(engine: Engine, network: NetworkSpec, height: int, width: int) -> int:
+    """Bytes that one more image in the batch costs: its guides, features and maps, and the U-Net's."""
+    plane = height * width
+    fixed = 24 * plane * 4  # r, eps, x0, x, guides, results and their transfers
+    if not (network.guide_count or network.denoiser):
+        return fixed
+    channels = {"nas": 5}
+    inputs = {
+        name: (1, channels.get(name, 1), height, width)[: len(dims)]  # of the dose: (1,)
+        for name, dims in engine.tensors("guidance")[0].items()
+    }
+    dtypes = engine.dtypes("guidance")
+    shapes = engine.output_shapes("guidance", inputs)
+    made = sum(math.prod(shape) * BYTES[dtypes[name]] for name, shape in shapes.items())
+    unet = network.denoiser or network.coarse
+    item = 4 if engine.precision == "fp32" else 2
+    inside = LIVE_MAPS * unet.base * plane * item if unet else 0
+    return fixed + made + inside
+
+
+def images_within(budget: int, each: int, height: int, width: int) -> int:
+    """Images in one call: as many as fill a GPU, as few as ``budget`` bytes hold; at least one."""
+    return max(1, min(VOXELS // (height * width), budget // each))

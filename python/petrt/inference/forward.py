@@ -1,0 +1,65 @@
+"""The networks of a bundle wired to the buffers of one batch: guidance -> coarse -> denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from petrt.engines.base import Buffers, Engine, is_feature
+from petrt.model.spec import NetworkSpec
+
+Run = Callable[[], None]
+# (shape, dtype) -> a new buffer that the engine can bind.
+Allocate = Callable[[tuple[int, ...], str], Any]
+# (graph, inputs, outputs) -> one forward.
+Bind = Callable[[str, Buffers, Buffers], Run]
+
+
+class Loop(Protocol):
+    """The buffers of a reverse loop, on a CPU or a GPU, that the denoiser reads and writes."""
+
+    @property
+    def r(self) -> Any: ...
+    @property
+    def eps(self) -> Any: ...
+    @property
+    def film_row(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Forwards:
+    """``per_slice``: guidance and coarse network, once a batch. ``denoise``: one reverse step's."""
+
+    per_slice: list[Run]
+    denoise: Run | None
+
+
+def wire(
+    engine: Engine,
+    network: NetworkSpec,
+    images: Mapping[str, Any],
+    loop: Loop | None,
+    allocate: Allocate,
+    bind: Bind,
+) -> Forwards:
+    """Bind every graph; features and maps between them get buffers of their own.
+
+    ``images``: x, nas, spectrum and x_cp, each [slices, C, H, W], and dose [slices].
+    """
+    per_slice: list[Run] = []
+    produced: dict[str, Any] = {}
+    if network.guide_count or network.denoiser:
+        inputs = {name: images[name] for name in engine.tensors("guidance")[0]}
+        shapes = engine.output_shapes("guidance", {k: tuple(v.shape) for k, v in inputs.items()})
+        dtypes = engine.dtypes("guidance")
+        produced = {name: allocate(shape, dtypes[name]) for name, shape in shapes.items()}
+        per_slice.append(bind("guidance", inputs, produced))
+    if network.coarse:
+        features = {name: buffer for name, buffer in produced.items() if is_feature(name)}
+        per_slice.append(bind("coarse", {"x": images["x"], **features}, {"x_cp": images["x_cp"]}))
+    if loop is None:
+        return Forwards(per_slice, None)
+    maps = {name: buffer for name, buffer in produced.items() if not is_feature(name)}
+    inputs = {"r": loop.r, "film": loop.film_row, **maps}
+    return Forwards(per_slice, bind("denoiser", inputs, {"eps": loop.eps}))

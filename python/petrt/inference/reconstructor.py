@@ -1,0 +1,328 @@
+"""Bundle + engine + reverse loop -> reconstruction of a volume."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petrt.diffusion.dose import settle
+from petrt.diffusion.noise_schedule import step_table
+from petrt.diffusion.presets import settle as settle_process
+from petrt.engines.base import Engine
+from petrt.engines.select import Choice, choose
+from petrt.errors import UsageError
+from petrt.evaluation.activity import change
+from petrt.hardware.cpu import default_threads
+from petrt.imaging.grid import Placement, plan
+from petrt.imaging.scaling import scale_of
+from petrt.inference.background import active_slices
+from petrt.inference.pipeline import check_finite, pipeline_of
+from petrt.inference.run_record import run_record
+from petrt.inference.verify_engine import verify_first_use
+from petrt.io import nifti
+from petrt.io.inputs import Loaded, give_back, load
+from petrt.io.volume import Nonfinite
+from petrt.model.bundle import Bundle, load_bundle
+
+logger = logging.getLogger("petrt")
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a reconstruction gives, on the input's grid, in its units and as its kind.
+
+    ``image``: the mean of the samples (AMS). ``std``: their standard deviation (ddof 1), None for a
+    single sample; where the model has a calibration for this sampler and number of samples, times its
+    factor, so that image +- z(level) * std covers the full-dose image (petrt.evaluation.calibration), else
+    only the spread of the samples: ``stats["std"]`` says which and why. ``coarse``: the coarse prediction
+    x_cp. ``stats``: JSON-ready record of the run.
+    """
+
+    image: Any
+    std: Any
+    coarse: Any
+    stats: dict[str, Any]
+
+
+@dataclass
+class _Frame:
+    """One frame's results on its input grid and its part of the record; no ``std`` of a single sample."""
+
+    image: NDArray[np.float32]
+    std: NDArray[np.float32] | None
+    coarse: NDArray[np.float32]
+    record: dict[str, Any]
+
+
+class Reconstructor:
+    """Keeps a model loaded; call it with volumes.
+
+    Args:
+        model: a bundle's path, the name of a model shipped with petrt, or a loaded bundle.
+        samples: how many samples are averaged (AMS); 1 is a single draw; by default the preset's.
+        preset: "paper" (the default) or "fast", see petrt.diffusion.presets.
+        steps, sampler: the reverse process instead of a preset's.
+        seed: the noise depends on it, and on slice, sample, step and voxel alone, so results do not
+            depend on batch size, slice order or thread count.
+        engine, device, precision: see ``petrt.engines.select.choose``; ``engine`` may also be an engine
+            itself, which has the other two.
+        threads: slices that run side by side on a CPU, each on one thread; by default all cores this
+            process may use, as is fastest (see petrt.inference.cpu.planner).
+        batch: most (slices, samples) in one call of the denoiser; by default what suits the device.
+        memory: on a CPU, bytes that this process may have in memory, by estimate; on a GPU, bytes that a
+            batch may take. Default: 80 % of what is available, beside what it has already.
+        skip_background: leave out slices that are pure background (see petrt.inference.background): their
+            image, std and coarse prediction are 0. Other slices do not change by a bit.
+
+    Raises:
+        InputError: a bundle that cannot be used. DeviceError: an absent device. UsageError: options
+        that contradict each other.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Bundle = "demo",
+        *,
+        samples: int | None = None,
+        preset: str | None = None,
+        steps: int | None = None,
+        sampler: str | None = None,
+        seed: int = 0,
+        engine: str | Engine = "auto",
+        device: str = "auto",
+        precision: str | None = None,
+        threads: int | None = None,
+        batch: tuple[int, int] | None = None,
+        memory: int | None = None,
+        skip_background: bool = True,
+    ) -> None:
+        if min(batch or (1,)) < 1:
+            raise UsageError(f"slices and samples of a batch must be at least 1, got {batch}")
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads must be at least 1, got {threads}")
+        if memory is not None and memory < 1:
+            raise UsageError(f"memory must be at least 1 byte, got {memory}")
+        if not 0 <= seed < 1 << 64:
+            raise UsageError(f"seed must lie in [0, 2^64), got {seed}")
+        self.bundle: Bundle = model if isinstance(model, Bundle) else load_bundle(model)
+        process = settle_process(
+            self.bundle.model.sampler, preset=preset, sampler=sampler, steps=steps, samples=samples,
+            coarse=self.bundle.model.network.coarse is not None,
+        )  # fmt: skip
+        self.sampler, self.samples, self.preset = process.sampler, process.samples, process.preset
+        self._process, self.seed, self.skip_background = process, seed, skip_background
+        self._threads = threads or default_threads()  # of the host's own work, before and after
+        if isinstance(engine, str):
+            self._choice = choose(self.bundle, engine, device, precision, verify=verify_first_use)
+        else:
+            self._choice = Choice(engine, "given")
+        self.engine: Engine = self._choice.engine
+        self._announced = not isinstance(engine, str)  # one that was given needs no reason
+        self.table = step_table(self.bundle.model.schedule, self.sampler)
+        self._pipeline = pipeline_of(
+            self.bundle, self.engine, self.table, threads, batch, memory,
+            ours=isinstance(engine, str),
+        )  # fmt: skip
+
+    def __call__(
+        self,
+        volume: Any,
+        *,
+        affine: NDArray[np.float64] | None = None,
+        voxel_mm: tuple[float, float, float] | None = None,
+        dose: float | None = None,
+        noise: NDArray[np.float32] | None = None,
+        nonfinite: Nonfinite = "refuse",
+        progress: Progress | None = None,
+    ) -> Reconstruction:
+        """Reconstruct a path, nibabel image, NumPy, CuPy or torch array [X, Y, Z] or [X, Y, Z, T].
+
+        A path gives nibabel images, anything else its own kind. A bare array without ``affine`` and
+        ``voxel_mm`` lies on the model's grid already (x to the right, y to the front, z up).
+
+        Args:
+            dose: the fraction of the full dose, in (0, 1]; by default the one the model was mostly
+                trained on. A model that takes no dose is only compared with it.
+            noise: the noise itself, [steps + 1, samples, slices, 1, H, W] on the network
+                grid (H along x, W along y, slices along z): entry 0 starts, entry i follows step i.
+            nonfinite: "refuse", or "zero" to replace NaN and infinite voxels.
+            progress: called with (slices done, slices in all).
+
+        Raises:
+            InputError: an unfit volume. UsageError: a dose outside (0, 1], or none where the model
+            needs one. DeviceError: non-finite output.
+        """
+        dose = settle(dose, self.bundle.model)
+        loaded = load(volume, affine, voxel_mm, nonfinite)
+        noise = None if noise is None else np.asarray(noise, np.float32)
+        frames = loaded.frames
+        if noise is not None and len(frames) > 1:
+            raise UsageError("noise is for a single frame", "pass one frame at a time")
+        model = self.bundle.model
+        placement = plan(
+            frames[0].shape,
+            loaded.affine_mm,
+            model.domain.voxel_mm,
+            voxel_mm=loaded.voxel_mm if loaded.affine_mm is None else None,
+            multiple=2**model.network.scales,
+            name=loaded.name,
+        )
+        started = time.perf_counter()
+        self._pipeline.seconds.clear()
+        slices = placement.network_shape[0]
+        results = []
+        for index, frame in enumerate(frames):
+            done = index * slices
+
+            def report(count: int, done: int = done) -> None:
+                if progress:
+                    progress(done + count, len(frames) * slices)
+
+            results.append(self._frame(frame, loaded, placement, index, noise, dose, report))
+        stats = run_record(
+            self.bundle, self._choice, self._process, self.seed, dose, loaded, placement,
+            self._pipeline.record, [result.record for result in results],
+        )  # fmt: skip
+        stats["seconds"] = self._pipeline.report(time.perf_counter() - started)
+        factor = np.float32(stats["std"]["factor"])
+        image, coarse = (
+            give_back(loaded, [getattr(result, part) for result in results])
+            for part in ("image", "coarse")
+        )
+        stds = [result.std * factor for result in results if result.std is not None]
+        std = give_back(loaded, stds) if stds else None
+        return Reconstruction(image, std, coarse, stats)
+
+    def on_grid(
+        self,
+        volume: NDArray[Any],
+        *,
+        dose: float | None = None,
+        every: int = 1,
+        progress: Progress | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Mean, samples' std and coarse prediction [Z, H, W] of a ``volume`` that is scaled already and
+        lies on the model's grid, as in a prepared data set; the std is never calibrated.
+
+        With ``every`` only slices 0, every, 2 every ... are sure to be reconstructed, the others may be 0.
+        Raises as calling the Reconstructor does.
+        """
+        dose = settle(dose, self.bundle.model)
+        xyz = np.asarray(volume, np.float32).transpose(1, 2, 0)
+        placement = plan(xyz.shape, multiple=2**self.bundle.model.network.scales)
+        grid = placement.to_network(xyz, self._threads)
+
+        wanted = -(-len(grid) // every)
+
+        def report(count: int) -> None:
+            if progress:
+                progress(min(count, wanted), wanted)
+
+        results = self._run(grid, "volume", 0, None, dose, report, self._active(grid), every)
+        mean, std, coarse = (placement.from_network(r).transpose(2, 0, 1) for r in results)
+        return mean, std, coarse
+
+    def _frame(
+        self,
+        frame: NDArray[np.float32],
+        loaded: Loaded,
+        placement: Placement,
+        index: int,
+        noise: NDArray[np.float32] | None,
+        dose: float | None,
+        report: Callable[[int], None],
+    ) -> _Frame:
+        """One frame: to the network grid, through the networks, and back."""
+        model = self.bundle.model
+        voxel_mm = loaded.voxel_mm or model.domain.voxel_mm
+        scale = scale_of(frame, model.scale, voxel_mm, self._threads)
+        if scale == 0.0:
+            unchanged = np.array(frame, np.float32)
+            std = np.zeros_like(unchanged) if self.samples > 1 else None
+            record = {"scale": 0.0, **asdict(change(unchanged, frame)), "unchanged": True}
+            return _Frame(unchanged, std, unchanged.copy(), record)
+        grid = placement.to_network(frame, self._threads)
+        grid /= np.float32(scale)
+        self._check_noise(noise, placement)
+        active = self._active(grid)
+        results = self._run(grid, loaded.name, index, noise, dose, report, active)
+        if self.samples == 1:
+            results = (results[0], results[2])  # a spread of one sample is nothing to bring back
+        for result in results:
+            result *= np.float32(scale)
+        image, *spread, coarse = (placement.from_network(r, self._threads) for r in results)
+        skipped = 0 if active is None else int((~active).sum())
+        record = {"scale": scale, **asdict(change(image, frame)), "background_slices": skipped}
+        return _Frame(image, spread[0] if spread else None, coarse, record)
+
+    def _run(
+        self,
+        grid: NDArray[np.float32],
+        name: str,
+        index: int,
+        noise: NDArray[np.float32] | None,
+        dose: float | None,
+        report: Callable[[int], None],
+        active: NDArray[np.bool_] | None,
+        every: int = 1,
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Frame ``index`` of a series through the networks; NonfiniteOutput unless it comes out finite."""
+        if not self._announced:  # once, and not before an error that needs no engine
+            logger.info("engine: %s", self._choice.reason)
+            self._announced = True
+        results = self._pipeline.run(
+            grid, self.samples, self.seed,
+            first_id=index * len(grid), noise=noise, report=report, dose=dose,
+            active=active, every=every,
+        )  # fmt: skip
+        drawn = results if self.samples > 1 else (results[0], results[2])  # one sample has no std
+        check_finite(drawn, name, self.bundle, self.engine)
+        return results
+
+    def _active(self, grid: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+        return active_slices(grid) if self.skip_background else None
+
+    def _check_noise(self, noise: NDArray[np.float32] | None, placement: Placement) -> None:
+        slices, height, width = placement.network_shape
+        wanted = (self.table.steps + 1, self.samples, slices, 1, height, width)
+        if noise is not None and noise.shape != wanted:
+            raise UsageError(f"noise must be of shape {wanted}, got {noise.shape}")
+
+
+def reconstruct(
+    volume: Any,
+    out: str | Path | None = None,
+    *,
+    model: str | Path = "demo",
+    affine: NDArray[np.float64] | None = None,
+    voxel_mm: tuple[float, float, float] | None = None,
+    dose: float | None = None,
+    **options: Any,
+) -> Any:
+    """Reconstruct one volume and give back the same kind; ``options`` as for ``Reconstructor``.
+
+    Among them is ``preset``, "paper" or "fast". ``dose`` is the fraction of the full dose, for a model
+    that takes it.
+    A path gives a nibabel image; with ``out`` the image is also written there (NIfTI, never over an
+    existing file). For several volumes keep a ``Reconstructor``.
+    """
+    source = volume if isinstance(volume, str | Path) else None
+    if out is not None:
+        if source is None:
+            raise UsageError("out needs a path as input", "save the returned image yourself")
+        nifti.check_nifti_output(out, inputs=[source])
+    reconstructor = Reconstructor(model, **options)
+    result = reconstructor(volume, affine=affine, voxel_mm=voxel_mm, dose=dose).image
+    if out is not None:
+        like = nifti.from_image(result)
+        nifti.write(out, like.data, like)
+    return result

@@ -1,0 +1,66 @@
+"""The record of a run: what was computed, by what, and how; JSON-ready."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from petrt import _core
+from petrt.diffusion.dose import dose_warnings
+from petrt.diffusion.presets import Process
+from petrt.engines.base import notes
+from petrt.engines.select import Choice
+from petrt.evaluation.calibration import std_record
+from petrt.imaging.grid import Placement, domain_warnings
+from petrt.io.inputs import Loaded
+from petrt.model.bundle import Bundle
+
+
+def run_record(
+    bundle: Bundle,
+    choice: Choice,
+    process: Process,
+    seed: int,
+    dose: float | None,
+    loaded: Loaded,
+    placement: Placement,
+    how: Mapping[str, Any],
+    frames: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """The record of one volume. ``how``: the pipeline's own part; ``frames``: one part for each."""
+    model, engine = bundle.model, choice.engine
+    warnings = [*domain_warnings(placement, model.domain), *dose_warnings(dose, model.domain)]
+    if any(frame.get("unchanged") for frame in frames):
+        warnings.append("a constant or empty volume is returned unchanged")
+    return {
+        "label": model.label,
+        "petrt": _core.__version__,
+        "model": {"name": model.name, "sha256": bundle.identity},
+        "engine": {
+            "name": engine.name,
+            "version": engine.version,
+            "precision": engine.precision,
+            "reason": choice.reason,
+            **notes(engine),
+        },
+        "device": engine.device,
+        **how,
+        "dose_fraction": dose,
+        "seed": seed,
+        "samples": process.samples,
+        "preset": process.preset,
+        "sampler": {"kind": process.sampler.kind, "steps": process.sampler.steps},
+        "std": std_record(model.calibration, process.sampler, process.samples, dose),
+        "grid": {
+            "input": list(placement.input_shape),
+            "network": list(placement.network_shape),
+            "resampled": any(placement.resampled),
+        },
+        "voxels": {
+            "negative": loaded.stats.negative,
+            "nonfinite": loaded.stats.nonfinite,
+            "replaced": loaded.stats.replaced,
+        },
+        "frames": list(frames),
+        "warnings": warnings,
+    }

@@ -1,0 +1,168 @@
+"""The headers of DICOM files: only the fields that are needed, read with care, sorted by series.
+
+No text of a file that could name a patient goes into a message; pydicom's own messages, which
+quote values, are kept back.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from petrt.errors import InputError
+from petrt.io.dicom.files import DicomFile
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+logger = logging.getLogger(__name__)
+
+PET_IMAGE = "1.2.840.10008.5.1.4.1.1.128"
+_DICOMDIR = "1.2.840.10008.1.3.10"
+_MAGIC_END = 132
+_LONGEST_TEXT = 64
+_TAGS = (
+    *("SOPClassUID", "Modality", "Manufacturer", "AcquisitionDate", "AcquisitionTime"),
+    *("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
+    *("InstanceNumber", "NumberOfSlices", "NumberOfFrames", "EnergyWindowRangeSequence"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated"),
+    *("Units", "RescaleSlope", "RescaleIntercept"),
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """The fields of one file. ``stored``: bytes after them, None where these are compressed."""
+
+    file: DicomFile
+    tags: Dataset
+    stored: int | None
+
+    @property
+    def label(self) -> str:
+        return self.file.label
+
+    def text(self, keyword: str) -> str:
+        """A text on one line, at most 64 characters; "" where it is absent or unreadable."""
+        value = self._value(keyword)
+        text = "" if value is None else str(value).strip()
+        return "".join(char if char.isprintable() else "?" for char in text)[:_LONGEST_TEXT]
+
+    def numbers(self, keyword: str, count: int = 1) -> tuple[float, ...]:
+        """``count`` finite numbers; InputError where they are absent or something else."""
+        if not self.has(keyword):
+            raise InputError(f"{self.label}: DICOM field {keyword} is absent", "it is needed")
+        value = self._value(keyword)
+        try:
+            found = tuple(float(number) for number in (value if count > 1 else [value]))
+        except (TypeError, ValueError):
+            found = ()
+        if len(found) != count or not all(map(math.isfinite, found)):
+            expected = "a finite number" if count == 1 else f"{count} finite numbers"
+            raise InputError(f"{self.label}: DICOM field {keyword} is not {expected}", "repair it")
+        return found
+
+    def has(self, keyword: str) -> bool:
+        return self._value(keyword) not in (None, "")
+
+    def items(self, keyword: str) -> list[Header]:
+        """The items of a sequence, none where it is absent."""
+        value = self._value(keyword)
+        items = [] if value is None or isinstance(value, str) else value
+        return [Header(self.file, item, None) for item in items]
+
+    def _value(self, keyword: str) -> Any:
+        try:
+            return self.tags.get(keyword)
+        except Exception:  # pydicom converts a value when asked for it, and fails in many ways
+            return "unreadable" if keyword in self.tags else None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep back pydicom's warnings and log lines: they quote values, and those name patients."""
+    from pydicom import config
+
+    pydicom_logger = logging.getLogger("pydicom")
+    disabled = pydicom_logger.disabled
+    pydicom_logger.disabled = True
+    try:
+        with config.disable_value_validation(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        pydicom_logger.disabled = disabled
+
+
+def read_headers(files: list[DicomFile]) -> dict[str, list[Header]]:
+    """The headers of all DICOM files by series UID; other files are left out and counted.
+
+    Raises InputError where there is no DICOM file, or a file named as one is none.
+    """
+    series: dict[str, list[Header]] = {}
+    for file in files:
+        with file.open() as stream:
+            header = _read_header(file, stream)
+        if header is None:
+            continue
+        uid = header.text("SeriesInstanceUID")
+        if not uid:
+            raise InputError(
+                f"{header.label}: DICOM field SeriesInstanceUID is absent", "remove this file"
+            )
+        series.setdefault(uid, []).append(header)
+    skipped = len(files) - sum(map(len, series.values()))
+    if not series:
+        raise InputError(
+            f"no DICOM image among {len(files)} files", "give the folder of one PET series"
+        )
+    if skipped:
+        logger.info("%d of %d files are no DICOM images and are left out", skipped, len(files))
+    return series
+
+
+def choose(series: dict[str, list[Header]], wanted: str | None) -> tuple[str, list[Header]]:
+    """The series ``wanted`` by its UID, or the only one there is; InputError lists them."""
+    there = ", ".join(
+        f"{uid} ({headers[0].text('Modality') or 'no modality'}, {len(headers)} files)"
+        for uid, headers in series.items()
+    )
+    if wanted is not None and wanted not in series:
+        raise InputError(f"no series {wanted[:_LONGEST_TEXT]!r}", f"there are: {there}")
+    if wanted is None and len(series) > 1:
+        raise InputError(f"{len(series)} DICOM series: {there}", "choose one by its UID")
+    uid = wanted if wanted is not None else next(iter(series))
+    return uid, series[uid]
+
+
+def _read_header(file: DicomFile, stream: BinaryIO) -> Header | None:
+    from pydicom import dcmread
+
+    if stream.read(_MAGIC_END)[128:] != b"DICM":
+        if file.named_dicom:
+            raise InputError(
+                f"{file.label}: named as DICOM, but is none ({file.size} bytes)",
+                "copy or download it again, or remove it",
+            )
+        return None
+    stream.seek(0)
+    try:
+        tags = dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS))
+        meta = tags.file_meta
+        if meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
+            return None
+        syntax = meta.get("TransferSyntaxUID")
+        plain = syntax is not None and not (syntax.is_compressed or syntax.is_deflated)
+        stored = file.size - stream.tell() if plain else None
+    except Exception as error:  # a damaged file fails in pydicom in many ways
+        raise InputError(
+            f"{file.label}: its DICOM header cannot be read ({type(error).__name__})",
+            "copy or download it again",
+        ) from error
+    return Header(file, tags, stored)

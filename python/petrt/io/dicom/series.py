@@ -1,0 +1,237 @@
+"""PET volumes out of DICOM series: one slice a file, in a folder, a list of files or a zip archive.
+
+Only what leaves no doubt is read: original PET slices in Bq/ml, all there, each with its own slope
+and place. Anything else is an InputError of one line (exit code 3). pydicom is imported on use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from petrt.errors import InputError
+from petrt.io.dicom.files import Source, dicom_files
+from petrt.io.dicom.grid import series_grid
+from petrt.io.dicom.header import PET_IMAGE, Header, choose, quiet, read_headers
+from petrt.io.header import affine_header, check_shape
+from petrt.io.volume import MAX_VOXELS, Nonfinite, Volume, as_float32, count_voxels
+
+__all__ = ["SeriesInfo", "inspect", "read"]
+
+logger = logging.getLogger(__name__)
+
+_SALT = secrets.token_bytes(16)
+# Photons of positron annihilation; the energy window of a PET scan contains it.
+_ANNIHILATION_KEV = 511.0
+
+
+@dataclass(frozen=True)
+class SeriesInfo:
+    """What a series says of itself, without patient data; "" or 0 where it does not say.
+
+    ``patient_key`` and ``acquisition_key`` are salted hashes of the patient's ID and of the time
+    when the scan began: equal ones belong together. They mean nothing outside this process unless a
+    salt was given, and are not for keeping. Scans in one ``frame_of_reference_uid`` share their
+    coordinates.
+    """
+
+    series_uid: str
+    study_uid: str
+    frame_of_reference_uid: str
+    patient_key: str
+    acquisition_key: str
+    modality: str
+    units: str
+    manufacturer: str
+    rows: int
+    columns: int
+    slices: int
+
+
+def inspect(source: Source, *, salt: bytes = _SALT) -> list[SeriesInfo]:
+    """The series in ``source`` (folder with subfolders, files, zip), without reading pixels.
+
+    Processes that compare their keys need a common ``salt``. Raises InputError where there is no
+    DICOM image, or a file is damaged; nothing else is checked.
+    """
+    with quiet(), dicom_files(source) as files:
+        series = read_headers(files)
+        return [_info(uid, headers, salt) for uid, headers in series.items()]
+
+
+def read(
+    source: Source,
+    *,
+    series: str | None = None,
+    force_units: bool = False,
+    max_voxels: int = MAX_VOXELS,
+    nonfinite: Nonfinite = "refuse",
+) -> Volume:
+    """The volume of one series: float32 [X, Y, Z], x along rows, z along the slices' normal.
+
+    ``series`` is the UID of the one to take where there are several. ``force_units`` accepts units
+    other than BQML; the values stay as they are. Raises InputError; nothing large is allocated
+    before all headers, ``max_voxels`` and the files' sizes agree.
+    """
+    with quiet(), dicom_files(source) as files:
+        uid, headers = choose(read_headers(files), series)
+        name = f"series {uid}"
+        _check_kind(headers, name)
+        rows, columns = _matrix(headers, name)
+        units = _check_units(headers, name, force_units)
+        shape = (columns, rows, len(headers))
+        check_shape(shape, name, max_voxels)
+        slopes = [_slope(header) for header in headers]
+        order, affine = series_grid(headers, name)
+        # A slice of this order is contiguous, and comes as rows of x.
+        data = np.empty(shape, np.float32, order="F")
+        for k, index in enumerate(order):
+            stored = _pixels(headers[index], rows, columns)
+            values = as_float32(stored.reshape(-1), slopes[index], 0.0)
+            data[:, :, k] = values.reshape(rows, columns).T
+    stats = count_voxels(data, name, nonfinite)
+    path = Path(source) if isinstance(source, str | os.PathLike) else None
+    summary = f"DICOM PET series, {len(headers)} slices, units {units}"
+    return Volume(data, affine, affine_header(affine, shape), stats, path, summary)
+
+
+def _info(uid: str, headers: list[Header], salt: bytes) -> SeriesInfo:
+    first = headers[0]
+    began = min(h.text("AcquisitionDate") + h.text("AcquisitionTime") for h in headers)
+    rows, columns = (
+        int(first.numbers(field)[0]) if first.has(field) else 0 for field in ("Rows", "Columns")
+    )
+    return SeriesInfo(
+        series_uid=uid,
+        study_uid=first.text("StudyInstanceUID"),
+        frame_of_reference_uid=first.text("FrameOfReferenceUID"),
+        patient_key=_key(first.text("PatientID"), salt),
+        acquisition_key=_key(began, salt),
+        modality=first.text("Modality"),
+        units=first.text("Units"),
+        manufacturer=first.text("Manufacturer"),
+        rows=rows,
+        columns=columns,
+        slices=len(headers),
+    )
+
+
+def _key(text: str, salt: bytes) -> str:
+    return hashlib.sha256(salt + text.encode()).hexdigest() if text else ""
+
+
+def _check_kind(headers: list[Header], name: str) -> None:
+    """Original PET slices, one a file; a word on fields that ought to be there."""
+    from pydicom.uid import UID
+
+    for header in headers:
+        modality = header.text("Modality")
+        if modality != "PT":
+            raise InputError(
+                f"{name}: DICOM field Modality is {modality or 'absent'}, expected PT",
+                "give a PET series",
+            )
+        kind = header.text("SOPClassUID") or PET_IMAGE
+        frames = header.numbers("NumberOfFrames")[0] if header.has("NumberOfFrames") else 1
+        if kind != PET_IMAGE or frames != 1:
+            what = f"{frames:g} frames in a file" if kind == PET_IMAGE else UID(kind).name
+            raise InputError(
+                f"{name}: {what}, expected {UID(PET_IMAGE).name} with one slice in a file",
+                "export it as such",
+            )
+    _check_energy(headers[0], name)
+    for field in ("Manufacturer", "InstanceNumber"):
+        absent = sum(not header.has(field) for header in headers)
+        if absent:
+            logger.warning("%s: DICOM field %s is absent in %d files", name, field, absent)
+
+
+def _check_energy(header: Header, name: str) -> None:
+    """SPECT is at times stored as PET: its energy windows lie below the annihilation photons."""
+    field = "EnergyWindowUpperLimit"
+    windows = [window for window in header.items("EnergyWindowRangeSequence") if window.has(field)]
+    highest = max((window.numbers(field)[0] for window in windows), default=_ANNIHILATION_KEV)
+    if 0 < highest < _ANNIHILATION_KEV:
+        raise InputError(
+            f"{name}: photons up to {highest:g} keV, so SPECT, though stored as PET",
+            "give a PET series",
+        )
+
+
+def _check_units(headers: list[Header], name: str, force: bool) -> str:
+    several = sorted({header.text("Units") or "absent" for header in headers})
+    if len(several) > 1:
+        raise InputError(f"{name}: its slices differ in Units: {', '.join(several)}", "repair it")
+    (units,) = several
+    if units != "BQML" and not force:
+        raise InputError(
+            f"{name}: DICOM field Units is {units}, expected BQML (Bq/ml)",
+            "convert it, or --force-units takes its values as they are",
+        )
+    if units != "BQML":
+        logger.warning("%s: DICOM field Units is %s; values are taken as they are", name, units)
+    return units
+
+
+def _matrix(headers: list[Header], name: str) -> tuple[int, int]:
+    """Rows and columns, the same in all files, which hold at least the pixels of these."""
+    sizes = {(int(h.numbers("Rows")[0]), int(h.numbers("Columns")[0])) for h in headers}
+    if len(sizes) > 1:
+        several = ", ".join(f"{columns} x {rows}" for rows, columns in sorted(sizes))
+        raise InputError(f"{name}: its slices differ in size: {several}", "give one volume")
+    ((rows, columns),) = sizes
+    for header in headers:
+        samples = header.numbers("SamplesPerPixel")[0] if header.has("SamplesPerPixel") else 1
+        if samples != 1:
+            raise InputError(f"{header.label}: {samples:g} samples per pixel", "give a PET series")
+        expected = rows * columns * int(header.numbers("BitsAllocated")[0]) // 8
+        if header.stored is not None and header.stored < expected:
+            raise InputError(
+                f"{header.label}: truncated: expected {expected} bytes of pixels, "
+                f"found {max(header.stored, 0)}",
+                "copy or download it again",
+            )
+    return rows, columns
+
+
+def _slope(header: Header) -> float:
+    """The slope of this slice; PET has intercept 0 (PS3.3 C.8.9.4), so another one is a fault."""
+    (slope,) = header.numbers("RescaleSlope")
+    if slope <= 0:
+        raise InputError(
+            f"{header.label}: DICOM field RescaleSlope is {slope:g}, expected a number above 0",
+            "repair it",
+        )
+    intercept = header.numbers("RescaleIntercept")[0] if header.has("RescaleIntercept") else 0.0
+    if intercept != 0:
+        raise InputError(
+            f"{header.label}: DICOM field RescaleIntercept is {intercept:g}, which PET does not have",
+            "repair it",
+        )
+    return slope
+
+
+def _pixels(header: Header, rows: int, columns: int) -> np.ndarray:
+    """The stored values [rows, columns]."""
+    from pydicom.pixels.utils import pixel_array
+
+    hint = "copy it again"
+    if header.stored is None:
+        hint = "decompress it first (gdcmconv --raw), or copy it again"
+    try:
+        with header.file.open() as stream:
+            stored: np.ndarray = pixel_array(stream)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file or an absent decoder, in many ways
+        fault = type(error).__name__
+        raise InputError(f"{header.label}: its pixels cannot be read ({fault})", hint) from error
+    if stored.shape != (rows, columns) or stored.dtype.kind not in "iu":
+        raise InputError(f"{header.label}: pixels unlike its header", hint)
+    return stored

@@ -1,0 +1,285 @@
+"""The bundle: a model ready to run. Three ONNX networks, the noise-bias weights and ``model.json``.
+
+A bundle is a directory or a .zip of the same files. Either is read into memory whole and checked
+against the sizes and SHA-256 of its manifest; nothing is ever unpacked to disk, and no code runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+
+from petrt.errors import InputError
+from petrt.model.spec import ModelSpec, Spec
+
+MANIFEST = "model.json"
+NOISE_BIAS = "noise_bias.safetensors"
+GOLDEN = "golden.safetensors"
+GRAPHS = ("guidance", "coarse", "denoiser")
+KNOWN = frozenset({NOISE_BIAS, GOLDEN, *(f"{graph}.onnx" for graph in GRAPHS)})
+
+# The paper's model is 137 MB in fp32; a bundle 15 times that is a mistake or an attack.
+MAX_BYTES = 2 << 30
+MAX_MANIFEST_BYTES = 1 << 20
+
+# Models that come with the package.
+SHIPPED = Path(__file__).parents[1] / "models"
+
+# (name, limit) -> the file's content, never more than limit + 1 bytes of it.
+Reader = Callable[[str, int], bytes]
+
+
+class FileEntry(Spec):
+    """Size and hash of one file of the bundle."""
+
+    bytes: int = Field(ge=0, le=MAX_BYTES)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+def file_entry(data: bytes) -> FileEntry:
+    """The entry of a file that holds ``data``."""
+    return FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+class Manifest(Spec):
+    """``model.json``. ``export`` records how the files were made and the errors measured then."""
+
+    format: Literal["petrt-bundle"] = "petrt-bundle"
+    version: Literal[1] = 1
+    model: ModelSpec
+    files: dict[str, FileEntry]
+    export: dict[str, Any] = Field(default_factory=dict)
+
+
+def noise_bias_table(
+    weights: Mapping[str, NDArray[Any]], levels: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """The bias each step adds inside the denoiser (method.md section 4, item 3): [steps, channels].
+
+    ``levels`` [steps] is sqrt(gamma). Encoding ``l * frequencies``, sin then cos; Linear, SiLU,
+    Linear; then every block's own Linear at once. Computed in float64, rounded once.
+    """
+    w = {key: value.astype(np.float64) for key, value in weights.items()}
+    angles = levels[:, None] * w["frequencies"][None]
+    h = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    h = h @ w["mlp.0.weight"].T + w["mlp.0.bias"]
+    h = h / (1.0 + np.exp(-h))
+    h = h @ w["mlp.1.weight"].T + w["mlp.1.bias"]
+    return (h @ w["film.weight"].T + w["film.bias"]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle in memory. ``identity``: SHA-256 of the manifest, which fixes all the files'."""
+
+    manifest: Manifest
+    files: dict[str, bytes]
+    identity: str
+    source: str
+
+    @property
+    def model(self) -> ModelSpec:
+        return self.manifest.model
+
+    def onnx(self, graph: str) -> bytes | None:
+        """The serialised ONNX model of ``graph``; None where the model has no such part."""
+        return self.files.get(f"{graph}.onnx")
+
+    def noise_bias(self, levels: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Noise-bias table for the given levels: [steps, channels]."""
+        return noise_bias_table(self.noise_bias_weights(), levels)
+
+    def noise_bias_weights(self) -> dict[str, NDArray[Any]]:
+        """The weights behind ``noise_bias``; none where the model has no denoiser."""
+        return _tensors(self.files[NOISE_BIAS], self.source) if NOISE_BIAS in self.files else {}
+
+    def golden(self) -> dict[str, NDArray[Any]]:
+        """Inputs and outputs that the exporter recorded, named ``graph/in/name``, ``graph/out/name``."""
+        return _tensors(self.files[GOLDEN], self.source)
+
+
+def load_bundle(source: str | Path) -> Bundle:
+    """Read and check a bundle: a directory, a .zip, or the name of a model shipped with petrt.
+
+    Raises InputError for anything missing, altered, unknown or unsafe.
+    """
+    path = Path(source)
+    shipped = SHIPPED / str(source)
+    # A folder that happens to be called "demo" must not hide the shipped model of that name.
+    local = path.is_file() or (path / MANIFEST).is_file()
+    if not local and path.name == str(source) and (shipped / MANIFEST).is_file():
+        path = shipped
+    if path.is_dir():
+        read = _directory_reader(path)
+    elif path.is_file():
+        read = _archive_reader(path)
+    else:
+        raise InputError(
+            f"no model '{source}'",
+            f"give a bundle, or a shipped model: {', '.join(shipped_models())}",
+        )
+    text = read(MANIFEST, MAX_MANIFEST_BYTES)
+    manifest = _parse_manifest(text, path)
+    files = {}
+    for name, entry in manifest.files.items():
+        data = read(name, entry.bytes)
+        if len(data) != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise InputError(
+                f"{path}: {name} ({len(data)} bytes) is not the file of its manifest "
+                f"({entry.bytes} bytes, sha256 {entry.sha256[:12]}…)",
+                "copy or export the bundle again",
+            )
+        files[name] = data
+    for graph in GRAPHS:
+        if f"{graph}.onnx" in files:
+            check_onnx(files[f"{graph}.onnx"], f"{path}: {graph}.onnx")
+    return Bundle(manifest, files, hashlib.sha256(text).hexdigest(), str(source))
+
+
+def shipped_models() -> list[str]:
+    """Names of the models inside the package."""
+    return sorted(p.parent.name for p in SHIPPED.glob(f"*/{MANIFEST}"))
+
+
+def write_manifest(directory: Path, model: ModelSpec, export: dict[str, Any]) -> Manifest:
+    """Hash the bundle's files in ``directory`` and write ``model.json`` beside them."""
+    files = {}
+    for name in sorted(KNOWN):
+        if (directory / name).is_file():
+            files[name] = file_entry((directory / name).read_bytes())
+    manifest = Manifest(model=model, files=files, export=export)
+    (directory / MANIFEST).write_bytes(manifest_bytes(manifest))
+    return manifest
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The content of ``model.json``."""
+    text = json.dumps(manifest.model_dump(mode="json"), indent=2, allow_nan=False)
+    return f"{text}\n".encode()
+
+
+def _parse_manifest(text: bytes, path: Path) -> Manifest:
+    try:
+        raw = json.loads(text)
+        if isinstance(raw, dict) and raw.get("version", 1) != 1:
+            raise InputError(
+                f"{path}: bundle version {raw['version']}, this petrt reads version 1",
+                "update petrt",
+            )
+        manifest = Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: {MANIFEST}: {key}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: {MANIFEST} is not JSON") from error
+    unknown = set(manifest.files) - KNOWN
+    network = manifest.model.network
+    wanted = {"guidance.onnx"} if network.denoiser or network.guide_count else set()
+    wanted |= {"coarse.onnx"} if network.coarse else set()
+    wanted |= {"denoiser.onnx", NOISE_BIAS} if network.denoiser else set()
+    if unknown or wanted - set(manifest.files):
+        raise InputError(
+            f"{path}: {MANIFEST} lists {sorted(manifest.files)}, "
+            f"a bundle of this model holds {sorted(wanted)}"
+        )
+    return manifest
+
+
+def _directory_reader(path: Path) -> Reader:
+    def read(name: str, limit: int) -> bytes:
+        file = path / name
+        if not file.is_file():
+            raise InputError(f"{path} is not a petrt model: no {name}")
+        with file.open("rb") as stream:
+            return stream.read(limit + 1)
+
+    return read
+
+
+def _archive_reader(path: Path) -> Reader:
+    """Check every member's name and kind first; members are then read into memory by name."""
+    try:
+        archive = zipfile.ZipFile(path)
+        members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise InputError(f"{path} is not a petrt model: neither a folder nor a .zip") from error
+    names = [member.filename for member in members]
+    for member in members:
+        if member.filename not in KNOWN | {MANIFEST}:
+            raise InputError(f"{path}: unexpected member {member.filename!r}")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InputError(f"{path}: member {member.filename!r} is neither stored nor deflated")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise InputError(f"{path}: member {member.filename!r} is a link")
+    if len(set(names)) != len(names):
+        raise InputError(f"{path}: a member appears twice")
+    if MANIFEST not in names:
+        raise InputError(f"{path} is not a petrt model: no {MANIFEST}")
+
+    def read(name: str, limit: int) -> bytes:
+        if name not in names:
+            raise InputError(f"{path}: no {name}")
+        try:
+            # Never more than the manifest allows, whatever the member claims to hold.
+            with archive.open(name) as stream:
+                return stream.read(limit + 1)
+        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, zlib.error) as error:
+            raise InputError(f"{path}: {name} cannot be read: {error}") from error
+
+    return read
+
+
+def _tensors(data: bytes, source: str) -> dict[str, NDArray[Any]]:
+    try:
+        return safetensors.numpy.load(data)
+    except SafetensorError as error:
+        raise InputError(f"{source}: broken safetensors file: {error}") from error
+
+
+def check_onnx(data: bytes, where: str) -> None:
+    """Refuse what is not a self-contained ONNX model: empty, broken, or pointing to other files.
+
+    ``onnx.load`` takes an empty file for an empty model, and ONNX Runtime follows hard links of
+    external data, so both are checked here.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise InputError(f"{where} is not an ONNX model") from error
+    if not model.graph.node:
+        raise InputError(f"{where} is an empty ONNX model")
+    for tensor in _onnx_tensors(model.graph):
+        if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise InputError(f"{where} keeps tensor {tensor.name!r} in another file")
+
+
+def _onnx_tensors(graph: Any) -> list[Any]:
+    found = list(graph.initializer)
+    found += [t for sparse in graph.sparse_initializer for t in (sparse.values, sparse.indices)]
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                found.append(attribute.t)
+            found += attribute.tensors
+            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                found += _onnx_tensors(inner)
+    return found

@@ -1,0 +1,94 @@
+"""A bundle again with another ``model.json``: the files are the same bytes, nothing is exported anew."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+from petrt.errors import UsageError
+from petrt.files.atomic import atomic_file, atomic_write_bytes, check_output
+from petrt.files.folder import atomic_folder, check_folder
+from petrt.model.bundle import MANIFEST, Bundle, load_bundle, manifest_bytes
+from petrt.model.spec import ModelSpec
+
+
+def check_bundle_output(out: Path, *, overwrite: bool = False) -> None:
+    """Refuse, before any work, a new bundle that could not be written. Raises UsageError."""
+    if _is_archive(out):
+        check_output(out, overwrite=overwrite)
+    else:
+        check_folder(out, replaces=MANIFEST if overwrite else None)
+
+
+def check_in_place(source: str | Path) -> Path:
+    """The path of a bundle whose model.json may be replaced: a folder or .zip of the user's.
+
+    Raises UsageError for the name of a shipped model, which belongs to the package.
+    """
+    path = Path(source)
+    if not (path.is_file() or (path / MANIFEST).is_file()):
+        raise UsageError(
+            f"'{source}' is no folder or .zip, only a name", "write a new bundle with -o"
+        )
+    check_output(path if path.is_file() else path / MANIFEST, overwrite=True)
+    return path
+
+
+def write_bundle(
+    bundle: Bundle,
+    model: ModelSpec,
+    out: Path,
+    *,
+    note: dict[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Bundle:
+    """Write ``bundle`` with ``model`` as its specification to ``out``: a folder, or a .zip if it ends so.
+
+    ``note`` is added to the manifest's record of how the bundle was made. The bundle appears whole or
+    not at all, and is read back and checked. Raises UsageError where ``out`` exists.
+    """
+    text = _manifest(bundle, model, note)
+    if _is_archive(out):
+        with atomic_file(out, overwrite=overwrite) as handle:
+            _write_archive(handle, bundle, text)
+    else:
+        with atomic_folder(out, replaces=MANIFEST if overwrite else None) as folder:
+            for name, data in bundle.files.items():
+                (folder / name).write_bytes(data)
+            (folder / MANIFEST).write_bytes(text)
+    return load_bundle(out)
+
+
+def replace_model(
+    bundle: Bundle, model: ModelSpec, path: Path, *, note: dict[str, Any] | None = None
+) -> Bundle:
+    """Replace the model.json of the bundle at ``path``, from which ``bundle`` was read.
+
+    In a folder no other file is touched; a .zip is written anew. An interrupt leaves the old bundle.
+    """
+    text = _manifest(bundle, model, note)
+    if path.is_file():
+        with atomic_file(path, overwrite=True) as handle:
+            _write_archive(handle, bundle, text)
+    else:
+        atomic_write_bytes(path / MANIFEST, text, overwrite=True)
+    return load_bundle(path)
+
+
+def _manifest(bundle: Bundle, model: ModelSpec, note: dict[str, Any] | None) -> bytes:
+    export = {**bundle.manifest.export, **(note or {})}
+    return manifest_bytes(bundle.manifest.model_copy(update={"model": model, "export": export}))
+
+
+def _write_archive(handle: IO[bytes], bundle: Bundle, manifest: bytes) -> None:
+    """Equal content gives equal bytes: no member carries a time."""
+    with zipfile.ZipFile(handle, "w") as archive:
+        for name, data in {MANIFEST: manifest, **bundle.files}.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, data, zipfile.ZIP_DEFLATED)
+
+
+def _is_archive(out: Path) -> bool:
+    return out.suffix.lower() == ".zip"

@@ -1,0 +1,167 @@
+"""What a model is, apart from its weights: the part that a checkpoint and a bundle share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Guides = Literal["none", "nas", "nas+spectrum"]
+
+
+class Spec(BaseModel):
+    """Strict base: unknown keys are errors, so that a misspelt setting never passes silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class UNetSpec(Spec):
+    """One U-Net of the method: levels of ``base * multipliers`` channels, ``blocks`` residual blocks each."""
+
+    base: int = Field(gt=0)
+    multipliers: tuple[int, ...] = (1, 2, 3, 4)
+    blocks: int = Field(default=3, gt=0)
+    norm_groups: int = Field(default=32, gt=0)
+    # Levels (0 = full resolution) whose blocks carry self-attention; the first mid block always does.
+    attention_levels: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _groups_divide_widths(self) -> UNetSpec:
+        if not self.multipliers or min(self.multipliers) < 1:
+            raise ValueError(f"multipliers must be positive, got {self.multipliers}")
+        if self.base % self.norm_groups:
+            raise ValueError(f"norm_groups {self.norm_groups} does not divide base {self.base}")
+        if self.base % 2:
+            raise ValueError(f"base must be even (sin and cos of the noise), got {self.base}")
+        return self
+
+
+class GuidanceSpec(Spec):
+    """The guidance extractors: a 3x3 conv to ``stem`` channels, then blocks to ``widths``."""
+
+    stem: int = 8
+    widths: tuple[int, ...] = (16, 32, 48, 64)
+    norm_groups: int = 8
+    # z offsets of the neighbouring slices; the paper text says four, its code stacks five.
+    neighbours: tuple[int, ...] = (-2, -1, 0, 1, 2)
+
+    @model_validator(mode="after")
+    def _groups_divide_widths(self) -> GuidanceSpec:
+        if not self.widths or any(width % self.norm_groups for width in (self.stem, *self.widths)):
+            widths = (self.stem, *self.widths)
+            raise ValueError(f"norm_groups {self.norm_groups} does not divide widths {widths}")
+        return self
+
+
+class NetworkSpec(Spec):
+    """The networks: coarse P, denoiser D (or none), and the guides both share.
+
+    The SR3 baseline has no coarse network: its denoiser samples the image itself. With ``dose``, the
+    guidance also takes the fraction of the full dose, so that one model serves several.
+    """
+
+    guides: Guides = "nas+spectrum"
+    coarse: UNetSpec | None = None
+    denoiser: UNetSpec | None = None
+    guidance: GuidanceSpec = GuidanceSpec()
+    dose: bool = False
+
+    @model_validator(mode="after")
+    def _something_to_run(self) -> NetworkSpec:
+        if self.coarse is None and self.denoiser is None:
+            raise ValueError("a network needs a coarse part, a denoiser, or both")
+        levels = {len(u.multipliers) for u in (self.coarse, self.denoiser) if u is not None}
+        if self.guides != "none" and (len(levels) > 1 or min(levels) < 2):
+            got = sorted(levels)
+            raise ValueError(f"guides need U-Nets of one depth, at least 2 levels, got {got}")
+        if self.dose and self.guides == "none":
+            raise ValueError("the dose enters through the guidance: dose = true needs guides")
+        return self
+
+    @property
+    def scales(self) -> int:
+        """Number of times H and W are halved; both must be multiples of 2 ** scales."""
+        return max(len(u.multipliers) for u in (self.coarse, self.denoiser) if u is not None) - 1
+
+    @property
+    def guide_count(self) -> int:
+        """Number of guides: 0, 1 (NAS) or 2 (NAS and spectrum)."""
+        return {"none": 0, "nas": 1, "nas+spectrum": 2}[self.guides]
+
+
+class ScaleRule(Spec):
+    """How the low-dose volume alone gives the number it is divided by.
+
+    ``maximum`` is the authors' rule. ``smoothed-hottest`` smooths the volume by a Gaussian of
+    ``fwhm_mm`` and takes the level that its hottest ``volume_ml`` exceed: noise, which owns the maximum
+    of a 1/100-dose volume, hardly moves it, and neither does air around the body or a small lesion.
+    """
+
+    kind: Literal["maximum", "smoothed-hottest"] = "smoothed-hottest"
+    fwhm_mm: float = Field(default=12.0, gt=0)
+    volume_ml: float = Field(default=84.0, gt=0)
+
+
+class ScheduleSpec(Spec):
+    """A noise schedule gamma_t (method.md section 3); see petrt.diffusion.noise_schedule for the formulas."""
+
+    kind: Literal["linear-beta", "log-snr"] = "linear-beta"
+    # linear-beta
+    beta_start: float = Field(default=1e-6, gt=0, lt=1)
+    beta_end: float = Field(default=0.5, gt=0, lt=1)
+    timesteps: int = Field(default=10, ge=1)
+    # log-snr
+    gamma_max: float = Field(default=0.9999, gt=0, lt=1)
+    gamma_min: float = Field(default=0.01, gt=0, lt=1)
+
+
+class SamplerSpec(Spec):
+    """Which solver walks the schedule, and in how many steps."""
+
+    kind: Literal["ddpm", "ddim", "dpmpp2m", "mean"] = "ddpm"
+    steps: int = Field(default=10, ge=1, le=1000)
+
+
+class DomainSpec(Spec):
+    """What the model was trained on; a volume unlike it gives a warning.
+
+    ``dose_fraction``: the dose it was mostly trained on, as a fraction of the full one; ``dose_range``:
+    the smallest and largest fraction, where it saw several.
+    """
+
+    voxel_mm: tuple[float, float, float]
+    matrix: tuple[int, int] | None = None
+    dose_fraction: float | None = Field(default=None, gt=0, le=1)
+    dose_range: tuple[float, float] | None = None
+    tracer: str = ""
+
+
+class CalibrationSpec(Spec):
+    """What turns the samples' standard deviation into an uncertainty: mean +- z(level) * factor * std
+    covers the full-dose image at ``level`` of the active voxels of the subjects it was fitted on.
+
+    It holds for the sampler, number of steps and samples it was fitted with.
+    """
+
+    factor: float = Field(gt=0)
+    level: float = Field(gt=0, lt=1)
+    sampler: SamplerSpec
+    samples: int = Field(ge=2)
+    dose_fraction: float | None = Field(default=None, gt=0, le=1)
+    subjects: int = Field(ge=1)
+
+
+class ModelSpec(Spec):
+    """Everything beside the weights that fixes what a model computes, and how it is to be labelled."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    label: str = "not for diagnostic use"
+    network: NetworkSpec
+    domain: DomainSpec
+    scale: ScaleRule = ScaleRule()
+    sigma_r: float = Field(default=1.0, gt=0)
+    clip: float = Field(default=1.0, gt=0)
+    schedule: ScheduleSpec = ScheduleSpec()
+    sampler: SamplerSpec = SamplerSpec()
+    calibration: CalibrationSpec | None = None

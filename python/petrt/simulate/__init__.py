@@ -1,6 +1,0 @@
-"""Simulated brain PET at full and reduced dose: training, demos and tests without patients."""
-
-from petrt.simulate.dataset import write_dataset
-from petrt.simulate.subject import DOSES, Subject, simulate_subject
-
-__all__ = ["DOSES", "Subject", "simulate_subject", "write_dataset"]

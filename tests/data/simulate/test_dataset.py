@@ -1,0 +1,189 @@
+"""Data sets on disk: geometry, description, repeatability, refusals, the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from petrt.cli.simulate import simulate
+from petrt.data.simulate import simulate_subject, write_dataset
+from petrt.data.simulate.dataset import nifti_gz, subject_files
+from petrt.errors import UsageError
+
+GRID = {"shape": (24, 24, 6), "voxel_mm": 10.0}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("simulated") / "new" / "folder"
+    write_dataset(out, (3, 4), 11, (100, 20), **GRID)
+    return out
+
+
+def test_files(dataset: Path) -> None:
+    assert sorted(contents(dataset)) == [
+        "dataset.json",
+        *(
+            f"sub-{number}_{rest}.nii.gz"
+            for number in ("0003", "0004")
+            for rest in (
+                "dseg",
+                "rec-1to100_pet",
+                "rec-1to20_pet",
+                "rec-full_pet",
+                "rec-truth_pet",
+            )
+        ),
+    ]
+
+
+def test_volumes_and_geometry(dataset: Path) -> None:
+    subject = simulate_subject(11, 3, doses=(20, 100), **GRID)
+    expected = {
+        "full": subject.full,
+        "truth": subject.truth,
+        "labels": subject.labels,
+        "1to20": subject.low[20],
+        "1to100": subject.low[100],
+    }
+    for key, name in subject_files(3, (20, 100)).items():
+        image = nib.Nifti1Image.from_filename(dataset / name)
+        data = np.asarray(image.dataobj)
+        assert np.array_equal(data, expected[key]), key
+        assert image.get_data_dtype() == (np.uint8 if key == "labels" else np.float32)
+        np.testing.assert_array_equal(image.affine, subject.affine)
+        for form, code in (image.get_qform(coded=True), image.get_sform(coded=True)):
+            np.testing.assert_allclose(form, subject.affine, atol=1e-5)
+            assert code == 1
+        assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
+        assert image.header.get_zooms() == (10, 10, 10)
+        assert image.header.get_xyzt_units()[0] == "mm"
+        assert b"not for diagnostic use" in bytes(image.header["descrip"])
+
+
+def test_file_content_does_not_depend_on_the_clock() -> None:
+    content = nifti_gz(np.zeros((2, 3, 4), np.float32), np.eye(4))
+    assert content[4:8] == bytes(4)  # the time stamp of the gzip header
+
+
+def test_description(dataset: Path) -> None:
+    index = json.loads((dataset / "dataset.json").read_text())
+    assert "not for diagnostic use" in index["description"]
+    assert (index["seed"], index["subjects"], index["doses"]) == (11, [3, 4], [20, 100])
+    assert (index["shape"], index["voxel_mm"]) == ([24, 24, 6], 10.0)
+    assert index["units"] == "Bq/ml"
+    assert index["versions"]["numpy"] == np.__version__
+    for files in index["files"].values():
+        assert all((dataset / name).is_file() for name in files.values())
+
+
+def test_workers_and_company_do_not_change_a_subject(dataset: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+    write_dataset(tmp_path, (4, 5), 11, (100,), workers=2, progress=seen.append, **GRID)
+    assert sorted(seen) == [4, 5]
+    for name in subject_files(4, (100,)).values():
+        assert (tmp_path / name).read_bytes() == (dataset / name).read_bytes()
+
+
+def test_existing_outputs_are_kept_unless_told(dataset: Path) -> None:
+    before = contents(dataset)
+    with pytest.raises(UsageError, match=r"dataset\.json.*--overwrite"):
+        write_dataset(dataset, (3,), 12, (100,), **GRID)
+    (dataset / "dataset.json").rename(dataset / "kept.json")
+    try:
+        with pytest.raises(UsageError, match="sub-0003_rec-full_pet"):
+            write_dataset(dataset, (7, 3), 12, (100,), **GRID)
+    finally:
+        (dataset / "kept.json").rename(dataset / "dataset.json")
+    assert contents(dataset) == before
+
+
+def test_overwrite_replaces(tmp_path: Path) -> None:
+    write_dataset(tmp_path, (0,), 1, (100,), **GRID)
+    before = contents(tmp_path)
+    write_dataset(tmp_path, (0,), 2, (100,), overwrite=True, **GRID)
+    after = contents(tmp_path)
+    assert before.keys() == after.keys()
+    assert all(before[name] != after[name] for name in before)
+
+
+def test_an_interrupted_run_leaves_no_index_and_no_scratch_file(tmp_path: Path) -> None:
+    write_dataset(tmp_path, (0,), 1, (100,), **GRID)
+
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_dataset(tmp_path, (0, 1), 2, (100,), overwrite=True, progress=stop, **GRID)
+    assert sorted(contents(tmp_path)) == sorted(subject_files(0, (100,)).values())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"subjects": ()}, "no subject"),
+        ({"doses": (100, 7)}, "dose reduction 7"),
+        ({"workers": 0}, "0 workers"),
+        ({"subjects": (0, -1)}, "subject is -1"),
+    ],
+)
+def test_bad_requests_write_nothing(tmp_path: Path, change: dict, words: str) -> None:
+    out = tmp_path / "out"
+    request = {"subjects": (0,), "seed": 0, **GRID, **change}
+    with pytest.raises(UsageError, match=words):
+        write_dataset(out, **request)
+    assert not out.exists()
+
+
+def test_a_file_is_not_taken_for_the_folder(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.write_text("kept")
+    with pytest.raises(UsageError, match="out is a file"):
+        write_dataset(target, (0,), 0, **GRID)
+    with pytest.raises(UsageError, match="cannot make the folder below"):
+        write_dataset(target / "below", (0,), 0, **GRID)
+    assert target.read_text() == "kept"
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer()
+    app.command()(simulate)
+    return app
+
+
+def test_command(app: typer.Typer, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    options = "--subjects 1 --first 4 --seed 11 --dose 20 --dose 100 --size 24 --voxel-mm 10"
+    command = [str(out), *options.split()]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(out / "dataset.json")
+    index = json.loads((out / "dataset.json").read_text())
+    assert (index["subjects"], index["doses"], index["shape"]) == ([4], [20, 100], [24] * 3)
+    again = CliRunner().invoke(app, command)
+    assert isinstance(again.exception, UsageError)
+    assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
+
+
+def test_command_defaults_to_one_hundredth(app: typer.Typer, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [str(tmp_path), "--size", "24", "--voxel-mm", "10"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "sub-0000_rec-1to100_pet.nii.gz").is_file()
+
+
+@pytest.mark.parametrize("options", ["--subjects 0", "--first -1", "--workers 0", "--size big"])
+def test_command_refuses_bad_options(app: typer.Typer, tmp_path: Path, options: str) -> None:
+    result = CliRunner().invoke(app, [str(tmp_path), *options.split()])
+    assert result.exit_code == 2
+    assert not list(tmp_path.iterdir())

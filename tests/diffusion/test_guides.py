@@ -1,0 +1,48 @@
+"""Neighbouring slices and spectrum against their plain definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from petrt.diffusion.guides import neighbours, spectrum
+
+
+def test_neighbours_and_their_edges():
+    volume = np.arange(6, dtype=np.float32)[:, None, None] * np.ones((6, 2, 3), np.float32)
+    out = neighbours(volume, 0, np.empty((6, 5, 2, 3), np.float32))
+    # A missing neighbour is the centre slice.
+    expected = [
+        [0, 0, 0, 1, 2],
+        [1, 0, 1, 2, 3],
+        [0, 1, 2, 3, 4],
+        [1, 2, 3, 4, 5],
+        [2, 3, 4, 5, 4],
+        [3, 4, 5, 5, 5],
+    ]
+    np.testing.assert_array_equal(out[:, :, 0, 0], expected)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 24), (9, 8), (8, 9), (7, 5), (1, 6), (6, 1)])
+def test_spectrum_is_its_formula(size):
+    x = np.random.default_rng(0).random((3, 1, *size)).astype(np.float32)
+    result = spectrum(x, threads=2)
+    for image, got in zip(x[:, 0], result[:, 0], strict=True):
+        log = 20 * np.log(np.abs(np.fft.fftshift(np.fft.fft2(image.astype(np.float64))) + 1e-8))
+        np.testing.assert_allclose(got, (log - log.min()) / (log.max() - log.min()), atol=2e-6)
+    assert result.dtype == np.float32
+    assert result.min() == 0
+    assert result.max() == 1
+
+
+def test_spectrum_of_an_empty_slice_is_zero_and_of_a_constant_one_is_a_peak():
+    assert not spectrum(np.zeros((1, 1, 8, 8), np.float32)).any()
+    peak = spectrum(np.full((1, 1, 8, 8), 3, np.float32))[0, 0]
+    assert peak[4, 4] == 1
+    assert np.count_nonzero(peak) == 1
+
+
+def test_spectrum_does_not_depend_on_scale_or_threads():
+    x = np.random.default_rng(1).random((4, 1, 16, 16)).astype(np.float32)
+    np.testing.assert_allclose(spectrum(1000 * x), spectrum(x), atol=1e-5)
+    np.testing.assert_array_equal(spectrum(x, 1), spectrum(x, 3))

@@ -1,0 +1,244 @@
+"""petrt's own CPU engine: the values of ONNX Runtime, from every graph that the exporter writes."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from petrt.engines.native.engine import NativeEngine
+from petrt.engines.native.graph import Unsupported, read_graph
+from petrt.engines.native.plan import Plan, _place, _Room, shapes_of
+from petrt.engines.native.steps import Add, Concat, Conv, Norm, Ref
+from petrt.engines.onnxruntime import OnnxRuntimeEngine
+from petrt.engines.select import choose
+from petrt.errors import UsageError
+from petrt.export.bundle import export_model
+from petrt.export.graphs.check import relative_error
+from petrt.inference.reconstructor import Reconstructor
+from petrt.model.bundle import GRAPHS, Bundle, load_bundle
+from petrt.model.half_precision import WIDE_INTERFACE
+from tests.engines.torch.test_torch import blob, forward, golden_inputs
+from tests.export.conftest import NETWORKS, model_spec, scrambled
+
+Arrays = dict[str, np.ndarray]
+
+
+def swapped(arrays: Arrays, axes: tuple[int, ...]) -> Arrays:
+    """Features and maps with their axes moved; images and vectors as they are."""
+    inner = {n for n, a in arrays.items() if a.ndim == 4 and n not in WIDE_INTERFACE}
+    return {
+        n: np.ascontiguousarray(a.transpose(axes)) if n in inner else a for n, a in arrays.items()
+    }
+
+
+def worst_error(bundle: Bundle, engine: NativeEngine, repeat: int = 1) -> float:
+    """Largest relative error of any output of any graph against ONNX Runtime."""
+    reference = OnnxRuntimeEngine(bundle)
+    errors = []
+    for graph in GRAPHS:
+        if bundle.onnx(graph) is None:
+            continue
+        inputs = golden_inputs(bundle, graph)
+        if graph == "denoiser":
+            inputs["r"] = np.concatenate([inputs["r"] * (1 + i) for i in range(repeat)])
+        expected = forward(reference, graph, inputs)
+        found = swapped(forward(engine, graph, swapped(inputs, (0, 2, 3, 1))), (0, 3, 1, 2))
+        errors += [relative_error(found[name], expected[name]) for name in expected]
+    return max(errors)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_gives_the_values_of_onnx_runtime(network, tmp_path):
+    if network == "four neighbours":
+        pytest.skip("the runtime stacks five")
+    spec = model_spec(NETWORKS[network])
+    export_model(scrambled(spec.network), spec, tmp_path / "bundle")
+    bundle = load_bundle(tmp_path / "bundle")
+    assert worst_error(bundle, NativeEngine(bundle)) < 1e-5  # measured: up to 3e-6
+
+
+@pytest.mark.parametrize("kernels", ["generic", None])
+def test_the_demo_model_gives_the_values_of_onnx_runtime(kernels):
+    bundle = load_bundle("demo")
+    engine = NativeEngine(bundle, kernels=kernels)
+    assert worst_error(bundle, engine, repeat=2) < 1e-5
+    assert engine.version.endswith(kernels or "")
+
+
+def test_weights_stored_in_16_bit(tmp_path):
+    spec = model_spec(NETWORKS["dose"])
+    model = scrambled(spec.network)
+    export_model(model, spec, tmp_path / "bundle", precision="fp16-weights")
+    bundle = load_bundle(tmp_path / "bundle")
+    assert worst_error(bundle, NativeEngine(bundle)) < 1e-5
+
+
+def test_images_do_not_depend_on_batch_or_threads():
+    volume = blob((40, 32, 5))
+    bundle = load_bundle("demo")
+    engine = NativeEngine(bundle)
+
+    def run(threads: int, batch: tuple[int, int]) -> np.ndarray:
+        reconstructor = Reconstructor(
+            "demo", samples=4, steps=2, engine=engine, threads=threads, batch=batch
+        )
+        result = reconstructor(volume)
+        return np.stack([result.image, result.std, result.coarse])
+
+    expected = run(1, (1, 4))
+    for threads, batch in ((3, (1, 1)), (2, (2, 2)), (1, (5, 4))):
+        np.testing.assert_array_equal(run(threads, batch), expected)
+    engine = engine.with_threads(3)  # inside a call
+    assert engine.threads == 3
+    np.testing.assert_array_equal(run(1, (1, 4)), expected)
+
+
+def test_images_are_those_of_onnx_runtime_after_the_whole_loop():
+    volume = blob((40, 32, 4))
+    native, other = (
+        Reconstructor("demo", samples=2, engine=name, device="cpu")(volume).image
+        for name in ("native", "onnxruntime")
+    )
+    assert np.abs(native - other).max() < 2e-5 * other.max()  # measured: 3e-6
+
+
+def test_auto_takes_it_and_says_so_where_it_cannot(tmp_path, caplog):
+    assert choose(load_bundle("demo"), device="cpu").engine.name == "native"
+    spec = model_spec(NETWORKS["nas"])
+    export_model(scrambled(spec.network), spec, tmp_path / "bundle", upsample="transposed")
+    bundle = load_bundle(tmp_path / "bundle")
+    with pytest.raises(Unsupported, match="do not know ConvTranspose") as refused:
+        choose(bundle, "native", "cpu")
+    assert refused.value.exit_code == 4
+    assert "--engine onnxruntime" in str(refused.value)
+    with caplog.at_level(logging.WARNING, "petrt"):
+        choice = choose(bundle, device="cpu")
+    assert choice.engine.name == "onnxruntime"
+    assert "native cannot be used" in caplog.text
+
+
+def test_only_float32(tiny):
+    with pytest.raises(UsageError, match="does not run bf16"):
+        NativeEngine(tiny, precision="bf16")
+
+
+def test_buffers_are_checked(tiny):
+    engine = NativeEngine(tiny)
+    inputs = swapped(golden_inputs(tiny, "coarse"), (0, 2, 3, 1))
+    out = {"x_cp": np.empty_like(inputs["x"])}
+    engine.bind("coarse", inputs, out)
+    with pytest.raises(ValueError, match="C-contiguous float32"):
+        engine.bind("coarse", inputs, {"x_cp": out["x_cp"].astype(np.float64)})
+    with pytest.raises(ValueError, match="must be of shape"):
+        engine.bind("coarse", inputs, {"x_cp": np.empty((1, 1, 8, 8), np.float32)})
+
+
+def graph(*nodes: onnx.NodeProto, weights: Arrays | None = None) -> bytes:
+    value = helper.make_tensor_value_info
+    shape = ["n", 4, "h", "w"]
+    made = helper.make_graph(
+        list(nodes),
+        "g",
+        [value("x", TensorProto.FLOAT, shape), value("z", TensorProto.FLOAT, shape)],
+        [value("y", TensorProto.FLOAT, shape)],
+        [onnx.numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
+    )
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+
+
+KERNEL = {"w": np.ones((4, 4, 3, 3), np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "says"),
+    [
+        ([helper.make_node("Tanh", ["x"], ["y"], name="t")], "Tanh as in 't'"),
+        ([helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 3])], "Conv"),
+        ([helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4, group=2)], "Conv"),
+        ([helper.make_node("Conv", ["x", "w"], ["y"], pads=[0] * 4)], "Conv"),
+        ([helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4, dilations=[2, 2])], "Conv"),
+        ([helper.make_node("Concat", ["x", "z"], ["y"], axis=2)], "Concat"),
+        ([helper.make_node("Mul", ["x", "z"], ["y"])], "Mul"),
+        ([helper.make_node("Sigmoid", ["x"], ["y"])], "Sigmoid"),
+        ([helper.make_node("Unsqueeze", ["x"], ["y"])], "the output y is not computed"),
+    ],
+)
+def test_what_the_exporter_does_not_write_is_refused(nodes, says):
+    with pytest.raises(Unsupported, match=says):
+        read_graph(graph(*nodes, weights=KERNEL), "denoiser")
+
+
+def test_an_addition_joins_the_convolution_before_it_only_where_nobody_else_reads_that():
+    conv = helper.make_node("Conv", ["x", "w"], ["c"], pads=[1] * 4, kernel_shape=[3, 3])
+    add = helper.make_node("Add", ["c", "z"], ["y"])
+    (step,) = read_graph(graph(conv, add, weights=KERNEL), "g")
+    assert isinstance(step, Conv)
+    assert (step.out, step.addends) == ("y", (Ref("z"),))
+    twice = helper.make_node("Add", ["c", "c"], ["y"])
+    first, second = read_graph(graph(conv, twice, weights=KERNEL), "g")
+    assert isinstance(first, Conv)
+    assert isinstance(second, Add)
+
+
+def test_what_is_concatenated_lies_in_place_but_is_copied_where_it_cannot():
+    steps = [
+        Conv("a", Ref("x"), KERNEL["w"], None, 1),
+        Concat("both", (Ref("a"), Ref("x"), Ref("a"))),
+        Conv("y", Ref("both"), np.ones((4, 12, 3, 3), np.float32), None, 1),
+    ]
+    x, y = (np.zeros((1, 8, 8, 4), np.float32) for _ in range(2))
+    plan = Plan(steps, {"x": x, "y": y}, {"x"})
+    assert plan.views["both"].shape == (1, 8, 8, 12)
+    assert plan.in_place("a", "both")
+    assert not plan.in_place("x", "both")
+    assert plan.views["a"].ctypes.data == plan.views["both"].ctypes.data
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 99), st.integers(0, 9), st.integers(0, 9)), max_size=20))
+def test_tensors_that_live_together_never_overlap(raw):
+    rooms = [_Room(floats, min(a, b), max(a, b)) for floats, a, b in raw]
+    total = _place(rooms)
+    for i, one in enumerate(rooms):
+        assert 0 <= one.offset <= total - one.floats
+        assert one.offset % 16 == 0
+        for other in rooms[:i]:
+            if one.first <= other.last and other.first <= one.last:
+                apart = one.offset + one.floats <= other.offset
+                assert apart or other.offset + other.floats <= one.offset
+
+
+def test_memory_is_used_again():
+    """The block is far smaller than all tensors of the denoiser together."""
+    bundle = load_bundle("demo")
+    model = bundle.onnx("denoiser")
+    assert model is not None
+    steps = read_graph(model, "denoiser")
+    engine = NativeEngine(bundle)
+    sizes = {"images": 1, "slices": 1, "height": 64, "width": 64}
+
+    def shape(dims: list) -> tuple[int, ...]:
+        found = []
+        for dim in dims:
+            base, _, over = str(dim).partition("/")
+            found.append(int(base) if base.isdigit() else sizes[base] // int(over or 1))
+        return tuple(found)
+
+    bound = {}
+    for name, dims in engine.tensors("denoiser")[0].items():
+        array = np.zeros(shape(dims), np.float32)
+        bound[name] = array.transpose(0, 2, 3, 1) if name == "r" else array
+    bound["eps"] = np.zeros((1, 64, 64, 1), np.float32)
+    given = {name for name in bound if name not in ("eps", "film")}
+    bound.pop("film")
+    plan = Plan(steps, bound, given)
+    shapes = shapes_of(steps, {name: bound[name].shape for name in given})
+    every = sum(int(np.prod(shapes[step.out])) for step in steps)
+    assert plan.memory.size < every / 3
+    assert any(isinstance(step, Conv) and isinstance(step.x, Norm) for step in steps)

@@ -1,0 +1,176 @@
+"""From ``petrt build-engine`` to images, with the CUDA sources on host memory and TensorRT played.
+
+Everything of petrt is the real code: the engine, the device pipeline with its streams and graphs, the
+verification, the installation. TensorRT is ``tests.engines.tensorrt.fake_tensorrt``, which computes with ONNX
+Runtime when the stream gets that far.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import petrt
+from petrt.engines.onnxruntime import OnnxRuntimeEngine
+from petrt.engines.store.open import open_installed
+from petrt.engines.store.record import Flags
+from petrt.engines.tensorrt import engine as tensorrt
+from petrt.errors import DeviceError
+from petrt.export.tensorrt import install as module
+from petrt.export.tensorrt.install import build_engine
+from petrt.export.tensorrt.plan import Plan
+from petrt.export.tensorrt.profile import Profile
+from petrt.export.tensorrt.request import Request
+from petrt.hardware import gpus
+from petrt.hardware.gpus import Gpu
+from petrt.inference.reconstructor import Reconstructor
+from petrt.model.bundle import Bundle, load_bundle
+from tests.engines.store.records import H100
+from tests.engines.tensorrt.fake_tensorrt import (
+    Current,
+    IExecutionContext,
+    IRuntimeCache,
+    make_module,
+    make_plan,
+    view_of,
+)
+from tests.export.tensorrt.test_install import silent
+
+FIXED = Profile((4,) * 3, (1,) * 3, (32,) * 3, (48,) * 3)
+RANGES = Profile((1, 2, 4), (1, 1, 2), (16, 32, 64), (16, 32, 64))
+
+
+def plan_of(trt: Any, model: bytes, profile: Profile, **options: Any) -> Plan:
+    sizes = {"slices": profile.slices, "images": profile.images, "height": profile.height,
+             "width": profile.width}  # fmt: skip
+    return Plan(make_plan(model, sizes), b"", 0.1, ())
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_bundle: Path) -> Bundle:
+    return load_bundle(tiny_bundle)
+
+
+@pytest.fixture
+def machine(cuda_twin: Any, monkeypatch, tmp_path) -> Any:
+    """A GPU of host memory, a TensorRT of ONNX Runtime, and an engine folder."""
+    monkeypatch.setitem(sys.modules, "petrt._cuda", cuda_twin)
+    monkeypatch.setattr(petrt, "_cuda", cuda_twin, raising=False)
+    from petrt.inference.cuda import pipeline
+
+    monkeypatch.setattr(pipeline, "_cuda", cuda_twin)
+    monkeypatch.setattr(tensorrt, "CurrentDevice", Current)
+    streams: dict[int, Any] = {}
+    true_stream = cuda_twin.Stream
+
+    def stream(device: int = 0) -> Any:
+        made = true_stream(device)
+        streams[made.handle] = made
+        return made
+
+    monkeypatch.setattr(cuda_twin, "Stream", stream)
+    monkeypatch.setattr(
+        IExecutionContext,
+        "enqueue",
+        staticmethod(lambda handle, work: cuda_twin.host_call(streams[handle], work)),
+    )
+    monkeypatch.setattr(module, "build_plan", plan_of)
+    monkeypatch.setattr(module, "need_cuda_module", lambda: None)
+    monkeypatch.setenv("PETRT_CACHE", str(tmp_path))
+    monkeypatch.setattr(gpus, "list_gpus", lambda: [Gpu(0, H100.name, (9, 0), 1 << 36)])
+    monkeypatch.setattr(gpus, "driver_version", lambda: H100.driver)
+    return cuda_twin
+
+
+@pytest.fixture
+def asked(tiny: Bundle) -> Request:
+    return Request(
+        bundle=tiny, engine="tensorrt", trt=make_module(), gpu=H100, index=0, targets=(),
+        precision="fp32", profile=FIXED, flags=Flags(),
+    )  # fmt: skip
+
+
+def volume_of(depth: int) -> Any:
+    return np.random.default_rng(0).random((32, 48, depth), np.float32)
+
+
+@pytest.mark.parametrize(("profile", "depth"), [(FIXED, 7), (FIXED, 3), (RANGES, 7)])
+def test_an_engine_is_built_verified_installed_opened_and_gives_the_cpus_images(
+    machine, asked, tiny, profile, depth
+):
+    entry = build_engine(replace(asked, profile=profile), bar=silent)
+    verified = entry.record.verified
+    assert verified is not None
+    assert verified.gpu == H100
+    assert verified.psnr_db is None or verified.psnr_db > 100
+    engine = open_installed(tiny, "tensorrt", trt=make_module())
+    volume = volume_of(depth)
+    on_gpu = Reconstructor(tiny, engine=engine, samples=3, seed=5)(volume)
+    on_cpu = Reconstructor(tiny, engine=OnnxRuntimeEngine(tiny), samples=3, seed=5)(volume)
+    np.testing.assert_allclose(on_gpu.image, on_cpu.image, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(on_gpu.std, on_cpu.std, rtol=1e-3, atol=1e-5)
+    assert np.ptp(on_gpu.image) > 0
+
+
+@pytest.fixture
+def compiled(monkeypatch) -> list[str]:
+    kernels: list[str] = []
+    monkeypatch.setattr(IRuntimeCache, "_compiled", kernels)
+    return kernels
+
+
+def test_what_the_verification_compiled_is_not_compiled_again(machine, asked, tiny, compiled):
+    trt = make_module(rtx=True)
+    request = replace(asked, engine="tensorrt-rtx", trt=trt, targets=((9, 0),))
+    entry = build_engine(request, bar=silent)
+    assert len(compiled) == 3  # guidance, coarse and denoiser
+    (kept,) = (path for path in entry.folder.iterdir() if path.name.startswith("runtime-"))
+    before = kept.stat().st_mtime_ns
+    engine = open_installed(tiny, "tensorrt-rtx", trt=trt)
+    Reconstructor(tiny, engine=engine)(volume_of(7))
+    assert len(compiled) == 3
+    assert kept.stat().st_mtime_ns == before
+    assert build_engine(request, bar=silent).folder == entry.folder  # and it is still sound
+
+
+def test_damaged_kernels_are_compiled_again_and_replaced(machine, asked, tiny, compiled):
+    trt = make_module(rtx=True)
+    request = replace(asked, engine="tensorrt-rtx", trt=trt, targets=((9, 0),))
+    entry = build_engine(request, bar=silent)
+    (kept,) = entry.folder.glob("runtime-*")
+    kept.write_bytes(kept.read_bytes()[:-1])
+    for _ in range(2):
+        engine = open_installed(tiny, "tensorrt-rtx", trt=trt)
+        Reconstructor(tiny, engine=engine)(volume_of(3))
+        assert len(compiled) == 6
+
+
+def test_a_slice_size_outside_the_profile_is_refused_with_the_command(machine, asked, tiny):
+    build_engine(asked, bar=silent)
+    engine = open_installed(tiny, "tensorrt", trt=make_module())
+    with pytest.raises(
+        DeviceError,
+        match=r"slices of 32x48 voxels, this volume has 80x32 .*; petrt build-engine .* --size 80x32, or",
+    ):
+        Reconstructor(tiny, engine=engine)(
+            np.ones((80, 32, 2), np.float32) + np.eye(80, 32)[..., None]
+        )
+
+
+def test_an_engine_that_computes_something_else_is_not_installed(machine, asked, tiny, monkeypatch):
+    compute = IExecutionContext._compute
+
+    def wrong(self: Any) -> None:
+        compute(self)
+        if "eps" in self._addresses:
+            view_of(self._addresses["eps"], self._shapes["eps"])[:] += 0.5
+
+    monkeypatch.setattr(IExecutionContext, "_compute", wrong)
+    with pytest.raises(DeviceError, match=r"wrong images on cuda:0: PSNR"):
+        build_engine(replace(asked, precision="fp32"), bar=silent)
+    assert module.installed() == ([], [])

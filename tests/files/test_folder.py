@@ -1,0 +1,77 @@
+"""Folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from petrt.errors import UsageError
+from petrt.files.folder import atomic_folder
+
+
+def test_appears_only_at_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "folder"
+    with atomic_folder(target) as new:
+        (new / "file").write_text("content")
+        assert not target.exists()
+    assert (target / "file").read_text() == "content"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_replaces_its_own_kind_only(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    with atomic_folder(target, replaces="marker") as new:
+        (new / "marker").write_text("1")
+    with pytest.raises(UsageError, match="folder exists"), atomic_folder(target):
+        pytest.fail("entered")
+    with pytest.raises(UsageError), atomic_folder(target, replaces="other"):
+        pytest.fail("entered")
+    with atomic_folder(target, replaces="marker") as new:
+        (new / "marker").write_text("2")
+        assert (target / "marker").read_text() == "1"
+    assert (target / "marker").read_text() == "2"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_failure_keeps_the_old_folder(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    with atomic_folder(target) as new:
+        (new / "marker").write_text("old")
+
+    def interrupted() -> None:
+        with atomic_folder(target, replaces="marker") as new:
+            (new / "marker").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert (target / "marker").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_failed_exchange_restores_the_old_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, rename = tmp_path / "folder", Path.rename
+    with atomic_folder(target) as new:
+        (new / "marker").write_text("old")
+
+    def fail_for_the_new(self: Path, to: Path) -> Path:
+        if self.name == "new":
+            raise OSError("out of luck")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_new)
+    with pytest.raises(OSError, match="luck"), atomic_folder(target, replaces="marker") as new:
+        (new / "marker").write_text("new")
+    assert (target / "marker").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_never_follows_or_replaces_a_dangling_link(tmp_path: Path) -> None:
+    target = tmp_path / "link"
+    target.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError), atomic_folder(target, replaces="marker"):
+        pytest.fail("entered")
+    assert target.is_symlink()

@@ -1,0 +1,448 @@
+"""How slices run on a CPU: every schedule gives the same bits; measured where that pays, within memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from petrt.diffusion.noise_schedule import step_table
+from petrt.engines import rates
+from petrt.engines.native.engine import NativeEngine
+from petrt.engines.onnxruntime import OnnxRuntimeEngine
+from petrt.engines.rates import FILE, Rate
+from petrt.engines.torch.engine import TorchEngine
+from petrt.errors import DeviceError, UsageError
+from petrt.inference.cpu import memory, pipeline, tuning
+from petrt.inference.cpu import planner as scheduler
+from petrt.inference.cpu.parallelism import (
+    Job,
+    Limit,
+    Schedule,
+    batches,
+    best,
+    divisor,
+    splits,
+    within,
+)
+from petrt.inference.cpu.pipeline import Pipeline
+from petrt.inference.cpu.planner import Scheduler
+from petrt.inference.cpu.worker import Work
+from petrt.inference.reconstructor import Reconstructor
+from petrt.model.bundle import Bundle, load_bundle
+from tests.models import noisy_blob
+
+COUNT = st.integers(1, 200)
+PARTS = ("image", "std", "coarse")
+JOB = Job(slices=128, samples=8, height=128, width=128, steps=10, coarse=4.0)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PETRT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "engines" / FILE
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Path) -> Bundle:
+    return load_bundle(tiny_bundle)
+
+
+@pytest.fixture(scope="module")
+def work(bundle: Bundle) -> Work:
+    sampler = bundle.model.sampler.model_copy(update={"steps": 3})
+    return Work(bundle, step_table(bundle.model.schedule, sampler))
+
+
+@pytest.fixture(scope="module")
+def opened(bundle: Bundle) -> Callable[[int], Any]:
+    return cache_of(lambda threads: OnnxRuntimeEngine(bundle, threads=threads))
+
+
+@pytest.fixture(scope="module")
+def native(bundle: Bundle) -> Callable[[int], Any]:
+    return cache_of(NativeEngine(bundle).with_threads)
+
+
+@pytest.fixture
+def make(bundle: Bundle, work: Work, opened: Any) -> Callable[..., Scheduler]:
+    def make(engine: Any = None, **options: Any) -> Scheduler:
+        options = {"cores": 4, "reopen": opened, **options}
+        return Scheduler(bundle, engine or opened(1), work, **options)
+
+    return make
+
+
+def cache_of(make: Callable[[int], Any]) -> Callable[[int], Any]:
+    """``make``, asked once for each number of threads."""
+    engines: dict[int, Any] = {}
+
+    def opened(threads: int) -> Any:
+        if threads not in engines:
+            engines[threads] = make(threads)
+        return engines[threads]
+
+    return opened
+
+
+def plain(result: tuple[np.ndarray, ...]) -> list[bytes]:
+    return [part.tobytes() for part in result]
+
+
+class Fixed:
+    """A scheduler of one schedule."""
+
+    def __init__(self, schedule: Schedule, engine: Any) -> None:
+        self.schedule, self._engine = schedule, engine
+
+    def plan(self, *_: Any) -> Schedule:
+        return self.schedule
+
+    def engine(self, _: Schedule) -> Any:
+        return self._engine
+
+
+def run(work: Work, schedule: Schedule, engine: Any, samples: int) -> list[bytes]:
+    grid = noisy_blob((16, 24, 5)).transpose(2, 0, 1) / np.float32(900)
+    pipeline = Pipeline(work, Fixed(schedule, engine))  # type: ignore[arg-type]
+    options = {"first_id": 0, "noise": None, "report": lambda done: None}
+    return plain(pipeline.run(np.ascontiguousarray(grid), samples, 1, **options))  # type: ignore[arg-type]
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    workers=st.integers(1, 5), threads=st.integers(1, 4), slices=st.integers(1, 5),
+    samples=st.integers(1, 6),
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["opened", "native"])
+def test_no_schedule_changes_a_bit(kind, request, work, workers, threads, slices, samples):
+    engine = request.getfixturevalue(kind)
+    expected = run(work, Schedule(1, 1, 1, 1), engine(1), 6)
+    assert run(work, Schedule(workers, threads, slices, samples), engine(threads), 6) == expected
+
+
+def test_threads_inside_native_calls_cost_no_second_engine(make, bundle):
+    engine = NativeEngine(bundle)
+    made = make(engine=engine, reopen=engine.with_threads)
+    assert made._engine_bytes == 0
+    assert made.plan((1, 16, 24), 1, 2).threads == 4
+    assert made.engine(Schedule(2, 3, 1, 1)).threads == 3  # each call has its own
+
+
+@given(COUNT)
+def test_splits_use_every_core_and_begin_with_one_thread_each(cores):
+    found = splits(cores)
+    assert found[0] == (cores, 1)
+    assert found[-1] == (1, cores)
+    assert all(workers * threads == cores for workers, threads in found)
+
+
+@given(COUNT, COUNT)
+def test_samples_of_a_call_divide_all(samples, most):
+    assert samples % divisor(samples, most) == 0
+    assert 1 <= divisor(samples, most) <= most
+
+
+@given(st.integers(1, 24), st.none() | st.integers(1, 8))
+def test_batches_keep_the_engines_limit(samples, most):
+    job = Job(10, samples, 32, 32, 10, 4.0)
+    found = batches(job, None, most)
+    assert found
+    assert all(samples % n == 0 and (most is None or b * n <= most) for b, n in found)
+    assert batches(job, (3, 5), None) == [(3, divisor(samples, 5))]
+
+
+@pytest.mark.parametrize(
+    ("slices", "expected"), [(1, (1, 8)), (2, (2, 4)), (4, (4, 2)), (8, (8, 1)), (128, (8, 1))]
+)
+def test_volumes_with_fewer_slices_than_cores_use_threads_inside(make, cache, slices, expected):
+    plan = make(cores=8).plan((slices, 16, 24), slices, 2)
+    assert (plan.workers, plan.threads) == expected
+    assert (plan.slices, plan.samples, plan.because) == (1, 2, "usual")
+
+
+def test_calls_side_by_side_share_the_threads_of_onnx_runtime(make):
+    """A session has one pool: 2 workers of 3 threads are 2 callers and 4 threads of the pool."""
+    assert make().engine(Schedule(2, 3, 1, 1)).threads == 5
+    assert make().engine(Schedule(1, 4, 1, 1)).threads == 4
+    assert make().engine(Schedule(4, 1, 1, 1)).threads == 1
+
+
+def test_an_engine_that_does_not_say_so_gets_one_thread_inside(make, bundle):
+    """PyTorch's bits depend on the number of its threads."""
+    engine = TorchEngine(bundle)
+    plan = make(engine=engine).plan((1, 16, 24), 1, 2)
+    assert (plan.workers, plan.threads) == (4, 1)
+    assert make(engine=engine).engine(plan) is engine
+
+
+def test_a_callers_engine_stays_as_it_is(make, opened):
+    plan = make(engine=opened(3), reopen=None, cores=7).plan((9, 16, 24), 9, 2)
+    assert (plan.workers, plan.threads) == (2, 3)
+
+
+def test_a_number_of_threads_is_workers_of_one_thread_and_measures_nothing(make, monkeypatch):
+    monkeypatch.setattr(scheduler, "measure", None)
+    monkeypatch.setattr(scheduler, "COST", 1e9)
+    plan = make(cores=3, fixed=True).plan((1, 16, 24), 1, 4)
+    assert plan == Schedule(3, 1, 1, 2, "given")
+
+
+def test_a_batch_that_was_given_is_kept(make, monkeypatch):
+    monkeypatch.setattr(scheduler, "measure", None)
+    monkeypatch.setattr(scheduler, "COST", 1e9)
+    plan = make(batch=(3, 4)).plan((9, 16, 24), 9, 4)
+    assert (plan.slices, plan.samples) == (3, 4)
+
+
+# Measuring
+
+
+def rate(workers: int, threads: int, samples: int, image: float, per_slice: float = 1.0) -> Rate:
+    return Rate(
+        workers=workers, threads=threads, slices=1, samples=samples, image_ms=image,
+        slice_ms=per_slice,
+    )  # fmt: skip
+
+
+def test_the_fastest_is_taken_where_it_is_clearly_faster():
+    def options(*found: Rate):
+        return [(Schedule(r.workers, r.threads, r.slices, r.samples), r) for r in found]
+
+    first = rate(2, 1, 2, 200.0)
+    for image, wins in ((94.0, True), (96.0, False), (150.0, False)):
+        chosen = best(JOB, options(first, rate(1, 2, 2, image, 0.5)))
+        assert (chosen.threads == 2) == wins, image
+    # Two rounds of two slices side by side, of which one is empty, against three of one.
+    few = Job(3, 8, 128, 128, 10, 4.0)
+    assert best(few, options(first, rate(1, 2, 2, 110.0, 0.55))).threads == 2
+
+
+def test_few_slices_are_not_measured(make, cache, monkeypatch):
+    monkeypatch.setattr(scheduler, "measure", None)
+    assert make().plan((128, 16, 24), 32, 1).because == "usual"
+    assert not cache.exists()
+
+
+def test_work_of_many_volumes_adds_up(make, cache, monkeypatch):
+    seen = []
+    monkeypatch.setattr(scheduler, "measure", lambda *a: seen.append(a) or (rate(4, 1, 2, 1.0),))
+    one = make()
+    for _ in range(40):
+        one.plan((32, 16, 24), 32, 8)
+    assert len(seen) == 1
+
+
+@pytest.fixture
+def measured(make, cache, monkeypatch):
+    """A scheduler that has enough to do."""
+    monkeypatch.setattr(scheduler, "COST", 1e9)
+    monkeypatch.setattr(tuning, "SHORTEST", 1e-4)
+    return make
+
+
+@pytest.fixture
+def pretended(measured, monkeypatch):
+    """The same, for which four workers of two samples are always the fastest."""
+    monkeypatch.setattr(scheduler, "measure", lambda *a: (rate(4, 1, 2, 1.0),))
+    return measured
+
+
+def test_what_is_measured_is_said_kept_and_read(measured, cache, caplog, monkeypatch):
+    with caplog.at_level(logging.INFO, "petrt"):
+        first = measured().plan((9, 16, 24), 9, 4)
+    assert first.because == "measured"
+    assert [r.message for r in caplog.records if "trying out" in r.message]
+    assert first.workers * first.threads == 4
+    monkeypatch.setattr(scheduler, "measure", None)
+    again = measured().plan((9, 16, 24), 9, 4)
+    assert again.because == "measured earlier"
+    assert (again.workers, again.threads, again.samples) == (
+        first.workers, first.threads, first.samples,
+    )  # fmt: skip
+    row = rates.kept(FILE, rates.Measured)[0]
+    tried = {(r.workers, r.threads, r.samples) for r in row.rates}
+    assert {(4, 1, 2), (2, 2, 2), (1, 4, 2)} <= tried
+    assert {samples for _, _, samples in tried} == {1, 2, 4}
+
+
+@pytest.mark.parametrize(
+    "change", [{"cores": 2}, {"size": 32}, {"samples": 2}, {"version": "0"}, {"petrt": "0"}, {"cpu": "x"}],
+    ids=str,
+)  # fmt: skip
+def test_what_was_measured_of_something_else_does_not_count(pretended, monkeypatch, change):
+    pretended().plan((9, 16, 16), 9, 4)
+    assert pretended().plan((9, 16, 16), 9, 4).because == "measured earlier"
+    if "petrt" in change:
+        monkeypatch.setattr(rates._core, "__version__", "0")
+    if "cpu" in change:
+        monkeypatch.setattr(scheduler, "cpu_model", lambda: "x")
+    made = pretended(**{k: v for k, v in change.items() if k == "cores"})
+    if "version" in change:
+        made._engine = Renamed(made._engine)
+    size = change.get("size", 16)
+    assert made.plan((9, 16, size), 9, change.get("samples", 4)).because == "measured"
+
+
+class Renamed:
+    """The same engine of another version."""
+
+    version = "0"
+
+    def __init__(self, engine: Any) -> None:
+        self._renamed = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._renamed, name)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"measured": [1]}', b"\xff" * 50])
+def test_a_broken_file_is_measured_anew(pretended, cache, content):
+    pretended().plan((9, 16, 24), 9, 2)
+    cache.write_bytes(content)
+    assert pretended().plan((9, 16, 24), 9, 2).because == "measured"
+    assert pretended().plan((9, 16, 24), 9, 2).because == "measured earlier"
+
+
+class Other(Renamed):
+    """An engine of which a call gives other bits."""
+
+    def bind(self, graph: str, inputs: Any, outputs: Any) -> Callable[[], None]:
+        run = self._renamed.bind(graph, inputs, outputs)
+
+        def other() -> None:
+            run()
+            if graph == "denoiser":
+                outputs["eps"] += np.spacing(outputs["eps"])
+
+        return other
+
+
+def test_a_split_that_gives_other_bits_is_left_out(work, opened, monkeypatch):
+    monkeypatch.setattr(tuning, "SHORTEST", 1e-4)
+
+    def engine(split: tuple[int, int]) -> Any:
+        return Other(opened(1)) if split == (1, 4) else opened(split[1])
+
+    found = tuning.measure(engine, work, [(4, 1), (2, 2), (1, 4)], [(1, 2), (1, 1)], (16, 24))
+    assert {(r.workers, r.threads) for r in found} == {(4, 1), (2, 2)}
+    assert {(r.slices, r.samples) for r in found} == {(1, 2), (1, 1)}
+
+
+# Memory
+
+
+def test_a_limit_takes_workers_then_the_batch_and_then_refuses(make, bundle, monkeypatch):
+    """Numbers of a process of 100 MB."""
+    monkeypatch.setattr(memory, "resident", lambda: 100_000_000)
+    monkeypatch.setattr(memory, "worker_bytes", lambda e, n, s: 40_000_000 * s.slices * s.samples)
+    volumes = scheduler.VOLUMES * 4 * 16 * 16 * 24
+
+    def plan(budget: int) -> tuple[int, int, int, int]:
+        found = make(budget=budget + volumes, fixed=True).plan((16, 16, 24), 16, 2)
+        return found.workers, found.threads, found.slices, found.samples
+
+    assert plan(1_000_000_000) == (4, 1, 1, 2)
+    assert plan(420_000_000) == (4, 1, 1, 2)
+    assert plan(419_000_000) == (4, 1, 1, 1)  # four of one sample rather than three of two
+    assert plan(200_000_000) == (2, 1, 1, 1)
+    assert plan(140_000_000) == (1, 1, 1, 1)
+    with pytest.raises(DeviceError, match=r"needs about 0\.13 GiB .* be used; --memory 0\.14"):
+        plan(139_000_000)
+
+
+def test_what_another_engine_takes_counts(make, bundle, monkeypatch):
+    """One slice on 4 cores: threads inside, unless the second engine does not fit."""
+    monkeypatch.setattr(memory, "resident", lambda: 0)
+    each = memory.worker_bytes
+    room = each(make()._engine, bundle.model.network, scheduler.Shape(1, 1, 16, 24))
+    room += scheduler.VOLUMES * 4 * 16 * 24
+    second = make()._engine_bytes
+    assert second > 0
+    assert make(budget=room + second).plan((1, 16, 24), 1, 1).threads == 4
+    assert make(budget=room + second - 1).plan((1, 16, 24), 1, 1).threads == 1
+
+
+def test_what_binding_takes_counts(make, bundle, monkeypatch):
+    """Weights that an engine packs when its graphs are first bound."""
+    monkeypatch.setattr(memory, "resident", lambda: 0)
+    room = memory.worker_bytes(make()._engine, bundle.model.network, scheduler.Shape(1, 1, 16, 24))
+    room += scheduler.VOLUMES * 4 * 16 * 24
+    assert make(budget=room, fixed=True).plan((1, 16, 24), 1, 1).workers == 1
+    monkeypatch.setattr(scheduler, "binding_bytes", lambda engine: 1)
+    with pytest.raises(DeviceError, match="one slice at a time needs"):
+        make(budget=room, fixed=True).plan((1, 16, 24), 1, 1)
+
+
+def test_every_engine_of_a_measurement_takes_its_weights(make, monkeypatch):
+    """Opened and bound, side by side."""
+    monkeypatch.setattr(scheduler, "binding_bytes", lambda engine: 1000)
+    made = make()
+    needed = made._all_engines(lambda s: (7, 10), [(4, 1), (2, 2), (1, 4)], Schedule(4, 1, 1, 1))
+    assert needed == (7, 10 + 2 * (made._engine_bytes + 1000))
+
+
+def test_by_default_most_of_what_is_available(monkeypatch):
+    monkeypatch.setattr(memory, "resident", lambda: 1000)
+    monkeypatch.setattr(memory, "available", lambda: 5000)
+    assert Limit.now(None) == Limit(1000 + int(memory.SHARE * 5000), 1000)
+    assert Limit.now(3000) == Limit(3000, 1000)
+    monkeypatch.setattr(memory, "available", lambda: None)
+    assert Limit.now(None).workers(7, 1 << 60) == 7
+
+
+@given(st.integers(1, 64), st.integers(1, 1 << 30), st.integers(0, 1 << 34))
+def test_workers_fit(most, each, limit):
+    found = Limit(limit, 1 << 20).workers(most, each, 1 << 10)
+    assert 0 <= found <= most
+    assert (1 << 20) + (1 << 10) + found * each <= limit or found == 0
+    if found < most:
+        assert (1 << 20) + (1 << 10) + (found + 1) * each > limit
+
+
+def test_options_that_do_not_fit_are_dropped():
+    options = [(Schedule(4, 1, 1, 8), None), (Schedule(4, 1, 1, 1), None)]
+    found = within(options, Limit(1000, 0), lambda s: (s.samples * 200, 100))
+    assert found == [(Schedule(4, 1, 1, 1), None)]
+
+
+def test_results_within_memory_are_the_same(tiny_bundle, monkeypatch):
+    volume = noisy_blob((16, 21, 5))
+    usual = Reconstructor(tiny_bundle, samples=4, steps=2)(volume)
+    taken, each = memory.resident() or 0, 1 << 28
+    monkeypatch.setattr(memory, "worker_bytes", lambda e, n, s: each)
+    tight = Reconstructor(tiny_bundle, samples=4, steps=2, memory=taken + each + (1 << 27))(volume)
+    assert tight.stats["schedule"]["workers"] == 1
+    for part in PARTS:
+        np.testing.assert_array_equal(getattr(tight, part), getattr(usual, part))
+    with pytest.raises(UsageError, match="memory"):
+        Reconstructor(tiny_bundle, memory=0)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "native"])
+def test_a_volume_of_one_slice_runs_on_all_cores_to_the_same_bits(tiny_bundle, monkeypatch, engine):
+    monkeypatch.setattr(pipeline, "default_threads", lambda: 4)
+    volume = noisy_blob((16, 21, 1))
+    options = {"samples": 3, "steps": 2, "engine": engine}
+    found = Reconstructor(tiny_bundle, **options)(volume)
+    expected = Reconstructor(tiny_bundle, **options, threads=1)(volume)
+    assert found.stats["schedule"]["threads_per_call"] == 4
+    assert found.stats["threads"] == 4
+    for part in PARTS:
+        np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
+
+
+def test_the_record_tells_the_schedule(tiny_bundle):
+    stats = Reconstructor(tiny_bundle, samples=4, steps=1, threads=3)(noisy_blob((16, 21, 5))).stats
+    assert stats["threads"] == 3
+    assert stats["schedule"] == {
+        "workers": 3, "threads_per_call": 1, "batch": [1, 2], "because": "given",
+    }  # fmt: skip

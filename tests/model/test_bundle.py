@@ -1,0 +1,279 @@
+"""Bundles: what is read back is what was written, and what is unfit is refused before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import stat
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from petrt.engines import select_engine
+from petrt.errors import InputError
+from petrt.model.bundle import GOLDEN, KNOWN, MANIFEST, load_bundle, noise_bias_table
+
+
+@pytest.fixture
+def copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A bundle that a test may damage."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+def rewrite(bundle: Path, name: str, data: bytes) -> None:
+    """Replace a file and make the manifest agree, as somebody with bad intent would."""
+    (bundle / name).write_bytes(data)
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    digest = hashlib.sha256(data).hexdigest()
+    manifest["files"][name] = {"bytes": len(data), "sha256": digest}
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+
+
+def zipped(bundle: Path, target: Path) -> Path:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(bundle.iterdir()):
+            archive.write(file, file.name)
+    return target
+
+
+def test_directory_and_archive_are_the_same(tiny_bundle, tmp_path):
+    folder = load_bundle(tiny_bundle)
+    archive = load_bundle(zipped(tiny_bundle, tmp_path / "model.zip"))
+    assert folder.files == archive.files
+    assert folder.identity == archive.identity
+    assert set(folder.files) <= KNOWN
+    assert folder.model.label == "not for diagnostic use"
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_shipped_model(
+    tiny_bundle, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    assert load_bundle("demo").model.name == "demo"
+    shutil.copytree(tiny_bundle, tmp_path / "demo", dirs_exist_ok=True)
+    assert load_bundle("demo").model.name == "tiny"
+
+
+def test_noise_bias_is_the_formula():
+    rng = np.random.default_rng(0)
+    w = {
+        "frequencies": np.exp(-np.log(1e4) * np.arange(2) / 2),
+        "mlp.0.weight": rng.standard_normal((16, 4)),
+        "mlp.0.bias": rng.standard_normal(16),
+        "mlp.1.weight": rng.standard_normal((4, 16)),
+        "mlp.1.bias": rng.standard_normal(4),
+        "film.weight": rng.standard_normal((7, 4)),
+        "film.bias": rng.standard_normal(7),
+    }
+    level = 0.3
+    a = level * w["frequencies"]
+    h = w["mlp.0.weight"] @ np.array([*np.sin(a), *np.cos(a)]) + w["mlp.0.bias"]
+    h = w["mlp.1.weight"] @ (h / (1 + np.exp(-h))) + w["mlp.1.bias"]
+    expected = w["film.weight"] @ h + w["film.bias"]
+    table = noise_bias_table(w, np.array([0.9, level]))
+    np.testing.assert_allclose(table[1], expected, rtol=1e-6)
+    assert table.dtype == np.float32
+
+
+@pytest.mark.parametrize("model", ["tiny", "demo"])
+def test_golden_values_replay(tiny_bundle, model):
+    """The exporter's own inputs and outputs, through the engine."""
+    bundle = load_bundle(tiny_bundle if model == "tiny" else model)
+    engine = select_engine(bundle, "onnxruntime", "cpu")
+    golden = bundle.golden()
+    graphs = sorted({name.split("/")[0] for name in golden})
+    assert graphs == ["coarse", "denoiser", "guidance"]
+    for graph in graphs:
+        inputs = {n.split("/")[2]: v for n, v in golden.items() if n.startswith(f"{graph}/in/")}
+        expected = {n.split("/")[2]: v for n, v in golden.items() if n.startswith(f"{graph}/out/")}
+        inputs = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+        outputs = {name: np.full_like(value, np.nan) for name, value in expected.items()}
+        engine.bind(graph, inputs, outputs)()
+        for name, value in expected.items():
+            scale = np.abs(value).max()
+            np.testing.assert_allclose(outputs[name], value, atol=1e-5 * scale, rtol=0)
+
+
+def _empty(data: bytes) -> bytes:
+    return b""
+
+
+def _truncated(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def _random(data: bytes) -> bytes:
+    return np.random.default_rng(0).bytes(4000)
+
+
+def _renamed_input(data: bytes) -> bytes:
+    model = onnx.load_model_from_string(data)
+    old = model.graph.input[0].name
+    model.graph.input[0].name = "somebody_else"
+    for node in model.graph.node:
+        node.input[:] = ["somebody_else" if name == old else name for name in node.input]
+    return model.SerializeToString()
+
+
+def _external(location: str):
+    def change(data: bytes) -> bytes:
+        model = onnx.load_model_from_string(data)
+        tensor = model.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        entry = tensor.external_data.add()
+        entry.key, entry.value = "location", location
+        return model.SerializeToString()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_empty, "empty ONNX model"),
+        (_truncated, "coarse.onnx"),
+        (_random, "coarse.onnx"),
+        (_renamed_input, "inputs do not match: .*somebody_else"),
+        (_external("../secret.bin"), "in another file"),
+        (_external("/etc/passwd"), "in another file"),
+        (_external("golden.safetensors"), "in another file"),
+    ],
+    ids=["empty", "truncated", "random", "names", "dotdot", "absolute", "beside"],
+)
+def test_bad_onnx_is_refused(copy, change, says):
+    rewrite(copy, "coarse.onnx", change((copy / "coarse.onnx").read_bytes()))
+    with pytest.raises(InputError, match=says):
+        select_engine(load_bundle(copy))
+
+
+def test_external_data_is_refused_through_links(copy, tmp_path):
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(b"\0" * 4096)
+    (copy / "hard.bin").hardlink_to(secret)
+    (copy / "soft.bin").symlink_to(secret)
+    data = (copy / "coarse.onnx").read_bytes()
+    for name in ("hard.bin", "soft.bin"):
+        rewrite(copy, "coarse.onnx", _external(name)(data))
+        with pytest.raises(InputError, match="in another file"):
+            load_bundle(copy)
+
+
+def test_altered_file_is_refused(copy):
+    data = bytearray((copy / "denoiser.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / "denoiser.onnx").write_bytes(data)
+    with pytest.raises(InputError, match=r"denoiser\.onnx .* is not the file of its manifest"):
+        load_bundle(copy)
+
+
+def test_longer_file_is_refused(copy):
+    with (copy / "denoiser.onnx").open("ab") as stream:
+        stream.write(b"\0")
+    with pytest.raises(InputError, match="is not the file of its manifest"):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (lambda m: m.update(version=2), "version 2"),
+        (lambda m: m.update(format="other"), "format"),
+        (lambda m: m["model"].update(sigma_r=-1), "sigma_r"),
+        (lambda m: m["model"].update(surprise=1), "surprise"),
+        (lambda m: m["files"].pop("coarse.onnx"), "holds"),
+        (lambda m: m["files"].update({"../x": m["files"]["coarse.onnx"]}), "lists"),
+    ],
+    ids=["version", "format", "value", "unknown-key", "missing-file", "dotdot"],
+)
+def test_bad_manifest_is_refused(copy, edit, says):
+    manifest = json.loads((copy / MANIFEST).read_text())
+    edit(manifest)
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=says):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00", "[" * 100_000])
+def test_manifest_that_is_no_manifest(copy, text):
+    (copy / MANIFEST).write_text(text)
+    with pytest.raises(InputError, match=r"model\.json"):
+        load_bundle(copy)
+
+
+def test_missing_file_and_no_model(copy, tmp_path):
+    (copy / "coarse.onnx").unlink()
+    with pytest.raises(InputError, match=r"no coarse\.onnx"):
+        load_bundle(copy)
+    with pytest.raises(InputError, match="no model 'nowhere'"):
+        load_bundle("nowhere")
+    with pytest.raises(InputError, match=r"no model\.json"):
+        load_bundle(tmp_path)
+
+
+def _member(name: str, *, link: bool = False):
+    def add(archive: zipfile.ZipFile) -> None:
+        info = zipfile.ZipInfo(name)
+        if link:
+            info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, b"/etc/passwd")
+
+    return add
+
+
+@pytest.mark.parametrize(
+    ("add", "says"),
+    [
+        (_member("../evil"), "unexpected member"),
+        (_member("/abs"), "unexpected member"),
+        (_member("coarse.onnx/../../x"), "unexpected member"),
+        (_member(GOLDEN, link=True), "link"),
+    ],
+    ids=["dotdot", "absolute", "inside", "link"],
+)
+def test_bad_archive_is_refused_and_nothing_is_written(copy, tmp_path, add, says):
+    (copy / GOLDEN).unlink()
+    archive = zipped(copy, tmp_path / "model.zip")
+    with zipfile.ZipFile(archive, "a") as stream:
+        add(stream)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=says):
+        load_bundle(archive)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_archive_bomb_is_read_no_further_than_the_manifest_says(copy, tmp_path):
+    # 64 MiB of zeros in a member that the manifest gives 92 kB.
+    archive = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as stream:
+        for file in copy.iterdir():
+            if file.name != "coarse.onnx":
+                stream.write(file, file.name)
+        with stream.open("coarse.onnx", "w", force_zip64=True) as member:
+            for _ in range(64):
+                member.write(bytes(1 << 20))
+    with pytest.raises(InputError, match="is not the file of its manifest"):
+        load_bundle(archive)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"<html>"])
+def test_archive_that_is_none(tmp_path, content):
+    path = tmp_path / "model.zip"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="neither a folder nor a"):
+        load_bundle(path)
+
+
+def test_archive_with_a_broken_member(copy, tmp_path):
+    archive = zipped(copy, tmp_path / "model.zip")
+    data = bytearray(archive.read_bytes())
+    start = data.index(b"coarse.onnx") + 200
+    data[start : start + 50] = bytes(50)
+    archive.write_bytes(data)
+    with pytest.raises(InputError, match=r"coarse\.onnx"):
+        load_bundle(archive)

@@ -1,0 +1,105 @@
+"""The house is built in layers: imports go downwards only, and never in a circle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# From the ground up. A module imports its own layer, and layers below it; CONTRIBUTING shows the picture.
+LAYERS = (
+    ("errors", "files"),
+    ("hardware",),
+    ("model",),
+    ("diffusion", "imaging"),
+    ("io",),
+    ("engines", "evaluation"),
+    ("data",),
+    ("inference", "nets"),
+    ("export", "train"),
+    ("flops",),
+    ("bench",),
+    ("cli",),
+    ("__main__",),
+)
+FREE = {"petrt", "petrt._core", "petrt._cuda"}  # the C++ core; the names that users import
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its name, petrt.export from its folder at the top."""
+    found = {}
+    for folder, package in (
+        (ROOT / "python" / "petrt", "petrt"),
+        (ROOT / "export", "petrt.export"),
+    ):
+        for path in folder.rglob("*.py"):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found[".".join((package, *parts)).removesuffix(".__init__")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below ``node`` that run: what stands under TYPE_CHECKING does not."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and getattr(child.test, "id", "") == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from runtime_nodes(child)
+
+
+def imports(name: str) -> set[str]:
+    """Modules of petrt that ``name`` imports, at its top or inside a function."""
+    wanted: set[str] = set()
+    for node in runtime_nodes(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            wanted.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                wanted.add(inner if inner in MODULES else node.module)
+    return {each for each in wanted if each in MODULES and each != name}
+
+
+GRAPH = {name: imports(name) for name in MODULES}
+
+
+def layer(name: str) -> int:
+    part = name.split(".")[1]
+    return next(i for i, names in enumerate(LAYERS) if part in names)
+
+
+def test_every_room_has_a_layer():
+    rooms = {name.split(".")[1] for name in MODULES if "." in name}
+    assert rooms == {room for names in LAYERS for room in names}
+
+
+def test_imports_go_downwards():
+    upward = [
+        f"{name} -> {other}"
+        for name, others in sorted(GRAPH.items())
+        for other in sorted(others)
+        if name not in FREE and other not in FREE and layer(other) > layer(name)
+    ]
+    assert upward == []
+
+
+def test_no_import_goes_in_a_circle():
+    done: set[str] = set()
+
+    def walk(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            pytest.fail(" -> ".join((*path[path.index(name) :], name)))
+        if name in done or name in FREE:
+            return
+        for other in sorted(GRAPH[name]):
+            walk(other, (*path, name))
+        done.add(name)
+
+    for name in sorted(GRAPH):
+        walk(name, ())
