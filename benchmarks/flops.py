@@ -2,7 +2,7 @@
 
     python benchmarks/flops.py           # needs petrt[train]; seconds, and the same on every machine
 
-Counted, not timed: from PyTorch and from ONNX, which must agree. See ``petrt flops``.
+Counted, not timed: from PyTorch and from the networks' steps, which must agree. See ``petrt flops``.
 """
 
 from __future__ import annotations

@@ -50,7 +50,6 @@ import petrt
 from petrt.engines.torch.graph import TorchGraph
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from petrt.model.group_norm import Norm, group_norm_by_channel
-from petrt.model.half_precision import convert
 
 VARIANTS = {
     "unfolded": "unfolded, PyTorch's GroupNorm, channels-last bf16 weights, compiled",
@@ -180,15 +179,13 @@ def folded(bundle: Bundle, norm: Norm, turned: bool, batch: int, size: int) -> I
 
     last: Mapping[str, Any] = {}
     for name in GRAPHS:
-        model = convert(bundle.files[f"{name}.onnx"], name, "bf16")
-        # Reading the graph takes constants' numbers; writing the module, only the kind of device.
-        graph = TorchGraph(model, name, torch.device("cpu"), norm)
-        graph._device = torch.device("cuda")
+        with FakeTensorMode():
+            graph = TorchGraph(bundle.network(name), "bf16", torch.device("cuda"), norm)
         last = last or (graph.outputs if turned else {})
         shapes = {
             key: tuple(map(length, dims)) for key, dims in {**graph.inputs, **graph.outputs}.items()
         }
-        module = graph.module(shapes, graph.dtypes)
+        module = graph.module(shapes)
         with FakeTensorMode(), torch.no_grad():
             arguments = [blank(s, graph.dtypes[k], k in last) for k, s in shapes.items()]
             yield name, count(on_gpu(module), arguments)

@@ -29,7 +29,7 @@ from petrt.errors import DeviceError
 from petrt.export.tensorrt.plan import build_plan
 from petrt.export.tensorrt.profile import Profile, default_profile
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
-from petrt.model.half_precision import convert
+from petrt.model.half_precision import Precision
 
 TARGETS = ((8, 9), (12, 0))
 SIZES = (64, 128, 192)
@@ -89,12 +89,13 @@ def measure(trt: Any, model: bytes, profile: Profile) -> dict[str, Any]:
     }
 
 
-def measure_bundle(trt: Any, bundle: Bundle, precision: str) -> dict[str, Any]:
+def measure_bundle(trt: Any, bundle: Bundle, precision: Precision) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for case, profile in profiles(bundle).items():
         graphs = {}
         for graph in GRAPHS:
-            model = convert(bundle.files[f"{graph}.onnx"], graph, precision)  # type: ignore[arg-type]
+            model = bundle.onnx(graph, precision)
+            assert model is not None
             graphs[graph] = measure(trt, model, profile)
             print(bundle.model.name, case, graph, graphs[graph], flush=True)
         found[case] = {"profile": asdict(profile), "graphs": graphs}

@@ -19,11 +19,15 @@ from petrt.engines.onnxruntime import import_onnxruntime
 from petrt.errors import InputError
 from petrt.export.folding.fold import Folded, Upsample, fold
 from petrt.export.graphs import check as verify
-from petrt.export.graphs.networks import write_graphs
-from petrt.export.graphs.writer import OPSET, Precision
+from petrt.export.graphs.layers import Precision
+from petrt.export.graphs.networks import write_networks
 from petrt.files.folder import atomic_folder
 from petrt.model.bundle import GOLDEN, MANIFEST, NOISE_BIAS, Manifest, write_manifest
+from petrt.model.network import Network
+from petrt.model.network_file import to_files
+from petrt.model.onnx_writer import OPSET
 from petrt.model.spec import ModelSpec
+from petrt.model.to_onnx import onnx_bytes
 from petrt.nets.checkpoint import load_checkpoint
 from petrt.nets.count import count
 from petrt.nets.model import Model
@@ -76,8 +80,8 @@ def export_model(
             verified["rounding"] = verify.rounding_error(model, folded, exact)
         for part in folded.parts.values():
             check_finite(part, "the folded model")
-        for name, graph in write_graphs(folded, spec.network, precision).items():
-            (folder / f"{name}.onnx").write_bytes(graph.SerializeToString(deterministic=True))
+        for network in write_networks(folded, spec.network, precision).values():
+            write_network(network, folder)
         verified["runtime"] = verify.runtime_error(model, folded, folder)
         if folded.noise_bias:
             save_file(folded.noise_bias, folder / NOISE_BIAS)
@@ -93,6 +97,14 @@ def export_model(
             "verified": verified,
         }
         return write_manifest(folder, spec, export)
+
+
+def write_network(network: Network, folder: Path) -> None:
+    """The files of one network: its steps, its weights, and both as ONNX."""
+    text, weights = to_files(network)
+    (folder / f"{network.name}.json").write_bytes(text)
+    (folder / f"{network.name}.safetensors").write_bytes(weights)
+    (folder / f"{network.name}.onnx").write_bytes(onnx_bytes(network))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Parameters and MACs of the folded networks: of the PyTorch modules, and of graphs without weights.
+"""Parameters and MACs of the folded networks: of the PyTorch modules, and of steps without weights.
 
 Both work from shapes alone, on the meta device. The convention is that of ``petrt.model.size``; the
 extractors' training-only heads are no part of what is exported, so they are left out altogether.
@@ -9,11 +9,11 @@ from __future__ import annotations
 from functools import cache
 
 import torch
-from onnx import ModelProto
 from torch import nn
 
 from petrt.export.folding.fold import Folded, FoldedPart, Upsample, fold, run_part
-from petrt.export.graphs.networks import write_graphs
+from petrt.export.graphs.networks import write_networks
+from petrt.model.network import Network
 from petrt.model.size import Count, ModelCount
 from petrt.model.spec import NetworkSpec
 from petrt.nets.count import MacCounter
@@ -46,9 +46,9 @@ def folded_count(
     )
 
 
-def hollow_graphs(spec: NetworkSpec, upsample: Upsample = "conv") -> dict[str, ModelProto]:
-    """The graphs that an export of ``spec`` writes, with shapes in place of weights: kilobytes."""
-    return write_graphs(_hollow(spec, upsample), spec, "fp32")
+def hollow_networks(spec: NetworkSpec, upsample: Upsample = "conv") -> dict[str, Network]:
+    """The networks that an export of ``spec`` writes, with weights that take no memory."""
+    return write_networks(_hollow(spec, upsample), spec, "fp32")
 
 
 @cache

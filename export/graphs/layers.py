@@ -1,128 +1,173 @@
-"""The folded layers as ONNX operators. Each function mirrors one ``forward``.
-
-Forms were chosen by time on ONNX Runtime's CPU provider; the paper's denoiser at 128 x 128 took
-272 ms a step with the GroupNormalization operator and 248 ms with the form below, one thread.
-"""
+"""The folded layers as steps (``petrt.model.steps``). Each function mirrors one ``forward``."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from petrt.export.folding.fold import FoldedBlock, FoldedUNet, GuideMaps
-from petrt.export.graphs.writer import GraphWriter
+from petrt.model.network import Network
+from petrt.model.steps import (
+    Add,
+    AddBias,
+    AddMap,
+    Attend,
+    Concat,
+    Conv,
+    Dims,
+    Level,
+    Linear,
+    Norm,
+    Split,
+    Step,
+)
 from petrt.nets.blocks import Attention, Block, Down, Head, Up
 from petrt.nets.guidance import DECADES, Extractor
 
+Precision = Literal["fp32", "fp16-weights"]
 
-def conv(g: GraphWriter, m: nn.Module, x: str, name: str) -> str:
+
+class StepWriter:
+    """One network under construction. Values are names; a method that adds a step returns its output.
+
+    Precision "fp16-weights" keeps convolutions' weights as float16, which must hold them exactly. A
+    parameter on the meta device, which has a shape and no values, becomes zeros that take no memory:
+    enough to count operations of.
+    """
+
+    def __init__(self, precision: Precision = "fp32") -> None:
+        self._precision = precision
+        self._steps: list[Step] = []
+        self._weights: dict[str, NDArray[Any]] = {}
+
+    def add(self, step: Step) -> str:
+        """Append a step that has one output."""
+        assert not isinstance(step, Split)
+        self._steps.append(step)
+        return step.out
+
+    def split(self, x: str, sizes: Sequence[int]) -> list[str]:
+        """The vector ``x`` in pieces."""
+        outs = tuple(f"{x}.{i}" for i in range(len(sizes)))
+        self._steps.append(Split(outs=outs, x=x, sizes=tuple(sizes)))
+        return list(outs)
+
+    def weight(self, name: str, value: Tensor) -> str:
+        """A float32 parameter as it is: a bias, a norm's scale."""
+        shape = tuple(value.shape)
+        hollow = np.broadcast_to(np.float32(0), shape)
+        self._weights[name] = hollow if value.is_meta else value.detach().numpy()
+        return name
+
+    def conv_weight(self, name: str, value: Tensor) -> str:
+        """A convolution's weight, in the precision in which weights are stored."""
+        self.weight(name, value)
+        if self._precision == "fp16-weights" and not value.is_meta:
+            array = self._weights[name]
+            self._weights[name] = array.astype(np.float16)
+            if not np.array_equal(self._weights[name].astype(np.float32), array):
+                raise ValueError(f"{name} must be rounded to float16 before it is stored as such")
+        return name
+
+    def norm(self, m: nn.GroupNorm, name: str, *, silu: bool) -> Norm:
+        """What a convolution does to its input first."""
+        return Norm(
+            groups=m.num_groups,
+            epsilon=_float32(m.eps),
+            weight=self.weight(f"{name}.weight", m.weight),
+            bias=self.weight(f"{name}.bias", m.bias),
+            silu=silu,
+        )
+
+    def network(
+        self, name: str, inputs: Mapping[str, Dims], outputs: Mapping[str, Dims]
+    ) -> Network:
+        """The finished, checked network."""
+        return Network(name, inputs, outputs, tuple(self._steps), self._weights)
+
+
+def conv(
+    s: StepWriter,
+    m: nn.Module,
+    x: str,
+    name: str,
+    *,
+    norm: Norm | None = None,
+    upsampled: bool = False,
+    out: str = "",
+) -> str:
     """Convolution, plain or transposed."""
     assert isinstance(m, nn.Conv2d | nn.ConvTranspose2d)
-    kind = "ConvTranspose" if isinstance(m, nn.ConvTranspose2d) else "Conv"
-    inputs = [x, g.conv_weight(f"{name}.weight", m.weight)]
-    if m.bias is not None:
-        inputs.append(g.weight(f"{name}.bias", m.bias))
-    pads = [int(p) for p in m.padding] * 2
-    return g.op(kind, *inputs, kernel_shape=list(m.kernel_size), strides=list(m.stride), pads=pads)
+    bias = None if m.bias is None else s.weight(f"{name}.bias", m.bias)
+    step = Conv(
+        out=out or name,
+        x=x,
+        weight=s.conv_weight(f"{name}.weight", m.weight),
+        bias=bias,
+        norm=norm,
+        upsampled=upsampled,
+        stride=m.stride[0],  # type: ignore[arg-type]
+        transposed=isinstance(m, nn.ConvTranspose2d),
+    )
+    return s.add(step)
 
 
-def group_norm(g: GraphWriter, m: nn.GroupNorm, x: str, name: str) -> str:
-    """GroupNorm as InstanceNormalization of groups, the form that engines recognise and fuse."""
-    ones, zeros = g.fill(1.0, m.num_groups), g.fill(0.0, m.num_groups)
-    h = g.op("Reshape", x, g.integers(0, m.num_groups, -1))
-    h = g.op("InstanceNormalization", h, ones, zeros, epsilon=m.eps)
-    h = g.op("Reshape", h, g.op("Shape", x))
-    h = g.op("Mul", h, g.weight(f"{name}.weight", m.weight[:, None, None]))
-    return g.op("Add", h, g.weight(f"{name}.bias", m.bias[:, None, None]))
-
-
-def norm_silu_conv(
-    g: GraphWriter, norm: nn.GroupNorm, m: nn.Conv2d, x: str, names: tuple[str, str]
-) -> str:
-    """conv(silu(norm(x))), the half of every residual block."""
-    h = group_norm(g, norm, x, names[0])
-    return conv(g, m, g.op("Mul", h, g.op("Sigmoid", h)), names[1])
-
-
-def attention(g: GraphWriter, m: Attention, x: str, name: str) -> str:
+def attention(s: StepWriter, m: Attention, x: str, name: str, out: str = "") -> str:
     """Single-head self-attention over H*W positions, added to x."""
-    width = m.out.out_channels
-    h = conv(g, m.qkv, group_norm(g, m.norm, x, f"{name}.norm"), f"{name}.qkv")
-    h = g.op("Reshape", h, g.integers(0, 3 * width, -1))
-    query, key, value = g.split(h, [width] * 3, axis=1)
-    weight = g.op("MatMul", g.op("Transpose", query, perm=[0, 2, 1]), key)
-    scale = g.constant(f"{name}.scale", np.array(1 / math.sqrt(width), np.float32))
-    weight = g.op("Softmax", g.op("Mul", weight, scale), axis=2)
-    mixed = g.op("MatMul", value, g.op("Transpose", weight, perm=[0, 2, 1]))
-    mixed = g.op("Reshape", mixed, g.op("Shape", x))
-    return g.op("Add", x, conv(g, m.out, mixed, f"{name}.out"))
-
-
-def add_map(g: GraphWriter, h: str, share: str, width: int) -> str:
-    """h [B*N, C, H, W] + share [B, C, H, W] through [B, N, C, H, W]; reshapes copy nothing."""
-    slices, area = g.op("Shape", share, start=0, end=1), g.op("Shape", share, start=2)
-    per_slice = g.op("Concat", slices, g.integers(-1, width), area, axis=0)
-    flat = g.op("Concat", g.integers(-1, width), area, axis=0)
-    samples = g.op("Reshape", h, per_slice)
-    return g.op("Reshape", g.op("Add", samples, g.op("Unsqueeze", share, g.integers(1))), flat)
+    norm = s.norm(m.norm, f"{name}.norm", silu=False)
+    qkv = conv(s, m.qkv, x, f"{name}.qkv", norm=norm)
+    mixed = s.add(Attend(out=name, qkv=qkv, scale=_float32(1 / math.sqrt(m.out.out_channels))))
+    return s.add(Add(out=out or f"{name}.sum", a=x, b=conv(s, m.out, mixed, f"{name}.out")))
 
 
 def block(
-    g: GraphWriter,
+    s: StepWriter,
     m: Block | FoldedBlock,
     x: str,
     name: str,
     film: str | None = None,
     maps: Mapping[str, str] | None = None,
+    out: str = "",
 ) -> str:
     """A residual block; ``film`` [1, C] and, for guided blocks, ``maps`` are its addends."""
-    h, width = x, m.conv1.out_channels
+    h = x
     mix1 = m.mix1 if isinstance(m, FoldedBlock) else None
     if mix1 is not None and maps is not None:
-        h = conv(g, mix1, x, f"{name}.mix1")
-        h = add_map(g, h, maps[f"{name}.g1"], mix1.out_channels)
-    h = norm_silu_conv(g, m.norm1, m.conv1, h, (f"{name}.norm1", f"{name}.conv1"))
+        h = conv(s, mix1, x, f"{name}.mix1")
+        h = s.add(AddMap(out=f"{name}.mixed1", x=h, map=maps[f"{name}.g1"]))
+    norm = s.norm(m.norm1, f"{name}.norm1", silu=True)
+    h = conv(s, m.conv1, h, f"{name}.conv1", norm=norm)
     if film is not None:
-        h = g.op("Add", h, g.op("Unsqueeze", film, g.integers(2, 3)))
+        h = s.add(AddBias(out=f"{name}.biased", x=h, bias=film))
     if mix1 is not None and maps is not None:
-        h = add_map(g, h, maps[f"{name}.g2"], width)
-    h = norm_silu_conv(g, m.norm2, m.conv2, h, (f"{name}.norm2", f"{name}.conv2"))
+        h = s.add(AddMap(out=f"{name}.mixed2", x=h, map=maps[f"{name}.g2"]))
+    norm = s.norm(m.norm2, f"{name}.norm2", silu=True)
+    h = conv(s, m.conv2, h, f"{name}.conv2", norm=norm)
     straight = isinstance(m.shortcut, nn.Identity)
-    h = g.op("Add", h, x if straight else conv(g, m.shortcut, x, f"{name}.shortcut"))
-    if isinstance(m.attention, Attention):
-        h = attention(g, m.attention, h, f"{name}.attention")
-    return h
+    side = x if straight else conv(s, m.shortcut, x, f"{name}.shortcut")
+    if not isinstance(m.attention, Attention):
+        return s.add(Add(out=out or f"{name}.sum", a=h, b=side))
+    h = s.add(Add(out=f"{name}.sum", a=h, b=side))
+    return attention(s, m.attention, h, f"{name}.attention", out)
 
 
-def upsample(g: GraphWriter, m: Up, x: str, name: str) -> str:
-    """Nearest x2, then a 3x3 conv."""
-    scales = g.constant("scales", np.array([1, 1, 2, 2], np.float32))
-    doubled = g.op(
-        "Resize",
-        x,
-        "",
-        scales,
-        mode="nearest",
-        nearest_mode="floor",
-        coordinate_transformation_mode="asymmetric",
-    )
-    return conv(g, m.conv, doubled, name)
-
-
-def unet(g: GraphWriter, m: FoldedUNet, h: str, film: str | None, maps: Mapping[str, str]) -> str:
+def unet(
+    s: StepWriter, m: FoldedUNet, h: str, film: str | None, maps: Mapping[str, str], out: str
+) -> str:
     """A U-Net behind its input conv."""
     count = len(m.widths)
-    films = iter(g.split(film, m.widths, axis=1) if film is not None else [None] * count)
+    films = iter(s.split(film, m.widths) if film is not None else [None] * count)
 
     def apply(layer: nn.Module, h: str, name: str) -> str:
         if isinstance(layer, FoldedBlock):
-            return block(g, layer, h, layer.name, next(films), maps)
-        if isinstance(layer, Up):
-            return upsample(g, layer, h, name)
-        return conv(g, layer.conv if isinstance(layer, Down) else layer, h, name)
+            return block(s, layer, h, layer.name, next(films), maps)
+        inner = layer.conv if isinstance(layer, Down | Up) else layer
+        return conv(s, inner, h, name, upsampled=isinstance(layer, Up))
 
     skips = [h]
     for i, layer in enumerate(m.downs):
@@ -132,40 +177,49 @@ def unet(g: GraphWriter, m: FoldedUNet, h: str, film: str | None, maps: Mapping[
         h = apply(layer, h, f"mid.{i}")
     for i, layer in enumerate(m.ups):
         if isinstance(layer, FoldedBlock):
-            h = g.op("Concat", h, skips.pop(), axis=1)
+            h = s.add(Concat(out=f"ups.{i}.joined", parts=(h, skips.pop())))
         h = apply(layer, h, f"ups.{i}")
-    return head(g, m.head, h)
+    return head(s, m.head, h, out)
 
 
-def head(g: GraphWriter, m: Head, x: str) -> str:
+def head(s: StepWriter, m: Head, x: str, out: str) -> str:
     """The end of a U-Net."""
-    return norm_silu_conv(g, m.norm, m.conv, x, ("head.norm", "head.conv"))
+    return conv(s, m.conv, x, "head.conv", norm=s.norm(m.norm, "head.norm", silu=True), out=out)
 
 
-def guide_maps(g: GraphWriter, m: GuideMaps, features: list[str]) -> dict[str, str]:
+def guide_maps(s: StepWriter, m: GuideMaps, features: Sequence[str]) -> dict[str, str]:
     """The guide maps by name from the stacked features of each scale."""
     every = zip(m.shapes.items(), m.convs, strict=True)
-    return {name: conv(g, c, features[scale - 1], name) for (name, (_, scale)), c in every}
+    return {name: conv(s, c, features[scale - 1], name) for (name, (_, scale)), c in every}
 
 
-def dose_level(g: GraphWriter, fraction: str) -> str:
-    """The level [B, 1, 1, 1] of the fraction [B] of the full dose, see ``petrt.nets.guidance``."""
-    scale = g.constant("dose.scale", np.array(1 / (DECADES * math.log(10)), np.float32))
-    return g.op("Reshape", g.op("Mul", g.op("Log", fraction), scale), g.integers(-1, 1, 1, 1))
+def dose_level(s: StepWriter, fraction: str) -> str:
+    """The level of the fraction [B] of the full dose, see ``petrt.nets.guidance``."""
+    scale = _float32(1 / (DECADES * math.log(10)))
+    return s.add(Level(out=f"{fraction}.level", x=fraction, scale=scale))
 
 
-def extractor(g: GraphWriter, m: Extractor, guide: str, name: str, level: str | None = None) -> str:
-    """One guide's features at one scale; the training-only head is left out."""
+def extractor(
+    s: StepWriter, m: Extractor, guide: str, name: str, level: str | None, out: str
+) -> str:
+    """One guide's features at one scale, as ``out``; the training-only head is left out."""
     h = guide
     for i, down in enumerate(m.downs):
         assert isinstance(down, Down)
-        h = conv(g, down.conv, h, f"{name}.downs.{i}")
-    h = conv(g, m.stem, h, f"{name}.stem")
+        h = conv(s, down.conv, h, f"{name}.downs.{i}")
+    h = conv(s, m.stem, h, f"{name}.stem")
     if m.dose is not None and level is not None:
-        bias = g.op("Mul", level, g.weight(f"{name}.dose.weight", m.dose.weight[:, :, None]))
-        bias = g.op("Add", bias, g.weight(f"{name}.dose.bias", m.dose.bias[:, None, None]))
-        h = g.op("Add", h, bias)
+        weight = s.weight(f"{name}.dose.weight", m.dose.weight[:, 0])
+        bias = s.weight(f"{name}.dose.bias", m.dose.bias)
+        told = s.add(Linear(out=f"{name}.dose", x=level, weight=weight, bias=bias))
+        h = s.add(AddBias(out=f"{name}.dosed", x=h, bias=told))
     for i, each in enumerate(m.blocks):
         assert isinstance(each, Block)
-        h = block(g, each, h, f"{name}.blocks.{i}")
+        last = i + 1 == len(m.blocks)
+        h = block(s, each, h, f"{name}.blocks.{i}", out=out if last else "")
     return h
+
+
+def _float32(value: float) -> float:
+    """The number that ONNX would keep."""
+    return float(np.float32(value))

@@ -1,82 +1,84 @@
-"""The three graphs of a bundle, with its fixed names of inputs and outputs."""
+"""The networks of a bundle, with its fixed names of inputs and outputs."""
 
 from __future__ import annotations
 
-from onnx import ModelProto
-
-from petrt import _core
 from petrt.export.folding.fold import Folded, FoldedCoarse, FoldedDenoiser, FoldedGuidance
 from petrt.export.graphs import layers
-from petrt.export.graphs.writer import GraphWriter, Precision
+from petrt.export.graphs.layers import Precision, StepWriter
+from petrt.model.network import Network
 from petrt.model.spec import NetworkSpec
+from petrt.model.steps import AddMap, Concat, Dims
 
 
-def write_graphs(folded: Folded, spec: NetworkSpec, precision: Precision) -> dict[str, ModelProto]:
-    """The graphs of the bundle by name, each self-contained, dynamic in batch, H and W."""
-    graphs = {}
+def write_networks(folded: Folded, spec: NetworkSpec, precision: Precision) -> dict[str, Network]:
+    """The networks of the bundle by name, dynamic in batch, H and W."""
+    networks = {}
     for name, part in folded.parts.items():
-        g = GraphWriter(name, precision)
+        s = StepWriter(precision)
         if isinstance(part, FoldedGuidance):
-            _guidance(g, part, spec)
+            networks[name] = _guidance(s, part, spec)
         elif isinstance(part, FoldedCoarse):
-            _coarse(g, part, spec)
+            networks[name] = _coarse(s, part, spec)
         else:
-            _denoiser(g, part)
-        graphs[name] = g.model(_core.__version__)
-    return graphs
+            networks[name] = _denoiser(s, part)
+    return networks
 
 
-def _image(batch: str, channels: int, scale: int = 0) -> list[int | str]:
+def _image(batch: str, channels: int, scale: int = 0) -> Dims:
     """Dimensions [batch, channels, H/2^scale, W/2^scale]."""
     over = f"/{2**scale}" if scale else ""
-    return [batch, channels, f"height{over}", f"width{over}"]
+    return batch, channels, f"height{over}", f"width{over}"
 
 
-def _guidance(g: GraphWriter, part: FoldedGuidance, spec: NetworkSpec) -> None:
+def _guidance(s: StepWriter, part: FoldedGuidance, spec: NetworkSpec) -> Network:
     channels = {"x": 1, "nas": len(spec.guidance.neighbours), "spectrum": 1}
-    for name in part.inputs:
-        g.input(name, _image("slices", channels[name]) if name in channels else ["slices"])
-    level = layers.dose_level(g, "dose") if "dose" in part.inputs else None
+    inputs: dict[str, Dims] = {
+        name: _image("slices", channels[name]) if name in channels else ("slices",)
+        for name in part.inputs
+    }
+    level = layers.dose_level(s, "dose") if "dose" in part.inputs else None
     features: list[str] = []
     if part.guidance is not None:
         extractors = {"nas": part.guidance.nas, "spectrum": part.guidance.spectrum}
         for k in range(spec.scales):
-            each = [
-                layers.extractor(g, extractors[name][k], name, f"{name}.{k}", level)  # type: ignore[arg-type]
-                for name in ("nas", "spectrum")[: spec.guide_count]
-            ]
-            features.append(g.op("Concat", *each, axis=1) if len(each) > 1 else each[0])
-    outputs: list[tuple[str, str, list[int | str]]] = []
+            features.append(f"features_{k + 1}")
+            guides = ("nas", "spectrum")[: spec.guide_count]
+            outs = [f"{features[k]}.{name}" for name in guides] if len(guides) > 1 else features[k:]
+            for name, out in zip(guides, outs, strict=True):
+                each = extractors[name][k]
+                layers.extractor(s, each, name, f"{name}.{k}", level, out)  # type: ignore[arg-type]
+            if len(guides) > 1:
+                s.add(Concat(out=features[k], parts=tuple(outs)))
+    width = spec.guide_count * spec.guidance.widths[-1]
+    outputs: dict[str, Dims] = {
+        name: _image("slices", width, k + 1) for k, name in enumerate(part.features)
+    }
     if part.x_half is not None and part.maps is not None:
-        h = layers.conv(g, part.x_half, "x", "x_half")
-        outputs.append((h, "x_half", _image("slices", part.x_half.out_channels)))
-        maps = layers.guide_maps(g, part.maps, features)
+        layers.conv(s, part.x_half, "x", "x_half")
+        layers.guide_maps(s, part.maps, features)
+        outputs["x_half"] = _image("slices", part.x_half.out_channels)
         for name, (c, scale) in part.maps.shapes.items():
-            outputs.append((maps[name], name, _image("slices", c, scale)))
+            outputs[name] = _image("slices", c, scale)
+    return s.network("guidance", inputs, outputs)
+
+
+def _coarse(s: StepWriter, part: FoldedCoarse, spec: NetworkSpec) -> Network:
     width = spec.guide_count * spec.guidance.widths[-1]
-    named = zip(features, part.features, strict=False)
-    first = [(f, name, _image("slices", width, k + 1)) for k, (f, name) in enumerate(named)]
-    for value, name, dims in first + outputs:
-        g.output(value, name, dims)
+    features = {name: _image("slices", width, k + 1) for k, name in enumerate(part.inputs[1:])}
+    h = layers.conv(s, part.input, "x", "input")
+    maps = layers.guide_maps(s, part.maps, list(features))
+    layers.unet(s, part.body, h, None, maps, "x_cp")
+    image = _image("slices", 1)
+    return s.network("coarse", {"x": image, **features}, {"x_cp": image})
 
 
-def _coarse(g: GraphWriter, part: FoldedCoarse, spec: NetworkSpec) -> None:
-    g.input("x", _image("slices", 1))
-    width = spec.guide_count * spec.guidance.widths[-1]
-    features = [
-        g.input(name, _image("slices", width, k + 1)) for k, name in enumerate(part.inputs[1:])
-    ]
-    h = layers.conv(g, part.input, "x", "input")
-    h = layers.unet(g, part.body, h, None, layers.guide_maps(g, part.maps, features))
-    g.output(h, "x_cp", _image("slices", 1))
-
-
-def _denoiser(g: GraphWriter, part: FoldedDenoiser) -> None:
-    base = part.input.out_channels
-    r, film = g.input("r", _image("images", 1)), g.input("film", [1, sum(part.body.widths)])
-    x_half = g.input("x_half", _image("slices", base))
+def _denoiser(s: StepWriter, part: FoldedDenoiser) -> Network:
+    image = _image("images", 1)
+    inputs: dict[str, Dims] = {"r": image, "film": (1, sum(part.body.widths))}
+    inputs["x_half"] = _image("slices", part.input.out_channels)
     for name, (c, scale) in part.map_shapes.items():
-        g.input(name, _image("slices", c, scale))
-    h = layers.add_map(g, layers.conv(g, part.input, r, "input"), x_half, base)
-    h = layers.unet(g, part.body, h, film, {name: name for name in part.map_shapes})
-    g.output(h, "eps", _image("images", 1))
+        inputs[name] = _image("slices", c, scale)
+    h = layers.conv(s, part.input, "r", "input")
+    h = s.add(AddMap(out="input.sum", x=h, map="x_half"))
+    layers.unet(s, part.body, h, "film", {name: name for name in part.map_shapes}, "eps")
+    return s.network("denoiser", inputs, {"eps": image})

@@ -34,8 +34,7 @@ from petrt.export.tensorrt.plan import build_plan
 from petrt.export.tensorrt.request import Request
 from petrt.hardware import machine
 from petrt.inference.verify_engine import verify
-from petrt.model.bundle import GRAPHS, file_entry
-from petrt.model.half_precision import convert
+from petrt.model.bundle import file_entry
 
 logger = logging.getLogger("petrt")
 
@@ -115,14 +114,13 @@ def _kept(request: Request, entry: Installed) -> Installed:
 def _build(request: Request, bar: Bar) -> _Built:
     """All plans of the bundle."""
     built = _Built(_earlier_timing_cache(request.key))
-    for graph in GRAPHS:
-        model = request.bundle.onnx(graph)
-        if model is None:
-            continue
+    for graph in request.bundle.graphs:
+        model = request.bundle.onnx(graph, request.precision)
+        assert model is not None
         with bar(f"building {graph}", "%") as progress:
             plan = build_plan(
                 request.trt,
-                convert(model, graph, request.precision),
+                model,
                 request.profile,
                 workspace_bytes=request.flags.workspace_bytes,
                 timing_cache=built.timing_cache,

@@ -63,7 +63,7 @@ def build_plan(
     device: int | None = None,
     progress: Progress | None = None,
 ) -> Plan:
-    """Compile the ONNX ``model``, whose types are the plan's (see ``petrt.model.half_precision``).
+    """Compile the ONNX ``model``, whose types are the plan's (see ``petrt.export.tensorrt.precision``).
 
     Args:
         trt: the module ``tensorrt`` or ``tensorrt_rtx``.

@@ -17,7 +17,7 @@ from petrt.export import export_bundle, export_model
 from petrt.export.bundle import rounded
 from petrt.export.folding.fold import fold
 from petrt.export.graphs import check as verify
-from petrt.export.graphs.writer import GraphWriter
+from petrt.export.graphs.layers import StepWriter
 from petrt.model.bundle import GOLDEN, MANIFEST, NOISE_BIAS, Bundle, load_bundle
 from petrt.nets import Model, save_checkpoint
 from tests.export.conftest import NETWORKS, model_spec, scrambled
@@ -208,7 +208,7 @@ def test_half_weights(halved: tuple[Model, Path]) -> None:
 
 def test_half_weights_must_be_rounded_first() -> None:
     with pytest.raises(ValueError, match="must be rounded"):
-        GraphWriter("g", "fp16-weights").conv_weight("w", torch.tensor([0.1]))
+        StepWriter("fp16-weights").conv_weight("w", torch.tensor([0.1]))
 
 
 def refused(model: Model, folder: Path, message: str, **options: str) -> None:

@@ -36,7 +36,7 @@ def test_preset_checkpoint_and_bundle_of_one_network_are_equal(tiny_bundle, chec
         counted = count_subject(str(subject), 32, 40)
         assert counted.kind == kind
         assert numbers(counted) == numbers(preset)
-        assert counted.source == {"folded": "PyTorch and ONNX, equal", "unfolded": "PyTorch"}
+        assert counted.source == {"folded": "PyTorch and steps, equal", "unfolded": "PyTorch"}
     assert preset.kind == "preset"
     assert preset.unfolded == count(PRESETS["tiny"], 32, 40)
 
@@ -108,7 +108,7 @@ def test_a_preset_on_whose_size_the_counters_disagree_is_an_engine_error(monkeyp
     wrong = folded_count(PRESETS["tiny"], 16, 24)
     monkeypatch.setattr("petrt.export.size.folded_count", lambda *args: wrong)
     assert count_subject("tiny", 16, 24)
-    with pytest.raises(DeviceError, match=r"PyTorch and ONNX disagree: .*coarse macs"):
+    with pytest.raises(DeviceError, match=r"PyTorch and steps disagree: .*coarse macs"):
         count_subject("tiny", 16, 16)
 
 
@@ -146,7 +146,7 @@ def test_without_torch_the_unfolded_count_is_the_recorded_one(monkeypatch, tiny_
     without_torch(monkeypatch)
     alone = count_subject("demo")
     assert numbers(alone) == numbers(both)
-    assert alone.source == {"folded": "ONNX", "unfolded": "its model.json"}
+    assert alone.source == {"folded": "steps", "unfolded": "its model.json"}
     other = count_subject("demo", 64, 64)
     assert other.unfolded is None
     assert "recorded for 128x128 only" in other.source["unfolded"]
@@ -183,5 +183,5 @@ assert run(["flops", "paper"]) == run(["flops", "--table2"]) == 2
 assert "torch" not in sys.modules
 """
     )
-    assert "folded, from ONNX" in printed
+    assert "folded, from steps" in printed
     assert "unfolded, from its model.json" in printed

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from petrt.engines.native.engine import NativeEngine
-from petrt.engines.native.graph import Unsupported
+from petrt.engines.native.steps import Unsupported
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.errors import DeviceError
 from petrt.hardware import packages

@@ -149,7 +149,43 @@ def _external(location: str):
 def test_bad_onnx_is_refused(copy, change, says):
     rewrite(copy, "coarse.onnx", change((copy / "coarse.onnx").read_bytes()))
     with pytest.raises(InputError, match=says):
+        select_engine(load_bundle(copy), "onnxruntime", "cpu")
+
+
+def _without_last_step(data: bytes) -> bytes:
+    found = json.loads(data)
+    found["steps"].pop()
+    return json.dumps(found).encode()
+
+
+def _other_input(data: bytes) -> bytes:
+    named = data.replace(b'"x": [', b'"somebody_else": [')
+    return named.replace(b'"x": "x"', b'"x": "somebody_else"')
+
+
+def _unknown_step(data: bytes) -> bytes:
+    return data.replace(b'"concat"', b'"convolve"')
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("coarse.json", _empty, r"coarse\.json"),
+        ("coarse.json", _truncated, r"coarse\.json"),
+        ("coarse.json", _random, r"coarse\.json"),
+        ("coarse.json", _unknown_step, "convolve"),
+        ("coarse.json", _without_last_step, "x_cp is not computed"),
+        ("coarse.json", _other_input, "inputs do not match: .*somebody_else"),
+        ("coarse.safetensors", _empty, "broken safetensors file"),
+        ("coarse.safetensors", _truncated, "broken safetensors file"),
+        ("coarse.safetensors", _random, "broken safetensors file"),
+    ],
+)
+def test_bad_steps_are_refused(copy, name, change, says):
+    rewrite(copy, name, change((copy / name).read_bytes()))
+    with pytest.raises(InputError, match=says) as refused:
         select_engine(load_bundle(copy))
+    assert "\n" not in str(refused.value)
 
 
 def test_external_data_is_refused_through_links(copy, tmp_path):
@@ -161,7 +197,7 @@ def test_external_data_is_refused_through_links(copy, tmp_path):
     for name in ("hard.bin", "soft.bin"):
         rewrite(copy, "coarse.onnx", _external(name)(data))
         with pytest.raises(InputError, match="in another file"):
-            load_bundle(copy)
+            load_bundle(copy).onnx("coarse")
 
 
 def test_altered_file_is_refused(copy):
@@ -182,14 +218,25 @@ def test_longer_file_is_refused(copy):
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
-        (lambda m: m.update(version=2), "version 2"),
+        (lambda m: m.update(version=3), "version 3"),
+        (lambda m: m.update(version=[2]), "version"),
+        (lambda m: m["files"].pop("coarse.json"), "holds"),
         (lambda m: m.update(format="other"), "format"),
         (lambda m: m["model"].update(sigma_r=-1), "sigma_r"),
         (lambda m: m["model"].update(surprise=1), "surprise"),
         (lambda m: m["files"].pop("coarse.onnx"), "holds"),
         (lambda m: m["files"].update({"../x": m["files"]["coarse.onnx"]}), "lists"),
     ],
-    ids=["version", "format", "value", "unknown-key", "missing-file", "dotdot"],
+    ids=[
+        "version",
+        "no-version",
+        "missing-steps",
+        "format",
+        "value",
+        "unknown-key",
+        "missing-file",
+        "dotdot",
+    ],
 )
 def test_bad_manifest_is_refused(copy, edit, says):
     manifest = json.loads((copy / MANIFEST).read_text())

@@ -5,19 +5,26 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from petrt.errors import UsageError
+from petrt.cli.app import run
+from petrt.errors import InputError, UsageError
+from petrt.export import export_model
 from petrt.files import atomic
-from petrt.model.bundle import MANIFEST, load_bundle
+from petrt.inference.reconstructor import Reconstructor
+from petrt.model.bundle import MANIFEST, Bundle, load_bundle
 from petrt.model.bundle_writer import (
     check_bundle_output,
     check_in_place,
     replace_model,
+    upgraded,
     write_bundle,
 )
 from petrt.model.spec import CalibrationSpec, ModelSpec, SamplerSpec
+from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.model.test_bundle import zipped
+from tests.models import noisy_blob
 
 FITTED = CalibrationSpec(factor=3.25, level=0.9, sampler=SamplerSpec(), samples=8, subjects=2)
 
@@ -117,3 +124,67 @@ def test_equal_archives_are_equal_bytes(tiny_bundle, tmp_path):
 def test_a_shipped_model_is_not_changed_in_place():
     with pytest.raises(UsageError, match="write a new bundle"):
         check_in_place("demo")
+
+
+def first_version(bundle: Bundle) -> Bundle:
+    """``bundle`` as it would have been exported before there were steps."""
+    steps = {f"{graph}.{suffix}" for graph in bundle.graphs for suffix in ("json", "safetensors")}
+    kept = {name: data for name, data in bundle.files.items() if name not in steps}
+    files = {name: bundle.manifest.files[name] for name in kept}
+    manifest = bundle.manifest.model_copy(update={"version": 1, "files": files})
+    return Bundle(manifest, kept, "old", bundle.source)
+
+
+VOLUME = noisy_blob((16, 24, 5))
+
+
+def images(bundle: Bundle, engine: str) -> np.ndarray:
+    result = Reconstructor(bundle, samples=2, steps=2, engine=engine, device="cpu")(VOLUME)
+    return np.stack([result.image, result.std, result.coarse])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16-weights"])
+def test_both_versions_compute_the_same_bits(tmp_path, precision):
+    spec = model_spec(NETWORKS["dose"])
+    export_model(scrambled(spec.network), spec, tmp_path / "new", precision=precision)
+    new = load_bundle(tmp_path / "new")
+    old = write_bundle(first_version(new), new.model, tmp_path / "old")
+    assert (old.manifest.version, new.manifest.version) == (1, 2)
+    again = write_bundle(upgraded(old), old.model, tmp_path / "again")
+    assert again.manifest.version == 2
+    assert again.manifest.export == old.manifest.export
+    for name, data in old.files.items():
+        assert again.files[name] == data
+    for engine in ("native", "onnxruntime", "torch"):
+        expected = images(old, engine)
+        np.testing.assert_array_equal(images(new, engine), expected)
+        np.testing.assert_array_equal(images(again, engine), expected)
+
+
+def test_export_from_a_bundle_of_the_first_version(tmp_path, capsys):
+    out = tmp_path / "new"
+    assert run(["export", "--from", "demo", "-o", str(out)]) == 0
+    new, demo = load_bundle(out), load_bundle("demo")
+    assert new.model == demo.model
+    assert new.files.keys() - demo.files.keys() == {
+        f"{graph}.{suffix}" for graph in demo.graphs for suffix in ("json", "safetensors")
+    }
+    np.testing.assert_array_equal(images(new, "native"), images(demo, "native"))
+    capsys.readouterr()
+    for arguments, says in (
+        (["--from", str(out), "-o", str(tmp_path / "x")], "of version 2 already"),
+        (["--from", "demo", "-o", str(out)], "new exists"),
+        (["--from", "demo", "-o", str(out), "--precision", "fp16-weights"], "stay as they are"),
+        (["--from", "demo", "run", "-o", str(tmp_path / "x")], "a checkpoint or --from"),
+        (["-o", str(tmp_path / "x")], "a checkpoint or --from"),
+    ):
+        assert run(["export", *arguments]) == 2
+        assert says in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_onnx_that_petrt_did_not_write_is_not_upgraded(tiny_bundle):
+    old = first_version(load_bundle(tiny_bundle))
+    changed = old.files["coarse.onnx"].replace(b"Sigmoid", b"Softsig")
+    with pytest.raises(InputError, match=r"coarse\.onnx: petrt does not know Softsig"):
+        upgraded(Bundle(old.manifest, {**old.files, "coarse.onnx": changed}, "", ""))

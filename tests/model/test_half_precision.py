@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -21,9 +22,12 @@ from petrt.errors import InputError
 from petrt.export.bundle import rounded
 from petrt.export.folding.fold import fold
 from petrt.export.graphs import check as verify
-from petrt.export.graphs.networks import write_graphs
+from petrt.export.graphs.networks import write_networks
 from petrt.model import half_precision as module
-from petrt.model.half_precision import Precision, convert
+from petrt.model.bundle import Bundle, load_bundle
+from petrt.model.half_precision import Precision
+from petrt.model.network import Network
+from petrt.model.to_onnx import onnx_bytes, to_onnx
 from tests.export.conftest import NETWORKS, scrambled
 
 NARROW = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
@@ -36,14 +40,13 @@ networks = pytest.mark.parametrize("network", list(NETWORKS))
 
 
 @cache
-def sources(network: str, weights: str = "fp32") -> dict[str, bytes]:
-    """The serialised graphs of one of NETWORKS, as a bundle holds them."""
+def sources(network: str, weights: str = "fp32") -> dict[str, Network]:
+    """The steps of one of NETWORKS, as a bundle holds them."""
     folded = fold(scrambled(NETWORKS[network]))
     if weights == "fp16-weights":
         with torch.no_grad():
             folded = rounded(folded)
-    graphs = write_graphs(folded, NETWORKS[network], weights)  # type: ignore[arg-type]
-    return {name: graph.SerializeToString(deterministic=True) for name, graph in graphs.items()}
+    return write_networks(folded, NETWORKS[network], weights)  # type: ignore[arg-type]
 
 
 @cache
@@ -59,10 +62,8 @@ def values(network: str) -> dict[str, NDArray[np.float32]]:
 def converted(
     network: str, precision: Precision, weights: str = "fp32"
 ) -> dict[str, onnx.ModelProto]:
-    return {
-        name: onnx.load_model_from_string(convert(data, name, precision))
-        for name, data in sources(network, weights).items()
-    }
+    found = sources(network, weights).items()
+    return {name: to_onnx(source, precision) for name, source in found}
 
 
 def types(model: onnx.ModelProto) -> dict[str, int]:
@@ -94,7 +95,7 @@ def test_operators_run_in_their_type(network: str, precision: Precision) -> None
 @narrow
 def test_interface(network: str, precision: Precision) -> None:
     """Images and noise biases stay float32; what passes from network to network is 16 bit."""
-    before = {n: onnx.load_model_from_string(d) for n, d in sources(network).items()}
+    before = converted(network, "fp32")
     for name, model in converted(network, precision).items():
         for part in ("input", "output"):
             for old, new in zip(
@@ -217,11 +218,11 @@ def evaluate(
 @networks
 def test_onnxruntime_runs_fp16(network: str) -> None:
     known = values(network)
-    for name, data in sources(network).items():
+    for source in sources(network).values():
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(
-            convert(data, name, "fp16"), options, providers=["CPUExecutionProvider"]
+            onnx_bytes(source, "fp16"), options, providers=["CPUExecutionProvider"]
         )
         feed = {
             i.name: known[i.name].astype(np.float16 if "float16" in i.type else np.float32)
@@ -234,13 +235,19 @@ def test_onnxruntime_runs_fp16(network: str) -> None:
 
 @narrow
 def test_same_bytes_twice(precision: Precision) -> None:
-    for name, data in sources("nas+spectrum").items():
-        assert convert(data, name, precision) == convert(data, name, precision) != data
+    for source in sources("nas+spectrum").values():
+        data = onnx_bytes(source, precision)
+        assert data == onnx_bytes(source, precision) != onnx_bytes(source)
 
 
-def test_fp32_is_the_bundles_graph() -> None:
-    data = sources("none")["coarse"]
-    assert convert(data, "coarse", "fp32") is data
+@narrow
+def test_a_bundle_writes_it_and_has_the_float32_graph_as_a_file(precision: Precision) -> None:
+    demo = load_bundle("demo")
+    for graph in demo.graphs:
+        assert demo.onnx(graph) is demo.files[f"{graph}.onnx"]
+        assert demo.onnx(graph, precision) == onnx_bytes(demo.network(graph), precision)
+    coarse = Bundle(demo.manifest, {"coarse.onnx": demo.files["coarse.onnx"]}, "", "")
+    assert coarse.onnx("denoiser", precision) is None
 
 
 @narrow
@@ -250,20 +257,16 @@ def test_opset_and_size(precision: Precision) -> None:
         onnx.checker.check_model(model, full_check=True)
         expected = (17, 8) if precision == "fp16" else (22, 10)
         assert (model.opset_import[0].version, model.ir_version) == expected
-        source = onnx.load_model_from_string(sources("nas+spectrum")[name])
+        source = to_onnx(sources("nas+spectrum")[name])
         weights = [sum(len(t.raw_data) for t in m.graph.initializer) for m in (source, model)]
         assert weights[1] < 0.7 * weights[0]
 
 
 @networks
 def test_float16_weights_are_used_as_stored(network: str) -> None:
-    for name, data in sources(network, "fp16-weights").items():
-        stored = {
-            t.name: numpy_helper.to_array(t)
-            for t in onnx.load_model_from_string(data).graph.initializer
-            if t.data_type == TensorProto.FLOAT16
-        }
-        graph = onnx.load_model_from_string(convert(data, name, "fp16")).graph
+    for source in sources(network, "fp16-weights").values():
+        stored = {n: array for n, array in source.weights.items() if array.dtype == np.float16}
+        graph = to_onnx(source, "fp16").graph
         kept = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
         by_bytes = Counter(array.tobytes() for array in stored.values())
         found = Counter(a.tobytes() for a in kept.values() if a.dtype == np.float16)
@@ -277,14 +280,11 @@ def test_weights_stored_either_way_give_one_function(precision: Precision) -> No
     """Rounded weights kept as float32 or as float16 with a Cast: the same graph but for names."""
     network = "nas+spectrum"
     with torch.no_grad():
-        graphs = write_graphs(
+        plain = write_networks(
             rounded(fold(scrambled(NETWORKS[network]))), NETWORKS[network], "fp32"
         )
-    for name, data in sources(network, "fp16-weights").items():
-        plain = convert(graphs[name].SerializeToString(), name, precision)
-        one, other = (
-            onnx.load_model_from_string(m) for m in (plain, convert(data, name, precision))
-        )
+    for name, source in sources(network, "fp16-weights").items():
+        one, other = to_onnx(plain[name], precision), to_onnx(source, precision)
         assert [n.op_type for n in one.graph.node] == [n.op_type for n in other.graph.node]
         known = values(network)
         a, b = evaluate(one, known), evaluate(other, known)
@@ -303,14 +303,12 @@ def test_bfloat16_is_the_nearest(halves: list[tuple[int, int]]) -> None:
     assert np.array_equal(module._bfloat16(array), expected.view(np.uint16))
 
 
-def with_weight(value: float) -> bytes:
+def with_weight(value: float) -> Network:
     """A convolution whose first weight is ``value``."""
-    model = onnx.load_model_from_string(sources("none")["coarse"])
-    tensor = next(t for t in model.graph.initializer if t.name == "input.weight")
-    array = numpy_helper.to_array(tensor).copy()
+    source = sources("none")["coarse"]
+    array = source.weights["input.weight"].copy()
     array.flat[0] = value
-    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-    return model.SerializeToString()
+    return replace(source, weights={**source.weights, "input.weight": array})
 
 
 @pytest.mark.parametrize(
@@ -318,7 +316,7 @@ def with_weight(value: float) -> bytes:
 )
 def test_weights_beyond_the_range_are_refused(precision: Precision, value: float) -> None:
     with pytest.raises(InputError, match=rf"coarse in {precision}: input\.weight holds .*range"):
-        convert(with_weight(value), "coarse", precision)
+        to_onnx(with_weight(value), precision)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +326,7 @@ def test_weights_beyond_the_range_are_refused(precision: Precision, value: float
 def test_weights_at_the_end_of_the_range_are_rounded(
     precision: Precision, value: float, stored: float
 ) -> None:
-    graph = onnx.load_model_from_string(convert(with_weight(value), "coarse", precision)).graph
+    graph = to_onnx(with_weight(value), precision).graph
     tensor = next(t for t in graph.initializer if t.name == "input.weight")
     found = float(numpy_helper.to_array(tensor).astype(np.float32).flat[0])
     assert found == pytest.approx(stored, rel=1e-4)
@@ -337,28 +335,4 @@ def test_weights_at_the_end_of_the_range_are_rounded(
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(value: float) -> None:
     with pytest.raises(InputError, match=r"input\.weight is not finite"):
-        convert(with_weight(value), "coarse", "bf16")
-
-
-def one_node(kind: str, opset: int = 17, element: int = TensorProto.FLOAT) -> bytes:
-    ends = [helper.make_tensor_value_info(n, element, ["slices", 1]) for n in ("x", "x_cp")]
-    graph = helper.make_graph([helper.make_node(kind, ["x"], ["x_cp"])], "g", ends[:1], ends[1:])
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    return made.SerializeToString()
-
-
-@pytest.mark.parametrize(
-    ("model", "reason"),
-    [
-        (one_node("Erf"), "no rule for the operators Erf"),
-        (one_node("Sigmoid", opset=13), "opset ai.onnx 13; expected ai.onnx 17 to 22"),
-        (one_node("Sigmoid", element=TensorProto.DOUBLE), "the input x is not float32"),
-        (one_node("Fnord"), "not a valid ONNX graph"),
-        (b"\xff not a model", "not a valid ONNX graph"),
-    ],
-)
-def test_foreign_graphs_are_refused(model: bytes, reason: str) -> None:
-    with pytest.raises(InputError, match=reason) as raised:
-        convert(model, "denoiser", "fp16")
-    assert "\n" not in raised.value.message
-    assert raised.value.message.startswith("denoiser in fp16: ")
+        to_onnx(with_weight(value), "bf16")

@@ -11,21 +11,51 @@ from petrt.errors import UsageError
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint's folder, or a training run's.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new bundle.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(help="A checkpoint's folder, or a training run's.", show_default=False),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="BUNDLE",
+            help="Instead of a checkpoint: a bundle of version 1, written again as one of version 2.",
+            show_default=False,
+        ),
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="fp32, or fp16-weights: half the size, weights rounded.")
     ] = "fp32",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle.")] = False,
 ) -> None:
-    """Fold, export to ONNX and verify; the measured errors go into the bundle's model.json."""
-    from petrt.cli.needs import need_exporter
-
-    need_exporter("petrt export")
-    from petrt.export import export_bundle
-    from petrt.train.checkpoints import newest
-
+    """Fold, export to steps and ONNX, verify; the measured errors go into the bundle's model.json."""
+    if (checkpoint is None) == (source is None):
+        raise UsageError("export takes a checkpoint or --from BUNDLE", "give one of them")
     if precision not in ("fp32", "fp16-weights"):
         raise UsageError(f"--precision is '{precision}'", "choose fp32 or fp16-weights")
-    export_bundle(newest(checkpoint), out, precision=precision, overwrite=overwrite)  # type: ignore[arg-type]
+    if source is not None:
+        if precision != "fp32":
+            raise UsageError("a bundle's weights stay as they are", "leave out --precision")
+        _upgrade(source, out, overwrite)
+    else:
+        from petrt.cli.needs import need_exporter
+
+        need_exporter("petrt export")
+        from petrt.export import export_bundle
+        from petrt.train.checkpoints import newest
+
+        assert checkpoint is not None
+        export_bundle(newest(checkpoint), out, precision=precision, overwrite=overwrite)  # type: ignore[arg-type]
     typer.echo(out)
+
+
+def _upgrade(source: str, out: Path, overwrite: bool) -> None:
+    """Without PyTorch: the steps are read from the bundle's ONNX."""
+    from petrt.model.bundle import load_bundle
+    from petrt.model.bundle_writer import check_bundle_output, upgraded, write_bundle
+
+    check_bundle_output(out, overwrite=overwrite)
+    bundle = load_bundle(source)
+    write_bundle(upgraded(bundle), bundle.model, out, overwrite=overwrite)

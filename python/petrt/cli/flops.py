@@ -41,8 +41,8 @@ def flops(
 ) -> None:
     """Parameters, MACs and FLOPs per part and step, folded (as it runs) and unfolded (as published).
 
-    Counted from PyTorch and from ONNX; where they disagree, nothing is printed. Without PyTorch a
-    bundle is counted from its ONNX graphs alone.
+    Counted from PyTorch and from the steps of the networks; where they disagree, nothing is printed.
+    Without PyTorch a bundle is counted from its steps alone.
     """
     from petrt.files.atomic import atomic_write_json, check_output
 

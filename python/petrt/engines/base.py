@@ -139,20 +139,12 @@ def _dimension(dim: Any) -> tuple[str, int]:
     return base, int(over or 1)
 
 
-def onnx_tensors(model: bytes) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-    """Inputs and outputs of a bundle's serialised graph with its named dimensions, which not every
-    engine keeps: name -> [dimension]."""
-    import onnx
-
-    graph = onnx.load_model_from_string(model).graph
-    weights = {tensor.name for tensor in graph.initializer}
+def interface(bundle: Bundle, graph: str) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Inputs and outputs of a bundle's graph with its named dimensions: name -> [dimension]."""
+    network = bundle.network(graph)
     inputs, outputs = (
-        {
-            value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
-            for value in values
-            if value.name not in weights
-        }
-        for values in (graph.input, graph.output)
+        {name: list(dims) for name, dims in each.items()}
+        for each in (network.inputs, network.outputs)
     )
     return inputs, outputs
 

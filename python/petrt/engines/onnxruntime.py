@@ -20,8 +20,7 @@ from petrt.engines.base import (
 from petrt.errors import DeviceError, InputError, OutOfDeviceMemory, UsageError, first_line
 from petrt.hardware import packages
 from petrt.hardware.machine import onnxruntime_command
-from petrt.model.bundle import GRAPHS, Bundle
-from petrt.model.half_precision import convert
+from petrt.model.bundle import Bundle
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 # bfloat16 is left out: the CUDA provider has no transposed convolution in it, the CPU's nothing.
@@ -92,12 +91,9 @@ class OnnxRuntimeEngine:
             providers.insert(0, (CUDA_PROVIDER, cuda_options(stream, chosen)))
             self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self._sessions: dict[str, Any] = {}
-        for graph in GRAPHS:
-            model = bundle.onnx(graph)
-            if model is None:
-                continue
+        for graph in bundle.graphs:
             try:
-                model = convert(model, graph, chosen)
+                model = bundle.onnx(graph, chosen)
                 self._sessions[graph] = ort.InferenceSession(model, options, providers=providers)
             except InputError:
                 raise

@@ -1,9 +1,9 @@
-"""What the networks of a bundle cost, from its ONNX graphs: folded, as they run. No torch."""
+"""What the networks of a bundle cost: folded, as they run. No torch."""
 
 from __future__ import annotations
 
-from petrt.flops.graph import Work, count_graph
-from petrt.model.bundle import GRAPHS, Bundle
+from petrt.flops.network import Work, count_network
+from petrt.model.bundle import Bundle
 
 
 def bundle_macs(
@@ -12,15 +12,10 @@ def bundle_macs(
     """Work of one call of each part for ``slices`` slices of height x width, by name, in their order.
 
     The denoiser's call is one step on ``slices * samples`` images. Raises InputError where a size does
-    not fit the networks and for graphs that cannot be counted, see ``petrt.flops.graph``.
+    not fit the networks.
     """
     dimensions = {"height": height, "width": width, "slices": slices, "images": slices * samples}
-    graphs = {graph: bundle.onnx(graph) for graph in GRAPHS}
-    return {
-        graph: count_graph(data, dimensions, f"{bundle.source}: {graph}.onnx")
-        for graph, data in graphs.items()
-        if data is not None
-    }
+    return {graph: count_network(bundle.network(graph), dimensions) for graph in bundle.graphs}
 
 
 def noise_bias_parameters(bundle: Bundle) -> int:

@@ -1,4 +1,4 @@
-"""What is counted: a preset, a checkpoint or a bundle, from PyTorch and from ONNX, which must agree."""
+"""What is counted: a preset, a checkpoint or a bundle, from PyTorch and from steps, which must agree."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.flops.bundle import bundle_macs, noise_bias_parameters
-from petrt.flops.graph import count_graph
+from petrt.flops.network import count_network
 from petrt.flops.table2 import STEPS
 from petrt.hardware import packages
 from petrt.hardware.packages import TORCH
 from petrt.model.bundle import MANIFEST, Bundle, load_bundle, shipped_models
 from petrt.model.size import Count, ModelCount
 from petrt.model.spec import NetworkSpec, SamplerSpec
+from petrt.model.steps import Conv
 
 if TYPE_CHECKING:
     from petrt.export.folding.fold import Upsample
@@ -124,19 +125,19 @@ def _count_network(
     kind: Kind, name: str, network: NetworkSpec, steps: int, size: tuple[int, int],
     upsample: Upsample,
 ) -> Counted:  # fmt: skip
-    from petrt.export.size import folded_count, hollow_graphs
+    from petrt.export.size import folded_count, hollow_networks
     from petrt.nets.count import count
 
     height, width = size
     folded = folded_count(network, height, width, upsample)
     dimensions = {"height": height, "width": width, "slices": 1, "images": 1}
     graphs = {
-        graph: count_graph(model, dimensions, f"{name}: {graph}.onnx").count
-        for graph, model in hollow_graphs(network, upsample).items()
+        graph: count_network(hollow, dimensions).count
+        for graph, hollow in hollow_networks(network, upsample).items()
     }
     if differing := differences(folded, graphs):
-        raise DeviceError(f"{name}: PyTorch and ONNX disagree: {differing}", "report this bug")
-    source = {"folded": "PyTorch and ONNX, equal", "unfolded": "PyTorch"}
+        raise DeviceError(f"{name}: PyTorch and steps disagree: {differing}", "report this bug")
+    source = {"folded": "PyTorch and steps, equal", "unfolded": "PyTorch"}
     unfolded = count(network, height, width)
     return Counted(kind, name, size, steps, upsample, folded, unfolded, source)
 
@@ -153,7 +154,7 @@ def _count_bundle(name: str, height: int, width: int) -> Counted:
     )
     if not has_torch():
         unfolded, where = _recorded(bundle, (height, width))
-        source = {"folded": "ONNX", "unfolded": where}
+        source = {"folded": "steps", "unfolded": where}
     else:
         from petrt.export.size import folded_count
         from petrt.nets.count import count
@@ -164,24 +165,21 @@ def _count_bundle(name: str, height: int, width: int) -> Counted:
             differing = f"noise bias {expected.noise_bias} and {folded.noise_bias} parameters"
         if differing:
             raise InputError(
-                f"{name}: its ONNX graphs are not those of the networks in its {MANIFEST}, "
-                f"counted by PyTorch and from ONNX: {differing}",
+                f"{name}: its steps are not those of the networks in its {MANIFEST}, "
+                f"counted by PyTorch and from steps: {differing}",
                 "export the model again",
             )
         unfolded = count(network, height, width)
-        source = {"folded": "PyTorch and ONNX, equal", "unfolded": "PyTorch"}
+        source = {"folded": "PyTorch and steps, equal", "unfolded": "PyTorch"}
     size = (height, width)
     return Counted("bundle", name, size, steps, upsample, folded, unfolded, source)
 
 
 def _upsample(bundle: Bundle) -> Upsample:
-    """How the graphs upsample; asked of the graphs themselves, not of the record."""
-    import onnx
-
-    for graph in ("coarse", "denoiser"):
-        data = bundle.onnx(graph)
-        nodes = onnx.load_model_from_string(data).graph.node if data else ()
-        if any(node.op_type == "ConvTranspose" for node in nodes):
+    """How the networks upsample; asked of the steps themselves, not of the record."""
+    for graph in bundle.graphs:
+        steps = bundle.network(graph).steps
+        if any(isinstance(step, Conv) and step.transposed for step in steps):
             return "transposed"
     return "conv"
 

@@ -20,7 +20,7 @@ from petrt.diffusion.dose import settle
 from petrt.diffusion.noise_schedule import step_table
 from petrt.engines.base import Engine
 from petrt.engines.native.engine import NativeEngine
-from petrt.engines.native.graph import Unsupported
+from petrt.engines.native.steps import Unsupported
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.store.folder import Installed, record_verification
 from petrt.engines.store.record import GpuRecord, Verified

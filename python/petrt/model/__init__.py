@@ -1,1 +1,1 @@
-"""What a model is, on disk and in memory: its specification, its bundle, its size."""
+"""What a model computes: its networks as lists of steps, and what is written from them."""

@@ -1,4 +1,7 @@
-"""The bundle: a model ready to run. Three ONNX networks, the noise-bias weights and ``model.json``.
+"""The bundle: a model ready to run. Three networks, the noise-bias weights and ``model.json``.
+
+In version 2 a network is a list of steps with its weights (``petrt.model.network``), and the same as
+ONNX for those who take it elsewhere. Version 1 had the ONNX alone; its steps are read from that.
 
 A bundle is a directory or a .zip of the same files. Either is read into memory whole and checked
 against the sizes and SHA-256 of its manifest; nothing is ever unpacked to disk, and no code runs.
@@ -13,8 +16,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import safetensors.numpy
@@ -25,11 +29,20 @@ from safetensors import SafetensorError
 from petrt.errors import InputError
 from petrt.model.spec import ModelSpec, Spec
 
+if TYPE_CHECKING:
+    from petrt.model.half_precision import Precision
+    from petrt.model.network import Network
+
 MANIFEST = "model.json"
 NOISE_BIAS = "noise_bias.safetensors"
 GOLDEN = "golden.safetensors"
 GRAPHS = ("guidance", "coarse", "denoiser")
-KNOWN = frozenset({NOISE_BIAS, GOLDEN, *(f"{graph}.onnx" for graph in GRAPHS)})
+VERSION: Literal[2] = 2
+# The files of one network, by version of the bundle.
+SUFFIXES = {1: (".onnx",), 2: (".onnx", ".json", ".safetensors")}
+KNOWN = frozenset(
+    {NOISE_BIAS, GOLDEN, *(graph + suffix for graph in GRAPHS for suffix in SUFFIXES[VERSION])}
+)
 
 # The paper's model is 137 MB in fp32; a bundle 15 times that is a mistake or an attack.
 MAX_BYTES = 2 << 30
@@ -58,7 +71,7 @@ class Manifest(Spec):
     """``model.json``. ``export`` records how the files were made and the errors measured then."""
 
     format: Literal["petrt-bundle"] = "petrt-bundle"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = VERSION
     model: ModelSpec
     files: dict[str, FileEntry]
     export: dict[str, Any] = Field(default_factory=dict)
@@ -94,9 +107,44 @@ class Bundle:
     def model(self) -> ModelSpec:
         return self.manifest.model
 
-    def onnx(self, graph: str) -> bytes | None:
-        """The serialised ONNX model of ``graph``; None where the model has no such part."""
-        return self.files.get(f"{graph}.onnx")
+    @cached_property
+    def _checked(self) -> set[str]:
+        """Graphs whose ONNX was checked."""
+        return set()
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """The names of the networks that this model has, in the order of computation."""
+        return tuple(graph for graph in GRAPHS if f"{graph}.onnx" in self.files)
+
+    def network(self, graph: str) -> Network:
+        """The network ``graph``, read anew by each call. Raises InputError, see ``from_onnx``."""
+        if self.manifest.version == 1:
+            from petrt.model.from_onnx import read_onnx
+
+            return read_onnx(self.files[f"{graph}.onnx"], graph)
+        from petrt.model.network_file import from_files
+
+        text, weights = (self.files[graph + suffix] for suffix in (".json", ".safetensors"))
+        return from_files(graph, text, weights, self.source)
+
+    def onnx(self, graph: str, precision: Precision = "fp32") -> bytes | None:
+        """The serialised ONNX model of ``graph``; None where the model has no such part.
+
+        In 16 bit it is written from the steps. Raises InputError for weights beyond the range, and for
+        a file that is not a self-contained ONNX model.
+        """
+        if graph not in self.graphs:
+            return None
+        if precision != "fp32":
+            from petrt.model.to_onnx import onnx_bytes
+
+            return onnx_bytes(self.network(graph), precision)
+        data = self.files[f"{graph}.onnx"]
+        if graph not in self._checked:
+            check_onnx(data, f"{self.source}: {graph}.onnx")
+            self._checked.add(graph)
+        return data
 
     def noise_bias(self, levels: NDArray[np.float64]) -> NDArray[np.float32]:
         """Noise-bias table for the given levels: [steps, channels]."""
@@ -143,10 +191,15 @@ def load_bundle(source: str | Path) -> Bundle:
                 "copy or export the bundle again",
             )
         files[name] = data
-    for graph in GRAPHS:
-        if f"{graph}.onnx" in files:
-            check_onnx(files[f"{graph}.onnx"], f"{path}: {graph}.onnx")
-    return Bundle(manifest, files, hashlib.sha256(text).hexdigest(), str(source))
+    bundle = Bundle(manifest, files, hashlib.sha256(text).hexdigest(), str(source))
+    for (
+        graph
+    ) in bundle.graphs:  # what the engines read; ONNX beside steps only where it is asked for
+        if manifest.version == 1:
+            bundle.onnx(graph)
+        else:
+            bundle.network(graph)
+    return bundle
 
 
 def shipped_models() -> list[str]:
@@ -174,9 +227,9 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 def _parse_manifest(text: bytes, path: Path) -> Manifest:
     try:
         raw = json.loads(text)
-        if isinstance(raw, dict) and raw.get("version", 1) != 1:
+        if isinstance(raw, dict) and raw.setdefault("version", 1) not in tuple(SUFFIXES):
             raise InputError(
-                f"{path}: bundle version {raw['version']}, this petrt reads version 1",
+                f"{path}: bundle version {raw['version']}, this petrt reads versions 1 and 2",
                 "update petrt",
             )
         manifest = Manifest.model_validate(raw)
@@ -188,14 +241,16 @@ def _parse_manifest(text: bytes, path: Path) -> Manifest:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: {MANIFEST} is not JSON") from error
-    unknown = set(manifest.files) - KNOWN
-    network = manifest.model.network
-    wanted = {"guidance.onnx"} if network.denoiser or network.guide_count else set()
-    wanted |= {"coarse.onnx"} if network.coarse else set()
-    wanted |= {"denoiser.onnx", NOISE_BIAS} if network.denoiser else set()
-    if unknown or wanted - set(manifest.files):
+    network, listed = manifest.model.network, set(manifest.files)
+    graphs = {graph for graph in GRAPHS if f"{graph}.onnx" in listed}
+    graphs |= {"guidance"} if network.denoiser or network.guide_count else set()
+    graphs |= {"coarse"} if network.coarse else set()
+    graphs |= {"denoiser"} if network.denoiser else set()
+    wanted = {graph + suffix for graph in graphs for suffix in SUFFIXES[manifest.version]}
+    wanted |= {NOISE_BIAS} if network.denoiser else set()
+    if wanted - listed or listed - wanted - {NOISE_BIAS, GOLDEN}:
         raise InputError(
-            f"{path}: {MANIFEST} lists {sorted(manifest.files)}, "
+            f"{path}: {MANIFEST} lists {sorted(listed)}, "
             f"a bundle of this model holds {sorted(wanted)}"
         )
     return manifest

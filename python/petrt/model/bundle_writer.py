@@ -1,7 +1,8 @@
-"""A bundle again with another ``model.json``: the files are the same bytes, nothing is exported anew."""
+"""A bundle again, with another ``model.json`` or in the newest version: nothing is exported anew."""
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from pathlib import Path
 from typing import IO, Any
@@ -9,7 +10,8 @@ from typing import IO, Any
 from petrt.errors import UsageError
 from petrt.files.atomic import atomic_file, atomic_write_bytes, check_output
 from petrt.files.folder import atomic_folder, check_folder
-from petrt.model.bundle import MANIFEST, Bundle, load_bundle, manifest_bytes
+from petrt.model.bundle import MANIFEST, VERSION, Bundle, file_entry, load_bundle, manifest_bytes
+from petrt.model.network_file import to_files
 from petrt.model.spec import ModelSpec
 
 
@@ -58,6 +60,22 @@ def write_bundle(
                 (folder / name).write_bytes(data)
             (folder / MANIFEST).write_bytes(text)
     return load_bundle(out)
+
+
+def upgraded(bundle: Bundle) -> Bundle:
+    """A bundle of version 1 in the newest one: its files are the same bytes, steps stand beside them.
+
+    Raises UsageError where it is of the newest version, InputError for ONNX that petrt did not write.
+    """
+    if bundle.manifest.version == VERSION:
+        raise UsageError(f"{bundle.source} is of version {VERSION} already")
+    files = dict(bundle.files)
+    for graph in bundle.graphs:
+        files[f"{graph}.json"], files[f"{graph}.safetensors"] = to_files(bundle.network(graph))
+    entries = {name: file_entry(files[name]) for name in sorted(files)}
+    manifest = bundle.manifest.model_copy(update={"version": VERSION, "files": entries})
+    identity = hashlib.sha256(manifest_bytes(manifest)).hexdigest()
+    return Bundle(manifest, files, identity, bundle.source)
 
 
 def replace_model(

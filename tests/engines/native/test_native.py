@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
 
 from petrt.engines.native.engine import NativeEngine
-from petrt.engines.native.graph import Unsupported, read_graph
-from petrt.engines.native.plan import Plan, _place, _Room, shapes_of
-from petrt.engines.native.steps import Add, Concat, Conv, Norm, Ref
+from petrt.engines.native.plan import Plan, _place, _Room
+from petrt.engines.native.steps import FusedConv, Sum, Unsupported, native_steps
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.select import choose
 from petrt.errors import UsageError
@@ -23,6 +20,8 @@ from petrt.export.graphs.check import relative_error
 from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from petrt.model.half_precision import WIDE_INTERFACE
+from petrt.model.network import Network
+from petrt.model.steps import Add, AddMap, Concat, Conv, Step
 from tests.engines.torch.test_torch import blob, forward, golden_inputs
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 
@@ -139,61 +138,60 @@ def test_buffers_are_checked(tiny):
         engine.bind("coarse", inputs, {"x_cp": np.empty((1, 1, 8, 8), np.float32)})
 
 
-def graph(*nodes: onnx.NodeProto, weights: Arrays | None = None) -> bytes:
-    value = helper.make_tensor_value_info
-    shape = ["n", 4, "h", "w"]
-    made = helper.make_graph(
-        list(nodes),
-        "g",
-        [value("x", TensorProto.FLOAT, shape), value("z", TensorProto.FLOAT, shape)],
-        [value("y", TensorProto.FLOAT, shape)],
-        [onnx.numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
-    )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+IMAGE = ("n", 4, "height", "width")
 
 
-KERNEL = {"w": np.ones((4, 4, 3, 3), np.float32)}
-
-
-@pytest.mark.parametrize(
-    ("nodes", "says"),
-    [
-        ([helper.make_node("Tanh", ["x"], ["y"], name="t")], "Tanh as in 't'"),
-        ([helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 3])], "Conv"),
-        ([helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4, group=2)], "Conv"),
-        ([helper.make_node("Conv", ["x", "w"], ["y"], pads=[0] * 4)], "Conv"),
-        ([helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4, dilations=[2, 2])], "Conv"),
-        ([helper.make_node("Concat", ["x", "z"], ["y"], axis=2)], "Concat"),
-        ([helper.make_node("Mul", ["x", "z"], ["y"])], "Mul"),
-        ([helper.make_node("Sigmoid", ["x"], ["y"])], "Sigmoid"),
-        ([helper.make_node("Unsqueeze", ["x"], ["y"])], "the output y is not computed"),
-    ],
-)
-def test_what_the_exporter_does_not_write_is_refused(nodes, says):
-    with pytest.raises(Unsupported, match=says):
-        read_graph(graph(*nodes, weights=KERNEL), "denoiser")
+def network(*steps: Step, **outputs: int) -> Network:
+    """Of images x and z with 4 channels; ``outputs``: name -> channels."""
+    dims = {name: ("n", channels, "height", "width") for name, channels in outputs.items()}
+    shapes = {step.weight: step.out for step in steps if isinstance(step, Conv)}
+    weights = {name: np.ones((4, 4, 3, 3), np.float32) for name in shapes}
+    return Network("net", {"x": IMAGE, "z": IMAGE}, dims, steps, weights)
 
 
 def test_an_addition_joins_the_convolution_before_it_only_where_nobody_else_reads_that():
-    conv = helper.make_node("Conv", ["x", "w"], ["c"], pads=[1] * 4, kernel_shape=[3, 3])
-    add = helper.make_node("Add", ["c", "z"], ["y"])
-    (step,) = read_graph(graph(conv, add, weights=KERNEL), "g")
-    assert isinstance(step, Conv)
-    assert (step.out, step.addends) == ("y", (Ref("z"),))
-    twice = helper.make_node("Add", ["c", "c"], ["y"])
-    first, second = read_graph(graph(conv, twice, weights=KERNEL), "g")
-    assert isinstance(first, Conv)
-    assert isinstance(second, Add)
+    conv = Conv(out="c", x="x", weight="w")
+    (step,) = native_steps(network(conv, Add(out="y", a="c", b="z"), y=4))
+    assert isinstance(step, FusedConv)
+    assert (step.out, step.addends) == ("y", ("z",))
+    first, second = native_steps(network(conv, Add(out="y", a="c", b="c"), y=4))
+    assert isinstance(first, FusedConv)
+    assert isinstance(second, Sum)
+    first, second = native_steps(network(conv, Add(out="y", a="c", b="z"), c=4, y=4))
+    assert (first.out, second.out) == ("c", "y")
+
+
+def test_a_convolution_takes_no_more_than_two_images_along():
+    steps = [
+        Conv(out="c", x="x", weight="w"),
+        Add(out="c1", a="c", b="z"),
+        AddMap(out="c2", x="c1", map="x"),
+        Add(out="y", a="c2", b="z"),
+    ]
+    conv, last = native_steps(network(*steps, y=4))
+    assert isinstance(conv, FusedConv)
+    assert conv.addends == ("z", "x")
+    assert isinstance(last, Sum)
+
+
+def test_doubling_in_front_of_a_1x1_kernel_is_refused():
+    conv = Conv(out="y", x="x", weight="w", upsampled=True)
+    dims = ("n", 4, "height", "width")
+    small = ("n", 4, "height/2", "width/2")
+    weights = {"w": np.ones((4, 4, 1, 1), np.float32)}
+    with pytest.raises(Unsupported, match="no 3x3 kernel"):
+        native_steps(Network("net", {"x": small}, {"y": dims}, (conv,), weights))
 
 
 def test_what_is_concatenated_lies_in_place_but_is_copied_where_it_cannot():
     steps = [
-        Conv("a", Ref("x"), KERNEL["w"], None, 1),
-        Concat("both", (Ref("a"), Ref("x"), Ref("a"))),
-        Conv("y", Ref("both"), np.ones((4, 12, 3, 3), np.float32), None, 1),
+        FusedConv("a", Conv(out="a", x="x", weight="w")),
+        Concat(out="both", parts=("a", "x", "a")),
+        FusedConv("y", Conv(out="y", x="both", weight="v")),
     ]
     x, y = (np.zeros((1, 8, 8, 4), np.float32) for _ in range(2))
-    plan = Plan(steps, {"x": x, "y": y}, {"x"})
+    shapes = {"x": (1, 8, 8, 4), "a": (1, 8, 8, 4), "both": (1, 8, 8, 12), "y": (1, 8, 8, 4)}
+    plan = Plan(steps, {"x": x, "y": y}, shapes)
     assert plan.views["both"].shape == (1, 8, 8, 12)
     assert plan.in_place("a", "both")
     assert not plan.in_place("x", "both")
@@ -216,29 +214,12 @@ def test_tensors_that_live_together_never_overlap(raw):
 
 def test_memory_is_used_again():
     """The block is far smaller than all tensors of the denoiser together."""
-    bundle = load_bundle("demo")
-    model = bundle.onnx("denoiser")
-    assert model is not None
-    steps = read_graph(model, "denoiser")
-    engine = NativeEngine(bundle)
-    sizes = {"images": 1, "slices": 1, "height": 64, "width": 64}
-
-    def shape(dims: list) -> tuple[int, ...]:
-        found = []
-        for dim in dims:
-            base, _, over = str(dim).partition("/")
-            found.append(int(base) if base.isdigit() else sizes[base] // int(over or 1))
-        return tuple(found)
-
-    bound = {}
-    for name, dims in engine.tensors("denoiser")[0].items():
-        array = np.zeros(shape(dims), np.float32)
-        bound[name] = array.transpose(0, 2, 3, 1) if name == "r" else array
-    bound["eps"] = np.zeros((1, 64, 64, 1), np.float32)
-    given = {name for name in bound if name not in ("eps", "film")}
-    bound.pop("film")
-    plan = Plan(steps, bound, given)
-    shapes = shapes_of(steps, {name: bound[name].shape for name in given})
-    every = sum(int(np.prod(shapes[step.out])) for step in steps)
-    assert plan.memory.size < every / 3
-    assert any(isinstance(step, Conv) and isinstance(step.x, Norm) for step in steps)
+    denoiser = load_bundle("demo").network("denoiser")
+    steps = native_steps(denoiser)
+    sizes = denoiser.sized({"images": 1, "slices": 1, "height": 64, "width": 64})
+    every = denoiser.shapes({name: sizes[name] for name in denoiser.inputs})
+    shapes = {n: (s[0], s[2], s[3], s[1]) for n, s in every.items() if len(s) == 4}
+    bound = {name: np.zeros(shapes[name], np.float32) for name in sizes if name in shapes}
+    plan = Plan(steps, bound, shapes)
+    assert plan.memory.size < sum(int(np.prod(shapes[step.out])) for step in steps) / 3
+    assert any(isinstance(step, FusedConv) and step.conv.norm for step in steps)

@@ -195,9 +195,13 @@ def test_fp16_is_refused(tiny: Bundle):
 
 
 def test_a_broken_graph_is_told(tiny: Bundle):
-    files = {**tiny.files, "denoiser.onnx": tiny.files["denoiser.onnx"][:2000]}
-    with pytest.raises(InputError, match=r"OpenVINO .* refuses denoiser\.onnx: .*; export"):
-        OpenVINOEngine(replace(tiny, files=files))
+    data = tiny.files["denoiser.onnx"]
+    for broken, says in (
+        (data.replace(b"Sigmoid", b"Sigmoit"), r"OpenVINO .* refuses denoiser\.onnx: .*; export"),
+        (data[:2000], r"denoiser\.onnx is not an ONNX model"),
+    ):
+        with pytest.raises(InputError, match=says):
+            OpenVINOEngine(replace(tiny, files={**tiny.files, "denoiser.onnx": broken}))
 
 
 def test_memory_of_compiled_graphs_is_told(tiny: Bundle):

@@ -12,12 +12,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.torch.cuda import compile_module
 from petrt.engines.torch.engine import TorchEngine, use_threads
-from petrt.engines.torch.graph import TorchGraph
 from petrt.errors import DeviceError, InputError
 from petrt.export.bundle import export_model
 from petrt.export.graphs.check import relative_error
@@ -88,8 +87,8 @@ def test_every_kind_of_network_runs(tmp_path, kind):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
-def test_forms_are_put_back_together(demo, precision):
-    """As many norms, SiLUs and attentions as the graph has of their parts, and no part left over."""
+def test_forms_are_computed_whole(demo, precision):
+    """As many norms, SiLUs and attentions as the ONNX graph has of their parts."""
     engine = TorchEngine(demo, precision=precision)
     for graph in GRAPHS:
         model = onnx.load_model_from_string(demo.onnx(graph) or b"")
@@ -97,45 +96,22 @@ def test_forms_are_put_back_together(demo, precision):
         forms = engine._graphs[graph].forms
         assert forms["GroupNorm"] == written["InstanceNormalization"] > 0
         assert forms["SiLU"] == written["Sigmoid"] > 0
-        assert forms["Attention"] == written["Softmax"]
-        parts = {"InstanceNormalization", "Sigmoid", "Softmax", "MatMul", "Mul", "Transpose"}
-        left = {name: forms[name] for name in parts if forms[name]}
-        # The logarithm of the dose is scaled once, then multiplied into each extractor's stem.
-        network = demo.model.network
-        by_dose = {"Mul": 1 + network.guide_count * network.scales}
-        assert left == (by_dose if graph == "guidance" else {})
+        assert forms["Attend"] == written["Softmax"]
+        assert forms["Conv"] == written["Conv"]
 
 
-def changed(bundle: Bundle, graph: str, change) -> Bundle:
-    """``bundle`` with one of its graphs changed in memory."""
-    model = onnx.load_model_from_string(bundle.onnx(graph) or b"")
-    change(model.graph)
-    files = {**bundle.files, f"{graph}.onnx": model.SerializeToString()}
-    return Bundle(bundle.manifest, files, bundle.identity, bundle.source)
-
-
-def test_what_only_looks_like_group_norm_is_computed_as_written(tiny):
-    """An InstanceNormalization that scales is not the statistics of a GroupNorm."""
-
-    def scale_by_two(graph: onnx.GraphProto) -> None:
-        for tensor in graph.initializer:
-            if tensor.name.startswith("fill_1_"):
-                twos = 2 * numpy_helper.to_array(tensor)
-                tensor.CopyFrom(numpy_helper.from_array(twos, tensor.name))
-
-    other = changed(tiny, "denoiser", scale_by_two)
-    engine = TorchEngine(other)
-    assert engine._graphs["denoiser"].forms["GroupNorm"] == 0
-    assert engine._graphs["denoiser"].forms["InstanceNormalization"] > 0
-    assert worst_error(other, engine) < 1e-5
-
-
-def test_unknown_operator_is_named(tiny):
-    def to_tanh(graph: onnx.GraphProto) -> None:
-        next(node for node in graph.node if node.op_type == "Sigmoid").op_type = "Tanh"
-
-    with pytest.raises(InputError, match=r"denoiser\.onnx: the torch engine has no operator Tanh"):
-        TorchEngine(changed(tiny, "denoiser", to_tanh))
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_16_bit_is_rounded_where_the_16_bit_graph_is(demo, precision):
+    """Only sums differ from ONNX's own evaluator, which rounds each value to the type of the graph."""
+    engine = TorchEngine(demo, precision=precision)
+    inputs = golden_inputs(demo, "guidance")
+    model = onnx.load_model_from_string(demo.onnx("guidance", precision) or b"")
+    found = forward(engine, "guidance", inputs)
+    names = list(found)
+    expected = ReferenceEvaluator(model).run(names, inputs)
+    step = {"fp16": 2**-10, "bf16": 2**-7}[precision]
+    for name, value in zip(names, expected, strict=True):
+        assert relative_error(found[name], value.astype(np.float32)) < 4 * step
 
 
 def test_outputs_are_written_in_place_and_inputs_read_anew(tiny):
@@ -232,7 +208,7 @@ def denoiser(tiny, request):
     graph = TorchEngine(tiny, precision=request.param)._graphs["denoiser"]
     inputs = golden_inputs(tiny, "denoiser")
     shapes = {name: array.shape for name, array in inputs.items()} | {"eps": inputs["r"].shape}
-    module = graph.module(shapes, graph.dtypes)
+    module = graph.module(shapes)
     arguments = [torch.from_numpy(inputs[n]).to(graph.dtypes[n]) for n in graph.inputs]
     arguments.append(torch.empty(shapes["eps"]))
     with torch.inference_mode():
@@ -281,22 +257,3 @@ def test_without_pytorch_the_way_to_get_it_is_told(monkeypatch):
     monkeypatch.delitem(sys.modules, "petrt.engines.torch.engine")
     with pytest.raises(DeviceError, match="needs PyTorch; pip install"):
         importlib.import_module("petrt.engines.torch.engine")
-
-
-@pytest.mark.parametrize(
-    ("attribute", "value", "says"),
-    [("pads", [0, 1, 1, 1], "padding"), ("auto_pad", "SAME_UPPER", "padding")],
-)
-def test_forms_of_an_operator_that_we_do_not_write_are_refused(tiny, attribute, value, says):
-    def change(graph: onnx.GraphProto) -> None:
-        node = next(node for node in graph.node if node.op_type == "Conv")
-        kept = [a for a in node.attribute if a.name != attribute]
-        del node.attribute[:]
-        node.attribute.extend([*kept, onnx.helper.make_attribute(attribute, value)])
-
-    other = changed(tiny, "coarse", change)
-    graph = TorchGraph(other.onnx("coarse") or b"", "coarse.onnx", torch.device("cpu"))
-    inputs = golden_inputs(tiny, "coarse")
-    shapes = {name: array.shape for name, array in inputs.items()} | {"x_cp": inputs["x"].shape}
-    with pytest.raises(InputError, match=says):
-        graph.module(shapes, graph.dtypes)

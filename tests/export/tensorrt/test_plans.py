@@ -18,7 +18,8 @@ from petrt.errors import UsageError
 from petrt.export.tensorrt.plan import build_plan
 from petrt.export.tensorrt.profile import Profile, default_profile
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
-from petrt.model.half_precision import Precision, convert
+from petrt.model.half_precision import Precision
+from petrt.model.to_onnx import onnx_bytes
 from tests.export.tensorrt import rtx
 
 Call = Callable[..., Any]
@@ -51,7 +52,7 @@ def check_plans(
     out.mkdir()
     for graph in GRAPHS:
         file = path / f"{graph}.onnx"
-        file.write_bytes(convert(bundle.files[f"{graph}.onnx"], graph, precision))
+        file.write_bytes(bundle.onnx(graph, precision))
         models[graph] = str(file)
     report = in_rtx("build", models=models, profile=profile, out=str(out))
     assert report.keys() == {"guidance", "coarse", "denoiser"}
@@ -105,14 +106,14 @@ def test_plans_of_the_demo_model(precision: Precision, in_rtx: Call, tmp_path: P
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_plan_of_the_papers_denoiser(precision: Precision, in_rtx: Call, tmp_path: Path) -> None:
     from petrt.export.folding.fold import fold
-    from petrt.export.graphs.networks import write_graphs
+    from petrt.export.graphs.networks import write_networks
     from petrt.nets import PRESETS, Model
 
     torch.manual_seed(0)
     network = PRESETS["paper"]
     with torch.no_grad():
-        graphs = write_graphs(fold(Model(network).eval()), network, "fp32")
-    data = convert(graphs["denoiser"].SerializeToString(), "denoiser", precision)
+        networks = write_networks(fold(Model(network).eval()), network, "fp32")
+    data = onnx_bytes(networks["denoiser"], precision)
     (tmp_path / "denoiser.onnx").write_bytes(data)
     sizes = {"slices": (16,) * 3, "samples": (1,) * 3, "height": (128,) * 3, "width": (128,) * 3}
     models = {"denoiser": str(tmp_path / "denoiser.onnx")}

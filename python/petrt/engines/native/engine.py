@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from petrt import _core
@@ -29,17 +28,18 @@ from petrt.engines.base import (
     check_names,
     resolve_shapes,
 )
-from petrt.engines.native.graph import read_graph
-from petrt.engines.native.plan import Plan, Weights, aligned_empty, make_program
-from petrt.engines.native.steps import Conv, Norm, Step, Upsampled
-from petrt.errors import UsageError
-from petrt.model.bundle import GRAPHS, Bundle
+from petrt.engines.native.plan import Plan, Shape, Weights, aligned_empty, make_program
+from petrt.engines.native.steps import FusedConv, NativeStep, Unsupported, native_steps
+from petrt.errors import InputError, UsageError
+from petrt.model.bundle import Bundle
 from petrt.model.half_precision import WIDE_INTERFACE
+from petrt.model.network import Network
+from petrt.model.steps import Conv, Dims
 
 # Below so many input channels a tile's transformations cost more than they save.
 WINOGRAD_CHANNELS = 8
 
-Dims = dict[str, list[Any]]
+Tensors = dict[str, list[Any]]
 
 
 def version(kernels: str | None = None) -> str:
@@ -60,7 +60,7 @@ class NativeEngine:
             them in round-off.
 
     Raises:
-        native_graph.Unsupported (a DeviceError): a graph that the exporter does not write.
+        native_steps.Unsupported (a DeviceError): a network that it has no kernels for.
         UsageError: another precision than fp32.
     """
 
@@ -85,36 +85,39 @@ class NativeEngine:
             )
         self.version = version(kernels)
         self.threads, self._kernels = threads, kernels
-        self._tensors: dict[str, tuple[Dims, Dims]] = {}
-        self._steps: dict[str, list[Step]] = {}
-        self._weights: dict[str, list[Weights | None]] = {}
-        for graph in GRAPHS:
-            model = bundle.onnx(graph)
-            if model is None:
-                continue
-            self._steps[graph] = read_graph(model, graph)
-            proto = onnx.load_model_from_string(model).graph
-            self._tensors[graph] = (_dims(proto.input), _dims(proto.output))
-            planar = set(self._tensors[graph][0]) & WIDE_INTERFACE
-            with ThreadPoolExecutor() as pool:
-                packed = pool.map(lambda step, p=planar: self._packed(step, p), self._steps[graph])
-                self._weights[graph] = list(packed)
-            # The packed ones are all that is needed: 100 MB less for the paper's networks.
-            self._steps[graph] = [_without_weight(step) for step in self._steps[graph]]
+        self._networks: dict[str, Network] = {}
+        self._steps: dict[str, list[NativeStep]] = {}
+        self._weights: dict[str, dict[str, Weights]] = {}
+        for graph in bundle.graphs:
+            self._open(graph, bundle)
         check_interface(self, bundle)
 
-    def _packed(self, step: Step, planar: set[str]) -> Weights | None:
-        if not isinstance(step, Conv):
-            return None
-        outputs, inputs, kernel, _ = step.weight.shape
-        winograd = kernel == 3 and step.stride == 1 and (
-            isinstance(step.x, Norm | Upsampled)
-            or (inputs >= WINOGRAD_CHANNELS and step.x.name not in planar)
-        )  # fmt: skip
+    def _open(self, graph: str, bundle: Bundle) -> None:
+        try:
+            network = bundle.network(graph)
+        except InputError as error:  # another engine may run it
+            raise Unsupported(error.message) from error
+        steps = native_steps(network)
+        convs = {step.conv.weight: step.conv for step in steps if isinstance(step, FusedConv)}
+        with ThreadPoolExecutor() as pool:
+            packed = pool.map(lambda conv: self._packed(network, conv), convs.values())
+            self._weights[graph] = dict(zip(convs, packed, strict=True))
+        # The packed ones are all that is needed: 100 MB less for the paper's networks.
+        kept = {name: _hollow(w) if name in convs else w for name, w in network.weights.items()}
+        self._networks[graph], self._steps[graph] = replace(network, weights=kept), steps
+
+    def _packed(self, network: Network, conv: Conv) -> Weights:
+        weight = network.weight(conv.weight)
+        outputs, inputs, kernel, _ = weight.shape
+        planar = conv.x in network.inputs and conv.x in WIDE_INTERFACE
+        deep = inputs >= WINOGRAD_CHANNELS and not planar
+        behind = conv.norm is not None or conv.upsampled
+        winograd = kernel == 3 and conv.stride == 1 and (behind or deep)
         size = _core.native_packed(inputs, outputs, kernel, winograd, self._kernels)
         packed = aligned_empty(size)
-        _core.native_pack(np.ascontiguousarray(step.weight), winograd, packed, self._kernels)
-        return Weights(packed, step.bias, winograd)
+        _core.native_pack(np.ascontiguousarray(weight), winograd, packed, self._kernels)
+        bias = None if conv.bias is None else network.weight(conv.bias)
+        return Weights(packed, bias, kernel, winograd)
 
     def with_threads(self, threads: int) -> NativeEngine:
         """The same engine, its weights shared, with ``threads`` in one call."""
@@ -122,8 +125,9 @@ class NativeEngine:
         other.threads = threads
         return other
 
-    def tensors(self, graph: str) -> tuple[Dims, Dims]:
-        return self._tensors[graph]
+    def tensors(self, graph: str) -> tuple[Tensors, Tensors]:
+        network = self._networks[graph]
+        return _tensors(network.inputs), _tensors(network.outputs)
 
     def output_shapes(
         self, graph: str, inputs: Mapping[str, tuple[int, ...]]
@@ -131,8 +135,8 @@ class NativeEngine:
         return resolve_shapes(self.tensors(graph), inputs)
 
     def dtypes(self, graph: str) -> dict[str, str]:
-        inputs, outputs = self._tensors[graph]
-        return dict.fromkeys([*inputs, *outputs], "float32")
+        network = self._networks[graph]
+        return dict.fromkeys([*network.inputs, *network.outputs], "float32")
 
     def batch_range(self, graph: str) -> BatchRange:
         return ANY_BATCH
@@ -144,34 +148,43 @@ class NativeEngine:
         for name, array in {**inputs, **outputs}.items():
             if array.dtype != np.float32 or not array.flags.c_contiguous:
                 raise ValueError(f"{graph}: {name} must be C-contiguous float32")
-        images = {name: array for name, array in {**inputs, **outputs}.items() if array.ndim == 4}
-        views = {name: _channels_last(name, array) for name, array in images.items()}
-        steps, vectors = self._steps[graph], {n: a for n, a in inputs.items() if a.ndim < 4}
-        plan = Plan(steps, views, set(inputs) - set(vectors))
+        vectors = {name: array for name, array in inputs.items() if array.ndim < 4}
+        views = {
+            name: _channels_last(name, array)
+            for name, array in {**inputs, **outputs}.items()
+            if array.ndim == 4
+        }
+        network, steps = self._networks[graph], self._steps[graph]
+        given = {name: (views if name in views else vectors)[name].shape for name in inputs}
+        shapes = _shapes(network, given)
         for name in outputs:
-            if plan.shapes[name] != views[name].shape:
-                raise ValueError(f"{graph}: {name} must be of shape {plan.shapes[name]}")
-        program = make_program(steps, self._weights[graph], plan, vectors, self._kernels)
+            if shapes[name] != views[name].shape:
+                raise ValueError(f"{graph}: {name} must be of shape {shapes[name]}")
+        plan = Plan(steps, views, shapes)
+        weights = self._weights[graph]
+        program = make_program(network, steps, weights, plan, vectors, self._kernels)
         return partial(program.run, self.threads)
 
 
-def _without_weight(step: Step) -> Step:
-    """``step`` with a weight of the same shape that takes no memory."""
-    if not isinstance(step, Conv):
-        return step
-    return replace(step, weight=np.broadcast_to(np.float32(0), step.weight.shape))
+def _hollow(weight: NDArray[Any]) -> NDArray[Any]:
+    """A weight of the same shape that takes no memory."""
+    return np.broadcast_to(np.float32(0), weight.shape)
 
 
 def _channels_last(name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
     return array.transpose(0, 2, 3, 1) if name in WIDE_INTERFACE else array
 
 
-def _dims(values: Any) -> Dims:
+def _shapes(network: Network, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, Shape]:
+    """Shapes of all images, from those of the inputs; channels last, here and there."""
+    first = {name: (s[0], s[3], s[1], s[2]) if len(s) == 4 else s for name, s in inputs.items()}
+    every = network.shapes(first)
+    return {n: (s[0], s[2], s[3], s[1]) for n, s in every.items() if len(s) == 4}
+
+
+def _tensors(dims: Mapping[str, Dims]) -> Tensors:
     """name -> dimensions as the engine takes them."""
-    dims: Dims = {}
-    for value in values:
-        each = [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
-        if value.name not in WIDE_INTERFACE:
-            each = [each[0], *each[2:], each[1]]
-        dims[value.name] = each
-    return dims
+    return {
+        name: [*each] if name in WIDE_INTERFACE else [each[0], *each[2:], each[1]]
+        for name, each in dims.items()
+    }

@@ -13,19 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt._core import NativeProgram
-from petrt.engines.native.steps import (
-    Add,
-    Attend,
-    Concat,
-    Conv,
-    DoseRow,
-    Norm,
-    Ref,
-    Row,
-    Step,
-    Upsampled,
-    inputs_of,
-)
+from petrt.engines.native.steps import DoseRow, FusedConv, NativeStep, Row, Sum, images_of
+from petrt.model.network import Network
+from petrt.model.steps import Attend, Concat
 
 Array = NDArray[np.float32]
 Shape = tuple[int, int, int, int]  # images, height, width, channels
@@ -39,6 +29,7 @@ class Weights:
 
     packed: Array
     bias: Array | None
+    kernel: int
     winograd: bool
 
 
@@ -59,32 +50,17 @@ def aligned_empty(floats: int) -> Array:
     return raw[start : start + floats]
 
 
-def shapes_of(steps: Sequence[Step], inputs: Mapping[str, Shape]) -> dict[str, Shape]:
-    """Shape of every tensor, from those of the graph's inputs."""
-    shapes = dict(inputs)
-    for step in steps:
-        n, h, w, c = shapes[inputs_of(step)[0].name]
-        if isinstance(step, Conv):
-            double = 2 if isinstance(step.x, Upsampled) else 1
-            h, w = ((size * double - 1) // step.stride + 1 for size in (h, w))
-            c = len(step.weight)
-        elif isinstance(step, Concat):
-            c = sum(shapes[part.name][3] for part in step.parts)
-        elif isinstance(step, Attend):
-            c //= 3
-        shapes[step.out] = (n, h, w, c)
-    return shapes
-
-
 class Plan:
     """Views of every tensor of ``steps`` as [images, height, width, channels].
 
-    ``bound``: views of the graph's inputs and outputs. ``memory``: the block, kept by the views.
+    ``bound``: views of the graph's inputs and outputs. ``shapes``: of all tensors. ``memory``: the block,
+    kept by the views.
     """
 
-    def __init__(self, steps: Sequence[Step], bound: Mapping[str, Array], given: set[str]) -> None:
-        self._steps = steps
-        self.shapes = shapes_of(steps, {name: _shape(bound[name]) for name in given})
+    def __init__(
+        self, steps: Sequence[NativeStep], bound: Mapping[str, Array], shapes: Mapping[str, Shape]
+    ) -> None:
+        self._steps, self.shapes = steps, shapes
         self.views = dict(bound)
         self._homes = self._concatenated()
         rooms = self._rooms()
@@ -107,15 +83,15 @@ class Plan:
         for step in self._steps:
             first = 0
             for part in step.parts if isinstance(step, Concat) else ():
-                if part.name not in {*self.views, *homes, *wholes}:
-                    homes[part.name] = (step.out, first)
-                first += self.shapes[part.name][3]
+                if part not in {*self.views, *homes, *wholes}:
+                    homes[part] = (step.out, first)
+                first += self.shapes[part][3]
         return homes
 
     def _rooms(self) -> dict[str, _Room]:
         rooms: dict[str, _Room] = {}
         for index, step in enumerate(self._steps):
-            for name in (step.out, *(ref.name for ref in inputs_of(step))):
+            for name in (step.out, *images_of(step)):
                 home = self._homes.get(name, (name, 0))[0]
                 if home in self.views:
                     continue
@@ -123,11 +99,6 @@ class Plan:
                 room = rooms.setdefault(home, _Room(floats, index, index))
                 room.last = index
         return rooms
-
-
-def _shape(view: Array) -> Shape:
-    n, h, w, c = view.shape
-    return n, h, w, c
 
 
 def _place(rooms: Sequence[_Room]) -> int:
@@ -150,56 +121,60 @@ def _rounded(floats: int) -> int:
 
 
 def make_program(
-    steps: Sequence[Step],
-    weights: Sequence[Weights | None],
+    network: Network,
+    steps: Sequence[NativeStep],
+    weights: Mapping[str, Weights],
     plan: Plan,
     vectors: Mapping[str, Array],
     kernels: str | None = None,
 ) -> NativeProgram:
-    """The program that runs ``steps`` on the tensors of ``plan``.
+    """The program that runs ``steps`` of ``network`` on the tensors of ``plan``.
 
-    ``weights``: of each step. ``vectors``: the graph's inputs that are no images, film [1, C] and
-    dose [images].
+    ``weights``: by the name of a convolution's weight. ``vectors``: the graph's inputs that are no
+    images, film [1, C] and dose [images].
     """
     program = NativeProgram(kernels)
-    for step, own in zip(steps, weights, strict=True):
-        if isinstance(step, Conv):
-            assert own is not None
-            _add_conv(program, step, own, plan, vectors)
-        elif isinstance(step, Attend):
-            program.attention(plan.views[step.qkv.name], plan.views[step.out], step.scale)
-        elif isinstance(step, Concat):
-            _add_concat(program, step, plan)
-        else:
-            _add_sum(program, step, plan, vectors)
+    for step in steps:
+        match step:
+            case FusedConv():
+                _add_conv(program, network, step, weights[step.conv.weight], plan, vectors)
+            case Attend():
+                program.attention(plan.views[step.qkv], plan.views[step.out], step.scale)
+            case Concat():
+                _add_concat(program, step, plan)
+            case Sum():
+                _add_sum(program, step, plan, vectors)
     return program
 
 
 def _add_conv(
-    program: NativeProgram, step: Conv, own: Weights, plan: Plan, vectors: Mapping[str, Array]
+    program: NativeProgram,
+    network: Network,
+    step: FusedConv,
+    own: Weights,
+    plan: Plan,
+    vectors: Mapping[str, Array],
 ) -> None:
-    norm, silu = None, False
-    source = step.x if isinstance(step.x, Ref) else step.x.x
-    x = plan.views[source.name]
-    if isinstance(step.x, Norm):
+    norm, conv = None, step.conv
+    x = plan.views[conv.x]
+    if conv.norm is not None:
         scale, shift = (np.empty((x.shape[0], x.shape[3]), np.float32) for _ in range(2))
-        norm, silu = (scale, shift), step.x.silu
-        program.statistics(
-            x, step.x.weight, step.x.bias, step.x.groups, step.x.epsilon, scale, shift
-        )
+        norm = (scale, shift)
+        weight, bias = network.weight(conv.norm.weight), network.weight(conv.norm.bias)
+        program.statistics(x, weight, bias, conv.norm.groups, conv.norm.epsilon, scale, shift)
     program.conv(
         x,
         plan.views[step.out],
         own.packed,
-        kernel=step.kernel,
-        stride=step.stride,
+        kernel=own.kernel,
+        stride=conv.stride,
         winograd=own.winograd,
         bias=own.bias,
         norm=norm,
-        silu=silu,
-        upsample=isinstance(step.x, Upsampled),
+        silu=conv.norm is not None and conv.norm.silu,
+        upsample=conv.upsampled,
         row=_row(program, step.row, vectors),
-        addends=[plan.views[ref.name] for ref in step.addends],
+        addends=[plan.views[name] for name in step.addends],
     )
 
 
@@ -220,17 +195,17 @@ def _add_concat(program: NativeProgram, step: Concat, plan: Plan) -> None:
     """Copies of the parts that could not be written in place."""
     first = 0
     for part in step.parts:
-        last = first + plan.shapes[part.name][3]
-        if not plan.in_place(part.name, step.out):
-            program.copy(plan.views[part.name], plan.views[step.out][..., first:last])
+        last = first + plan.shapes[part][3]
+        if not plan.in_place(part, step.out):
+            program.copy(plan.views[part], plan.views[step.out][..., first:last])
         first = last
 
 
-def _add_sum(program: NativeProgram, step: Add, plan: Plan, vectors: Mapping[str, Array]) -> None:
+def _add_sum(program: NativeProgram, step: Sum, plan: Plan, vectors: Mapping[str, Array]) -> None:
     """An addition that no convolution could take along."""
-    x, out = plan.views[step.a.name], plan.views[step.out]
-    if isinstance(step.b, Ref):
-        program.sum(x, plan.views[step.b.name], out)
+    x, out = plan.views[step.a], plan.views[step.out]
+    if isinstance(step.b, str):
+        program.sum(x, plan.views[step.b], out)
         return
     row = _row(program, step.b, vectors)
     assert row is not None

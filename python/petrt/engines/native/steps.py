@@ -1,39 +1,40 @@
-"""The steps that petrt's own CPU kernels run, and what they read and write."""
+"""A network as the steps of petrt's own CPU kernels: what follows a convolution becomes part of it.
+
+The kernels add biases, maps and shortcuts as a convolution's output is written, so these additions
+cost no pass over the image.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt.errors import DeviceError
+from petrt.model.network import Network
+from petrt.model.steps import (
+    Add,
+    AddBias,
+    AddMap,
+    Attend,
+    Concat,
+    Conv,
+    Level,
+    Linear,
+    Split,
+)
+
 Array = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Ref:
-    """A tensor in memory: a graph's input, or what a step writes."""
+class Unsupported(DeviceError):
+    """A network that these kernels were not written for."""
 
-    name: str
-
-
-@dataclass(frozen=True)
-class Norm:
-    """GroupNorm of ``x``, with SiLU behind it or not; what a convolution reads."""
-
-    x: Ref
-    groups: int
-    epsilon: float
-    weight: Array = field(compare=False)
-    bias: Array = field(compare=False)
-    silu: bool = False
-
-
-@dataclass(frozen=True)
-class Upsampled:
-    """``x``, nearest, twice as high and wide; what a convolution reads."""
-
-    x: Ref
+    def __init__(self, what: str) -> None:
+        super().__init__(what, "use --engine onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -51,66 +52,127 @@ class DoseRow:
 
     dose: str
     scale: float
-    weight: Array = field(compare=False)
-    bias: Array = field(compare=False)
-
-
-Source = Ref | Norm | Upsampled
-
-
-@dataclass(frozen=True)
-class Conv:
-    """``out`` = convolution of ``x`` + bias + row + addends (of as many images, or fewer)."""
-
-    out: str
-    x: Source
     weight: Array = field(compare=False, repr=False)
-    bias: Array | None = field(compare=False, repr=False)
-    stride: int
+    bias: Array = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class FusedConv:
+    """``out`` = convolution + row + addends (of as many images, or fewer)."""
+
+    out: str
+    conv: Conv
     row: Row | DoseRow | None = None
-    addends: tuple[Ref, ...] = ()
-
-    @property
-    def kernel(self) -> int:
-        return int(self.weight.shape[2])
+    addends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Add:
-    """``out`` = a + b, b of as many images or fewer, or a row."""
+class Sum:
+    """``out`` = a + b, b of as many images or fewer, or a row: what no convolution could take along."""
 
     out: str
-    a: Ref
-    b: Ref | Row | DoseRow
+    a: str
+    b: str | Row | DoseRow
 
 
-@dataclass(frozen=True)
-class Concat:
-    """``out`` = the channels of ``parts`` side by side."""
-
-    out: str
-    parts: tuple[Ref, ...]
+NativeStep = FusedConv | Sum | Concat | Attend
 
 
-@dataclass(frozen=True)
-class Attend:
-    """``out`` = softmax(scale q k^T) v, with q, k, v the thirds of the channels of ``qkv``."""
+def images_of(step: NativeStep) -> list[str]:
+    """The images that a step reads."""
+    match step:
+        case FusedConv():
+            return [step.conv.x, *step.addends]
+        case Sum():
+            return [step.a, step.b] if isinstance(step.b, str) else [step.a]
+        case Concat():
+            return list(step.parts)
+        case Attend():
+            return [step.qkv]
 
-    out: str
-    qkv: Ref
-    scale: float
+
+def native_steps(network: Network) -> list[NativeStep]:
+    """The steps, in an order in which they can run. Raises Unsupported."""
+    rows: dict[str, Row | DoseRow] = {}
+    levels: dict[str, Level] = {}
+    steps: list[NativeStep] = []
+    for step in network.steps:
+        match step:
+            case Split() if step.x in network.inputs:
+                ends = np.cumsum(step.sizes).tolist()
+                starts = [0, *ends[:-1]]
+                for out, start, end in zip(step.outs, starts, ends, strict=True):
+                    rows[out] = Row(step.x, start, end)
+            case Level():
+                levels[step.out] = step
+            case Linear():
+                level = levels[step.x]
+                weight, bias = network.weight(step.weight), network.weight(step.bias)
+                rows[step.out] = DoseRow(level.x, level.scale, weight, bias)
+            case Add():
+                steps.append(Sum(step.out, step.a, step.b))
+            case AddMap():
+                steps.append(Sum(step.out, step.x, step.map))
+            case AddBias():
+                steps.append(Sum(step.out, step.x, _row(network, step, rows)))
+            case Conv():
+                _check(network, step)
+                steps.append(FusedConv(step.out, step))
+            case Concat() | Attend():
+                steps.append(step)
+            case _:
+                raise Unsupported(
+                    f"{network.name}: petrt's own kernels do not know this {step.kind}"
+                )
+    return fused(steps, set(network.outputs))
 
 
-Step = Conv | Add | Concat | Attend
+def _row(network: Network, step: AddBias, rows: Mapping[str, Row | DoseRow]) -> Row | DoseRow:
+    """What the step adds; an input as it is has no name among ``rows``."""
+    width = network.dims[step.out][1]
+    assert isinstance(width, int)
+    return rows.get(step.bias) or Row(step.bias, 0, width)
 
 
-def inputs_of(step: Step) -> list[Ref]:
-    """The tensors that a step reads."""
-    if isinstance(step, Conv):
-        x = step.x if isinstance(step.x, Ref) else step.x.x
-        return [x, *step.addends]
-    if isinstance(step, Add):
-        return [step.a, step.b] if isinstance(step.b, Ref) else [step.a]
-    if isinstance(step, Concat):
-        return list(step.parts)
-    return [step.qkv]
+def _check(network: Network, step: Conv) -> None:
+    """Refuse the convolutions that there are no kernels for."""
+    if step.transposed:
+        raise Unsupported(
+            f"{network.name}.onnx: petrt's own kernels do not know ConvTranspose as in '{step.out}'"
+        )
+    if step.upsampled and network.weights[step.weight].shape[2] != 3:
+        raise Unsupported(f"{network.name}: '{step.out}' doubles an image and has no 3x3 kernel")
+
+
+def fused(steps: Sequence[NativeStep], outputs: set[str]) -> list[NativeStep]:
+    """Additions made part of the convolution before them, which then runs in their place."""
+    uses = Counter(name for step in steps for name in images_of(step))
+    uses.update(outputs)
+    made: dict[str, NativeStep] = {}  # in order
+    for step in steps:
+        taken: NativeStep | None = None
+        if isinstance(step, Sum):
+            sides: list[tuple[str, str | Row | DoseRow]] = [(step.a, step.b)]
+            if isinstance(step.b, str):
+                sides.append((step.b, step.a))
+            # The later of two convolutions is the one that can take the other's result.
+            order = list(made)
+            sides.sort(key=lambda side: order.index(side[0]) if side[0] in made else -1)
+            for mine, other in reversed(sides):
+                taken = _with(made.get(mine), step.out, other)
+                if taken is not None and uses[mine] == 1:
+                    del made[mine]
+                    break
+                taken = None
+        made[step.out] = taken or step
+    return list(made.values())
+
+
+def _with(step: NativeStep | None, out: str, other: str | Row | DoseRow) -> FusedConv | None:
+    """``step`` with ``other`` added to its result, if it is a convolution with room for it."""
+    if not isinstance(step, FusedConv):
+        return None
+    if isinstance(other, str):
+        room = len(step.addends) < 2
+        return replace(step, out=out, addends=(*step.addends, other)) if room else None
+    return replace(step, out=out, row=other) if step.row is None else None

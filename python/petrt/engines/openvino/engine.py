@@ -16,7 +16,7 @@ from petrt.engines.base import (
     EnginePrecision,
     check_interface,
     check_names,
-    onnx_tensors,
+    interface,
     resolve_shapes,
 )
 from petrt.engines.openvino.cache import compile_cached
@@ -25,7 +25,7 @@ from petrt.errors import DeviceError, InputError, UsageError, first_line
 from petrt.hardware import cpu
 from petrt.hardware.cpu import default_threads
 from petrt.hardware.packages import OPENVINO
-from petrt.model.bundle import GRAPHS, Bundle
+from petrt.model.bundle import Bundle
 
 # OpenVINO's names of the precisions.
 HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -107,12 +107,11 @@ class OpenVINOEngine:
         self._models: dict[str, Any] = {}
         self._tensors: dict[str, tuple[dict[str, list[Any]], dict[str, list[Any]]]] = {}
         self.binding_bytes = 0
-        for graph in GRAPHS:
-            model = bundle.onnx(graph)
-            if model is not None:
-                self.binding_bytes += int(COMPILED * len(model))
-                self._models[graph] = self._read(graph, model)
-                self._tensors[graph] = onnx_tensors(model)
+        for graph in bundle.graphs:
+            model = bundle.onnx(graph) or b""
+            self.binding_bytes += int(COMPILED * len(model))
+            self._models[graph] = self._read(graph, model)
+            self._tensors[graph] = interface(bundle, graph)
         self._compiled: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         self._lock = threading.Lock()
         check_interface(self, bundle)

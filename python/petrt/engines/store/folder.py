@@ -43,7 +43,7 @@ from petrt.engines.store.record import (
 from petrt.errors import DeviceError, UsageError
 from petrt.files.atomic import atomic_write_bytes, is_scratch
 from petrt.files.names import shown
-from petrt.model.bundle import GRAPHS, Bundle
+from petrt.model.bundle import Bundle
 
 logger = logging.getLogger("petrt")
 
@@ -130,7 +130,7 @@ def load_graphs(entry: Installed, bundle: Bundle) -> dict[str, bytes]:
 
     Raises DeviceError naming the file and the next command.
     """
-    graphs = {graph for graph in GRAPHS if bundle.onnx(graph) is not None}
+    graphs = set(bundle.graphs)
     try:
         if entry.record.model.sha256 != bundle.identity:
             raise DeviceError("it was built from another model")

@@ -14,7 +14,7 @@ from petrt.engines.base import (
     Buffers,
     check_interface,
     check_names,
-    onnx_tensors,
+    interface,
     resolve_shapes,
 )
 from petrt.engines.store.folder import build_command
@@ -114,7 +114,7 @@ class TensorRTEngine:
         with self._current:
             self._runtime = self._start()
             self._networks = {
-                graph: self._deserialise(graph, plan, onnx_tensors(bundle.files[f"{graph}.onnx"]))
+                graph: self._deserialise(graph, plan, interface(bundle, graph))
                 for graph, plan in plans.items()
             }
         check_interface(self, bundle)

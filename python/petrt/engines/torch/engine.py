@@ -1,4 +1,4 @@
-"""PyTorch as an engine: the bundle's ONNX graphs as torch modules, without the training code.
+"""PyTorch as an engine: the bundle's networks as torch modules, without the training code.
 
 Eager float32 on a CPU; bfloat16, channels-last and compiled on a GPU. It is the fastest engine on
 GPUs without TensorRT, and runs every precision anywhere, which makes it the reference.
@@ -22,8 +22,8 @@ from petrt.engines.base import (
 )
 from petrt.errors import DeviceError, OutOfDeviceMemory, first_line
 from petrt.hardware.packages import TORCH
-from petrt.model.bundle import GRAPHS, Bundle
-from petrt.model.half_precision import Precision, convert
+from petrt.model.bundle import Bundle
+from petrt.model.half_precision import Precision
 
 try:
     import torch
@@ -50,7 +50,7 @@ class TorchEngine:
         mode: of torch.compile on a GPU, or None for eager. A CPU is always eager.
 
     Raises:
-        InputError: a graph with an operator that our exporter does not write.
+        InputError: a network that our exporter does not write, or weights beyond the precision.
     """
 
     name = "torch"
@@ -74,13 +74,10 @@ class TorchEngine:
         self._place: _Place = _Cpu(threads) if stream is None else Cuda(stream, chosen, mode)
         self.device = str(self._place.device)
         self._graphs: dict[str, TorchGraph] = {}
-        for graph in GRAPHS:
-            model = bundle.onnx(graph)
-            if model is not None:
-                converted = convert(model, graph, chosen)
-                where = f"{bundle.source}: {graph}.onnx"
-                place = self._place
-                self._graphs[graph] = TorchGraph(converted, where, place.device, place.norm)
+        place = self._place
+        for graph in bundle.graphs:
+            network = bundle.network(graph)
+            self._graphs[graph] = TorchGraph(network, chosen, place.device, place.norm)
         self._modules: dict[Any, Callable[..., Any]] = {}
         self._lock = threading.Lock()
         check_interface(self, bundle)
@@ -150,10 +147,7 @@ class TorchEngine:
             with self._lock:
                 key = (graph, *shapes.values())
                 if key not in self._modules:
-                    kinds = {
-                        name: tensor.dtype for name, tensor in zip(arrays, tensors, strict=True)
-                    }
-                    module = self._graphs[graph].module(shapes, kinds)
+                    module = self._graphs[graph].module(shapes)
                     self._modules[key] = self._place.prepare(module, tensors)
                 return self._place.bind(self._modules[key], tensors)
 

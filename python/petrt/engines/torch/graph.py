@@ -1,236 +1,233 @@
-"""A bundle's ONNX graph as a torch module, for fixed shapes.
+"""A network as a torch module, for fixed shapes.
 
-With the shapes of the inputs known, all arithmetic of shapes becomes plain numbers, so the module is
-a straight line of tensor operations: it runs eagerly as it is, and torch.compile sees static shapes
-and nothing to break the graph. Three forms that our exporter spells out are put back together, each
-at least as exact as its parts: GroupNorm (statistics, scale and shift in float32), SiLU, attention.
+The steps run one after the other as plain tensor operations. With the shapes known, all sizes are
+numbers, so the module is traced to a straight line: torch.compile sees static shapes and nothing to
+break the graph. Norms (statistics, scale, shift and SiLU) compute in float32 in every precision.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from onnx import NodeProto, TensorProto, helper, numpy_helper
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from petrt.engines.torch.module import DTYPES, OPERATORS, ModuleWriter, Shape, Value
 from petrt.errors import InputError
-from petrt.model.group_norm import Norm
+from petrt.model.group_norm import Norm as GroupNorm
+from petrt.model.half_precision import WIDE_INTERFACE, Precision, check_finite, narrowed
+from petrt.model.network import Network
+from petrt.model.steps import (
+    Add,
+    AddBias,
+    AddMap,
+    Attend,
+    Concat,
+    Conv,
+    Level,
+    Linear,
+    Norm,
+    Split,
+    weights_of,
+)
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+Shape = tuple[int, ...]
 
 
+@fx.wrap
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """Single-head attention of [B, C, L] tensors, softmax in float32; [B, C, L]."""
     q, k, v = (t.transpose(1, 2).unsqueeze(1) for t in (query, key, value))
     return F.scaled_dot_product_attention(q, k, v, scale=scale).squeeze(1).transpose(1, 2)
 
 
-@dataclass(frozen=True)
-class _Form:
-    """A recognised form: the values it reads, and how to compute its result from them."""
-
-    kind: str
-    inputs: tuple[str, ...]
-    write: Callable[..., Any]
+def _one_call(function: Callable[..., Tensor], x: Tensor, *args: Any) -> Tensor:
+    """A call that is traced as such, whatever the code of ``function`` does."""
+    if isinstance(x, fx.Proxy):
+        found: Tensor = x.tracer.create_proxy("call_function", function, (x, *args), {})  # type: ignore[assignment]
+        return found
+    return function(x, *args)
 
 
 class TorchGraph:
-    """One ONNX graph: its interface, its weights on a device, and modules for given shapes.
+    """One network: its interface, its weights on a device, and modules for given shapes.
 
     ``inputs``, ``outputs``: name -> shape with strings for dynamic dimensions. ``dtypes``: of both.
-    ``forms``: how often each form or operator is computed. ``norm``: what computes GroupNorms. Raises
-    InputError for an operator that our exporter does not write.
+    ``forms``: how often each kind of step is computed, norms and activations among them. ``norm``: what
+    computes GroupNorms. Raises InputError for weights beyond the range of ``precision``.
     """
 
     def __init__(
-        self, model: bytes, where: str, device: torch.device, norm: Norm = F.group_norm
+        self,
+        network: Network,
+        precision: Precision,
+        device: torch.device,
+        norm: GroupNorm = F.group_norm,
     ) -> None:
-        graph = onnx.load_model_from_string(model).graph
-        self._where, self._device, self._norm = where, device, norm
-        self.inputs, self.outputs = (_dims(values) for values in (graph.input, graph.output))
-        self.dtypes = {v.name: self._dtype(v.type.tensor_type.elem_type, v.name)
-                       for v in (*graph.input, *graph.output)}  # fmt: skip
-        self._constants: dict[str, Tensor | list[int]] = {
-            tensor.name: self._constant(tensor) for tensor in graph.initializer
+        self._network, self._precision, self._device = network, precision, device
+        self._norm = norm
+        self.inputs, self.outputs = (
+            {name: list(dims) for name, dims in each.items()}
+            for each in (network.inputs, network.outputs)
+        )
+        self.dtypes = {
+            name: torch.float32 if name in WIDE_INTERFACE else DTYPES[precision]
+            for name in (*network.inputs, *network.outputs)
         }
-        self._producer = {name: node for node in graph.node for name in node.output}
-        self._fold_casts(graph.node)
-        self._plan = self._needed(graph.node)
-        self.forms = Counter(form.kind for _, form in self._plan)
+        self._weights = self._load()
+        norms = [step.norm for step in network.steps if isinstance(step, Conv) and step.norm]
+        self.forms = Counter(type(step).__name__ for step in network.steps)
+        self.forms |= {"GroupNorm": len(norms), "SiLU": sum(norm.silu for norm in norms)}
 
-    def module(self, shapes: Mapping[str, Shape], dtypes: Mapping[str, torch.dtype]) -> nn.Module:
+    def module(self, shapes: Mapping[str, Shape]) -> nn.Module:
         """A module that takes all inputs, then all outputs to write into, in the graph's order.
 
-        ``shapes`` and ``dtypes`` of these buffers; a buffer may be wider than the graph's own dtype.
+        ``shapes`` of these buffers, which may be wider than the graph's own dtypes.
         """
-        writer = ModuleWriter(self._where, self._device)
-        buffers = {
-            name: writer.placeholder(shapes[name], dtypes[name])
-            for name in (*self.inputs, *self.outputs)
-        }
-        values: dict[str, Value] = {"": None, **self._constants}
-        for name in self.inputs:
-            kind = self.dtypes[name]
-            same = dtypes[name] == kind
-            values[name] = buffers[name] if same else writer.call(Tensor.to, buffers[name], kind)
-        for node, form in self._plan:
-            result = form.write(writer, *(values[name] for name in form.inputs))
-            results = result if isinstance(result, tuple) else (result,)
-            values.update(zip(node.output, results, strict=True))
+        found = self._network.shapes({name: shapes[name] for name in self.inputs})
         for name in self.outputs:
-            if writer.shape(values[name]) != list(shapes[name]):
+            if found[name] != tuple(shapes[name]):
                 raise InputError(
-                    f"{self._where}: {name} is of shape {writer.shape(values[name])}, "
+                    f"network {self._network.name}: {name} is of shape {list(found[name])}, "
                     f"its buffer of {list(shapes[name])}"
                 )
-            writer.write_to(buffers[name], values[name])
-        return writer.module()
+        dtype = DTYPES[self._precision]
+        steps = _Steps(self._network, self._weights, found, dtype, self._norm)
+        return fx.symbolic_trace(steps).eval()
 
-    def _fold_casts(self, nodes: Sequence[NodeProto]) -> None:
-        """Weights stored as float16 behind a Cast are constants too."""
-        for node in nodes:
-            source = self._constants.get(node.input[0]) if node.op_type == "Cast" else None
-            if isinstance(source, Tensor):
-                self._constants[node.output[0]] = source.to(
-                    self._dtype(_attributes(node)["to"], "")
-                )
+    def _load(self) -> dict[str, Tensor]:
+        """The weights on the device: of convolutions in the precision, all others float32."""
+        found: dict[str, Tensor] = {}
+        for step in self._network.steps:
+            own = (step.weight, step.bias) if isinstance(step, Conv) else ()
+            found |= {name: self._weight(name, name in own) for name in weights_of(step)}
+        return found
 
-    def _needed(self, nodes: Sequence[NodeProto]) -> list[tuple[NodeProto, _Form]]:
-        """What to compute, in order: forms where they match, else operators; nothing unread."""
-        read, plan = set(self.outputs), []
-        for node in reversed(nodes):
-            if read.isdisjoint(node.output) or node.output[0] in self._constants:
-                continue
-            form = self._group_norm(node) or self._silu(node) or self._attention(node)
-            form = form or self._operator(node)
-            read.update(form.inputs)
-            plan.append((node, form))
-        return plan[::-1]
-
-    def _operator(self, node: NodeProto) -> _Form:
-        if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
-            raise InputError(
-                f"{self._where}: the torch engine has no operator {node.op_type}",
-                "use --engine onnxruntime, or export the model again",
-            )
-        write, attributes = OPERATORS[node.op_type], _attributes(node)
-
-        def run(w: ModuleWriter, *inputs: Value) -> Any:
-            return write(w, attributes, *inputs)
-
-        return _Form(node.op_type, tuple(node.input), run)
-
-    def _group_norm(self, node: NodeProto) -> _Form | None:
-        """Reshape to groups, InstanceNormalization, Reshape back, Mul and Add by channel."""
-        bias, shifted = self._by_constant(node, "Add")
-        weight, scaled = self._by_constant(self._through(shifted, "Mul"), "Mul")
-        back = self._through(scaled, "Reshape")
-        norm = back and self._through(back.input[0], "InstanceNormalization")
-        split = norm and self._through(norm.input[0], "Reshape")
-        if bias is None or weight is None or not (back and norm and split):
-            return None
-        x, shape = self._bare(split.input[0]), self._through(back.input[1], "Shape")
-        ones, zeros = (self._constants.get(name) for name in norm.input[1:3])
-        groups = self._constants.get(split.input[1])
-        if (
-            not (isinstance(ones, Tensor) and isinstance(zeros, Tensor))
-            or not (bool((ones == 1).all()) and bool((zeros == 0).all()))
-            or not (isinstance(groups, list) and len(groups) == 3 and groups[::2] == [0, -1])
-            or shape is None or self._bare(shape.input[0]) != x
-            or weight.shape != bias.shape or weight.shape[1:] != (1, 1)
-        ):  # fmt: skip
-            return None
-        eps = _attributes(norm).get("epsilon", 1e-5)
-        wide = (weight.float().flatten(), bias.float().flatten())
-
-        compute, dtype = self._norm, bias.dtype
-
-        def rounded(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-            """GroupNorm in float32, rounded once."""
-            return compute(x.float(), groups[1], weight, bias, eps).to(dtype)
-
-        def write(w: ModuleWriter, x: Value) -> Value:
-            return w.call(rounded, x, *wide)
-
-        return _Form("GroupNorm", (x,), write)
-
-    def _silu(self, node: NodeProto) -> _Form | None:
-        for h, other in (node.input[:2], node.input[1::-1]) if node.op_type == "Mul" else ():
-            sigmoid = self._through(other, "Sigmoid", casts=False)
-            if sigmoid is not None and sigmoid.input[0] == h:
-                return _Form("SiLU", (h,), lambda w, x: w.call(F.silu, x))
-        return None
-
-    def _attention(self, node: NodeProto) -> _Form | None:
-        """value @ softmax(scale * query' @ key)' of [B, C, L] tensors."""
-        if node.op_type != "MatMul":
-            return None
-        turned = self._through(node.input[1], "Transpose")
-        softmax = turned and self._through(turned.input[0], "Softmax")
-        scale, product = self._by_constant(
-            self._through(softmax.input[0], "Mul") if softmax else None, "Mul"
-        )
-        logits = self._through(product, "MatMul")
-        query = logits and self._through(logits.input[0], "Transpose")
-        if not (turned and softmax and logits and query) or scale is None or scale.numel() != 1:
-            return None
-        swaps = [_attributes(n).get("perm") == [0, 2, 1] for n in (turned, query)]
-        if not all(swaps) or _attributes(softmax).get("axis", -1) not in (2, -1):
-            return None
-        factor = float(scale)
-        names = (query.input[0], logits.input[1], node.input[0])
-        return _Form("Attention", names, lambda w, *qkv: w.products(attention, *qkv, factor))
-
-    def _by_constant(self, node: NodeProto | None, kind: str) -> tuple[Tensor | None, str]:
-        """The constant of a two-sided operator ``kind`` and the name of its other side."""
-        for i, name in enumerate(node.input if node and node.op_type == kind else ()):
-            value = self._constants.get(name)
-            if node and isinstance(value, Tensor):
-                return value, node.input[1 - i]
-        return None, ""
-
-    def _through(self, name: str, kind: str, casts: bool = True) -> NodeProto | None:
-        """The node of ``kind`` that computes ``name``, Casts between them ignored."""
-        node = self._producer.get(self._bare(name) if casts else name)
-        return node if node is not None and node.op_type == kind else None
-
-    def _bare(self, name: str) -> str:
-        """The value that ``name`` is cast from: a form computes in float32 and rounds once."""
-        node = self._producer.get(name)
-        while node is not None and node.op_type == "Cast":
-            name = node.input[0]
-            node = self._producer.get(name)
-        return name
-
-    def _dtype(self, kind: int, name: str) -> torch.dtype:
-        if kind not in DTYPES:
-            known = helper.tensor_dtype_to_np_dtype(kind) if kind else "no type"
-            raise InputError(f"{self._where}: the torch engine does not take {name} of {known}")
-        return DTYPES[kind]
-
-    def _constant(self, tensor: TensorProto) -> Tensor | list[int]:
-        array = numpy_helper.to_array(tensor)
-        if tensor.data_type == TensorProto.INT64:
-            return [int(n) for n in array.reshape(-1)]
-        dtype = self._dtype(tensor.data_type, tensor.name)
-        bits = np.array(array).view(np.uint16 if dtype == torch.bfloat16 else array.dtype)
-        value = torch.from_numpy(bits).view(dtype).to(self._device)
+    def _weight(self, name: str, narrow: bool) -> Tensor:
+        array, dtype = self._network.weight(name), DTYPES[self._precision]
+        what = f"{self._network.name} in {self._precision}: {name}"
+        if self._precision != "fp32" and narrow:
+            value = torch.from_numpy(narrowed(array, self._precision, what)).view(dtype)
+            if self._device.type == "cpu":  # which computes with them as float32, see _products
+                value = value.float()
+        else:
+            if self._precision != "fp32":
+                check_finite(array, what)
+            value = torch.from_numpy(np.array(array))
+        value = value.to(self._device)
         channels_last = value.dim() == 4 and self._device.type == "cuda"
         return value.to(memory_format=torch.channels_last) if channels_last else value
 
 
-def _dims(values: Sequence[onnx.ValueInfoProto]) -> dict[str, list[Any]]:
-    return {
-        v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in values
-    }
+class _Steps(nn.Module):
+    """The steps with all sizes known; one method for each kind.
 
+    ``shapes``: of every value. ``dtype``: of all arithmetic that ``petrt.model.half_precision`` does not
+    keep in float32.
+    """
 
-def _attributes(node: NodeProto) -> dict[str, Any]:
-    found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    return {k: v.decode() if isinstance(v, bytes) else v for k, v in found.items()}
+    def __init__(
+        self,
+        network: Network,
+        weights: Mapping[str, Tensor],
+        shapes: Mapping[str, Shape],
+        dtype: torch.dtype,
+        norm: GroupNorm,
+    ) -> None:
+        super().__init__()
+        self._network, self._shapes, self._dtype, self._norm = network, shapes, dtype, norm
+        self._exact = {step.x for step in network.steps if isinstance(step, Level)}
+        self._names = {name: f"weight_{i}" for i, name in enumerate(weights)}
+        for name, weight in weights.items():
+            self.register_buffer(self._names[name], weight)
+        self._on_cpu = all(weight.device.type == "cpu" for weight in weights.values())
+        self._values: dict[str, Tensor] = {}
+
+    def forward(self, *buffers: Tensor) -> None:
+        network, count = self._network, len(self._network.inputs)
+        for i, name in enumerate(network.inputs):
+            self._values[name] = buffers[i] if name in self._exact else self._narrow(buffers[i])
+        for step in network.steps:
+            getattr(self, f"_{step.kind}")(step)
+        for i, name in enumerate(network.outputs):
+            buffers[count + i].copy_(self._values[name])
+
+    def _weight(self, name: str) -> Tensor:
+        weight: Tensor = getattr(self, self._names[name])
+        return weight
+
+    def _narrow(self, x: Tensor) -> Tensor:
+        """The value in 16 bit, where that is computed in."""
+        return x if self._dtype == torch.float32 else x.to(self._dtype)
+
+    def _products(self, function: Callable[..., Tensor], *args: Any, **options: Any) -> Tensor:
+        """A call of ``function``, a sum of products: float32 sums of 16 bit factors, rounded once.
+
+        That is what a GPU's matrix units do. Most CPUs have none for 16 bit, and torch's way around
+        takes fifty times as long as the same arithmetic on the numbers widened.
+        """
+        if self._dtype == torch.float32 or not self._on_cpu:
+            return function(*args, **options)
+        wide = [a.float() if isinstance(a, Tensor | fx.Proxy) else a for a in args]
+        return function(*wide, **options).to(self._dtype)
+
+    def _conv(self, step: Conv) -> None:
+        x = self._values[step.x]
+        if step.norm is not None:
+            x = self._narrow(self._normalised(step.norm, x))
+        elif step.upsampled:
+            height, width = self._shapes[step.x][2:]
+            x = F.interpolate(x, size=[2 * height, 2 * width], mode="nearest")
+        weight = self._weight(step.weight)
+        bias = None if step.bias is None else self._weight(step.bias)
+        padding = (self._network.weights[step.weight].shape[2] - 1) // 2
+        function = F.conv_transpose2d if step.transposed else F.conv2d
+        options = {"stride": step.stride, "padding": padding}
+        self._values[step.out] = self._products(function, x, weight, bias, **options)
+
+    def _normalised(self, norm: Norm, x: Tensor) -> Tensor:
+        """In float32; the caller rounds once."""
+        weight, bias = self._weight(norm.weight), self._weight(norm.bias)
+        h = _one_call(self._norm, x.float(), norm.groups, weight, bias, norm.epsilon)
+        return F.silu(h) if norm.silu else h
+
+    def _add(self, step: Add) -> None:
+        self._values[step.out] = self._values[step.a] + self._values[step.b]
+
+    def _add_map(self, step: AddMap) -> None:
+        slices, *area = self._shapes[step.map]
+        samples = self._values[step.x].reshape([slices, -1, *area])
+        added = samples + self._values[step.map].unsqueeze(1)
+        self._values[step.out] = added.reshape([-1, *area])
+
+    def _add_bias(self, step: AddBias) -> None:
+        bias = self._values[step.bias].unsqueeze(2).unsqueeze(3)
+        self._values[step.out] = self._values[step.x] + bias
+
+    def _concat(self, step: Concat) -> None:
+        self._values[step.out] = torch.cat([self._values[part] for part in step.parts], dim=1)
+
+    def _attend(self, step: Attend) -> None:
+        _, channels, height, width = self._shapes[step.out]
+        flat = self._values[step.qkv].reshape([-1, 3 * channels, height * width])
+        query, key, value = (flat[:, i * channels : (i + 1) * channels] for i in range(3))
+        mixed = self._products(attention, query, key, value, step.scale)
+        self._values[step.out] = mixed.reshape([-1, channels, height, width])
+
+    def _split(self, step: Split) -> None:
+        first = 0
+        for out, size in zip(step.outs, step.sizes, strict=True):
+            self._values[out] = self._values[step.x][:, first : first + size]
+            first += size
+
+    def _level(self, step: Level) -> None:
+        self._values[step.out] = (self._values[step.x].log() * step.scale).reshape([-1, 1])
+
+    def _linear(self, step: Linear) -> None:
+        """Rounded once, where it is a bias."""
+        weight, bias = self._weight(step.weight), self._weight(step.bias)
+        self._values[step.out] = self._narrow(self._values[step.x] * weight + bias)

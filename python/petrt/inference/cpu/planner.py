@@ -24,7 +24,7 @@ from petrt.inference.cpu.parallelism import (
 )
 from petrt.inference.cpu.tuning import ROUNDS, Batch, Split, measure
 from petrt.inference.cpu.worker import Shape, Work
-from petrt.model.bundle import GRAPHS, Bundle
+from petrt.model.bundle import Bundle
 from petrt.model.spec import NetworkSpec
 
 logger = logging.getLogger("petrt")
@@ -67,7 +67,7 @@ class Scheduler:
         self._limit: Limit | None = None
         self._planned = 0.0  # images
         self._coarse = _cost(bundle.model.network)
-        onnx = sum(len(bundle.onnx(graph) or b"") for graph in GRAPHS)
+        onnx = sum(len(bundle.files[f"{graph}.onnx"]) for graph in bundle.graphs)
         self._engine_bytes = 0 if sharing(engine) else int(memory.LOADED * onnx)
 
     def plan(self, shape: tuple[int, int, int], slices: int, samples: int) -> Schedule:
