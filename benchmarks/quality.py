@@ -37,9 +37,12 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "sections", nargs="*", choices=[*SECTIONS, []], metavar="SECTION",
+        "sections",
+        nargs="*",
+        choices=[*SECTIONS, []],
+        metavar="SECTION",
         help=f"{', '.join(SECTIONS)}; with none, tables and figures are only written again",
-    )  # fmt: skip
+    )
     parser.add_argument("--subjects", type=int, default=8, help="how many test subjects")
     parser.add_argument("--first", type=int, default=FIRST, help="number of the first one")
     parser.add_argument("--subjects-dir", type=Path, help="folder that petrt simulate wrote")
@@ -52,9 +55,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--head", action="store_true", help="models see the head's box only")
     parser.add_argument(
-        "--every", type=int, nargs="+", default=[1],
+        "--every",
+        type=int,
+        nargs="+",
+        default=[1],
         help="models see every N-th slice only; one N, or one for each dose",
-    )  # fmt: skip
+    )
     parser.add_argument("--work", type=Path, default=Path("quality_work"), help="kept cases")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of quality.json")
     options = parser.parse_args()

@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt.arrays import Array
 from petrt.data.simulate import scanner, simulate_subject
 from petrt.data.simulate.dataset import subject_files
 from petrt.errors import InputError
@@ -18,7 +19,6 @@ from petrt.evaluation.metrics import standard_mask
 from petrt.imaging.scaling import scale_of
 from petrt.model.spec import ScaleRule
 
-Array = NDArray[np.float32]
 Box = tuple[slice, slice, slice]
 
 SEED = 2023

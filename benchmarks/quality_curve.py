@@ -18,9 +18,16 @@ Record = dict[str, Any]
 
 SECTION = "samplers"
 COMPARED = (
-    "standard.psnr", "standard.ssim", "standard.nmse", "truth.psnr", "activity_ratio",
-    "sd", "coverage", "width", "rank",
-)  # fmt: skip
+    "standard.psnr",
+    "standard.ssim",
+    "standard.nmse",
+    "truth.psnr",
+    "activity_ratio",
+    "sd",
+    "coverage",
+    "width",
+    "rank",
+)
 
 
 def own_sampler(section: Record) -> SamplerSpec:
@@ -82,10 +89,21 @@ def table(results: Results, dose: str) -> list[str]:
     section = results.sections[SECTION]
     many = section["settings"]["samples"]
     heads = [
-        "", "evaluations", "s a slice", "PSNR, dB", "less own sampler, same samples",
-        f"less own sampler, {many} samples", "SSIM", "activity", "SD", "covered at 90 %, plain",
-        "with the model's factor", "factor for 90 %", "half-width, %", "rank",
-    ]  # fmt: skip
+        "",
+        "evaluations",
+        "s a slice",
+        "PSNR, dB",
+        "less own sampler, same samples",
+        f"less own sampler, {many} samples",
+        "SSIM",
+        "activity",
+        "SD",
+        "covered at 90 %, plain",
+        "with the model's factor",
+        "factor for 90 %",
+        "half-width, %",
+        "rank",
+    ]
     lines = ["", f"## Samplers, {dose} dose", "", "| " + " | ".join(heads) + " |"]
     lines.append("|---" * len(heads) + "|")
     most = preset(section, "paper", many).name
@@ -106,8 +124,13 @@ def table(results: Results, dose: str) -> list[str]:
         cells = [name, evaluations, _seconds(section, name), *_cells(means[name], gains)]
         lines.append("| " + " | ".join(cells) + " |")
     timed = section["seconds"]
-    lines += ["", _foot(section, dose), "", f"Time: {timed['what']}, {timed['engine']}, "
-              f"{timed['matrix'][0]} x {timed['matrix'][1]}; medians, settings in turn."]  # fmt: skip
+    lines += [
+        "",
+        _foot(section, dose),
+        "",
+        f"Time: {timed['what']}, {timed['engine']}, "
+        f"{timed['matrix'][0]} x {timed['matrix'][1]}; medians, settings in turn.",
+    ]
     return lines
 
 
@@ -117,10 +140,17 @@ def _cells(means: dict[str, list[float | None]], gains: list[str]) -> list[str]:
         return "" if pair is None or pair[0] is None else f"{times * pair[0]:.{digits}f}"
 
     return [
-        cell("standard.psnr", 3), *gains, cell("standard.ssim", 4), cell("activity_ratio", 4),
-        cell("sd", 5), cell("coverage", 1), cell("own_coverage", 1), cell("factor", 2),
-        cell("width", 2, 100), cell("rank", 3),
-    ]  # fmt: skip
+        cell("standard.psnr", 3),
+        *gains,
+        cell("standard.ssim", 4),
+        cell("activity_ratio", 4),
+        cell("sd", 5),
+        cell("coverage", 1),
+        cell("own_coverage", 1),
+        cell("factor", 2),
+        cell("width", 2, 100),
+        cell("rank", 3),
+    ]
 
 
 def _gain(gain: Summary | None) -> str:

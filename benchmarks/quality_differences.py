@@ -105,10 +105,17 @@ def _row_differences(results: Results) -> list[Record]:
                     results.row(after, method, metric), results.row(before, method, metric)
                 )
                 if gain:
-                    found.append({
-                        "what": f"row {after} - row {before}", "on": "rows", "added": added,
-                        "method": method, "dose": AT, "metric": metric, **gain.record(),
-                    })  # fmt: skip
+                    found.append(
+                        {
+                            "what": f"row {after} - row {before}",
+                            "on": "rows",
+                            "added": added,
+                            "method": method,
+                            "dose": AT,
+                            "metric": metric,
+                            **gain.record(),
+                        }
+                    )
     return found
 
 
@@ -145,10 +152,12 @@ def bars(results: Results) -> list[Record]:
         _within("SUVpeak of hot lesions", ours("lesion_peak_bias"), 10.0),
     ]
     made += [
-        _added(f"{added}: row {after} - row {before}", paired(
-            results.row(after, row, psnr), results.row(before, row, psnr)))
+        _added(
+            f"{added}: row {after} - row {before}",
+            paired(results.row(after, row, psnr), results.row(before, row, psnr)),
+        )
         for before, after, added in ADDED[1:]
-    ]  # fmt: skip
+    ]
     return made + _presets(results)
 
 

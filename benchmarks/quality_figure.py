@@ -128,9 +128,15 @@ def _draw(images: Mapping[str, Array], peak: float, middle: Any, title: str) -> 
             )
         label = name if name == FULL else f"{name}\n{_slice_psnr(image, full, peak):.2f} dB"
         figure.text(
-            (column + 0.5) * cell / WIDTH_INCHES, 1 - 0.36 / total, label,
-            ha="center", va="top", fontsize=8, linespacing=1.1, parse_math=False,
-        )  # fmt: skip
+            (column + 0.5) * cell / WIDTH_INCHES,
+            1 - 0.36 / total,
+            label,
+            ha="center",
+            va="top",
+            fontsize=8,
+            linespacing=1.1,
+            parse_math=False,
+        )
     _colour_bar(figure, shown, cell, heights, total)
     figure.text(0.5, 1 - 0.06 / total, f"{title} ({NOTICE})", ha="center", va="top", fontsize=11)
     note = (
@@ -148,9 +154,13 @@ def _colour_bar(
     y = total - 0.62 - cell * sum(heights)
     left = WIDTH_INCHES - 0.4 * cell
     box = figure.add_axes(
-        (left / WIDTH_INCHES, (y + 0.1 * cell) / total, 0.08 * cell / WIDTH_INCHES,
-         cell * (heights[2] - 0.2) / total)
-    )  # fmt: skip
+        (
+            left / WIDTH_INCHES,
+            (y + 0.1 * cell) / total,
+            0.08 * cell / WIDTH_INCHES,
+            cell * (heights[2] - 0.2) / total,
+        )
+    )
     bar = figure.colorbar(shown, cax=box)
     bar.ax.tick_params(labelsize=7, length=2, pad=1)
     bar.set_label("% of maximum", fontsize=7, labelpad=1)

@@ -144,8 +144,11 @@ def _rows(record: Record) -> list[str]:
         averaged = numbers.get(many, {})
         cells = [_cell(part.get(k), COLUMNS[k][1]) for part in (single, averaged) for k in BASIC]
         cells.append(_cell(averaged.get("sd"), COLUMNS["sd"][1]))
-        size = ["", ""] if "P of row" in row["what"] else [
-            f"{row['weights_million']:.3f}", f"{row['gmac']:.2f}"]  # fmt: skip
+        size = (
+            ["", ""]
+            if "P of row" in row["what"]
+            else [f"{row['weights_million']:.3f}", f"{row['gmac']:.2f}"]
+        )
         lines.append("| " + " | ".join([f"({name}) {row['what']}", *cells, *size]) + " |")
     return lines
 

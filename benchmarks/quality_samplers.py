@@ -111,9 +111,13 @@ def worth(
 
     voxels = active_voxels(image, std, full)
     numbers: Numbers = {
-        "sd": spread(std, full), "coverage": 100 * coverage(voxels, LEVEL),
-        "own_coverage": None, "factor": None, "width": None, "rank": None,
-    }  # fmt: skip
+        "sd": spread(std, full),
+        "coverage": 100 * coverage(voxels, LEVEL),
+        "own_coverage": None,
+        "factor": None,
+        "width": None,
+        "rank": None,
+    }
     if calibration is not None:
         numbers["own_coverage"] = 100 * coverage(voxels, LEVEL, calibration.factor)
     if np.ptp(voxels.std) > 0 and np.ptp(voxels.error) > 0:
@@ -141,9 +145,13 @@ def timing(bundle: Bundle, case: Case, settings: Settings) -> Measured:
     candidates = {}
     for setting in curve(bundle.model.sampler, settings.samples):
         run = Reconstructor(
-            bundle, engine=engine, threads=1, seed=settings.seed, skip_background=False,
+            bundle,
+            engine=engine,
+            threads=1,
+            seed=settings.seed,
+            skip_background=False,
             **setting.options,
-        )  # fmt: skip
+        )
         candidates[setting.name] = functools.partial(run.on_grid, planes, dose=1 / case.dose)
     times = interleaved(candidates, REPEATS)
     seconds = {
@@ -152,7 +160,9 @@ def timing(bundle: Bundle, case: Case, settings: Settings) -> Measured:
     }
     notes = {
         "what": "seconds a slice, one thread, guides to mean and std",
-        "engine": f"{engine.name} {engine.precision}", "slices": len(planes),
-        "matrix": list(planes.shape[1:]), "of": seconds,
-    }  # fmt: skip
+        "engine": f"{engine.name} {engine.precision}",
+        "slices": len(planes),
+        "matrix": list(planes.shape[1:]),
+        "of": seconds,
+    }
     return Measured({}, notes)

@@ -82,10 +82,14 @@ def _lines(
     for (count, kind), points in groups.items():
         look = samples.index(count) + (3 - len(samples))
         axes.plot(
-            *zip(*sorted(points), strict=True), color=COLOURS[kind], marker=MARKERS[look],
-            linestyle=STYLES[look], markersize=5, linewidth=1,
+            *zip(*sorted(points), strict=True),
+            color=COLOURS[kind],
+            marker=MARKERS[look],
+            linestyle=STYLES[look],
+            markersize=5,
+            linewidth=1,
             label=f"{LABELS[kind]}, {count} sample{'s' * (count > 1)}",
-        )  # fmt: skip
+        )
     for name in ("paper", "fast"):
         setting = preset(section, name)
         mean = means.get(setting.name, {}).get(metric)

@@ -178,9 +178,11 @@ def _opened(options: Options, section: str) -> tuple[Bundle, Store, Record]:
     spec = bundle.model
     plain = weights_key(load_bundle(options.plain)) if options.plain else None
     settings = {
-        "weights": weights_key(bundle), "plain": plain, **_written(_settings(options)),
+        "weights": weights_key(bundle),
+        "plain": plain,
+        **_written(_settings(options)),
         "sampler": spec.sampler.model_dump(),
-    }  # fmt: skip
+    }
     return bundle, Store(options.work, section, settings), {"model": spec.name, **settings}
 
 

@@ -20,8 +20,21 @@ from common import save
 
 from petrt.cli.app import run
 
-FIELDS = ("pixdim", "qform_code", "sform_code", "xyzt_units", "srow_x", "srow_y", "srow_z",
-          "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")  # fmt: skip
+FIELDS = (
+    "pixdim",
+    "qform_code",
+    "sform_code",
+    "xyzt_units",
+    "srow_x",
+    "srow_y",
+    "srow_z",
+    "quatern_b",
+    "quatern_c",
+    "quatern_d",
+    "qoffset_x",
+    "qoffset_y",
+    "qoffset_z",
+)
 
 
 def copies(original: nibabel.Nifti1Image) -> dict[str, nibabel.Nifti1Image]:

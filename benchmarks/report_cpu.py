@@ -22,9 +22,13 @@ def rows(found: Found, failed: Found, skipped: Found) -> list[dict[str, Any]]:
     made = []
     for section, what, unit, bar, reach, ceiling, judge in _BARS:
         row: dict[str, Any] = {
-            "what": what, "unit": unit, "bar": f"{'<=' if ceiling else '>='} {bar:g}",
-            "reach": reach, "value": None, "note": "",
-        }  # fmt: skip
+            "what": what,
+            "unit": unit,
+            "bar": f"{'<=' if ceiling else '>='} {bar:g}",
+            "reach": reach,
+            "value": None,
+            "note": "",
+        }
         if section in found:
             value, note = judge(found)
             row |= {"value": value, "note": note}

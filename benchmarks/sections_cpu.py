@@ -67,8 +67,10 @@ class CpuBench:
             for each in plan.absent:
                 name = f"{each.name} {precision}"
                 absent[name, each.reason] = {
-                    "name": name, "reason": each.reason, "hint": each.hint,
-                }  # fmt: skip
+                    "name": name,
+                    "reason": each.reason,
+                    "hint": each.hint,
+                }
         return list(found.values()), list(absent.values())
 
     def default(self) -> str:
@@ -132,9 +134,11 @@ def volume(bench: CpuBench) -> dict[str, Any]:
         sampled = Peaks(bench.found["peaks"])
         precisions = sorted({name.split(" ")[1] for name in subjects})
         times = measure.measure_volumes(
-            {**subjects, **others}, bench.options.repeats, warm_up=0,
+            {**subjects, **others},
+            bench.options.repeats,
+            warm_up=0,
             before_round=lambda: sampled.sample(precisions),
-        )  # fmt: skip
+        )
     engines = {name: measure.record(s, times[name]) for name, s in subjects.items()}
     _floors(bench, engines, sampled)
     slices = bench.subject.volume.shape[2]
@@ -143,14 +147,16 @@ def volume(bench: CpuBench) -> dict[str, Any]:
         "engines": engines,
         "baselines": {
             name: {
-                "first_run_s": first[name], "slices_measured": few, **times[name].record(),
+                "first_run_s": first[name],
+                "slices_measured": few,
+                **times[name].record(),
                 "volume_s": significant(times[name].median * slices / few),
             }
             for name in others
         },
         "absent": absent,
         "sampled_peaks": sampled.record()["sampled"],
-    }  # fmt: skip
+    }
 
 
 def _floors(bench: CpuBench, engines: dict[str, Any], rates: Peaks) -> None:
@@ -234,9 +240,13 @@ def memory(bench: CpuBench) -> dict[str, Any]:
     for name in dict.fromkeys((bench.found["volume"]["default"], bench.best)):
         engine, precision = name.split(" ")
         options = {
-            "engine": engine, "precision": precision, "device": "cpu", "samples": 8, "steps": 1,
+            "engine": engine,
+            "precision": precision,
+            "device": "cpu",
+            "samples": 8,
+            "steps": 1,
             "skip_background": False,
-        }  # fmt: skip
+        }
         slices = bench.options.memory_slices
         found[name] = startup.peak_memory(str(bench.subject.bundle), options, bench.size, slices)
     return found
@@ -262,20 +272,33 @@ def compiled(bench: CpuBench) -> dict[str, Any]:
     )
     scaled = {n: times[n].median * slices / few for n in runs}
     return {
-        "mode": "default", "first_run_s": prepared, "slices_measured": few, "engine": name,
+        "mode": "default",
+        "first_run_s": prepared,
+        "slices_measured": few,
+        "engine": name,
         **{n: each.record() for n, each in times.items()},
         "volume_s": {n: significant(value) for n, value in scaled.items()},
         "times_faster": round(scaled["compiled"] / times["petrt"].median, 2),
-    }  # fmt: skip
+    }
 
 
 Section = Callable[[CpuBench], dict[str, Any]]
 # What later ones need comes first, what takes longest last.
 ON_CPU: tuple[Section, ...] = (
-    peaks, volume, agreement, fast, start, scales, memory, compiled,
-)  # fmt: skip
+    peaks,
+    volume,
+    agreement,
+    fast,
+    start,
+    scales,
+    memory,
+    compiled,
+)
 # What a section takes from others' results.
 NEEDS: dict[str, tuple[str, ...]] = {
-    "volume": ("peaks",), "fast": ("volume",), "scales": ("volume",), "memory": ("volume",),
+    "volume": ("peaks",),
+    "fast": ("volume",),
+    "scales": ("volume",),
+    "memory": ("volume",),
     "compiled": ("volume",),
-}  # fmt: skip
+}

@@ -75,41 +75,21 @@ void bind_smooth_axis(const Array& volume, const Array& weights, const Array& ou
   smooth_axis(in, filter, smooth, threads);
 }
 
-void bind_accumulate(const Array& image, const Array& mean, const Array& m2, Index count,
-                     int threads) {
-  const auto shape = shape_of(image);
-  const auto y = flat<const float>(image, "image", shape);
-  const auto mean_view = flat<float>(mean, "mean", shape);
-  const auto m2_view = flat<float>(m2, "m2", shape);
-  const Released released;
-  accumulate(y, mean_view, m2_view, count, threads);
-}
-
-void bind_finish(const Array& m2, Index count, const Array& std, int threads) {
-  const auto shape = shape_of(m2);
-  const auto m2_view = flat<const float>(m2, "m2", shape);
-  const auto std_view = flat<float>(std, "std", shape);
-  const Released released;
-  finish(m2_view, count, std_view, threads);
-}
-
 }  // namespace
 
 void register_ops(py::module_& module) {
   using py::arg;
   module.def("stack_slices", &bind_stack_slices, arg("volume"), arg("first"), arg("out"),
              arg("threads") = 1);
+  module.def("log_spectrum", &bind_log_spectrum, arg("half"), arg("out"), arg("threads") = 1);
+  module.def("smooth_axis", &bind_smooth_axis, arg("volume"), arg("weights"), arg("out"),
+             arg("threads") = 1);
+  // What ReverseLoop does inside, one by one, for the tests.
   module.def("normals", &bind_normals, arg("seed"), arg("slice"), arg("sample"), arg("step"),
              arg("out"), arg("threads") = 1);
   module.def("philox4x32_10", &bind_philox, arg("counter"), arg("key"));
   module.def("reverse_step", &bind_reverse_step, arg("r"), arg("eps"), arg("x0_previous"),
              arg("noise"), arg("coefs"), arg("clip"), arg("threads") = 1);
-  module.def("log_spectrum", &bind_log_spectrum, arg("half"), arg("out"), arg("threads") = 1);
-  module.def("smooth_axis", &bind_smooth_axis, arg("volume"), arg("weights"), arg("out"),
-             arg("threads") = 1);
-  module.def("accumulate", &bind_accumulate, arg("image"), arg("mean"), arg("m2"), arg("count"),
-             arg("threads") = 1);
-  module.def("finish", &bind_finish, arg("m2"), arg("count"), arg("std"), arg("threads") = 1);
 }
 
 }  // namespace petrt

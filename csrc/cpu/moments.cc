@@ -4,18 +4,6 @@
 
 namespace petrt {
 
-void accumulate(View<const float, 1> image, View<float, 1> mean, View<float, 1> m2, Index count,
-                int threads) {
-  check_threads(threads);
-  check_shape("mean", mean, image.shape);
-  check_shape("m2", m2, image.shape);
-  check(count >= 0, "count: expected the number of samples already in, got ", count);
-  const float n = static_cast<float>(count + 1);
-  parallel_for(image.shape[0], 1 << 14, threads, [=](Index begin, Index end) {
-    for (Index i = begin; i < end; ++i) add_sample(image.data[i], n, mean.data[i], m2.data[i]);
-  });
-}
-
 void finish(View<const float, 1> m2, Index count, View<float, 1> std, int threads) {
   check_threads(threads);
   check_shape("std", std, m2.shape);

@@ -21,38 +21,6 @@ def stack_slices(volume: Float32, first: int, out: Float32, threads: int = 1) ->
     Channels are z-2, z-1, z, z+1, z+2; a missing neighbour is the centre slice.
     """
 
-def normals(
-    seed: SupportsIndex, slice: int, sample: int, step: int, out: Float32, threads: int = 1
-) -> None:
-    """N(0, 1) noise of one image into out [n]: a pure function of the four numbers and the voxel.
-
-    Philox4x32-10 with key = seed (64 bits), counter = (voxel // 4, step, sample, slice), then
-    Box-Muller. slice, sample and step lie in [0, 2^32).
-    """
-
-def philox4x32_10(counter: Sequence[int], key: Sequence[int]) -> list[int]:
-    """The four 32-bit words of the generator (Salmon et al. 2011) for counter [4] and key [2]."""
-
-def reverse_step(
-    r: Float32,
-    eps: Float32,
-    x0_previous: Float32,
-    noise: Float32 | None,
-    coefs: NDArray[np.float64],
-    clip: float,
-    threads: int = 1,
-) -> None:
-    """One reverse step in place on r and x0_previous; all arrays of one shape.
-
-    coefs [6] = (x0_r, x0_eps, a, b, c, s), float64, rounded to float32::
-
-        x0 = clamp(x0_r r - x0_eps eps, -clip, clip)
-        r <- a r + b x0 + c x0_previous + s z;  x0_previous <- x0
-
-    Terms with c = 0 or s = 0 are not read (noise may then be None). Where x0 before the clamp is
-    NaN or infinite, x0 and r become NaN: a network that overflows stays visible.
-    """
-
 def log_spectrum(half: NDArray[np.complex128], out: Float32, threads: int = 1) -> None:
     """Log magnitude spectrum of each slice, scaled to [0, 1], from the half that rfft2 gives.
 
@@ -69,12 +37,6 @@ def smooth_axis(
     Beyond its ends a line is continued by its last voxels. Sums are in float64, from the outermost
     voxels inwards, and rounded once: the bits of scipy.ndimage.correlate1d, mode "nearest".
     """
-
-def accumulate(image: Float32, mean: Float32, m2: Float32, count: int, threads: int = 1) -> None:
-    """One more sample enters mean and m2 (Welford), in place; count = samples already in."""
-
-def finish(m2: Float32, count: int, std: Float32, threads: int = 1) -> None:
-    """Sample standard deviation (ddof 1) of `count` samples into std; 0 for a single sample."""
 
 class ReverseLoop:
     """The reverse loop over an injected network, on buffers whose addresses never change.
@@ -140,6 +102,40 @@ class ReverseLoop:
 
     def finish(self, mean: Float32, std: Float32 | None = None) -> None:
         """Mean and sample standard deviation (ddof 1) into arrays [slices, 1, H, W]."""
+
+# What ReverseLoop does inside, one by one, for the tests alone:
+
+def normals(
+    seed: SupportsIndex, slice: int, sample: int, step: int, out: Float32, threads: int = 1
+) -> None:
+    """N(0, 1) noise of one image into out [n]: a pure function of the four numbers and the voxel.
+
+    Philox4x32-10 with key = seed (64 bits), counter = (voxel // 4, step, sample, slice), then
+    Box-Muller. slice, sample and step lie in [0, 2^32).
+    """
+
+def philox4x32_10(counter: Sequence[int], key: Sequence[int]) -> list[int]:
+    """The four 32-bit words of the generator (Salmon et al. 2011) for counter [4] and key [2]."""
+
+def reverse_step(
+    r: Float32,
+    eps: Float32,
+    x0_previous: Float32,
+    noise: Float32 | None,
+    coefs: NDArray[np.float64],
+    clip: float,
+    threads: int = 1,
+) -> None:
+    """One reverse step in place on r and x0_previous; all arrays of one shape.
+
+    coefs [6] = (x0_r, x0_eps, a, b, c, s), float64, rounded to float32::
+
+        x0 = clamp(x0_r r - x0_eps eps, -clip, clip)
+        r <- a r + b x0 + c x0_previous + s z;  x0_previous <- x0
+
+    Terms with c = 0 or s = 0 are not read (noise may then be None). Where x0 before the clamp is
+    NaN or infinite, x0 and r become NaN: a network that overflows stays visible.
+    """
 
 def native_kernels() -> str:
     """The kernels that networks run on here: "avx512", "avx2" or "generic"."""

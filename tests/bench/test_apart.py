@@ -47,15 +47,16 @@ def test_bytes_of_copy_and_triad(monkeypatch):
     monkeypatch.setattr(peak_jobs, "MEMORY_BYTES", 1 << 16)
     found = peak_jobs.bandwidth_here(2)
     assert {where: set(kinds) for where, kinds in found.items()} == {
-        "memory": {"copy", "triad"}, "cache": {"copy", "triad"},
-    }  # fmt: skip
+        "memory": {"copy", "triad"},
+        "cache": {"copy", "triad"},
+    }
     assert all(rate > 0 for kinds in found.values() for rate in kinds.values())
 
 
 def test_a_precision_that_nothing_can_show_is_not_guessed(monkeypatch):
-    monkeypatch.setattr(peak_jobs, "isa", lambda: ["avx2"])
+    monkeypatch.setattr(peaks, "isa", lambda: ["avx2"])
     assert peaks.unmeasurable("bf16") == "not measured: this CPU has no bf16 arithmetic"
-    monkeypatch.setattr(peak_jobs, "isa", lambda: ["avx2", "avx512_bf16"])
+    monkeypatch.setattr(peaks, "isa", lambda: ["avx2", "avx512_bf16"])
     monkeypatch.setattr(machine, "installed", lambda name: None)
     assert peaks.unmeasurable("bf16") == "not measured: needs OpenVINO"
     assert peaks.unmeasurable("fp32") is None
@@ -77,10 +78,8 @@ def calls(answers):
 def test_peaks_take_the_faster_library_and_are_sampled_again(monkeypatch):
     answers = iter([0.0, 30.0, 25.0, 35.0, 0.0])
     monkeypatch.setattr(apart, "call", calls(answers))
-    monkeypatch.setattr(peak_jobs, "DTYPES", ("fp32", "bf16"))
-    monkeypatch.setattr(
-        peak_jobs, "unmeasurable", lambda d: "not measured" if d == "bf16" else None
-    )
+    monkeypatch.setattr(peaks, "DTYPES", ("fp32", "bf16"))
+    monkeypatch.setattr(peaks, "unmeasurable", lambda d: "not measured" if d == "bf16" else None)
     found = Peaks(peaks.measure_peaks(threads=2))
     one, two = (found.found["gemm"]["fp32"][n] for n in ("1", "2"))
     assert (one["ops_per_s"], one["by"]) == (50.0, "numpy")
@@ -98,9 +97,19 @@ def test_peaks_take_the_faster_library_and_are_sampled_again(monkeypatch):
 def test_the_machine_is_described_without_a_name():
     found = machine.describe()
     assert set(found) == {
-        "cpu", "cores", "isa", "caches", "memory_GiB", "system", "architecture", "governor",
-        "load_average", "busy_share", "python", "versions",
-    }  # fmt: skip
+        "cpu",
+        "cores",
+        "isa",
+        "caches",
+        "memory_GiB",
+        "system",
+        "architecture",
+        "governor",
+        "load_average",
+        "busy_share",
+        "python",
+        "versions",
+    }
     assert found["cores"] >= 1
     assert {"petrt", "numpy", "onnxruntime"} <= set(found["versions"])
 

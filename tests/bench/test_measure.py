@@ -30,13 +30,15 @@ class FakeReconstructor:
         return SimpleNamespace(
             stats={
                 "engine": {"name": "fake", "version": "1", "precision": "fp32"},
-                "device": "cpu", "threads": case.threads,
+                "device": "cpu",
+                "threads": case.threads,
                 "schedule": {"workers": case.threads, "threads_per_call": 1},
-                "grid": {"network": [case.slices, *case.size]}, "samples": case.samples,
+                "grid": {"network": [case.slices, *case.size]},
+                "samples": case.samples,
                 "sampler": {"kind": "ddpm", "steps": case.steps},
                 "seconds": {**seconds, "total": sum(seconds.values())},
             }
-        )  # fmt: skip
+        )
 
 
 def told(run: Subject) -> float:

@@ -16,13 +16,38 @@ from petrt.engines.candidates import Missing
 from petrt.errors import DeviceError
 
 KEYS = {
-    "format", "version", "machine", "model", "settings", "device", "candidates", "absent", "peaks",
-    "memory", "startup", "scaling", "skipped", "warnings", "notes",
-}  # fmt: skip
+    "format",
+    "version",
+    "machine",
+    "model",
+    "settings",
+    "device",
+    "candidates",
+    "absent",
+    "peaks",
+    "memory",
+    "startup",
+    "scaling",
+    "skipped",
+    "warnings",
+    "notes",
+}
 ENTRY = {
-    "engine", "version", "precision", "device", "threads", "schedule", "samples", "steps", "load_s",
-    "first_run_s", "volume", "slice_s", "stages", "floor",
-}  # fmt: skip
+    "engine",
+    "version",
+    "precision",
+    "device",
+    "threads",
+    "schedule",
+    "samples",
+    "steps",
+    "load_s",
+    "first_run_s",
+    "volume",
+    "slice_s",
+    "stages",
+    "floor",
+}
 STAGES = {"guides", "guidance", "coarse", "denoiser", "loop", "outside"}
 
 

@@ -214,10 +214,9 @@ def test_what_bounds_a_volume_is_told_with_its_peak(scripts):
         "denoiser": {"median_s": 9.0, "share": 0.9, "peak_share": 0.5},
     }
     entry = {"stages": stages, "floor": {"peak_of": "fp32", "floor_s": 5.0}}
-    assert report_cpu.bound_by(entry, 20.0) == (
-        "denoiser takes 90.0 %, at 50.0 % of the fp32 peak; at the peak, direct convolutions, it "
-        "would be 4.00 x eager"
-    )
+    text = report_cpu.bound_by(entry, 20.0)
+    for fact in ("denoiser takes 90.0 %", "50.0 % of the fp32 peak", "4.00 x eager"):
+        assert fact in text
 
 
 def test_unfolded_onnx_computes_what_pytorch_computes(scripts, tmp_path):

@@ -46,10 +46,26 @@ def run(subjects, tiny_bundle, tmp_path, monkeypatch):
 
     def main(*sections: str, doses: str = "100") -> dict:
         arguments = [
-            *sections, "--subjects", "2", "--subjects-dir", subjects, "--doses", *doses.split(),
-            "--model", tiny_bundle, "--plain", tiny_bundle, "--samples", "2", "--threads", "1",
-            "--work", tmp_path / "work", "--out", tmp_path,
-        ]  # fmt: skip
+            *sections,
+            "--subjects",
+            "2",
+            "--subjects-dir",
+            subjects,
+            "--doses",
+            *doses.split(),
+            "--model",
+            tiny_bundle,
+            "--plain",
+            tiny_bundle,
+            "--samples",
+            "2",
+            "--threads",
+            "1",
+            "--work",
+            tmp_path / "work",
+            "--out",
+            tmp_path,
+        ]
         monkeypatch.setattr(sys, "argv", ["quality.py", *map(str, arguments)])
         quality.main()
         return json.loads((tmp_path / "quality.json").read_text())
@@ -65,8 +81,17 @@ def test_filters_model_and_calibration_in_one_table(run, tmp_path):
     filters, ours = (sections[name]["values"]["1/100"] for name in ("classical", "model"))
     assert set(filters) == {"low-dose", "best Gaussian", "non-local means"}
     assert set(ours) == {"plain U-Net (row b)", "coarse", "one sample", "AMS-2"}
-    for key in ("standard.psnr", "paper.ssim", "inference.nmse", "truth.psnr", "sd",
-                "activity_ratio", "grey_bias", "white_bias", "lesion_peak_bias"):  # fmt: skip
+    for key in (
+        "standard.psnr",
+        "paper.ssim",
+        "inference.nmse",
+        "truth.psnr",
+        "sd",
+        "activity_ratio",
+        "grey_bias",
+        "white_bias",
+        "lesion_peak_bias",
+    ):
         assert len(ours["AMS-2"][key]) == 2
     # A filter whose strength is chosen on the reference is never worse than none.
     psnr = {name: numbers["standard.psnr"] for name, numbers in filters.items()}
@@ -195,8 +220,10 @@ def test_biases_by_hand():
     made = lesions()
     found = regions(made.full * np.float32(1.1), made.full, made, lesions=True)
     assert {key: round(value, 3) for key, value in found.items()} == {
-        "grey_bias": 10.0, "white_bias": 10.0, "lesion_peak_bias": 10.0,
-    }  # fmt: skip
+        "grey_bias": 10.0,
+        "white_bias": 10.0,
+        "lesion_peak_bias": 10.0,
+    }
     image = made.full.copy()
     image[made.labels == WHITE] *= 0.9
     image[2:8, 2:8, 2:8] = 18.0

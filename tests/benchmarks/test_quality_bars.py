@@ -17,9 +17,11 @@ def section(methods: dict[str, dict[str, list[float]]]) -> dict:
     """A section at 1/100 dose: method -> metric -> value of each of three subjects."""
     means = {n: {k: [v[0], 0.1] for k, v in metrics.items()} for n, metrics in methods.items()}
     return {
-        "subjects": SUBJECTS, "settings": WHOLE,
-        "values": {"1/100": methods}, "mean_sd": {"1/100": means},
-    }  # fmt: skip
+        "subjects": SUBJECTS,
+        "settings": WHOLE,
+        "values": {"1/100": methods},
+        "mean_sd": {"1/100": means},
+    }
 
 
 def above(*gains: float) -> dict[str, list[float]]:
@@ -39,14 +41,18 @@ def bm4d() -> dict:
 
 def model() -> dict:
     regions = {
-        "activity_ratio": [1.001, 0.985, 1.003], "grey_bias": [-2, -3, -4],
-        "white_bias": [5, 6, 7], "lesion_peak_bias": [-12, None, -6],
-    }  # fmt: skip
-    return section({
-        "coarse": above(6.6),
-        "one sample": above(5, 5.7, 6.4),
-        "AMS-8": above(6.8) | regions,
-    })  # fmt: skip
+        "activity_ratio": [1.001, 0.985, 1.003],
+        "grey_bias": [-2, -3, -4],
+        "white_bias": [5, 6, 7],
+        "lesion_peak_bias": [-12, None, -6],
+    }
+    return section(
+        {
+            "coarse": above(6.6),
+            "one sample": above(5, 5.7, 6.4),
+            "AMS-8": above(6.8) | regions,
+        }
+    )
 
 
 def rows(**gains: float) -> dict:
@@ -54,9 +60,10 @@ def rows(**gains: float) -> dict:
     made = {}
     for name, gain in gains.items():
         methods = {
-            "coarse": above(0), "one sample": above(gain - 1),
+            "coarse": above(0),
+            "one sample": above(gain - 1),
             "AMS-8": above(gain - 0.01, gain, gain + 0.01),
-        }  # fmt: skip
+        }
         made[name] = {"what": name, "weights_million": 1.0, "gmac": 2.0, **section(methods)}
     return {"settings": WHOLE, "rows": made}
 
@@ -72,9 +79,14 @@ def verdicts(sections: dict) -> dict[str, bool | None]:
 
 
 def test_each_bar_is_met_or_missed_by_its_number():
-    found = verdicts({
-        "classical": filters(), "bm4d": bm4d(), "model": model(), "calibration": calibration(0.88),
-    })  # fmt: skip
+    found = verdicts(
+        {
+            "classical": filters(),
+            "bm4d": bm4d(),
+            "model": model(),
+            "calibration": calibration(0.88),
+        }
+    )
     assert found["AMS over low-dose"] is True  # 6.8
     assert found["AMS over the best Gaussian"] is False  # 1.8
     assert found["AMS over non-local means"] is True  # 1.6
@@ -99,8 +111,10 @@ def test_each_bar_is_met_or_missed_by_its_number():
 
 @pytest.mark.parametrize(("share", "met"), [(0.84, False), (0.85, True), (0.96, False)])
 def test_coverage_bar(share, met):
-    assert verdicts({"calibration": calibration(share)})[
-        "coverage of calibrated 90 % intervals"] is met  # fmt: skip
+    assert (
+        verdicts({"calibration": calibration(share)})["coverage of calibrated 90 % intervals"]
+        is met
+    )
 
 
 def test_what_was_not_measured_is_neither_met_nor_missed():

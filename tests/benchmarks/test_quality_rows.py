@@ -46,17 +46,30 @@ def test_there_is_a_configuration_for_each_row():
     ("first", "second", "keys"),
     [
         ("b", "c", {".model.network.denoiser", ".coarse_steps"}),
-        ("c", "d", {
-            ".model.network.guides", ".model.network.guidance.widths",
-        }),
+        (
+            "c",
+            "d",
+            {
+                ".model.network.guides",
+                ".model.network.guidance.widths",
+            },
+        ),
         ("d", "e", {".model.network.guides"}),
         ("e", "f", {".loss.contrastive", ".loss.contrastive_weight"}),
-        ("a", "c", {
-            ".model.network.coarse", ".coarse_steps", ".loss.gamma_min", ".model.sampler.steps",
-            ".model.schedule.timesteps", ".model.schedule.beta_end",
-        }),
+        (
+            "a",
+            "c",
+            {
+                ".model.network.coarse",
+                ".coarse_steps",
+                ".loss.gamma_min",
+                ".model.sampler.steps",
+                ".model.schedule.timesteps",
+                ".model.schedule.beta_end",
+            },
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_row_differs_from_the_one_before_in_what_it_adds(first, second, keys):
     assert changed(first, second) == keys
 
@@ -71,9 +84,13 @@ def test_rows_have_one_budget():
 def test_each_row_is_what_table_2_says():
     networks = {name: config(name).model.network for name in ROWS}
     assert {n: (bool(s.coarse), bool(s.denoiser), s.guide_count) for n, s in networks.items()} == {
-        "a": (False, True, 0), "b": (True, False, 0), "c": (True, True, 0),
-        "d": (True, True, 1), "e": (True, True, 2), "f": (True, True, 2),
-    }  # fmt: skip
+        "a": (False, True, 0),
+        "b": (True, False, 0),
+        "c": (True, True, 0),
+        "d": (True, True, 1),
+        "e": (True, True, 2),
+        "f": (True, True, 2),
+    }
     assert config("f").loss.contrastive in ("margin", "infonce")  # the bounded forms
     # Nothing but P's own loss reaches P, so that row c's P stands for row b.
     assert all(config(name).loss.detach and config(name).loss.coarse_weight for name in "bcdef")

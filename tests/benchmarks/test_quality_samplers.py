@@ -39,10 +39,25 @@ def test_the_curve_is_measured_written_and_drawn(short, tmp_path, tiny_bundle, m
 
     def run(*sections: str) -> dict:
         arguments = [
-            *sections, "--subjects", 2, "--subjects-dir", tmp_path / "in", "--doses", 100, 20,
-            "--model", tiny_bundle, "--samples", 3, "--threads", 1, "--work", tmp_path / "work",
-            "--out", tmp_path / "out",
-        ]  # fmt: skip
+            *sections,
+            "--subjects",
+            2,
+            "--subjects-dir",
+            tmp_path / "in",
+            "--doses",
+            100,
+            20,
+            "--model",
+            tiny_bundle,
+            "--samples",
+            3,
+            "--threads",
+            1,
+            "--work",
+            tmp_path / "work",
+            "--out",
+            tmp_path / "out",
+        ]
         monkeypatch.setattr(sys, "argv", ["quality.py", *map(str, arguments)])
         quality.main()
         return json.loads((tmp_path / "out" / "quality.json").read_text())
@@ -53,9 +68,7 @@ def test_the_curve_is_measured_written_and_drawn(short, tmp_path, tiny_bundle, m
     settings = [s.name for s in curve(OWN, 3)]
     assert set(numbers) == {"coarse", *settings}
     assert len(settings) == 9
-    pairs = {
-        "DDPM-10, 1 sample": "one sample", "DDPM-10, 3 samples": "AMS-3", "coarse": "coarse"
-    }  # fmt: skip
+    pairs = {"DDPM-10, 1 sample": "one sample", "DDPM-10, 3 samples": "AMS-3", "coarse": "coarse"}
     for name, same in pairs.items():
         assert numbers[name]["standard.psnr"] == ours[same]["standard.psnr"]
     assert numbers["DDPM-10, 3 samples"]["sd"] == ours["AMS-3"]["sd"]
@@ -81,9 +94,11 @@ def test_the_curve_holds_what_is_compared():
     assert len(set(found)) == len(found) == len({s.name for s in found})
     for samples in (1, 2):
         assert {(s.kind, s.steps) for s in found if s.samples == samples} == {
-            *(("ddpm", n) for n in (10, 9, 5, 3, 2)), *(("ddim", n) for n in (10, 5, 3, 2)),
-            *(("dpmpp2m", n) for n in (10, 5, 3, 2)), ("mean", 1),
-        }  # fmt: skip
+            *(("ddpm", n) for n in (10, 9, 5, 3, 2)),
+            *(("ddim", n) for n in (10, 5, 3, 2)),
+            *(("dpmpp2m", n) for n in (10, 5, 3, 2)),
+            ("mean", 1),
+        }
     # Whatever a model's own sampler is, it is there with every number of samples.
     for own in (OWN, SamplerSpec(kind="ddim", steps=7), SamplerSpec(kind="mean", steps=1)):
         for samples in (1, 2, 8):
@@ -137,10 +152,12 @@ def test_no_spread_has_no_worth():
 def section(**psnr: list[float]) -> dict:
     """A section ``samplers`` of three subjects: fast, paper's equals and coarse, by their PSNR."""
     names = {
-        "fast": Setting(FAST.sampler.kind, FAST.sampler.steps, 2).name, "five": FIVE,
-        "alike": Setting("ddpm", 10, 2).name, "many": Setting("ddpm", 10, 8).name,
+        "fast": Setting(FAST.sampler.kind, FAST.sampler.steps, 2).name,
+        "five": FIVE,
+        "alike": Setting("ddpm", 10, 2).name,
+        "many": Setting("ddpm", 10, 8).name,
         "coarse": "coarse",
-    }  # fmt: skip
+    }
     values = {names[key]: {"standard.psnr": column} for key, column in psnr.items()}
     means = {
         name: {k: [float(np.mean(v)), 0.1] for k, v in columns.items()}
@@ -148,11 +165,17 @@ def section(**psnr: list[float]) -> dict:
     }
     times = {s.name: {"median_s": 0.01 * s.evaluations, "repeats": 1} for s in curve(OWN, 8)}
     return {
-        "subjects": SUBJECTS, "values": {"1/100": values}, "mean_sd": {"1/100": means},
-        "settings": {"model": "m", "samples": 8, "sampler": OWN.model_dump(),
-                     "view": {"1/100": "whole volume"}},
+        "subjects": SUBJECTS,
+        "values": {"1/100": values},
+        "mean_sd": {"1/100": means},
+        "settings": {
+            "model": "m",
+            "samples": 8,
+            "sampler": OWN.model_dump(),
+            "view": {"1/100": "whole volume"},
+        },
         "seconds": {"what": "s", "engine": "e", "matrix": [8, 8], "of": times},
-    }  # fmt: skip
+    }
 
 
 BASE = np.array([30.0, 31.0, 32.5])
@@ -175,8 +198,9 @@ def test_fast_is_held_to_a_tenth_of_a_decibel_with_its_interval():
 
 
 def test_each_setting_is_compared_with_as_many_samples_and_with_the_most():
-    made = section(five=list(BASE - 0.2), alike=list(BASE), many=list(BASE + 0.1),
-                   coarse=list(BASE + 0.3))  # fmt: skip
+    made = section(
+        five=list(BASE - 0.2), alike=list(BASE), many=list(BASE + 0.1), coarse=list(BASE + 0.3)
+    )
     found = {d["what"]: d["mean"] for d in differences(Results({"samplers": made}))}
     assert found == {
         f"{FIVE} - DDPM-10, 2 samples": pytest.approx(-0.2),

@@ -105,8 +105,11 @@ def test_what_is_no_error_of_a_case_ends_the_run():
 def test_the_summary_warns_and_counts_background():
     frame = {"activity_ratio": None, "background_slices": 2}
     stats = {
-        "warnings": ["odd"], "frames": [frame, frame], "seconds": {"total": 1.26}, "label": "x",
-    }  # fmt: skip
+        "warnings": ["odd"],
+        "frames": [frame, frame],
+        "seconds": {"total": 1.26},
+        "label": "x",
+    }
     assert summary("o.nii", stats) == [
         (logging.WARNING, "warning: odd"),
         (logging.INFO, "o.nii: 4 slices of pure background are 0"),

@@ -127,9 +127,15 @@ def test_without_nvcc_the_cpu_part_is_built_or_the_reason_given(tmp_path: Path) 
 
     def configure(value: str) -> subprocess.CompletedProcess[str]:
         command = [
-            "cmake", "-S", str(ROOT), "-B", str(tmp_path / value), f"-DPETRT_CUDA={value}",
-            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DPython_EXECUTABLE={sys.executable}",
-        ]  # fmt: skip
+            "cmake",
+            "-S",
+            str(ROOT),
+            "-B",
+            str(tmp_path / value),
+            f"-DPETRT_CUDA={value}",
+            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+            f"-DPython_EXECUTABLE={sys.executable}",
+        ]
         broken = os.environ | {"CUDACXX": "/bin/false"}
         return subprocess.run(command, capture_output=True, text=True, check=False, env=broken)
 

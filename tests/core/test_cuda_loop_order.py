@@ -214,9 +214,16 @@ def test_refusals(device: Device) -> None:
     case = Case()
     module, film = device.module, case.film
     settings: dict[str, Any] = {
-        "coefs": case.coefs, "clip": 1.0, "film": film, "slices": 3, "samples": 2, "height": 6,
-        "width": 7, "sigma_r": 1.0, "stream": device.stream,
-    }  # fmt: skip
+        "coefs": case.coefs,
+        "clip": 1.0,
+        "film": film,
+        "slices": 3,
+        "samples": 2,
+        "height": 6,
+        "width": 7,
+        "sigma_r": 1.0,
+        "stream": device.stream,
+    }
 
     def make(**changes: Any) -> Any:
         return module.ReverseLoop(**(settings | changes))

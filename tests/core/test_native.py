@@ -81,15 +81,22 @@ def conv_cases(draw: st.DrawFn) -> dict[str, Any]:
     normed = (winograd or kernel == 1) and draw(st.booleans())
     repeat = draw(st.sampled_from([1, 2, 3]))
     return {
-        "images": repeat * draw(st.integers(1, 2)), "repeat": repeat,
-        "height": draw(st.integers(1, 11)), "width": draw(st.integers(1, 19)),
-        "inputs": draw(st.integers(1, 40)), "outputs": draw(st.integers(1, 40)),
-        "kernel": kernel, "winograd": winograd, "normed": normed,
+        "images": repeat * draw(st.integers(1, 2)),
+        "repeat": repeat,
+        "height": draw(st.integers(1, 11)),
+        "width": draw(st.integers(1, 19)),
+        "inputs": draw(st.integers(1, 40)),
+        "outputs": draw(st.integers(1, 40)),
+        "kernel": kernel,
+        "winograd": winograd,
+        "normed": normed,
         "stride": 1 if winograd or normed else draw(st.sampled_from([1, 2])),
         "upsample": winograd and not normed and draw(st.booleans()),
-        "silu": draw(st.booleans()), "addends": draw(st.integers(0, 2)),
-        "row": draw(st.sampled_from(["none", "one", "each"])), "seed": draw(st.integers(0, 999)),
-    }  # fmt: skip
+        "silu": draw(st.booleans()),
+        "addends": draw(st.integers(0, 2)),
+        "row": draw(st.sampled_from(["none", "one", "each"])),
+        "seed": draw(st.integers(0, 999)),
+    }
 
 
 @settings(max_examples=60, deadline=None)
@@ -121,10 +128,19 @@ def test_convolutions_are_their_definition(native: Native, case: dict[str, Any])
     y = padded_pitch(rng, *expected.shape)
     program = native.program()
     program.conv(
-        x, y, native.pack(weights, case["winograd"]), kernel=case["kernel"], stride=case["stride"],
-        winograd=case["winograd"], bias=bias, norm=norm, silu=case["silu"] and norm is not None,
-        upsample=case["upsample"], row=row, addends=addends,
-    )  # fmt: skip
+        x,
+        y,
+        native.pack(weights, case["winograd"]),
+        kernel=case["kernel"],
+        stride=case["stride"],
+        winograd=case["winograd"],
+        bias=bias,
+        norm=norm,
+        silu=case["silu"] and norm is not None,
+        upsample=case["upsample"],
+        row=row,
+        addends=addends,
+    )
     program.run()
     # Measured up to 4e-6 of the largest value, by Winograd's tiles.
     np.testing.assert_allclose(y, expected, rtol=0, atol=2e-5 * max(np.abs(expected).max(), 1.0))
@@ -146,9 +162,13 @@ def test_planar_images_are_read_as_they_lie(native: Native):
 
 @settings(max_examples=30, deadline=None)
 @given(
-    groups=st.integers(1, 6), each=st.integers(1, 9), height=st.integers(1, 9),
-    width=st.integers(1, 9), offset=st.sampled_from([0.0, 1000.0]), seed=st.integers(0, 99),
-)  # fmt: skip
+    groups=st.integers(1, 6),
+    each=st.integers(1, 9),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    offset=st.sampled_from([0.0, 1000.0]),
+    seed=st.integers(0, 99),
+)
 def test_statistics_are_those_of_a_group_norm(
     native: Native, groups, each, height, width, offset, seed
 ):
@@ -195,9 +215,15 @@ def test_silu_of_every_size(native: Native):
     one, ones = np.ones((1, 1, 1, 1), np.float32), np.ones((1, 1), np.float32)
     program = native.program()
     program.conv(
-        x, y, native.pack(one, False), kernel=1, stride=1, winograd=False,
-        norm=(ones, 0 * ones), silu=True,
-    )  # fmt: skip
+        x,
+        y,
+        native.pack(one, False),
+        kernel=1,
+        stride=1,
+        winograd=False,
+        norm=(ones, 0 * ones),
+        silu=True,
+    )
     program.run()
     wide = x.astype(np.float64)
     expected = wide / (1 + np.exp(-wide))
@@ -213,9 +239,15 @@ def test_nan_stays_visible(native: Native):
     scale, shift = np.ones((1, 8), np.float32), np.zeros((1, 8), np.float32)
     program = native.program()
     program.conv(
-        x, y, native.pack(weights, True), kernel=3, stride=1, winograd=True, norm=(scale, shift),
+        x,
+        y,
+        native.pack(weights, True),
+        kernel=3,
+        stride=1,
+        winograd=True,
+        norm=(scale, shift),
         silu=True,
-    )  # fmt: skip
+    )
     program.run()
     assert np.isnan(y[0, 2:5, 2:5]).all()
 

@@ -73,8 +73,14 @@ def test_a_call_with_a_bad_dose_is_refused(dosed, plain, volume, dose):
 
 def test_doses_in_words():
     assert [dose_text(f) for f in (0.01, 0.05, 1 / 3, 0.333, 0.3, 0.75, 1.0)] == [
-        "1/100", "1/20", "1/3", "1/3", "0.3", "0.75", "1",
-    ]  # fmt: skip
+        "1/100",
+        "1/20",
+        "1/3",
+        "1/3",
+        "0.3",
+        "0.75",
+        "1",
+    ]
 
 
 def test_doses_unlike_the_training():

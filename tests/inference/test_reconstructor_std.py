@@ -46,8 +46,11 @@ def test_the_factor_is_applied_to_the_std_alone(plain, calibrated, volume):
     np.testing.assert_array_equal(after.std, before.std * np.float32(2.5))
     assert after.std.max() > 0
     assert before.stats["std"] == {
-        "calibrated": False, "factor": 1.0, "level": None, "reason": "the model has no calibration",
-    }  # fmt: skip
+        "calibrated": False,
+        "factor": 1.0,
+        "level": None,
+        "reason": "the model has no calibration",
+    }
     assert after.stats["std"]["calibrated"]
     assert (after.stats["std"]["factor"], after.stats["std"]["level"]) == (2.5, 0.9)
 

@@ -357,37 +357,67 @@ def huge(state: State) -> None:
 
 
 MISFITS: dict[str, tuple[str, Callable[[State], None], str]] = {
-    "missing in the decoder": ("PreNet", drop("ups.7.res_block.res_conv.bias"),
-                               r"no tensor ups\.7\.res_block\.res_conv\.bias"),
-    "missing block": ("PreNet", drop("downs.3.res_block.block1.block.3.weight"),
-                      r"no tensor downs\.3\.res_block\.block1\.block\.3\.weight"),
-    "missing in the denoiser": ("DenoiseNet", drop("denoise_fn.noise_level_mlp.1.weight"),
-                                r"no tensor denoise_fn\.noise_level_mlp\.1\.weight"),
-    "missing in an extractor": ("guide_spectrum_3", drop("block.4.res_block.block2.block.0.weight"),
-                                r"no tensor block\.4\.res_block\.block2\.block\.0\.weight"),
-    "extra": ("PreNet", add("noise_level_mlp.1.weight"),
-              r"unknown tensor noise_level_mlp\.1\.weight"),
+    "missing in the decoder": (
+        "PreNet",
+        drop("ups.7.res_block.res_conv.bias"),
+        r"no tensor ups\.7\.res_block\.res_conv\.bias",
+    ),
+    "missing block": (
+        "PreNet",
+        drop("downs.3.res_block.block1.block.3.weight"),
+        r"no tensor downs\.3\.res_block\.block1\.block\.3\.weight",
+    ),
+    "missing in the denoiser": (
+        "DenoiseNet",
+        drop("denoise_fn.noise_level_mlp.1.weight"),
+        r"no tensor denoise_fn\.noise_level_mlp\.1\.weight",
+    ),
+    "missing in an extractor": (
+        "guide_spectrum_3",
+        drop("block.4.res_block.block2.block.0.weight"),
+        r"no tensor block\.4\.res_block\.block2\.block\.0\.weight",
+    ),
+    "extra": (
+        "PreNet",
+        add("noise_level_mlp.1.weight"),
+        r"unknown tensor noise_level_mlp\.1\.weight",
+    ),
     "extra by our name": ("PreNet", add("head.conv.bias"), r"unknown tensor head\.conv\.bias"),
     "extra in the denoiser": ("DenoiseNet", add("logvar"), "unknown tensor logvar"),
     "buffers beside P": ("PreNet", add("betas"), "unknown tensor betas"),
-    "extra extractor level": ("guide_3D_1", add("downs.1.conv.bias"),
-                              r"unknown tensor downs\.1\.conv\.bias"),
+    "extra extractor level": (
+        "guide_3D_1",
+        add("downs.1.conv.bias"),
+        r"unknown tensor downs\.1\.conv\.bias",
+    ),
     "wrong shape": ("guide_3D_3", shorten("conv.bias"), r"conv\.bias is \(4,\), expected \(5,\)"),
-    "wrong shape in D": ("DenoiseNet", shorten("denoise_fn.mid.0.attn.qkv.weight"),
-                         r"qkv\.weight is \(383, 128, 1, 1\), expected \(384, 128, 1, 1\)"),
-    "NaN": ("PreNet", poison("final_conv.block.3.bias", float("nan")),
-            r"final_conv\.block\.3\.bias is not finite"),
-    "infinity": ("guide_3D_2", poison("block.0.weight", float("inf")),
-                 r"block\.0\.weight is not finite"),
-    "half precision": ("PreNet", cast("downs.0.bias", torch.float16),
-                       r"downs\.0\.bias is torch\.float16, expected torch\.float32"),
+    "wrong shape in D": (
+        "DenoiseNet",
+        shorten("denoise_fn.mid.0.attn.qkv.weight"),
+        r"qkv\.weight is \(383, 128, 1, 1\), expected \(384, 128, 1, 1\)",
+    ),
+    "NaN": (
+        "PreNet",
+        poison("final_conv.block.3.bias", float("nan")),
+        r"final_conv\.block\.3\.bias is not finite",
+    ),
+    "infinity": (
+        "guide_3D_2",
+        poison("block.0.weight", float("inf")),
+        r"block\.0\.weight is not finite",
+    ),
+    "half precision": (
+        "PreNet",
+        cast("downs.0.bias", torch.float16),
+        r"downs\.0\.bias is torch\.float16, expected torch\.float32",
+    ),
     "three levels": ("PreNet", without_last_level, "its levels have widths"),
     "uneven levels": ("PreNet", wider_second_level, r"widths \[\[32\], \[72\], \[96\], \[128\]\]"),
     "norm groups": ("PreNet", of_base(48), "norm_groups 32 does not divide base 48"),
     "norm groups of the guides": ("guide_3D_1", narrow_stem, "norm_groups 8 does not divide"),
     "implausible width": ("PreNet", huge, "not a convolution's"),
     "vector for a convolution": ("guide_3D_1", flat_stem, r"block\.0\.weight is \(8,\)"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", MISFITS)

@@ -35,10 +35,16 @@ def batch(count: int = 2, *, spectrum: bool = True, negatives: int = 3) -> Batch
 
     guides = [draw(1, SIZE, SIZE) if spectrum else None for _ in range(2)]
     return Batch(
-        draw(1, SIZE, SIZE), draw(1, SIZE, SIZE), draw(5, SIZE, SIZE), draw(5, SIZE, SIZE),
-        0.01 + 0 * draw(), draw(1, SIZE, SIZE), 0.1 + 0.8 * draw(), *guides,
+        draw(1, SIZE, SIZE),
+        draw(1, SIZE, SIZE),
+        draw(5, SIZE, SIZE),
+        draw(5, SIZE, SIZE),
+        0.01 + 0 * draw(),
+        draw(1, SIZE, SIZE),
+        0.1 + 0.8 * draw(),
+        *guides,
         draw(negatives, SIZE, SIZE) if negatives else None,
-    )  # fmt: skip
+    )
 
 
 def objective(settings: TrainConfig) -> Objective:

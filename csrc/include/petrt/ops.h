@@ -23,10 +23,6 @@ void reverse_step(View<float, 1> r, View<const float, 1> eps, View<float, 1> x0_
                   View<const float, 1> noise,  // not read where coefs.s is 0
                   const StepCoefs& coefs, float clip, int threads);
 
-// The image of one more sample enters mean and m2; count = samples already in.
-void accumulate(View<const float, 1> image, View<float, 1> mean, View<float, 1> m2, Index count,
-                int threads);
-
 // The log spectrum of each slice (spectrum.h) from the half that a real FFT gives.
 void log_spectrum(View<const Complex, 4> half,  // [B, 1, H, W / 2 + 1], unshifted
                   View<float, 4> out,           // [B, 1, H, W], zero frequency in the centre

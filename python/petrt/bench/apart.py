@@ -20,9 +20,12 @@ from petrt.errors import DeviceError
 
 # What NumPy's BLAS may take its number of threads from.
 BLAS_THREADS = (
-    "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
-)  # fmt: skip
+)
 
 
 def call(job: str, arguments: Mapping[str, Any], *, threads: int | None = None) -> dict[str, Any]:
@@ -120,8 +123,10 @@ def bandwidth(threads: int) -> dict[str, Any]:
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    "reconstruct": reconstruct, "gemm": gemm, "bandwidth": bandwidth,
-}  # fmt: skip
+    "reconstruct": reconstruct,
+    "gemm": gemm,
+    "bandwidth": bandwidth,
+}
 
 if __name__ == "__main__":
     print(json.dumps(JOBS[sys.argv[1]](**json.loads(sys.argv[2]))), flush=True)

@@ -94,13 +94,30 @@ def _volumes(result: Found) -> list[str]:
     for name, entry in result["candidates"].items():
         volume, floor = entry["volume"], entry.get("floor", {})
         rows.append(
-            (name, short(volume["median_s"]), short(volume["p10_s"]), short(volume["p90_s"]),
-             short(entry["slice_s"]), _times(floor.get("times_floor")),
-             percent(floor.get("peak_share")), short(entry["load_s"]), short(entry["first_run_s"]))
-        )  # fmt: skip
+            (
+                name,
+                short(volume["median_s"]),
+                short(volume["p10_s"]),
+                short(volume["p90_s"]),
+                short(entry["slice_s"]),
+                _times(floor.get("times_floor")),
+                percent(floor.get("peak_share")),
+                short(entry["load_s"]),
+                short(entry["first_run_s"]),
+            )
+        )
     repeats = min(entry["volume"]["repeats"] for entry in result["candidates"].values())
-    head = ("median of volumes", "volume", "p10", "p90", "a slice", "/ floor", "of peak", "load",
-            "first")  # fmt: skip
+    head = (
+        "median of volumes",
+        "volume",
+        "p10",
+        "p90",
+        "a slice",
+        "/ floor",
+        "of peak",
+        "load",
+        "first",
+    )
     return [
         f"{settings['slices']} slices of {height}x{width} on {result['device']}, model "
         f"{result['model']['name']}, {repeats} interleaved repetitions",
@@ -114,10 +131,16 @@ def _stages(candidates: Found) -> list[str]:
         for stage in (s for s in STAGES if s in entry["stages"]):
             found = entry["stages"][stage]
             rows.append(
-                (f"{name}: {stage}", short(found["median_s"]), percent(found["share"]),
-                 short(found.get("call_s")), short(found.get("floor_s")),
-                 _times(found.get("times_floor")), percent(found.get("peak_share")))
-            )  # fmt: skip
+                (
+                    f"{name}: {stage}",
+                    short(found["median_s"]),
+                    percent(found["share"]),
+                    short(found.get("call_s")),
+                    short(found.get("floor_s")),
+                    _times(found.get("times_floor")),
+                    percent(found.get("peak_share")),
+                )
+            )
     if not rows:
         return []
     head = ("stage", "volume", "share", "one call", "floor", "/ floor", "of peak")
@@ -126,10 +149,13 @@ def _stages(candidates: Found) -> list[str]:
 
 def _memory(found: Found) -> list[str]:
     rows = [
-        (name, "-" if each["peak_MiB"] is None else f"{each['peak_MiB']} MiB",
-         "x".join(map(str, each["volume"])))
+        (
+            name,
+            "-" if each["peak_MiB"] is None else f"{each['peak_MiB']} MiB",
+            "x".join(map(str, each["volume"])),
+        )
         for name, each in found.items()
-    ]  # fmt: skip
+    ]
     return grid(("peak memory of a process", "most", "volume"), rows)
 
 

@@ -59,9 +59,12 @@ class Bench:
         Raises DeviceError where no candidate runs.
         """
         sections: dict[str, Callable[[], Any]] = {
-            "peaks": self._peaks, "volume": self._volume, "memory": self._memory,
-            "startup": self._startup, "scaling": self._scaling,
-        }  # fmt: skip
+            "peaks": self._peaks,
+            "volume": self._volume,
+            "memory": self._memory,
+            "startup": self._startup,
+            "scaling": self._scaling,
+        }
         self._deadline = time.perf_counter() + self.settings.budget
         for name, section in sections.items():
             if name not in self.settings.sections:
@@ -90,11 +93,14 @@ class Bench:
             "device": self.plan.device,
             "candidates": {},
             "absent": [asdict(missing) for missing in self.plan.absent],
-            "peaks": None, "memory": None, "startup": None, "scaling": None,
+            "peaks": None,
+            "memory": None,
+            "startup": None,
+            "scaling": None,
             "skipped": {},
             "warnings": warnings,
             "notes": [EFFECTIVE],
-        }  # fmt: skip
+        }
 
     def _peaks(self) -> None:
         if self.plan.device != "cpu":
@@ -120,9 +126,12 @@ class Bench:
         # Half of the time is for what follows.
         now = time.perf_counter()
         times = measure.measure_volumes(
-            subjects, self.settings.repeats, warm_up=0, deadline=now + (self._deadline - now) / 2,
+            subjects,
+            self.settings.repeats,
+            warm_up=0,
+            deadline=now + (self._deadline - now) / 2,
             before_round=None if peaks is None else lambda: peaks.sample(precisions),
-        )  # fmt: skip
+        )
         found = {name: measure.record(s, times[name]) for name, s in subjects.items()}
         if peaks is not None:
             self._floors(found, peaks)
@@ -161,9 +170,13 @@ class Bench:
         """Of the first candidate, every axis with an equal part of the time that is left."""
         first = self._running()[0]
         base = scaling.Base(
-            self.settings.size, 2 * self.threads, first.samples, first.steps, self.threads,
+            self.settings.size,
+            2 * self.threads,
+            first.samples,
+            first.steps,
+            self.threads,
             2**self.bundle.model.network.scales,
-        )  # fmt: skip
+        )
 
         def make(case: scaling.Base) -> Any:
             options = {"samples": case.samples, "steps": case.steps, "threads": case.threads}
@@ -178,9 +191,13 @@ class Bench:
             )
         if self.plan.device == "cpu":
             found["threads"] = scaling.measure_threads(
-                make, base, scaling.thread_counts(self.threads), self.settings.repeats,
-                warm_up=0, deadline=self._deadline,
-            )  # fmt: skip
+                make,
+                base,
+                scaling.thread_counts(self.threads),
+                self.settings.repeats,
+                warm_up=0,
+                deadline=self._deadline,
+            )
 
     def _part(self, left: int) -> float:
         now = time.perf_counter()

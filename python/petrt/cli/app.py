@@ -37,9 +37,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
-    reconstruct, demo, evaluate, inspect, doctor, simulate, prepare, train, export, calibrate,
-    bench, flops,
-)  # fmt: skip
+    reconstruct,
+    demo,
+    evaluate,
+    inspect,
+    doctor,
+    simulate,
+    prepare,
+    train,
+    export,
+    calibrate,
+    bench,
+    flops,
+)
 for command in COMMANDS:
     app.command()(command)
 app.command("import-official")(import_official)

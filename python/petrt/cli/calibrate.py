@@ -206,9 +206,13 @@ def work(
         voxels.append(each)
         logger.info(
             "%s (%d/%d): the plain std covers %.1f %% of %d voxels at %g %%",
-            name, number, len(ids), 100 * coverage(each, setting.level), each.active,
+            name,
+            number,
+            len(ids),
+            100 * coverage(each, setting.level),
+            each.active,
             100 * setting.level,
-        )  # fmt: skip
+        )
     if fitting:
         return fit(voxels, setting)
     own = reconstructor.bundle.model.calibration

@@ -28,7 +28,7 @@ Threads = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Slices side by side on a CPU, on one thread each. Default: all cores, as is fastest here.",
+        help="Slices side by side on a CPU, on one thread each. Default: all cores, by rule.",
         show_default=False,
     ),
 ]

@@ -13,12 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from petrt.arrays import Array64
 from petrt.errors import UsageError
 from petrt.model.spec import SamplerSpec, ScheduleSpec
-
-Floats = NDArray[np.float64]
 
 COLUMNS = ("x0_r", "x0_eps", "a", "b", "c", "s")
 
@@ -31,31 +29,31 @@ class StepTable:
     ``coefs`` [steps, 6]: the columns of ``COLUMNS``.
     """
 
-    levels: Floats
-    coefs: Floats
+    levels: Array64
+    coefs: Array64
 
     @property
     def steps(self) -> int:
         return len(self.levels)
 
 
-def linear_beta_gammas(beta_start: float, beta_end: float, timesteps: int) -> Floats:
+def linear_beta_gammas(beta_start: float, beta_end: float, timesteps: int) -> Array64:
     """gamma_0 = 1, gamma_t = prod_{i<=t} (1 - beta_i) for linear beta (Eq. 2): [timesteps + 1]."""
     betas = np.linspace(beta_start, beta_end, timesteps, dtype=np.float64)
     return np.concatenate([[1.0], np.cumprod(1.0 - betas)])
 
 
-def log_snr(gamma: Floats) -> Floats:
+def log_snr(gamma: Array64) -> Array64:
     """lambda = ln(gamma / (1 - gamma)), the log signal-to-noise ratio."""
     return np.log(gamma) - np.log1p(-gamma)
 
 
-def gamma_of_log_snr(value: Floats) -> Floats:
+def gamma_of_log_snr(value: Array64) -> Array64:
     """Inverse of ``log_snr``: the logistic function."""
     return 1.0 / (1.0 + np.exp(-value))
 
 
-def gammas(schedule: ScheduleSpec, steps: int) -> Floats:
+def gammas(schedule: ScheduleSpec, steps: int) -> Array64:
     """The schedule at ``steps`` steps: [steps + 1] from gamma_0 = 1 to gamma_T, decreasing.
 
     ``linear-beta`` at its own number of timesteps is the schedule itself. At any other number, and
@@ -80,7 +78,7 @@ def gammas(schedule: ScheduleSpec, steps: int) -> Floats:
     return np.concatenate([[1.0], inner])
 
 
-def ddpm(gamma: Floats) -> Floats:
+def ddpm(gamma: Array64) -> Array64:
     """Ancestral sampling from q(r_{t-1} | r_t, x0) (after Eq. 2): (a, b, c, s) for t = T..1.
 
     With alpha_t = gamma_t / gamma_{t-1} and beta_t = 1 - alpha_t:
@@ -96,7 +94,7 @@ def ddpm(gamma: Floats) -> Floats:
     return np.stack([a, b, np.zeros_like(a), s], axis=1)
 
 
-def ddim(gamma: Floats) -> Floats:
+def ddim(gamma: Array64) -> Array64:
     """Deterministic DDIM (Song et al. 2021, Eq. 12, eta = 0): r_{t-1} = sqrt(gamma_{t-1}) x0 +
     sqrt(1 - gamma_{t-1}) eps, with eps = (r_t - sqrt(gamma_t) x0) / sqrt(1 - gamma_t)."""
     now, before = gamma[:0:-1], gamma[-2::-1]
@@ -106,7 +104,7 @@ def ddim(gamma: Floats) -> Floats:
     return np.stack([a, b, zero, zero], axis=1)
 
 
-def dpmpp2m(gamma: Floats) -> Floats:
+def dpmpp2m(gamma: Array64) -> Array64:
     """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2) for the x0 prediction.
 
     With lambda half the log-SNR, h = lambda_{t-1} - lambda_t and q = h_previous / h:

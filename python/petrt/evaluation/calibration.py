@@ -24,11 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from petrt.arrays import Array64
 from petrt.errors import InputError
 from petrt.evaluation.metrics import standard_mask
 from petrt.model.spec import CalibrationSpec, SamplerSpec
-
-Array = NDArray[np.float64]
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 # Active voxels kept of a subject: a coverage is then known to 0.05 % and a total-body frame fits.
@@ -215,7 +214,7 @@ def _why_not(
     return ""
 
 
-def _scores(voxels: Voxels) -> Array:
+def _scores(voxels: Voxels) -> Array64:
     """|error| / std; 0 where both are 0, infinite where only the std is."""
     error, std = voxels.error.astype(np.float64), voxels.std.astype(np.float64)
     scores = np.divide(error, std, out=np.full_like(error, np.inf), where=std > 0)
@@ -223,7 +222,7 @@ def _scores(voxels: Voxels) -> Array:
     return scores
 
 
-def _pooled(values: Sequence[Array]) -> tuple[Array, Array]:
+def _pooled(values: Sequence[Array64]) -> tuple[Array64, Array64]:
     """All subjects' values and their weights, which sum to 1, equal from subject to subject."""
     if not values:
         raise InputError("there is no subject to calibrate on")

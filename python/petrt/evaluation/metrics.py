@@ -35,11 +35,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from petrt.arrays import Array64
 from petrt.errors import InputError, UsageError
 
 # scikit-image is imported inside the functions: it takes longer to load than the rest of petrt.
 
-Array = NDArray[np.float64]
 Metrics = dict[str, float]
 
 PAPER_THRESHOLD = 0.05
@@ -94,7 +94,7 @@ def evaluate(
     return results
 
 
-def paper(prediction: Array, reference: Array) -> Metrics:
+def paper(prediction: Array64, reference: Array64) -> Metrics:
     """The authors' ``our_paper_metric.py``, for volumes [X, Y, Z] scaled to about [0, 1]."""
     inside = reference > PAPER_THRESHOLD
     if not inside.any():
@@ -114,7 +114,7 @@ def paper(prediction: Array, reference: Array) -> Metrics:
     }
 
 
-def inference(prediction: Array, reference: Array) -> Metrics:
+def inference(prediction: Array64, reference: Array64) -> Metrics:
     """What the authors' ``inference.py`` prints, for volumes [X, Y, Z] scaled to about [0, 1]."""
     prediction = np.maximum(prediction, 0.0)
     nrmse_ = nrmse(prediction, reference, energy_of=prediction)
@@ -126,7 +126,7 @@ def inference(prediction: Array, reference: Array) -> Metrics:
     }
 
 
-def standard(prediction: Array, reference: Array, mask: NDArray[np.bool_]) -> Metrics:
+def standard(prediction: Array64, reference: Array64, mask: NDArray[np.bool_]) -> Metrics:
     """Metrics that do not depend on the unit: everything is relative to the reference [X, Y, Z].
 
     PSNR = 10 log10(max(ref)^2 / MSE), NMSE = sum (pred - ref)^2 / sum ref^2, both over ``mask``;
@@ -146,20 +146,20 @@ def standard(prediction: Array, reference: Array, mask: NDArray[np.bool_]) -> Me
     }
 
 
-def paper_psnr(prediction: Array, reference: Array) -> float:
+def paper_psnr(prediction: Array64, reference: Array64) -> float:
     """PSNR of ``paper``, dB, for arrays of any axes scaled to about [0, 1]."""
     inside = reference > PAPER_THRESHOLD
     p, r = prediction[inside], reference[inside]
     return psnr(p, r, max(p.max(), r.max()) - min(p.min(), r.min()))
 
 
-def inference_psnr(prediction: Array, reference: Array) -> float:
+def inference_psnr(prediction: Array64, reference: Array64) -> float:
     """PSNR of ``inference``, dB, for arrays of any axes scaled to about [0, 1]."""
     inside = reference != 0
     return psnr(np.maximum(prediction[inside], 0.0), reference[inside], data_range=1.0)
 
 
-def standard_psnr(prediction: Array, reference: Array) -> float:
+def standard_psnr(prediction: Array64, reference: Array64) -> float:
     """PSNR of ``standard`` with its default mask, dB, for arrays over the reference volume's maximum."""
     inside = reference > MASK_FRACTION
     return psnr(prediction[inside], reference[inside], data_range=1.0)
@@ -174,7 +174,7 @@ class Protocol:
     """
 
     compute: Callable[..., Metrics]
-    slices: Callable[[Array, Array], float]
+    slices: Callable[[Array64, Array64], float]
     mask: str
     psnr: str
     ssim: str
@@ -215,7 +215,7 @@ def standard_mask(reference: ArrayLike) -> NDArray[np.bool_]:
     return np.asarray(ref > MASK_FRACTION * ref.max())
 
 
-def psnr(prediction: Array, reference: Array, data_range: float) -> float:
+def psnr(prediction: Array64, reference: Array64, data_range: float) -> float:
     """Peak signal-to-noise ratio 10 log10(range^2 / MSE) in dB; ``inf`` where the two are equal."""
     from skimage.metrics import peak_signal_noise_ratio
 
@@ -225,7 +225,7 @@ def psnr(prediction: Array, reference: Array, data_range: float) -> float:
         return float(peak_signal_noise_ratio(reference, prediction, data_range=data_range))
 
 
-def nrmse(prediction: Array, reference: Array, *, energy_of: Array) -> float:
+def nrmse(prediction: Array64, reference: Array64, *, energy_of: Array64) -> float:
     """||prediction - reference|| / ||energy_of||, Euclidean norms; ``inf`` where the latter is 0.
 
     ``energy_of`` is one of the two: scikit-image divides by the energy of its first argument.
@@ -237,7 +237,7 @@ def nrmse(prediction: Array, reference: Array, *, energy_of: Array) -> float:
         return float(normalized_root_mse(energy_of, other, normalization="euclidean"))
 
 
-def uniform_ssim(prediction: Array, reference: Array, *, data_range: float) -> float:
+def uniform_ssim(prediction: Array64, reference: Array64, *, data_range: float) -> float:
     """Mean SSIM, uniform 7^3 window, sample covariance, without a rim of 3: skimage's default."""
     from skimage.metrics import structural_similarity
 
@@ -247,7 +247,7 @@ def uniform_ssim(prediction: Array, reference: Array, *, data_range: float) -> f
     )
 
 
-def gaussian_ssim(prediction: Array, reference: Array, *, data_range: float) -> float:
+def gaussian_ssim(prediction: Array64, reference: Array64, *, data_range: float) -> float:
     """Mean SSIM with Gaussian weights (Wang et al. 2004): sigma 1.5, 11^3, without a rim of 5."""
     from skimage.metrics import structural_similarity
 
@@ -269,7 +269,7 @@ def json_number(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def checked_pair(prediction: ArrayLike, reference: ArrayLike) -> tuple[Array, Array]:
+def checked_pair(prediction: ArrayLike, reference: ArrayLike) -> tuple[Array64, Array64]:
     """Both volumes as float64 [X, Y, Z]; InputError unless they match and are finite."""
     pred = np.asarray(prediction, dtype=np.float64)
     ref = np.asarray(reference, dtype=np.float64)

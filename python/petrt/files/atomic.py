@@ -100,7 +100,7 @@ def atomic_file(path: PathLike, *, overwrite: bool = False) -> Iterator[Buffered
                     scratch = _scratch_name(target.parent)
                     _give_name(handle, scratch)
             _publish(scratch, target, overwrite)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
     except BaseException:
         if scratch is not None:
             scratch.unlink(missing_ok=True)
@@ -215,7 +215,7 @@ def _publish(scratch: Path, target: Path, overwrite: bool) -> None:
         scratch.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the new name itself durable, where folders can be opened."""
     if not hasattr(os, "O_DIRECTORY"):
         return

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt import _core
+from petrt.arrays import Array
 from petrt.errors import UsageError
 from petrt.imaging.resample import FWHM
 from petrt.model.spec import ScaleRule
-
-Array = NDArray[np.float32]
 
 # One voxel in so many tells where about the wanted level lies, and this share of voxels above it is
 # looked at: some more than needed, since a sample is not the whole.

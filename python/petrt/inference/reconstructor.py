@@ -76,7 +76,7 @@ class Reconstructor:
         engine, device, precision: see ``petrt.engines.select.choose``; ``engine`` may also be an engine
             itself, which has the other two.
         threads: slices that run side by side on a CPU, each on one thread; by default all cores this
-            process may use, as is fastest (see petrt.inference.cpu.planner).
+            process may use (see petrt.inference.cpu.parallelism).
         batch: most (slices, samples) in one call of the denoiser; by default what suits the device.
         memory: on a CPU, bytes that this process may have in memory, by estimate; on a GPU, bytes that a
             batch may take. Default: 80 % of what is available, beside what it has already.
@@ -115,9 +115,13 @@ class Reconstructor:
             raise UsageError(f"seed must lie in [0, 2^64), got {seed}")
         self.bundle: Bundle = model if isinstance(model, Bundle) else load_bundle(model)
         process = settle_process(
-            self.bundle.model.sampler, preset=preset, sampler=sampler, steps=steps, samples=samples,
+            self.bundle.model.sampler,
+            preset=preset,
+            sampler=sampler,
+            steps=steps,
+            samples=samples,
             coarse=self.bundle.model.network.coarse is not None,
-        )  # fmt: skip
+        )
         self.sampler, self.samples, self.preset = process.sampler, process.samples, process.preset
         self._process, self.seed, self.skip_background = process, seed, skip_background
         self._threads = threads or default_threads()  # of the host's own work, before and after
@@ -189,9 +193,16 @@ class Reconstructor:
 
             results.append(self._frame(frame, loaded, placement, index, noise, dose, report))
         stats = run_record(
-            self.bundle, self._choice, self._process, self.seed, dose, loaded, placement,
-            self._pipeline.record, [result.record for result in results],
-        )  # fmt: skip
+            self.bundle,
+            self._choice,
+            self._process,
+            self.seed,
+            dose,
+            loaded,
+            placement,
+            self._pipeline.record,
+            [result.record for result in results],
+        )
         stats["seconds"] = self._pipeline.report(time.perf_counter() - started)
         factor = np.float32(stats["std"]["factor"])
         image, coarse = (

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from petrt.arrays import Array
 from petrt.data.simulate import simulate_subject
 from petrt.diffusion.dose import settle
 from petrt.diffusion.noise_schedule import step_table
@@ -38,7 +38,6 @@ from petrt.model.spec import ModelSpec
 
 logger = logging.getLogger("petrt")
 
-Array = NDArray[np.float32]
 Size = tuple[int, int]
 
 SEED = 20260711

@@ -39,9 +39,15 @@ class UNet(nn.Module):
         def block(c_in: int, c_out: int, level: int, attention: bool, guided: bool) -> Block:
             if guided and guides:
                 return GuidedBlock(
-                    c_in, c_out, groups, scale=level, guides=guides, guide_width=guide_width,
-                    noise=embedding, attention=attention,
-                )  # fmt: skip
+                    c_in,
+                    c_out,
+                    groups,
+                    scale=level,
+                    guides=guides,
+                    guide_width=guide_width,
+                    noise=embedding,
+                    attention=attention,
+                )
             return Block(c_in, c_out, groups, noise=embedding, attention=attention)
 
         width = spec.base

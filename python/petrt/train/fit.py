@@ -126,9 +126,14 @@ class _Loop:
             if step > trainer.step:
                 checkpoints.remove(self.out, step)
         write_run(
-            self.out, trainer.config, self.dataset, trainer.accelerator,
-            step=trainer.step, threads=self.threads, init=init,
-        )  # fmt: skip
+            self.out,
+            trainer.config,
+            self.dataset,
+            trainer.accelerator,
+            step=trainer.step,
+            threads=self.threads,
+            init=init,
+        )
         self.journal = Journal(self.out, step=trainer.step, seconds=self.info["seconds"])
 
     def run(self, interrupt: Interrupt, progress: Progress | None) -> Path:
@@ -137,10 +142,14 @@ class _Loop:
         if not trainer.step:  # so that the run can be resumed, and the disk is tried, from here on
             self._save()
         batches = loader(
-            self.dataset, self.ids, config,
-            first_step=trainer.step, rank=self.rank, world=self.world,
+            self.dataset,
+            self.ids,
+            config,
+            first_step=trainer.step,
+            rank=self.rank,
+            world=self.world,
             pin=trainer.accelerator.device.type == "cuda",
-        )  # fmt: skip
+        )
         timed = self.clock.timed(batches)
         while trainer.step < config.steps:
             losses = self._step(next(timed))
@@ -192,9 +201,14 @@ class _Loop:
         rows: list[Scores] = []
         for case in self.cases:
             images = predict(
-                trainer.averaged, spec, case.pair.low, case.ids,
-                dose=1 / case.pair.dose, samples=samples, threads=self.threads,
-            )  # fmt: skip
+                trainer.averaged,
+                spec,
+                case.pair.low,
+                case.ids,
+                dose=1 / case.pair.dose,
+                samples=samples,
+                threads=self.threads,
+            )
             rows.append(scores(case, images, validation.protocols))
             if self.journal and len(rows) == 1:
                 self.journal.picture(trainer.step, case, images)

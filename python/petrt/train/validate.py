@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from petrt._core import ReverseLoop
+from petrt.arrays import Array
 from petrt.data.dataset import Dataset, Pair
 from petrt.diffusion.guides import spectrum
 from petrt.diffusion.noise_schedule import step_table
@@ -23,7 +24,6 @@ from petrt.train.data import ACTIVE, CENTRE, nas
 # Slices that go through the networks together.
 TOGETHER = 16
 
-Array = NDArray[np.float32]
 Images = dict[str, Array]
 Scores = dict[str, dict[str, float]]
 

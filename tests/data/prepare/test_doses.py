@@ -118,8 +118,18 @@ def test_the_rest_of_a_name_names_the_subject():
 
 @pytest.mark.parametrize(
     ("value", "dose"),
-    [("full", 1), ("FullDose", 1), ("normal", 1), ("1to100", 100), ("DRF20", 20), ("d4", 4),
-     ("acdyn", None), ("truth", None), ("1to1000", None), ("fullest", None)],
-)  # fmt: skip
+    [
+        ("full", 1),
+        ("FullDose", 1),
+        ("normal", 1),
+        ("1to100", 100),
+        ("DRF20", 20),
+        ("d4", 4),
+        ("acdyn", None),
+        ("truth", None),
+        ("1to1000", None),
+        ("fullest", None),
+    ],
+)
 def test_values_of_bids_entities(value, dose):
     assert dose_of_entity(value) == dose

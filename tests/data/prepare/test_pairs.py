@@ -47,21 +47,30 @@ def test_a_header_may_round():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"data": scan(0, 20)[:, :, 1:]}, "another grid than the full dose: 18x22x13 voxels of 4x4x4 mm"),
+        (
+            {"data": scan(0, 20)[:, :, 1:]},
+            "another grid than the full dose: 18x22x13 voxels of 4x4x4 mm",
+        ),
         ({"affine": AFFINE + np.diag([0, 0, 0.1, 0])}, "another grid .* of 4x4x4.1 mm"),
-        ({"affine": AFFINE @ np.block([[np.eye(3), np.ones((3, 1))], [0, 0, 0, 1]])}, r"another grid"),
+        (
+            {"affine": AFFINE @ np.block([[np.eye(3), np.ones((3, 1))], [0, 0, 0, 1]])},
+            r"another grid",
+        ),
         ({"patient": "q"}, "another patient than"),
         ({"frame": "1.3"}, "another frame of reference"),
         ({"unit": "kBq/ml"}, "in kbq/ml, the full dose in bq/ml"),
         ({"data": scan(0)}, "the same volume as the full dose"),
-        ({"data": scan(0, 20) / 20}, r"total activity over the full dose's is 0\.05.*not corrected"),
+        (
+            {"data": scan(0, 20) / 20},
+            r"total activity over the full dose's is 0\.05.*not corrected",
+        ),
         ({"data": scan(0, 20) * 1.3}, r"total activity over the full dose's is 1\.3"),
         ({"data": scan(1, 20) * (scan(0).sum() / scan(1).sum())}, r"unlike the full dose \(corr"),
         ({"data": scan(0, 20)[::-1].copy()}, "unlike the full dose .* mirrored"),
         ({"data": scan(0, 1, noise=0.005)}, "less noisy .* swapped"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
-)  # fmt: skip
+)
 def test_reasons(change, words):
     with pytest.raises(InputError, match=words):
         check(replace(LOW, **change))

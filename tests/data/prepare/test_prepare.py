@@ -123,9 +123,12 @@ def test_dicom_series_and_two_scans_of_one_patient(tmp_path):
             frame = "1.2.9" if (k, dose) != (3, 10) else "1.2.10"
             person = patient if (k, dose) != (3, 100) else "P9"
             write_series(
-                source / f"case {k}" / f"WB {folder}", scan(k, dose), AFFINE,
-                PatientID=person, FrameOfReferenceUID=frame,
-            )  # fmt: skip
+                source / f"case {k}" / f"WB {folder}",
+                scan(k, dose),
+                AFFINE,
+                PatientID=person,
+                FrameOfReferenceUID=frame,
+            )
     report = prepare([source], tmp_path / "set", Options(split=(0.5, 0.5, 0.0)))
     reasons = refusals(report)
     assert "another frame of reference" in reasons["sub-0003", 10]

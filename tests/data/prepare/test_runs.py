@@ -191,9 +191,17 @@ def test_command_codes(source, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "option",
-    ["--doses 1", "--doses x", "--split 1,1", "--dtype int8", "--scale mean", "--crop 3", "--workers 0",
-     "--layout dicom"],
-)  # fmt: skip
+    [
+        "--doses 1",
+        "--doses x",
+        "--split 1,1",
+        "--dtype int8",
+        "--scale mean",
+        "--crop 3",
+        "--workers 0",
+        "--layout dicom",
+    ],
+)
 def test_command_refuses_bad_options(clean, tmp_path, option, capsys):
     assert run(["prepare", str(clean), "--out", str(tmp_path / "set"), *option.split()]) == 2
     assert not list(tmp_path.iterdir())

@@ -36,11 +36,12 @@ def norm_graph(
     ]
     dims = ["n", channels, "h", "w"]
     graph = helper.make_graph(
-        nodes, "norm",
+        nodes,
+        "norm",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * 4)],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )  # fmt: skip
+    )
     opset = helper.make_opsetid("", 17)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
     onnx.checker.check_model(model)

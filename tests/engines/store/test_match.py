@@ -38,12 +38,14 @@ def test_the_same_is_found_again():
         ({"petrt": "0.2.0"}, "petrt 0.1.0 -> 0.2.0"),
         ({"precision": "fp16"}, "precision bf16 -> fp16"),
         ({"gpu": RTX4090}, "GPU NVIDIA H100 -> NVIDIA GeForce RTX 4090"),
-        ({"profile": PROFILE.model_copy(update={"slices": (1, 8, 32)})},
-         "profile: slices 1,8,16 -> 1,8,32"),
+        (
+            {"profile": PROFILE.model_copy(update={"slices": (1, 8, 32)})},
+            "profile: slices 1,8,16 -> 1,8,32",
+        ),
         ({"flags": Flags(workspace_bytes=1)}, "other build flags"),
         ({"model": "other"}, "no TensorRT engine is installed"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_named(change, reason):
     put()
     assert find(wanted(**change)) == (None, reason)

@@ -38,9 +38,13 @@ def verified(monkeypatch) -> list[dict[str, object]]:
     def verify(bundle, engine, **options):
         calls.append({"engine": engine, **options})
         return Verified(
-            psnr_db=55.0, suvmax_shift_percent=0.1, nonfinite=0, against="", volume="",
+            psnr_db=55.0,
+            suvmax_shift_percent=0.1,
+            nonfinite=0,
+            against="",
+            volume="",
             gpu=options["gpu"],
-        )  # fmt: skip
+        )
 
     monkeypatch.setattr(verification, "verify", verify)
     return calls

@@ -83,10 +83,13 @@ def test_records_of_earlier_versions_are_read():
 def test_a_record_of_networks_in_int8_is_refused_in_one_line():
     fields = make_record().model_dump(mode="json")
     fields |= {
-        "engine": "onnxruntime", "precision": "int8", "profile": None, "gpu": None,
+        "engine": "onnxruntime",
+        "precision": "int8",
+        "profile": None,
+        "gpu": None,
         "cpu": {"name": "AMD EPYC", "isa": ["x86_64", "avx2"]},
         "quantized": {"bits": 7, "layers": {"coarse": 3}, "kept": [], "calibration": "simulated"},
-    }  # fmt: skip
+    }
     with pytest.raises(DeviceError, match=r"^networks in int8, which this petrt does not run"):
         parse_record(signed(fields))
 
@@ -139,11 +142,17 @@ def test_what_is_no_record_is_told_in_a_few_words(text, message):
         {"files": {"timing.cache": {"bytes": 1, "sha256": "0" * 64}}},
         {"files": {}},
         {"precision": "int8"},
-        {"profile": {"slices": (2, 1, 3), "samples": (1, 1, 1), "height": (1, 1, 1),
-                     "width": (1, 1, 1)}},
+        {
+            "profile": {
+                "slices": (2, 1, 3),
+                "samples": (1, 1, 1),
+                "height": (1, 1, 1),
+                "width": (1, 1, 1),
+            }
+        },
         {"model": {"name": "../up", "sha256": "a" * 64}},
     ],
-)  # fmt: skip
+)
 def test_contradictions_are_refused(change):
     with pytest.raises(ValidationError):
         make_record(**change)

@@ -63,11 +63,14 @@ def test_the_device_is_current_inside_and_the_earlier_one_again_after(tmp_path: 
     command = [compiler, "-shared", "-fPIC", "-o", "libcuda.so.1", "driver.cc"]
     subprocess.run(command, cwd=tmp_path, check=True)
     done = subprocess.run(
-        [sys.executable, "-c", CODE], capture_output=True, text=True, check=False,
+        [sys.executable, "-c", CODE],
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "the NVIDIA driver fails: cuDeviceGet: error 101; see petrt doctor\n"
+    assert "cuDeviceGet: error 101" in done.stdout
 
 
 def test_no_driver_is_an_error_of_the_device(monkeypatch):

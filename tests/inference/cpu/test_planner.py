@@ -1,8 +1,7 @@
-"""How slices run on a CPU: every schedule gives the same bits; measured where that pays, within memory."""
+"""How slices run on a CPU: every schedule gives the same bits; by rule, within memory."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from petrt.diffusion.noise_schedule import step_table
-from petrt.engines import rates
 from petrt.engines.native.engine import NativeEngine
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
-from petrt.engines.rates import FILE, Rate
 from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import DeviceError, UsageError
-from petrt.inference.cpu import memory, pipeline, tuning
+from petrt.inference.cpu import memory, pipeline
 from petrt.inference.cpu import planner as scheduler
 from petrt.inference.cpu.parallelism import (
-    Job,
     Limit,
     Schedule,
-    batches,
     best,
     divisor,
     splits,
+    usual_batch,
     within,
 )
 from petrt.inference.cpu.pipeline import Pipeline
@@ -40,13 +36,6 @@ from tests.models import noisy_blob
 
 COUNT = st.integers(1, 200)
 PARTS = ("image", "std", "coarse")
-JOB = Job(slices=128, samples=8, height=128, width=128, steps=10, coarse=4.0)
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PETRT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "engines" / FILE
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +60,10 @@ def native(bundle: Bundle) -> Callable[[int], Any]:
 
 
 @pytest.fixture
-def make(bundle: Bundle, work: Work, opened: Any) -> Callable[..., Scheduler]:
+def make(bundle: Bundle, opened: Any) -> Callable[..., Scheduler]:
     def make(engine: Any = None, **options: Any) -> Scheduler:
         options = {"cores": 4, "reopen": opened, **options}
-        return Scheduler(bundle, engine or opened(1), work, **options)
+        return Scheduler(bundle, engine or opened(1), **options)
 
     return make
 
@@ -119,9 +108,11 @@ def run(work: Work, schedule: Schedule, engine: Any, samples: int) -> list[bytes
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    workers=st.integers(1, 5), threads=st.integers(1, 4), slices=st.integers(1, 5),
+    workers=st.integers(1, 5),
+    threads=st.integers(1, 4),
+    slices=st.integers(1, 5),
     samples=st.integers(1, 6),
-)  # fmt: skip
+)
 @pytest.mark.parametrize("kind", ["opened", "native"])
 def test_no_schedule_changes_a_bit(kind, request, work, workers, threads, slices, samples):
     engine = request.getfixturevalue(kind)
@@ -152,18 +143,16 @@ def test_samples_of_a_call_divide_all(samples, most):
 
 
 @given(st.integers(1, 24), st.none() | st.integers(1, 8))
-def test_batches_keep_the_engines_limit(samples, most):
-    job = Job(10, samples, 32, 32, 10, 4.0)
-    found = batches(job, None, most)
-    assert found
-    assert all(samples % n == 0 and (most is None or b * n <= most) for b, n in found)
-    assert batches(job, (3, 5), None) == [(3, divisor(samples, 5))]
+def test_calls_keep_the_engines_limit(samples, most):
+    slices, each = usual_batch(samples, most)
+    assert samples % each == 0
+    assert most is None or slices * each <= most
 
 
 @pytest.mark.parametrize(
     ("slices", "expected"), [(1, (1, 8)), (2, (2, 4)), (4, (4, 2)), (8, (8, 1)), (128, (8, 1))]
 )
-def test_volumes_with_fewer_slices_than_cores_use_threads_inside(make, cache, slices, expected):
+def test_volumes_with_fewer_slices_than_cores_use_threads_inside(make, slices, expected):
     plan = make(cores=8).plan((slices, 16, 24), slices, 2)
     assert (plan.workers, plan.threads) == expected
     assert (plan.slices, plan.samples, plan.because) == (1, 2, "usual")
@@ -189,152 +178,28 @@ def test_a_callers_engine_stays_as_it_is(make, opened):
     assert (plan.workers, plan.threads) == (2, 3)
 
 
-def test_a_number_of_threads_is_workers_of_one_thread_and_measures_nothing(make, monkeypatch):
-    monkeypatch.setattr(scheduler, "measure", None)
-    monkeypatch.setattr(scheduler, "COST", 1e9)
+def test_a_number_of_threads_is_workers_of_one_thread(make):
     plan = make(cores=3, fixed=True).plan((1, 16, 24), 1, 4)
     assert plan == Schedule(3, 1, 1, 2, "given")
 
 
-def test_a_batch_that_was_given_is_kept(make, monkeypatch):
-    monkeypatch.setattr(scheduler, "measure", None)
-    monkeypatch.setattr(scheduler, "COST", 1e9)
-    plan = make(batch=(3, 4)).plan((9, 16, 24), 9, 4)
-    assert (plan.slices, plan.samples) == (3, 4)
+@pytest.mark.parametrize(("samples", "expected"), [(4, (3, 4)), (6, (3, 3))])
+def test_a_batch_that_was_given_is_kept_where_it_divides(make, samples, expected):
+    plan = make(batch=(3, 4)).plan((9, 16, 24), 9, samples)
+    assert (plan.slices, plan.samples) == expected
 
 
-# Measuring
+@given(st.integers(1, 32), st.integers(1, 9))
+def test_slices_that_fill_every_round_run_on_one_thread_each(cores, rounds):
+    options = [Schedule(*split, 1, 1) for split in splits(cores)]
+    assert best(rounds * cores, options) == options[0]
 
 
-def rate(workers: int, threads: int, samples: int, image: float, per_slice: float = 1.0) -> Rate:
-    return Rate(
-        workers=workers, threads=threads, slices=1, samples=samples, image_ms=image,
-        slice_ms=per_slice,
-    )  # fmt: skip
-
-
-def test_the_fastest_is_taken_where_it_is_clearly_faster():
-    def options(*found: Rate):
-        return [(Schedule(r.workers, r.threads, r.slices, r.samples), r) for r in found]
-
-    first = rate(2, 1, 2, 200.0)
-    for image, wins in ((94.0, True), (96.0, False), (150.0, False)):
-        chosen = best(JOB, options(first, rate(1, 2, 2, image, 0.5)))
-        assert (chosen.threads == 2) == wins, image
-    # Two rounds of two slices side by side, of which one is empty, against three of one.
-    few = Job(3, 8, 128, 128, 10, 4.0)
-    assert best(few, options(first, rate(1, 2, 2, 110.0, 0.55))).threads == 2
-
-
-def test_few_slices_are_not_measured(make, cache, monkeypatch):
-    monkeypatch.setattr(scheduler, "measure", None)
-    assert make().plan((128, 16, 24), 32, 1).because == "usual"
-    assert not cache.exists()
-
-
-def test_work_of_many_volumes_adds_up(make, cache, monkeypatch):
-    seen = []
-    monkeypatch.setattr(scheduler, "measure", lambda *a: seen.append(a) or (rate(4, 1, 2, 1.0),))
+def test_a_plan_depends_on_nothing_but_its_arguments(make):
+    """Whatever ran before, and whoever asks."""
     one = make()
-    for _ in range(40):
-        one.plan((32, 16, 24), 32, 8)
-    assert len(seen) == 1
-
-
-@pytest.fixture
-def measured(make, cache, monkeypatch):
-    """A scheduler that has enough to do."""
-    monkeypatch.setattr(scheduler, "COST", 1e9)
-    monkeypatch.setattr(tuning, "SHORTEST", 1e-4)
-    return make
-
-
-@pytest.fixture
-def pretended(measured, monkeypatch):
-    """The same, for which four workers of two samples are always the fastest."""
-    monkeypatch.setattr(scheduler, "measure", lambda *a: (rate(4, 1, 2, 1.0),))
-    return measured
-
-
-def test_what_is_measured_is_said_kept_and_read(measured, cache, caplog, monkeypatch):
-    with caplog.at_level(logging.INFO, "petrt"):
-        first = measured().plan((9, 16, 24), 9, 4)
-    assert first.because == "measured"
-    assert [r.message for r in caplog.records if "trying out" in r.message]
-    assert first.workers * first.threads == 4
-    monkeypatch.setattr(scheduler, "measure", None)
-    again = measured().plan((9, 16, 24), 9, 4)
-    assert again.because == "measured earlier"
-    assert (again.workers, again.threads, again.samples) == (
-        first.workers, first.threads, first.samples,
-    )  # fmt: skip
-    row = rates.kept(FILE, rates.Measured)[0]
-    tried = {(r.workers, r.threads, r.samples) for r in row.rates}
-    assert {(4, 1, 2), (2, 2, 2), (1, 4, 2)} <= tried
-    assert {samples for _, _, samples in tried} == {1, 2, 4}
-
-
-@pytest.mark.parametrize(
-    "change", [{"cores": 2}, {"size": 32}, {"samples": 2}, {"version": "0"}, {"petrt": "0"}, {"cpu": "x"}],
-    ids=str,
-)  # fmt: skip
-def test_what_was_measured_of_something_else_does_not_count(pretended, monkeypatch, change):
-    pretended().plan((9, 16, 16), 9, 4)
-    assert pretended().plan((9, 16, 16), 9, 4).because == "measured earlier"
-    if "petrt" in change:
-        monkeypatch.setattr(rates._core, "__version__", "0")
-    if "cpu" in change:
-        monkeypatch.setattr(scheduler, "cpu_model", lambda: "x")
-    made = pretended(**{k: v for k, v in change.items() if k == "cores"})
-    if "version" in change:
-        made._engine = Renamed(made._engine)
-    size = change.get("size", 16)
-    assert made.plan((9, 16, size), 9, change.get("samples", 4)).because == "measured"
-
-
-class Renamed:
-    """The same engine of another version."""
-
-    version = "0"
-
-    def __init__(self, engine: Any) -> None:
-        self._renamed = engine
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._renamed, name)
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b'{"measured": [1]}', b"\xff" * 50])
-def test_a_broken_file_is_measured_anew(pretended, cache, content):
-    pretended().plan((9, 16, 24), 9, 2)
-    cache.write_bytes(content)
-    assert pretended().plan((9, 16, 24), 9, 2).because == "measured"
-    assert pretended().plan((9, 16, 24), 9, 2).because == "measured earlier"
-
-
-class Other(Renamed):
-    """An engine of which a call gives other bits."""
-
-    def bind(self, graph: str, inputs: Any, outputs: Any) -> Callable[[], None]:
-        run = self._renamed.bind(graph, inputs, outputs)
-
-        def other() -> None:
-            run()
-            if graph == "denoiser":
-                outputs["eps"] += np.spacing(outputs["eps"])
-
-        return other
-
-
-def test_a_split_that_gives_other_bits_is_left_out(work, opened, monkeypatch):
-    monkeypatch.setattr(tuning, "SHORTEST", 1e-4)
-
-    def engine(split: tuple[int, int]) -> Any:
-        return Other(opened(1)) if split == (1, 4) else opened(split[1])
-
-    found = tuning.measure(engine, work, [(4, 1), (2, 2), (1, 4)], [(1, 2), (1, 1)], (16, 24))
-    assert {(r.workers, r.threads) for r in found} == {(4, 1), (2, 2)}
-    assert {(r.slices, r.samples) for r in found} == {(1, 2), (1, 1)}
+    plans = [one.plan((32, 16, 24), 32, 8) for _ in range(40)]
+    assert set(plans) == {make().plan((32, 16, 24), 32, 8)}
 
 
 # Memory
@@ -382,14 +247,6 @@ def test_what_binding_takes_counts(make, bundle, monkeypatch):
         make(budget=room, fixed=True).plan((1, 16, 24), 1, 1)
 
 
-def test_every_engine_of_a_measurement_takes_its_weights(make, monkeypatch):
-    """Opened and bound, side by side."""
-    monkeypatch.setattr(scheduler, "binding_bytes", lambda engine: 1000)
-    made = make()
-    needed = made._all_engines(lambda s: (7, 10), [(4, 1), (2, 2), (1, 4)], Schedule(4, 1, 1, 1))
-    assert needed == (7, 10 + 2 * (made._engine_bytes + 1000))
-
-
 def test_by_default_most_of_what_is_available(monkeypatch):
     monkeypatch.setattr(memory, "resident", lambda: 1000)
     monkeypatch.setattr(memory, "available", lambda: 5000)
@@ -409,9 +266,9 @@ def test_workers_fit(most, each, limit):
 
 
 def test_options_that_do_not_fit_are_dropped():
-    options = [(Schedule(4, 1, 1, 8), None), (Schedule(4, 1, 1, 1), None)]
+    options = [Schedule(4, 1, 1, 8), Schedule(4, 1, 1, 1)]
     found = within(options, Limit(1000, 0), lambda s: (s.samples * 200, 100))
-    assert found == [(Schedule(4, 1, 1, 1), None)]
+    assert found == [Schedule(4, 1, 1, 1)]
 
 
 def test_results_within_memory_are_the_same(tiny_bundle, monkeypatch):
@@ -444,5 +301,8 @@ def test_the_record_tells_the_schedule(tiny_bundle):
     stats = Reconstructor(tiny_bundle, samples=4, steps=1, threads=3)(noisy_blob((16, 21, 5))).stats
     assert stats["threads"] == 3
     assert stats["schedule"] == {
-        "workers": 3, "threads_per_call": 1, "batch": [1, 2], "because": "given",
-    }  # fmt: skip
+        "workers": 3,
+        "threads_per_call": 1,
+        "batch": [1, 2],
+        "because": "given",
+    }

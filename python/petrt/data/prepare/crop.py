@@ -15,8 +15,10 @@ Box = tuple[tuple[int | None, int | None], ...]
 def parse_box(text: str) -> Box:
     """``x0:x1,y0:y1,z0:z1`` in voxels; an end may be left out or, counted from the far side, negative."""
     try:
-        ends = [[int(end) if end.strip() else None for end in part.split(":")]
-                for part in text.split(",")]  # fmt: skip
+        ends = [
+            [int(end) if end.strip() else None for end in part.split(":")]
+            for part in text.split(",")
+        ]
         (x0, x1), (y0, y1), (z0, z1) = ends
     except ValueError:
         raise UsageError(

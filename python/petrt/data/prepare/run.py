@@ -244,9 +244,10 @@ def _write(partial: Path, report: Report) -> None:
         content = "".join(f"{name}\n" for name in names).encode()
         atomic_write_bytes(partial / f"{split}.txt", content, overwrite=True)
     atomic_write_bytes(
-        partial / SUMMARY, summary(partial, report.index, report.split_of, report.outcomes),
+        partial / SUMMARY,
+        summary(partial, report.index, report.split_of, report.outcomes),
         overwrite=True,
-    )  # fmt: skip
+    )
     atomic_write_json(partial / INDEX, report.index.model_dump(mode="json"), overwrite=True)
     entries = report.index.subjects.values()
     keep = {file.file for entry in entries for file in entry.arrays().values()}

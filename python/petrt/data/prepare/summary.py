@@ -17,8 +17,18 @@ from petrt.data.prepare.outcome import Outcome
 from petrt.data.prepare.scan import FULL
 
 SUMMARY = "summary.html"
-COLUMNS = ("subject", "source", "patient", "split", "kind", "input", "model grid", "doses",
-           "activity ratio", "noise")  # fmt: skip
+COLUMNS = (
+    "subject",
+    "source",
+    "patient",
+    "split",
+    "kind",
+    "input",
+    "model grid",
+    "doses",
+    "activity ratio",
+    "noise",
+)
 # What a terminal has room for.
 NARROW = ("subject", "split", "input", "model grid", "doses", "activity ratio", "noise")
 # Longest side of a slice in the summary, in pixels.

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
-Array = NDArray[np.float32]
+from petrt.arrays import Array
+
 Labels = NDArray[np.uint8]
 Shape = tuple[int, int, int]
 

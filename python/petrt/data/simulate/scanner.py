@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
-Array = NDArray[np.float32]
+from petrt.arrays import Array
+
 Counts = NDArray[np.int64]
 Shape = tuple[int, int, int]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt.arrays import Array
 from petrt.data.simulate import scanner
 from petrt.data.simulate.phantom import make_phantom
 from petrt.errors import UsageError
 
-Array = NDArray[np.float32]
 Shape = tuple[int, int, int]
 
 DOSES = (4, 10, 20, 50, 100)

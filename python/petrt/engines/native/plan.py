@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from petrt._core import NativeProgram
+from petrt.arrays import Array
 from petrt.engines.native.steps import DoseRow, FusedConv, NativeStep, Row, Sum, images_of
 from petrt.model.network import Network
 from petrt.model.steps import Attend, Concat
 
-Array = NDArray[np.float32]
 Shape = tuple[int, int, int, int]  # images, height, width, channels
 
 ALIGNMENT = 16  # floats of a cache line

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from petrt.arrays import Array
 from petrt.errors import DeviceError
 from petrt.model.network import Network
 from petrt.model.steps import (
@@ -26,8 +26,6 @@ from petrt.model.steps import (
     Linear,
     Split,
 )
-
-Array = NDArray[np.float32]
 
 
 class Unsupported(DeviceError):

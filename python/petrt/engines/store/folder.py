@@ -41,7 +41,7 @@ from petrt.engines.store.record import (
     parse_record,
 )
 from petrt.errors import DeviceError, UsageError
-from petrt.files.atomic import atomic_write_bytes, is_scratch
+from petrt.files.atomic import atomic_write_bytes, is_scratch, sync_folder
 from petrt.files.names import shown
 from petrt.model.bundle import Bundle
 
@@ -201,9 +201,9 @@ def install(record: EngineRecord, files: Mapping[str, bytes]) -> Installed:
         try:
             for name, content in {**files, RECORD: dump_record(record)}.items():
                 _write(staging / name, content)
-            _sync_folder(staging)
+            sync_folder(staging)
             staging.rename(folder)
-            _sync_folder(root)
+            sync_folder(root)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
@@ -284,11 +284,3 @@ def _write(path: Path, content: bytes) -> None:
         stream.write(content)
         stream.flush()
         os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

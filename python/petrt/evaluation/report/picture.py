@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from petrt.arrays import Array
 from petrt.errors import InputError
 from petrt.evaluation.report.figure import DPI, headed, png
 from petrt.files.atomic import atomic_write_bytes
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-Array = NDArray[np.float32]
 Kind = Literal["image", "difference", "uncertainty"]
 
 WIDTH_PX = 1200

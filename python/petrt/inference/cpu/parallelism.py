@@ -1,10 +1,10 @@
-"""What a schedule is, and which is the best for a volume: workers, threads inside a call, batches.
+"""What a schedule is, and which one runs a volume: workers, threads inside a call, batches.
 
 A worker takes one batch of slices through all networks. By default there are as many workers as cores, with
 one thread each. Fewer workers with several threads inside their calls serve volumes with fewer slices than
-cores, or little memory, or are simply faster (petrt.inference.cpu.tuning measures that).
-Whatever the schedule, the results are the same to the bit: only engines that divide outputs and never a sum
-get several threads.
+cores, or little memory. This is a rule of cores, slices, samples and memory: nothing is measured before a
+volume (benchmarks/parallelism.py compares the rule with its alternatives). Whatever the schedule, the
+results are the same to the bit: only engines that divide outputs and never a sum get several threads.
 """
 
 from __future__ import annotations
@@ -14,26 +14,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from petrt.engines.rates import Rate
 from petrt.errors import DeviceError
 from petrt.inference.cpu import memory
 
-# Samples in one call unless measured otherwise. Milliseconds an image of the paper's denoiser on 2 cores,
-# for 1, 2, 4 and 8 samples: ONNX Runtime 129, 129, 135, 139; petrt's own engine 101, 98, 93, 121. And
-# memory grows with them.
+# Samples in one call. Milliseconds an image of the paper's denoiser on 2 cores, for 1, 2, 4 and 8 samples:
+# ONNX Runtime 129, 129, 135, 139; petrt's own engine 101, 98, 93, 121. And memory grows with them.
 USUAL_SAMPLES = 2
-# What is tried beside it.
-TRIED_SAMPLES = (1, 2, 4)
 # t threads inside a call make it t ** GAIN times as fast: 1.6 with two (measured as above).
 GAIN = 0.7
-# Less time that another schedule must promise than the first, by rule and measured.
-WORTH, WORTH_MEASURED = 0.9, 0.95
+# Less time that another schedule must promise than the first.
+WORTH = 0.9
 
 
 @dataclass(frozen=True)
 class Schedule:
     """``workers`` batches side by side, ``threads`` inside their calls, ``slices`` x ``samples`` images
-    in one call of the denoiser. ``because``: where it comes from."""
+    in one call of the denoiser. ``because``: "usual", by rule, or "given" by --threads."""
 
     workers: int
     threads: int
@@ -52,33 +48,6 @@ class Schedule:
                 "because": self.because,
             },
         }
-
-
-@dataclass(frozen=True)
-class Job:
-    """``slices`` of ``height`` x ``width`` to run, each with ``samples``. ``steps``: calls of the denoiser
-    for each; ``coarse``: cost of the networks that run once a slice, in images of the denoiser."""
-
-    slices: int
-    samples: int
-    height: int
-    width: int
-    steps: int
-    coarse: float
-
-    @property
-    def images(self) -> float:
-        """The work, in images of the denoiser."""
-        return self.slices * (self.samples * self.steps + self.coarse)
-
-    def time(self, schedule: Schedule, rate: Rate | None) -> float:
-        """How long ``schedule`` takes at ``rate``, without one by rule: then in images of the denoiser."""
-        image = schedule.threads**-GAIN
-        per_slice = self.coarse * image
-        if rate is not None:
-            image, per_slice = rate.image_ms, rate.slice_ms
-        rounds = math.ceil(self.slices / (schedule.workers * schedule.slices))
-        return rounds * schedule.slices * (per_slice + self.samples * self.steps * image)
 
 
 @dataclass(frozen=True)
@@ -114,43 +83,34 @@ def splits(cores: int) -> list[tuple[int, int]]:
     return [(cores // t, t) for t in range(1, cores + 1) if cores % t == 0]
 
 
-def batches(job: Job, given: tuple[int, int] | None, most: int | None) -> list[tuple[int, int]]:
-    """(slices, samples) to try, the usual one first: the ``given`` one alone, or of at most ``most``
-    images each."""
-    if given is not None:
-        return [(given[0], divisor(job.samples, given[1]))]
-    found = [(1, divisor(job.samples, n)) for n in (USUAL_SAMPLES, *TRIED_SAMPLES)]
-    if job.samples == 1:
-        found.append((2, 1))
-    return [b for b in dict.fromkeys(found) if most is None or b[0] * b[1] <= most] or [(1, 1)]
+def usual_batch(samples: int, most: int | None) -> tuple[int, int]:
+    """(slices, samples) in one call, of at most ``most`` images, for ``samples`` of each slice."""
+    return 1, divisor(samples, min(USUAL_SAMPLES, most or USUAL_SAMPLES))
 
 
-# A schedule and its measured rate; no rate: it is judged by rule.
-Option = tuple[Schedule, Rate | None]
+def best(slices: int, options: Sequence[Schedule]) -> Schedule:
+    """The schedule that takes least time for ``slices``. The first keeps its place unless another is well
+    ahead of it."""
 
+    def time(schedule: Schedule) -> float:
+        """In calls of one thread on one slice, one after the other."""
+        rounds = math.ceil(slices / (schedule.workers * schedule.slices))
+        return float(rounds * schedule.slices * schedule.threads**-GAIN)
 
-def best(job: Job, options: Sequence[Option]) -> Schedule:
-    """The schedule that takes least time. The first keeps its place unless another is well ahead of it.
-
-    All of ``options`` have a rate, or none has.
-    """
-    first, _ = options[0]
-    times = [job.time(schedule, rate) for schedule, rate in options]
-    ahead = min(range(len(times)), key=times.__getitem__)
-    worth = WORTH if options[0][1] is None else WORTH_MEASURED
-    return options[ahead][0] if times[ahead] < worth * times[0] else first
+    ahead = min(options, key=time)
+    return ahead if time(ahead) < WORTH * time(options[0]) else options[0]
 
 
 def within(
-    options: Iterable[Option], limit: Limit, needs: Callable[[Schedule], tuple[int, int]]
-) -> list[Option]:
+    options: Iterable[Schedule], limit: Limit, needs: Callable[[Schedule], tuple[int, int]]
+) -> list[Schedule]:
     """The options that fit the memory, with fewer workers where not all do. ``needs``: bytes of one worker,
     and of all else."""
     found = []
-    for schedule, rate in options:
+    for schedule in options:
         workers = limit.workers(schedule.workers, *needs(schedule))
         if workers:
-            found.append((replace(schedule, workers=workers), rate))
+            found.append(replace(schedule, workers=workers))
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt.arrays import Array
 from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Engine, sharing
 from petrt.engines.select import choose
@@ -20,8 +21,6 @@ from petrt.inference.cpu.parallelism import Schedule, divisor
 from petrt.inference.cpu.planner import Scheduler
 from petrt.inference.cpu.worker import Clock, Shape, Stage, Work
 from petrt.model.bundle import Bundle
-
-Array = NDArray[np.float32]
 
 
 class Pipeline:
@@ -141,8 +140,8 @@ def cpu_pipeline(
     *,
     ours: bool,
 ) -> Pipeline:
-    """The pipeline of ``engine`` on a CPU. ``threads``: a fixed number of workers; None: all cores, as is
-    fastest. ``ours``: the engine was chosen here, and may be opened again with more threads inside."""
+    """The pipeline of ``engine`` on a CPU. ``threads``: a fixed number of workers; None: all cores, by
+    rule. ``ours``: the engine was chosen here, and may be opened again with more threads inside."""
 
     def reopen(inside: int) -> Engine:
         share = sharing(engine)
@@ -152,7 +151,12 @@ def cpu_pipeline(
 
     work = Work(bundle, table)
     scheduler = Scheduler(
-        bundle, engine, work, cores=threads or default_threads(), fixed=threads is not None,
-        reopen=reopen if ours else None, batch=batch, budget=memory,
-    )  # fmt: skip
+        bundle,
+        engine,
+        cores=threads or default_threads(),
+        fixed=threads is not None,
+        reopen=reopen if ours else None,
+        batch=batch,
+        budget=memory,
+    )
     return Pipeline(work, scheduler)

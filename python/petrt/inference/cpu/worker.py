@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt._core import ReverseLoop
+from petrt.arrays import Array
 from petrt.diffusion.guides import NEIGHBOURS, neighbours, spectrum
 from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Buffers, Engine
-from petrt.inference.forward import Allocate, wire
+from petrt.inference.forward import wire
 from petrt.model.bundle import Bundle
-
-Array = NDArray[np.float32]
 
 
 class Clock:
@@ -61,14 +60,9 @@ class Work:
 
 
 class Stage:
-    """The buffers of one worker. Times of guides, networks and loop go to ``clock``.
+    """The buffers of one worker. Times of guides, networks and loop go to ``clock``."""
 
-    ``allocate`` makes the buffers between the networks.
-    """
-
-    def __init__(
-        self, work: Work, engine: Engine, shape: Shape, clock: Clock, allocate: Allocate = np.empty
-    ) -> None:
+    def __init__(self, work: Work, engine: Engine, shape: Shape, clock: Clock) -> None:
         self._work, self._engine, self._shape, self._clock = work, engine, shape, clock
         slices, height, width = shape.slices, shape.height, shape.width
         self._x = np.empty((slices, 1, height, width), np.float32)
@@ -82,7 +76,7 @@ class Stage:
                 work.table.coefs, work.model.clip, work.film, slices, shape.samples, height, width
             )
         images = {"x": self._x, "x_cp": self._x_cp, "dose": self._dose, **self._guides}
-        forwards = wire(engine, work.model.network, images, self.loop, allocate, self._bind)
+        forwards = wire(engine, work.model.network, images, self.loop, np.empty, self._bind)
         self.per_slice, self.denoise = forwards.per_slice, forwards.denoise
 
     def prepare(self, volume: Array, first: int, dose: float | None) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt import _cuda
+from petrt.arrays import Array
 from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Engine
 from petrt.engines.store.folder import build_command
@@ -31,7 +32,6 @@ from petrt.inference.cuda.transfer import Transfer
 from petrt.inference.cuda.worker import Stage
 from petrt.model.bundle import Bundle
 
-Array = NDArray[np.float32]
 logger = logging.getLogger("petrt")
 
 # The driver, other programs and the engine's own scratch want some of the GPU, too.

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from petrt.arrays import Array
 
 if TYPE_CHECKING:
     from petrt._cuda import DeviceArray, Stream
 
-Array = NDArray[np.float32]
 MARGIN = 2  # neighbouring slices on either side of a batch
 RESULTS = ("mean", "std", "coarse")
 

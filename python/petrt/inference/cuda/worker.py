@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt.arrays import Array
 from petrt.diffusion.guides import NEIGHBOURS, DeviceSpectrum, spectrum
 from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Engine
@@ -17,8 +18,6 @@ from petrt.model.bundle import Bundle
 
 if TYPE_CHECKING:
     from petrt._cuda import DeviceArray
-
-Array = NDArray[np.float32]
 
 
 class Stage:
