@@ -27,7 +27,7 @@ from petrt.arrays import Array
 from petrt.bench.timing import interleaved, significant
 from petrt.bench.volume import make_volume
 from petrt.hardware.cpu import default_threads
-from petrt.inference.cpu.parallelism import Schedule, splits
+from petrt.inference.cpu.parallelism import Parallelism, splits
 from petrt.inference.reconstructor import Reconstructor
 
 SLICES, SAMPLES = (1, 3, 16, 128), (1, 8)
@@ -43,19 +43,19 @@ BAR = 1.1  # the rule's time over the best one's
 class Fixed:
     """A scheduler of one schedule; the engines are those of ``scheduler``."""
 
-    def __init__(self, scheduler: Any, schedule: Schedule) -> None:
+    def __init__(self, scheduler: Any, schedule: Parallelism) -> None:
         self._schedule, self.engine = schedule, scheduler.engine
 
-    def plan(self, *_: Any) -> Schedule:
+    def plan(self, *_: Any) -> Parallelism:
         return self._schedule
 
 
-def alternatives(slices: int, samples: int, cores: int) -> Iterator[Schedule]:
+def alternatives(slices: int, samples: int, cores: int) -> Iterator[Parallelism]:
     """Every split of the cores with every size of a call."""
     for workers, threads in splits(cores):
         for batch in BATCHES[samples]:
             if threads <= MOST_THREADS and batch[0] <= slices:
-                yield Schedule(workers, threads, *batch)
+                yield Parallelism(workers, threads, *batch)
 
 
 def steps_of(slices: int, samples: int) -> int:
@@ -89,7 +89,7 @@ def runs(
     return found, name_of(chosen)
 
 
-def name_of(schedule: Schedule) -> str:
+def name_of(schedule: Parallelism) -> str:
     """ "2 workers x 1 thread, 1 x 2 images": workers, threads in a call, slices x samples."""
     workers, threads = schedule.workers, schedule.threads
     text = f"{workers} worker{'s' * (workers > 1)} x {threads} thread{'s' * (threads > 1)}"

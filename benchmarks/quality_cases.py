@@ -31,7 +31,7 @@ HOTTEST = 19.7e3
 
 
 @dataclass(frozen=True)
-class Case:
+class QualityCase:
     """One subject at one dose; volumes [X, Y, Z] in Bq/ml on one grid.
 
     ``truth``: the noise-free activity at the scanner's resolution. ``labels``: None for real anatomy.
@@ -70,10 +70,10 @@ class View:
         part = "head's box" if self.head else "whole volume"
         return part if self.every == 1 else f"{part}, every {self.every}th slice"
 
-    def box(self, case: Case) -> Box:
+    def box(self, case: QualityCase) -> Box:
         return head_box(case.full) if self.head else (slice(None),) * 3
 
-    def cut(self, case: Case) -> Case:
+    def cut(self, case: QualityCase) -> QualityCase:
         """``case`` with only what is looked at."""
         box = self.box(case)
 
@@ -87,7 +87,7 @@ class View:
 
 
 # (subject's number, dose) -> the case
-Source = Callable[[int, int], Case]
+Source = Callable[[int, int], QualityCase]
 
 
 def case_name(subject: str, dose: int) -> str:
@@ -113,12 +113,12 @@ def head_box(full: Array, margin: int = MARGIN) -> Box:
 def simulated(folder: Path | None) -> Source:
     """Subjects of ``folder``, as petrt simulate writes it, or simulated now where that is None."""
 
-    def read(number: int, dose: int) -> Case:
+    def read(number: int, dose: int) -> QualityCase:
         name = f"sub-{number:04d}"
         if folder is None:
             person = simulate_subject(SEED, number, doses=(dose,))
             volumes = {"full": person.full, "truth": person.truth, "labels": person.labels}
-            return Case(name, dose, person.low[dose], affine=person.affine, **volumes)
+            return QualityCase(name, dose, person.low[dose], affine=person.affine, **volumes)
         files = subject_files(number, (dose,))
         volumes = {}
         for key, file in files.items():
@@ -127,7 +127,7 @@ def simulated(folder: Path | None) -> Source:
             image = nibabel.load(folder / file)
             volumes[key] = np.asarray(image.dataobj, np.uint8 if key == "labels" else np.float32)
         low = volumes.pop(f"1to{dose}")
-        return Case(name, dose, low, affine=image.affine, **volumes)
+        return QualityCase(name, dose, low, affine=image.affine, **volumes)
 
     return read
 
@@ -150,12 +150,12 @@ def real(path: Path) -> Source:
     activity *= np.float32(HOTTEST / scale_of(activity, ScaleRule(), (mm, mm, mm)))
     mean, randoms = scanner.expected_counts(activity, mm)
 
-    def scan(number: int, dose: int) -> Case:
+    def scan(number: int, dose: int) -> QualityCase:
         streams = np.random.SeedSequence([SEED, number]).spawn(1 + dose)
         counts = scanner.draw_counts(np.random.default_rng(streams[0]), mean)
         thinned = scanner.thin_counts(np.random.default_rng(streams[dose]), counts, dose)
         shape = activity.shape
-        return Case(
+        return QualityCase(
             f"noise-{number}",
             dose,
             low=scanner.reconstruct(thinned, randoms, shape, mm, dose),

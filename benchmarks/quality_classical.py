@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
-from quality_cases import Array, Case, head_box
+from quality_cases import Array, QualityCase, head_box
 from quality_figure import picture_slices
 from quality_scores import score
 from quality_store import Measured
@@ -69,7 +69,7 @@ def bm4d(image: Array, reference: Array, elsewhere: Array) -> Baseline:
     return Baseline(filtered, best, psnr(filtered[mask].astype(np.float64), target, peak))
 
 
-def measure(case: Case) -> Measured:
+def measure(case: QualityCase) -> Measured:
     """Low dose, best Gaussian and non-local means of one case."""
     measured = _filtered(
         case,
@@ -83,14 +83,14 @@ def measure(case: Case) -> Measured:
     return measured
 
 
-def measure_bm4d(case: Case) -> Measured:
+def measure_bm4d(case: QualityCase) -> Measured:
     """BM4D of one case."""
     gaussian = best_gaussian(case.low, case.full).image
     return _filtered(case, {BM4D: lambda: bm4d(case.low, case.full, gaussian)}, {})
 
 
 def _filtered(
-    case: Case, filters: dict[str, Callable[[], Baseline]], images: dict[str, Array]
+    case: QualityCase, filters: dict[str, Callable[[], Baseline]], images: dict[str, Array]
 ) -> Measured:
     """Scores of each filter; ``notes``: the strength it chose and its seconds of processor time."""
     measured = Measured()

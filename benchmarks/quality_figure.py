@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from quality_cases import Array, Case
+from quality_cases import Array, QualityCase
 from quality_scores import hot_lesions
 from quality_store import Arrays
 
@@ -27,7 +27,7 @@ ERROR_TOP = 20.0  # per cent of the full dose's maximum at the top of the error 
 WIDTH_INCHES, DPI = 12.0, 100
 
 
-def picture_slices(images: Mapping[str, Array], case: Case) -> Arrays:
+def picture_slices(images: Mapping[str, Array], case: QualityCase) -> Arrays:
     """What the figure needs of a case: an axial slice of full dose and images, and where to look closer.
 
     The slice is the one with most of a hot lesion, or of the activity where there is none.

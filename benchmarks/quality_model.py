@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from quality_cases import Array, Case, View
+from quality_cases import Array, QualityCase, View
 from quality_figure import picture_slices
 from quality_scores import score, spread
 from quality_store import Measured
@@ -50,7 +50,7 @@ class Settings:
     views: Mapping[int, View]
 
 
-def reconstruct(bundle: Bundle, case: Case, settings: Settings, **options: Any) -> Result:
+def reconstruct(bundle: Bundle, case: QualityCase, settings: Settings, **options: Any) -> Result:
     """One run over the view of ``case``; ``options`` (samples, sampler, steps) of Reconstructor."""
     view, dose = settings.views[case.dose], 1 / case.dose
     # The networks are judged on every slice, also where a user's run leaves out pure background.
@@ -69,7 +69,9 @@ def reconstruct(bundle: Bundle, case: Case, settings: Settings, **options: Any) 
     return Result(image, std, coarse)
 
 
-def measure(bundle: Bundle, plain: Bundle | None, case: Case, settings: Settings) -> Measured:
+def measure(
+    bundle: Bundle, plain: Bundle | None, case: QualityCase, settings: Settings
+) -> Measured:
     """A model's own sampler on one case; ``arrays`` hold error and spread of the AMS mean's voxels.
 
     ``plain``: a model whose coarse network, without guides, is the plain U-Net of row b.
@@ -99,7 +101,7 @@ def measure(bundle: Bundle, plain: Bundle | None, case: Case, settings: Settings
     return measured
 
 
-def measure_row(bundle: Bundle, case: Case, settings: Settings) -> Measured:
+def measure_row(bundle: Bundle, case: QualityCase, settings: Settings) -> Measured:
     """One row of Table 2 on one case: the coarse prediction where there is one, a sample and the mean."""
     seen, measured = settings.views[case.dose].cut(case), Measured()
     network = bundle.model.network

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from quality_cases import Array, Case
+from quality_cases import Array, QualityCase
 from quality_model import COARSE, Settings, reconstruct
 from quality_scores import Numbers, score, spread
 from quality_store import Measured
@@ -87,7 +87,9 @@ def presets(own: SamplerSpec, many: int) -> list[Setting]:
     return list(dict.fromkeys(found))
 
 
-def measure(bundle: Bundle, case: Case, settings: Settings, chosen: list[Setting]) -> Measured:
+def measure(
+    bundle: Bundle, case: QualityCase, settings: Settings, chosen: list[Setting]
+) -> Measured:
     """The ``chosen`` settings on one case, and the coarse prediction that all of them start from."""
     seen, measured = settings.views[case.dose].cut(case), Measured()
     engine = engine_of(bundle)
@@ -135,7 +137,7 @@ def engine_of(bundle: Bundle) -> Engine:
     return Reconstructor(bundle).engine
 
 
-def timing(bundle: Bundle, case: Case, settings: Settings) -> Measured:
+def timing(bundle: Bundle, case: QualityCase, settings: Settings) -> Measured:
     """Seconds a slice of every setting on one thread: slices of the middle, settings in turn."""
     engine, middle = engine_of(bundle), case.low.shape[2] // 2
     scale = np.float32(scale_of(case.low, bundle.model.scale, case.voxel_mm))

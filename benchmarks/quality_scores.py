@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from quality_cases import Array, Case
+from quality_cases import Array, QualityCase
 
 from petrt.data.simulate.phantom import GREY, LESION, WHITE
 from petrt.evaluation.activity import change, roi_statistics
@@ -25,7 +25,7 @@ METRICS = ("psnr", "ssim", "nmse")
 FIRST_LESION = 10
 
 
-def score(image: Array, case: Case, *, lesions: bool = True) -> Numbers:
+def score(image: Array, case: QualityCase, *, lesions: bool = True) -> Numbers:
     """``image`` against the case's full dose and truth; ``lesions`` need slices that lie side by side."""
     numbers: Numbers = {}
     for protocol, metrics in evaluate(image, case.full).items():
@@ -45,7 +45,7 @@ def spread(std: Array, full: Array) -> float:
     return float(std[standard_mask(full)].mean(dtype=np.float64) / full.max())
 
 
-def regions(image: Array, reference: Array, case: Case, *, lesions: bool) -> Numbers:
+def regions(image: Array, reference: Array, case: QualityCase, *, lesions: bool) -> Numbers:
     """Biases of ``image`` against ``reference`` in grey and white matter and in hot lesions."""
     assert case.labels is not None
     tissue = np.where(np.isin(case.labels, (GREY, WHITE)), case.labels, 0)
@@ -64,7 +64,7 @@ def regions(image: Array, reference: Array, case: Case, *, lesions: bool) -> Num
     return numbers
 
 
-def hot_lesions(case: Case) -> NDArray[np.int32]:
+def hot_lesions(case: QualityCase) -> NDArray[np.int32]:
     """Each lesion that is truly hotter than grey matter, numbered from 10; 0 elsewhere.
 
     Cold ones have no peak of their own.

@@ -14,7 +14,7 @@ import quality_classical
 import quality_model
 import quality_rows
 import quality_samplers
-from quality_cases import Case, Source, View, case_name, real, simulated, template_path
+from quality_cases import QualityCase, Source, View, case_name, real, simulated, template_path
 from quality_figure import FULL
 from quality_model import Settings
 from quality_statistics import over_subjects, rounded
@@ -72,7 +72,7 @@ def rows(options: Options) -> Record:
         key = {"model": weights_key(bundle), **_written(settings)}
         store = Store(options.work, f"row-{name}", key)
 
-        def measure(case: Case, bundle: Bundle = bundle) -> Measured:
+        def measure(case: QualityCase, bundle: Bundle = bundle) -> Measured:
             return quality_model.measure_row(bundle, case, settings)
 
         kept = _run(store, cases, (quality_rows.DOSE,), measure)
@@ -146,7 +146,7 @@ def samplers(options: Options) -> Record:
     whole, few = quality_samplers.curve(own, many), quality_samplers.presets(own, many)
     store = Store(options.work, "samplers", {**written, "curve": [each.name for each in whole]})
 
-    def measure(case: Case) -> Measured:
+    def measure(case: QualityCase) -> Measured:
         chosen = whole if case.dose == options.doses[0] else few
         return quality_samplers.measure(bundle, case, settings, chosen)
 
@@ -166,7 +166,7 @@ def model(options: Options, section: str, cases: Cases) -> Record:
     plain = load_bundle(options.plain) if options.plain else None
     settings = _settings(options)
 
-    def measure(case: Case) -> Measured:
+    def measure(case: QualityCase) -> Measured:
         return quality_model.measure(bundle, plain, case, settings)
 
     return {"settings": written, **_tables(_run(store, cases, options.doses, measure))}
@@ -187,7 +187,7 @@ def _opened(options: Options, section: str) -> tuple[Bundle, Store, Record]:
 
 
 def _run(
-    store: Store, cases: Cases, doses: tuple[int, ...], measure: Callable[[Case], Measured]
+    store: Store, cases: Cases, doses: tuple[int, ...], measure: Callable[[QualityCase], Measured]
 ) -> Kept:
     """Every case, measured now or before."""
     kept: Kept = {dose: {} for dose in doses}

@@ -25,7 +25,14 @@ from petrt.errors import DeviceError, UsageError
 from petrt.export.tensorrt.profile import Profile, Range, default_profile
 from petrt.model.bundle import check_onnx
 
-__all__ = ["HardwareCompatibility", "Plan", "Profile", "Range", "build_plan", "default_profile"]
+__all__ = [
+    "HardwareCompatibility",
+    "Profile",
+    "Range",
+    "SerializedEngine",
+    "build_plan",
+    "default_profile",
+]
 
 HardwareCompatibility = Literal["none", "same-compute-capability", "ampere-plus"]
 # (percent done, 100), from the thread that builds; whatever it raises ends the build.
@@ -33,7 +40,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class SerializedEngine:
     """A serialised engine. ``timing_cache``: hand it to the next build on this machine.
 
     ``warnings``: what TensorRT had to say, one line each.
@@ -62,14 +69,14 @@ def build_plan(
     tf32: bool = False,
     device: int | None = None,
     progress: Progress | None = None,
-) -> Plan:
+) -> SerializedEngine:
     """Compile the ONNX ``model``, whose types are the plan's (see ``petrt.export.tensorrt.precision``).
 
     Args:
         trt: the module ``tensorrt`` or ``tensorrt_rtx``.
         profile: sizes the plan accepts. Every dimension that is a range costs memory and time.
         workspace_bytes: most scratch memory of a layer; by default TensorRT's own limit.
-        timing_cache: ``Plan.timing_cache`` of an earlier build; one that does not fit is ignored.
+        timing_cache: ``SerializedEngine.timing_cache`` of an earlier build; one that does not fit is ignored.
         targets: compute capabilities such as (8, 6) that the plan is to run on, for TensorRT for RTX,
             which needs no GPU for it; by default all it supports from 8.6 on. TensorRT builds for ``device``.
         hardware_compatibility: lets a plan of TensorRT run on other GPUs than the one it is built on.
@@ -146,11 +153,11 @@ class _Build:
         self._raised: BaseException | None = None
         self.name = f"{'TensorRT for RTX' if is_rtx(trt) else 'TensorRT'} {trt.__version__}"
 
-    def run(self, configure: Callable[[Any], None], device: int | None) -> Plan:
+    def run(self, configure: Callable[[Any], None], device: int | None) -> SerializedEngine:
         with nullcontext() if device is None else CurrentDevice(device):
             return self._run(configure)
 
-    def _run(self, configure: Callable[[Any], None]) -> Plan:
+    def _run(self, configure: Callable[[Any], None]) -> SerializedEngine:
         started = time.perf_counter()
         self._log.take()
         self._log.warnings.clear()
@@ -178,7 +185,7 @@ class _Build:
             )
         cache = config.get_timing_cache()
         self._step(1.0)
-        return Plan(
+        return SerializedEngine(
             bytes(data),
             b"" if cache is None else bytes(cache.serialize()),
             time.perf_counter() - started,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from petrt.bench.floor import Work, add_floors, floor_seconds, work_of
+from petrt.bench.floor import StageWork, add_floors, floor_seconds, work_of
 from petrt.diffusion.noise_schedule import step_table
 from petrt.flops import bundle_macs
 from petrt.model.bundle import load_bundle
@@ -21,11 +21,11 @@ class Rates:
 
 
 def test_floor_is_the_later_of_operations_and_bytes():
-    assert floor_seconds(Work(1000, 10, "memory"), "fp32", Rates()) == 10
-    assert floor_seconds(Work(1000, 500, "memory"), "fp32", Rates()) == 50
-    assert floor_seconds(Work(0, 500, "cache"), "bf16", Rates()) == 10
+    assert floor_seconds(StageWork(1000, 10, "memory"), "fp32", Rates()) == 10
+    assert floor_seconds(StageWork(1000, 500, "memory"), "fp32", Rates()) == 50
+    assert floor_seconds(StageWork(0, 500, "cache"), "bf16", Rates()) == 10
     # Without a peak nothing is made up from the bytes alone.
-    assert floor_seconds(Work(1000, 500, "memory"), "bf16", Rates()) is None
+    assert floor_seconds(StageWork(1000, 500, "memory"), "bf16", Rates()) is None
 
 
 def record(precision: str) -> dict:
@@ -38,9 +38,9 @@ def record(precision: str) -> dict:
 
 
 WORK = {
-    "coarse": Work(500, 10, "memory"),
-    "denoiser": Work(1000, 10, "memory"),
-    "loop": Work(0, 25, "cache"),
+    "coarse": StageWork(500, 10, "memory"),
+    "denoiser": StageWork(1000, 10, "memory"),
+    "loop": StageWork(0, 25, "cache"),
 }
 
 
@@ -65,7 +65,7 @@ def test_shares_and_times_follow_from_the_floor():
 
 def test_networks_that_are_not_timed_apart_have_no_share():
     found = record("fp32")
-    add_floors(found, {**WORK, "guidance": Work(500, 1, "memory")}, Rates())
+    add_floors(found, {**WORK, "guidance": StageWork(500, 1, "memory")}, Rates())
     assert found["floor"]["networks_peak_share"] is None
     assert found["floor"]["operations"] == 2000
 

@@ -14,7 +14,7 @@ import pytest
 import quality
 import quality_classical
 import quality_sections
-from quality_cases import TEMPLATE, Case, View, head_box, simulated
+from quality_cases import TEMPLATE, QualityCase, View, head_box, simulated
 from quality_model import Settings, ams, reconstruct
 from quality_scores import hot_lesions, regions, score
 from quality_store import Measured, Store
@@ -172,7 +172,7 @@ def test_calibration_needs_the_model_to_be_measured(run):
 
 
 @pytest.fixture(scope="module")
-def case(subjects) -> Case:
+def case(subjects) -> QualityCase:
     return simulated(subjects)(900, 100)
 
 
@@ -205,7 +205,7 @@ def test_the_heads_box_holds_all_that_is_active(case):
     assert cut.low.shape[2] == -(-head_box(case.full)[2].stop // 2)
 
 
-def lesions() -> Case:
+def lesions() -> QualityCase:
     """Grey (10) and white (4) halves with a hot (20) and a cold (1) lesion."""
     truth = np.full((24, 24, 24), 10.0, np.float32)
     labels = np.full(truth.shape, GREY, np.uint8)
@@ -213,7 +213,7 @@ def lesions() -> Case:
     for at, value in ((slice(2, 8), 20.0), (slice(14, 20), 1.0)):
         truth[at, 2:8, 2:8], labels[at, 2:8, 2:8] = value, LESION
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    return Case("sub-0001", 100, truth, truth, truth, labels, affine)
+    return QualityCase("sub-0001", 100, truth, truth, truth, labels, affine)
 
 
 def test_biases_by_hand():

@@ -1,4 +1,4 @@
-"""Cases one after the other: files are read and written meanwhile, and told of in order."""
+"""CaseRunner one after the other: files are read and written meanwhile, and told of in order."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from petrt.cli.cases import Case, Cases, summary
+from petrt.cli.cases import CaseRunner, InputCase, summary
 from petrt.errors import InputError, PetrtError, UsageError
 
 WAIT = 20.0  # seconds until a test that hangs fails
 
 
-class Staged(Cases):
+class Staged(CaseRunner):
     """Cases without files: a name is read, run and written, and may fail at any of these."""
 
     def __init__(self, fails: dict[str, str] | None = None) -> None:
@@ -30,7 +30,7 @@ class Staged(Cases):
         if self.fails.get(name) == what:  # type: ignore[attr-defined]
             raise InputError(f"{name} cannot be {what}")
 
-    def _read(self, case: Case) -> Any:
+    def _read(self, case: InputCase) -> Any:
         name = case.source.name
         self.reading[name].set()  # type: ignore[attr-defined]
         self.step("read", name)
@@ -41,14 +41,14 @@ class Staged(Cases):
         self.step("run", volume)
         return volume
 
-    def _write(self, case: Case, volume: Any, result: Any) -> Any:
+    def _write(self, case: InputCase, volume: Any, result: Any) -> Any:
         assert case.source.name == volume == result
         self.step("written", volume)
         return [(logging.INFO, f"{volume} done")]
 
 
-def cases(names: str) -> list[Case]:
-    return [Case(Path(name), Path(f"{name}.nii"), None, None, None) for name in names]
+def cases(names: str) -> list[InputCase]:
+    return [InputCase(Path(name), Path(f"{name}.nii"), None, None, None) for name in names]
 
 
 def test_lines_come_in_the_order_of_the_cases_from_one_thread(caplog):
@@ -68,7 +68,7 @@ def test_the_next_case_is_read_and_the_last_one_written_while_one_runs():
                 assert self.reading[following].wait(WAIT)
             return super()._reconstruct(volume, label)
 
-        def _write(self, case: Case, volume: Any, result: Any) -> Any:
+        def _write(self, case: InputCase, volume: Any, result: Any) -> Any:
             following = chr(ord(volume) + 1)
             if following in "bcd":
                 assert self.running[following].wait(WAIT)
@@ -119,7 +119,7 @@ def test_the_summary_warns_and_counts_background():
 
 def test_usage_errors_are_failures_too(caplog):
     class Full(Staged):
-        def _write(self, case: Case, volume: Any, result: Any) -> Any:
+        def _write(self, case: InputCase, volume: Any, result: Any) -> Any:
             raise UsageError("the disk is full")
 
     assert len(Full().run(cases("ab"))) == 2

@@ -19,7 +19,7 @@ TABLES = {
 }
 
 
-class Case:
+class LoopCase:
     """Tables and inputs of a run; film rows are as long as an image, for the stand-in network."""
 
     def __init__(

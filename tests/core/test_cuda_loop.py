@@ -5,21 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.core.cuda_case import SEED, Case, results, same
+from tests.core.cuda_case import SEED, LoopCase, results, same
 from tests.core.cuda_device import Device, device_network
 
 CASES = [
-    Case(),
-    Case("ddim", samples=4, total=4, size=(8, 8)),
-    Case("dpmpp2m", slices=2, samples=3, total=7, size=(5, 5)),
-    Case("dpmpp2m", slices=1, samples=1, total=1, size=(16, 12)),
-    Case("mean", slices=4, samples=2, total=1, size=(3, 1)),
-    Case("ddpm", slices=2, samples=3, total=6, size=(24, 20)),
+    LoopCase(),
+    LoopCase("ddim", samples=4, total=4, size=(8, 8)),
+    LoopCase("dpmpp2m", slices=2, samples=3, total=7, size=(5, 5)),
+    LoopCase("dpmpp2m", slices=1, samples=1, total=1, size=(16, 12)),
+    LoopCase("mean", slices=4, samples=2, total=1, size=(3, 1)),
+    LoopCase("ddpm", slices=2, samples=3, total=6, size=(24, 20)),
 ]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_equals_the_cpu_for_given_noise(device: Device, case: Case) -> None:
+def test_equals_the_cpu_for_given_noise(device: Device, case: LoopCase) -> None:
     noise = case.noise()
     expected = case.on_cpu(noise=noise)
     unread = [i + 1 for i, row in enumerate(case.coefs) if row[5] == 0]
@@ -30,7 +30,7 @@ def test_equals_the_cpu_for_given_noise(device: Device, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_equals_the_cpu_for_drawn_noise(device: Device, case: Case) -> None:
+def test_equals_the_cpu_for_drawn_noise(device: Device, case: LoopCase) -> None:
     loop = case.on(device)
     loop.set_run(SEED, case.ids, 11)
     loop.run(None, device_network(device, loop), case.total)
@@ -44,7 +44,7 @@ def test_equals_the_cpu_for_drawn_noise(device: Device, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_graph_equals_plain_launches(device: Device, case: Case) -> None:
+def test_a_graph_equals_plain_launches(device: Device, case: LoopCase) -> None:
     loop = case.on(device)
     network = device_network(device, loop)
     loop.set_run(SEED, case.ids)
@@ -62,7 +62,7 @@ def test_a_graph_equals_plain_launches(device: Device, case: Case) -> None:
 
 def test_one_graph_draws_by_each_new_seed_and_slices(device: Device) -> None:
     """Runs enqueued one after another, more than there are slots, each with what was set before it."""
-    case = Case(total=4)
+    case = LoopCase(total=4)
     loop = case.on(device)
     network = device_network(device, loop)
     loop.capture(None, network, case.total)
@@ -83,7 +83,7 @@ def test_one_graph_draws_by_each_new_seed_and_slices(device: Device) -> None:
 
 
 def test_graphs_of_several_totals(device: Device) -> None:
-    case = Case()
+    case = LoopCase()
     loop = case.on(device)
     network = device_network(device, loop)
     loop.set_run(SEED, case.ids)
@@ -99,14 +99,14 @@ def test_graphs_of_several_totals(device: Device) -> None:
 
 
 def test_chunks_and_batches_change_no_bit(device: Device) -> None:
-    whole = Case(slices=3, samples=6, total=6)
+    whole = LoopCase(slices=3, samples=6, total=6)
     loop = whole.on(device)
     loop.set_run(SEED, whole.ids)
     loop.run(None, device_network(device, loop), 6)
     expected = results(device, loop)
     for samples in (1, 2, 4):
         for k in range(3):
-            part = Case(slices=1, samples=samples, total=6)
+            part = LoopCase(slices=1, samples=samples, total=6)
             part.coarse, part.film = whole.coarse[k : k + 1], whole.film
             loop = part.on(device)
             loop.set_run(SEED, whole.ids[k : k + 1])
@@ -116,7 +116,7 @@ def test_chunks_and_batches_change_no_bit(device: Device) -> None:
 
 
 def test_a_second_run_forgets_the_first(device: Device) -> None:
-    case = Case("dpmpp2m")
+    case = LoopCase("dpmpp2m")
     loop = case.on(device)
     network = device_network(device, loop)
     poison = device.array(np.full_like(case.noise(), np.nan))
@@ -129,7 +129,7 @@ def test_a_second_run_forgets_the_first(device: Device) -> None:
 
 def test_prologue_comes_first_and_once(device: Device) -> None:
     """It writes what every chunk reads, in the stream's order and in the graph's."""
-    case = Case()
+    case = LoopCase()
     source = device.array(case.coarse)
     loop = case.on(device)
     calls: list[str] = []
@@ -161,7 +161,7 @@ def test_prologue_comes_first_and_once(device: Device) -> None:
 
 
 def test_buffers_stay_where_they_are(device: Device) -> None:
-    case = Case()
+    case = LoopCase()
     loop = case.on(device)
     names = ("r", "eps", "film_row", "coarse", "mean", "std")
     before = [getattr(loop, name).ptr for name in names]

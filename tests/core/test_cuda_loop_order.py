@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.core.cuda_case import SEED, Case, results, same
+from tests.core.cuda_case import SEED, LoopCase, results, same
 from tests.core.cuda_device import Device, device_network
 
 
-def after_a_run(device: Device) -> tuple[Case, Any, Callable[[], None], Any]:
+def after_a_run(device: Device) -> tuple[LoopCase, Any, Callable[[], None], Any]:
     """A case, its loop and network, and what one run of them gave."""
-    case = Case()
+    case = LoopCase()
     loop = case.on(device)
     network = device_network(device, loop)
     loop.set_run(SEED, case.ids)
@@ -72,7 +72,7 @@ def test_a_refused_capture_says_why_and_ends(device: Device) -> None:
 @pytest.mark.parametrize("graph", [False, True])
 def test_the_caller_s_stream_waits_and_is_waited_for(device: Device, graph: bool) -> None:
     """What the caller enqueued before is seen; what it enqueues after sees the result."""
-    case = Case()
+    case = LoopCase()
     caller, host = device.module.Stream(), np.empty((3, 1, 6, 7), np.float32)
     loop = case.on(device)
     network = device_network(device, loop)
@@ -105,7 +105,7 @@ def test_the_caller_s_stream_waits_and_is_waited_for(device: Device, graph: bool
 
 def test_without_the_caller_nothing_is_ordered(twin: Device) -> None:
     """The twin is lazy enough to notice: the same without `caller` misses the noise."""
-    case = Case()
+    case = LoopCase()
     noise, caller = case.noise(), twin.module.Stream()
     loop = case.on(twin)
     given = twin.module.DeviceArray(noise.shape)
@@ -117,7 +117,7 @@ def test_without_the_caller_nothing_is_ordered(twin: Device) -> None:
 
 
 def test_nothing_waits_for_the_gpu(twin: Device) -> None:
-    case = Case()
+    case = LoopCase()
     loop = case.on(twin)
     network = device_network(twin, loop)
     loop.set_run(SEED, case.ids)
@@ -135,7 +135,7 @@ def test_nothing_waits_for_the_gpu(twin: Device) -> None:
 
 
 def test_graph_after_its_memory_is_gone_is_noticed(twin: Device) -> None:
-    case = Case()
+    case = LoopCase()
     loop = case.on(twin)
     scratch = twin.module.DeviceArray(loop.r.shape)
     loop.set_run(SEED, case.ids)
@@ -167,7 +167,7 @@ def test_memory_given_back_while_recording_breaks_nothing(device: Device) -> Non
 
 
 def test_a_loop_in_use_refuses_a_second_call(device: Device) -> None:
-    case = Case()
+    case = LoopCase()
     loop = case.on(device)
     loop.set_run(SEED, case.ids)
     network = device_network(device, loop)
@@ -186,7 +186,7 @@ def test_a_loop_in_use_refuses_a_second_call(device: Device) -> None:
 def test_two_loops_run_at_once(device: Device) -> None:
     """The network of one waits for that of the other: neither holds the GIL or a lock meanwhile."""
     meet = threading.Barrier(2, timeout=20)
-    case = Case()
+    case = LoopCase()
     devices = [Device(device.module, device.exact) for _ in range(2)]
     loops = [case.on(one) for one in devices]
 
@@ -211,7 +211,7 @@ def test_two_loops_run_at_once(device: Device) -> None:
 
 
 def test_refusals(device: Device) -> None:
-    case = Case()
+    case = LoopCase()
     module, film = device.module, case.film
     settings: dict[str, Any] = {
         "coefs": case.coefs,

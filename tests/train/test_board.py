@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from petrt.data.dataset import Pair
 from petrt.train.board import ERROR_GAIN, FOLDER, Board, panel
 from petrt.train.fit import fit
-from petrt.train.validate import Case
+from petrt.train.validate import ValidationSlices
 from tests.train.runs import Stopped, config, stop_at
 
 
@@ -44,7 +44,7 @@ def test_pictures_are_radiological_and_on_one_scale():
     full = np.zeros((1, 4, 6), np.float32)
     full[0, 3, 5] = 2.0  # rightmost and most anterior: up on the left
     pair = Pair("sub-0000", 100, full, full, 1.0, np.ones(1), 1.0)
-    picture = panel(Case(pair, (0,), 2.0), {"low": full / 2, "ams": full * 0.9})
+    picture = panel(ValidationSlices(pair, (0,), 2.0), {"low": full / 2, "ams": full * 0.9})
     low, ams, truth, error = np.split(picture[0], 4, axis=1)
     assert picture.shape == (1, 6, 16)
     assert (low[0, 0], ams[0, 0], truth[0, 0]) == pytest.approx((0.5, 0.9, 1.0))

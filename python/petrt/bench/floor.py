@@ -38,7 +38,7 @@ class Rates(Protocol):
 
 
 @dataclass(frozen=True)
-class Work:
+class StageWork:
     """Of one stage for a whole volume. ``where`` its bytes move: "memory" or "cache"."""
 
     operations: int
@@ -48,19 +48,19 @@ class Work:
 
 def work_of(
     bundle: Bundle, table: StepTable, size: tuple[int, int], slices: int, samples: int
-) -> dict[str, Work]:
+) -> dict[str, StageWork]:
     """Stage -> work of a volume of ``slices`` x size. Weights are read once, images in each call."""
     height, width = size
     plane = FLOAT * height * width
     images = slices * samples
     calls = {"guidance": slices, "coarse": slices, "denoiser": images * table.steps}
     # Read the slice; write its neighbours and its spectrum.
-    work = {"guides": Work(0, slices * plane * (1 + NEIGHBOURS + 1), "cache")}
+    work = {"guides": StageWork(0, slices * plane * (1 + NEIGHBOURS + 1), "cache")}
     for name, each in bundle_macs(bundle, height, width).items():
         moved = each.weight_bytes + calls[name] * (each.input_bytes + each.output_bytes)
-        work[name] = Work(calls[name] * each.count.flops, moved, "memory")
+        work[name] = StageWork(calls[name] * each.count.flops, moved, "memory")
     if "denoiser" in work:
-        work["loop"] = Work(0, images * plane * _loop_planes(table), "cache")
+        work["loop"] = StageWork(0, images * plane * _loop_planes(table), "cache")
     return work
 
 
@@ -73,7 +73,7 @@ def _loop_planes(table: StepTable) -> int:
     return planes
 
 
-def floor_seconds(work: Work, precision: str, rates: Rates) -> float | None:
+def floor_seconds(work: StageWork, precision: str, rates: Rates) -> float | None:
     """Seconds on all threads; None where the peak of ``precision`` was not measured."""
     seconds = work.bytes / rates.bandwidth(work.where)
     if not work.operations:
@@ -82,7 +82,7 @@ def floor_seconds(work: Work, precision: str, rates: Rates) -> float | None:
     return None if peak is None else max(seconds, work.operations / peak)
 
 
-def add_floors(found: dict[str, Any], work: Mapping[str, Work], rates: Rates) -> None:
+def add_floors(found: dict[str, Any], work: Mapping[str, StageWork], rates: Rates) -> None:
     """Put floors and shares of the peak into one candidate's record (petrt.bench.measure)."""
     precision, whole = found["precision"], found["volume"]["median_s"]
     peak = rates.gemm(precision)
@@ -118,7 +118,7 @@ def _against(
 
 
 def _networks_share(
-    stages: Mapping[str, Any], work: Mapping[str, Work], peak: float | None
+    stages: Mapping[str, Any], work: Mapping[str, StageWork], peak: float | None
 ) -> float | None:
     """Share of the peak while inside the networks; None where they are not timed apart."""
     inside = [name for name in NETWORKS if name in work]

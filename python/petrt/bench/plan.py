@@ -68,7 +68,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchPlan:
     """``absent``: what was asked for and cannot run here, each with why and the next command."""
 
     device: str
@@ -76,7 +76,7 @@ class Plan:
     absent: list[Missing]
 
 
-def make_plan(bundle: Bundle, settings: Settings) -> Plan:
+def make_plan(bundle: Bundle, settings: Settings) -> BenchPlan:
     """Every candidate that this machine has an engine for; nothing is opened.
 
     Raises UsageError for unknown engines, precisions or devices, a size that the networks cannot take,
@@ -100,7 +100,7 @@ def make_plan(bundle: Bundle, settings: Settings) -> Plan:
             ready, settings.batches, settings.samples, settings.steps
         )
     ]
-    return Plan(device, list(dict.fromkeys(found)), list(absent.values()))
+    return BenchPlan(device, list(dict.fromkeys(found)), list(absent.values()))
 
 
 def _engines(

@@ -14,7 +14,7 @@ from typing import Any
 from petrt.bench import machine, measure, scaling, startup
 from petrt.bench.floor import EFFECTIVE, add_floors, work_of
 from petrt.bench.peaks import Peaks, measure_peaks
-from petrt.bench.plan import Candidate, Plan, Settings, make_plan
+from petrt.bench.plan import BenchPlan, Candidate, Settings, make_plan
 from petrt.bench.volume import make_volume
 from petrt.diffusion.noise_schedule import step_table
 from petrt.errors import DeviceError, PetrtError
@@ -44,7 +44,7 @@ class Bench:
     def __init__(self, model: str, settings: Settings, say: Callable[[str], None]) -> None:
         self.model, self.settings, self._say = model, settings, say
         self.bundle: Bundle = load_bundle(model)
-        self.plan: Plan = make_plan(self.bundle, settings)
+        self.plan: BenchPlan = make_plan(self.bundle, settings)
         if not self.plan.candidates:
             reasons = "; ".join(str(missing) for missing in self.plan.absent)
             raise DeviceError(f"nothing to measure: {reasons}", "petrt doctor")

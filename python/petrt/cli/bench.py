@@ -13,7 +13,7 @@ from petrt.cli.options import Device, Overwrite, Threads
 from petrt.errors import UsageError
 
 if TYPE_CHECKING:
-    from petrt.bench.plan import Plan, Settings
+    from petrt.bench.plan import BenchPlan, Settings
 
 
 def bench(
@@ -111,7 +111,7 @@ def _run(
     typer.echo(text(result))
 
 
-def _listed(plan: Plan) -> list[str]:
+def _listed(plan: BenchPlan) -> list[str]:
     ready = [f"{candidate.name} on {candidate.device}" for candidate in plan.candidates]
     return ready + [f"absent: {missing.name}: {missing}" for missing in plan.absent]
 

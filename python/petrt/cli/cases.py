@@ -25,7 +25,7 @@ Line = tuple[int, str]
 
 
 @dataclass(frozen=True)
-class Case:
+class InputCase:
     """One input and all that is written for it."""
 
     source: Path
@@ -36,7 +36,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Cases:
+class CaseRunner:
     """How cases are read, run and written. Nothing is written before a reconstruction is done."""
 
     reconstructor: Reconstructor
@@ -45,7 +45,7 @@ class Cases:
     max_voxels: int
     overwrite: bool
 
-    def run(self, cases: Sequence[Case]) -> list[PetrtError]:
+    def run(self, cases: Sequence[InputCase]) -> list[PetrtError]:
         """Do all ``cases``; returns the errors of those that failed, each in the log already. The error
         of a single case is raised."""
         failures: list[PetrtError] = []
@@ -85,7 +85,7 @@ class Cases:
             finish(last)
         return failures
 
-    def _read(self, case: Case) -> Volume:
+    def _read(self, case: InputCase) -> Volume:
         from petrt.io import nifti
 
         return nifti.read(case.source, max_voxels=self.max_voxels, nonfinite=self.nonfinite)  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ class Cases:
         with bar(label, "slices") as progress:
             return self.reconstructor(volume, dose=self.dose, progress=progress)
 
-    def _write(self, case: Case, volume: Volume, result: Reconstruction) -> list[Line]:
+    def _write(self, case: InputCase, volume: Volume, result: Reconstruction) -> list[Line]:
         """Write one case; returns what is to be said about it."""
         from petrt.evaluation.calibration import std_description
         from petrt.files.atomic import atomic_write_json

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from petrt.cli.cases import Case, Cases
+from petrt.cli.cases import CaseRunner, InputCase
 from petrt.cli.options import (
     AllSlices,
     Device,
@@ -112,7 +112,7 @@ def reconstruct(
         for case in cases:
             typer.echo(f"{case.source} -> {case.image}")
         return
-    todo = Cases(reconstructor, fraction, nonfinite, max_voxels, overwrite)
+    todo = CaseRunner(reconstructor, fraction, nonfinite, max_voxels, overwrite)
     failures = todo.run(cases)
     if failures:
         raise PartialFailure(
@@ -121,7 +121,11 @@ def reconstruct(
 
 
 def check(
-    cases: Sequence[Case], sources: Sequence[Path], several: bool, dry_run: bool, overwrite: bool
+    cases: Sequence[InputCase],
+    sources: Sequence[Path],
+    several: bool,
+    dry_run: bool,
+    overwrite: bool,
 ) -> None:
     """Refuse, before any work, outputs that could not be written; make the folders of a batch."""
     from petrt.files.atomic import check_outputs, explained
@@ -165,17 +169,17 @@ def plan_cases(
     std: Path | None,
     record: Path | None,
     preview: Path | None,
-) -> list[Case]:
+) -> list[InputCase]:
     """Where each input's results go."""
     if not several:
         image = out / _output_name(sources[0], ".nii.gz") if out.is_dir() else out
-        return [Case(sources[0], image, std, record, preview)]
+        return [InputCase(sources[0], image, std, record, preview)]
     cases = []
     for source in sources:
         names = [_output_name(source, end) for end in (".nii.gz", "_std.nii.gz", ".json", ".png")]
         folders = (out, std, record, preview)
         cases.append(
-            Case(
+            InputCase(
                 source,
                 out / names[0],
                 *(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Choice:
+class AutoChoice:
     """What ``auto`` picks for ``model`` and why; ``problem`` where it finds nothing that works."""
 
     model: str
@@ -66,7 +66,7 @@ class Report:
     cache: Cache
     installed: list[InstalledEngine]
     models: list[dict[str, str]]
-    auto: Choice
+    auto: AutoChoice
     fixes: list[Fix]
 
     def as_json(self) -> dict[str, Any]:
@@ -180,21 +180,21 @@ def _installed(folder: str, record: EngineRecord) -> InstalledEngine:
     )
 
 
-def choose(model: str, bundle: Bundle, place: Place, engines: list[Part]) -> Choice:
+def choose(model: str, bundle: Bundle, place: Place, engines: list[Part]) -> AutoChoice:
     """What ``auto`` picks for ``model``. On a CPU it is asked itself; on a GPU no engine is opened, and
     PyTorch, which takes seconds to import, is taken for what its files say."""
     try:
         return _asked(model, bundle) if place.blocked else _forecast(model, bundle, engines)
     except Exception as error:  # an engine's package may fail in any way: that is the finding
-        return Choice(model, None, None, None, None, first_line(error))
+        return AutoChoice(model, None, None, None, None, first_line(error))
 
 
-def _forecast(model: str, bundle: Bundle, engines: list[Part]) -> Choice:
+def _forecast(model: str, bundle: Bundle, engines: list[Part]) -> AutoChoice:
     from petrt.engines.candidates import ON_GPU, Missing, Ready, find_gpu, on_gpu
 
     gpu = find_gpu(0)
     if isinstance(gpu, Missing):  # the driver shows several GPUs, and only another one is of use
-        return Choice(model, None, None, None, None, str(gpu))
+        return AutoChoice(model, None, None, None, None, str(gpu))
 
     def asked() -> Iterator[Ready | Missing]:
         parts = {part.name: part for part in engines if part.device == "cuda"}
@@ -209,17 +209,19 @@ def _forecast(model: str, bundle: Bundle, engines: list[Part]) -> Choice:
     for candidate in asked():
         if isinstance(candidate, Ready):
             reason = "; ".join([str(candidate), *(str(missing) for missing in passed)])
-            return Choice(model, candidate.name, f"cuda:{gpu.index}", candidate.precision, reason)
+            return AutoChoice(
+                model, candidate.name, f"cuda:{gpu.index}", candidate.precision, reason
+            )
         passed.append(candidate)
     return _asked(model, bundle)
 
 
-def _asked(model: str, bundle: Bundle) -> Choice:
+def _asked(model: str, bundle: Bundle) -> AutoChoice:
     from petrt.engines.candidates import DOCTOR
 
     choice = select.choose(bundle)
     engine, reason = choice.engine, choice.reason.replace(f" ({DOCTOR})", "")
-    return Choice(model, engine.name, engine.device, engine.precision, reason)
+    return AutoChoice(model, engine.name, engine.device, engine.precision, reason)
 
 
 def _never() -> Engine:

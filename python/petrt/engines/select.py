@@ -32,7 +32,7 @@ GPU_ONLY = ("tensorrt", "tensorrt-rtx")
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenEngine:
     """The engine, and in one line which it is and why this one."""
 
     engine: Engine
@@ -60,7 +60,7 @@ def choose(
     precision: str | None = None,
     threads: int = 1,
     verify: Verify | None = None,
-) -> Choice:
+) -> ChosenEngine:
     """The engine asked for, or for ``auto`` the best one that this machine offers.
 
     Args:
@@ -101,7 +101,7 @@ def choose(
     choice = _first(bundle, None, on_cpu, wanted, other, threads)
     if choice is None:
         raise _nothing("the CPU", other)
-    return Choice(choice.engine, _because(choice.reason, [*passed, *other]))
+    return ChosenEngine(choice.engine, _because(choice.reason, [*passed, *other]))
 
 
 def _check(engine: str, device: str, precision: str | None, threads: int) -> int | None:
@@ -133,7 +133,7 @@ def _first(
     passed: list[Missing],
     threads: int = 1,
     verify: Verify | None = None,
-) -> Choice | None:
+) -> ChosenEngine | None:
     """The first of ``names`` that opens, None if none does; ``passed`` takes those before it and why.
 
     Those behind it are not asked.
@@ -153,7 +153,7 @@ def _first(
         text = f"{candidate} on {gpu.name if gpu else 'the CPU'}"
         # The preferred engine is worth a word where something slower runs in its place.
         slower = gpu is not None and engine.name not in GPU_ONLY
-        return Choice(engine, _because(text, passed if slower else []))
+        return ChosenEngine(engine, _because(text, passed if slower else []))
     return None
 
 

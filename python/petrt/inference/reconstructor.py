@@ -16,7 +16,7 @@ from petrt.diffusion.dose import settle
 from petrt.diffusion.noise_schedule import step_table
 from petrt.diffusion.presets import settle as settle_process
 from petrt.engines.base import Engine
-from petrt.engines.select import Choice, choose
+from petrt.engines.select import ChosenEngine, choose
 from petrt.errors import UsageError
 from petrt.evaluation.activity import change
 from petrt.hardware.cpu import default_threads
@@ -128,7 +128,7 @@ class Reconstructor:
         if isinstance(engine, str):
             self._choice = choose(self.bundle, engine, device, precision, verify=verify_first_use)
         else:
-            self._choice = Choice(engine, "given")
+            self._choice = ChosenEngine(engine, "given")
         self.engine: Engine = self._choice.engine
         self._announced = not isinstance(engine, str)  # one that was given needs no reason
         self.table = step_table(self.bundle.model.schedule, self.sampler)

@@ -9,7 +9,7 @@ from petrt import _core
 from petrt.diffusion.dose import dose_warnings
 from petrt.diffusion.presets import Process
 from petrt.engines.base import notes
-from petrt.engines.select import Choice
+from petrt.engines.select import ChosenEngine
 from petrt.evaluation.calibration import std_record
 from petrt.imaging.grid import Placement, domain_warnings
 from petrt.io.inputs import Loaded
@@ -18,7 +18,7 @@ from petrt.model.bundle import Bundle
 
 def run_record(
     bundle: Bundle,
-    choice: Choice,
+    choice: ChosenEngine,
     process: Process,
     seed: int,
     dose: float | None,

@@ -47,14 +47,14 @@ SIZE = (128, 128)  # of a model that names no matrix
 
 
 @dataclass(frozen=True)
-class Limit:
+class Tolerance:
     """What an engine must reach: PSNR against float32 at least, change of the maximum at most."""
 
     psnr_db: float
     suvmax_shift_percent: float
 
 
-BARS = {"fp32": Limit(60.0, 0.1), "fp16": Limit(45.0, 2.0), "bf16": Limit(45.0, 2.0)}
+BARS = {"fp32": Tolerance(60.0, 0.1), "fp16": Tolerance(45.0, 2.0), "bf16": Tolerance(45.0, 2.0)}
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def compare(found: Array, expected: Array) -> Verified:
     )
 
 
-def missed(figures: Verified, bar: Limit) -> str | None:
+def missed(figures: Verified, bar: Tolerance) -> str | None:
     """The figure that misses ``bar``, with it; None where all are reached."""
     level, shift = figures.psnr_db, figures.suvmax_shift_percent
     if level is not None and level < bar.psnr_db:

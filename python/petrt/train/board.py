@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petrt.train.validate import Case, Images, Scores
+from petrt.train.validate import Images, Scores, ValidationSlices
 
 FOLDER = "board"
 # Brightness of an error as large as the full-dose volume's maximum; smaller ones show better so.
@@ -50,7 +50,7 @@ class Board:
             {f"psnr {name}/{image}": v for name, s in scores.items() for image, v in s.items()},
         )
 
-    def panel(self, step: int, case: Case, images: Images) -> None:
+    def panel(self, step: int, case: ValidationSlices, images: Images) -> None:
         """Rows of slices of one subject, see ``panel``."""
         title = " | ".join([*images, "full", f"{ERROR_GAIN:g} x error"])
         self._write("add_image", f"{case.pair.name}: {title}", panel(case, images), step)
@@ -70,7 +70,7 @@ class Board:
             self._writer = None
 
 
-def panel(case: Case, images: Images) -> NDArray[np.float32]:
+def panel(case: ValidationSlices, images: Images) -> NDArray[np.float32]:
     """Up to ``SLICES`` slices as rows: each image, the full dose, |last image - full|. [1, h, w] in 0..1.
 
     White is the full-dose volume's maximum. Radiological: the patient's right is on the left, anterior

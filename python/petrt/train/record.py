@@ -28,7 +28,7 @@ from petrt.train.board import Board
 from petrt.train.config import TrainConfig
 from petrt.train.data import Batch
 from petrt.train.trainer import Losses
-from petrt.train.validate import Case, Images, Scores, as_json
+from petrt.train.validate import Images, Scores, ValidationSlices, as_json
 
 LOG = "log.jsonl"
 RUN = "run.json"
@@ -171,7 +171,7 @@ class Journal:
         self._board.scores(step, scores)
         self._values.clear()
 
-    def picture(self, step: int, case: Case, images: Images) -> None:
+    def picture(self, step: int, case: ValidationSlices, images: Images) -> None:
         """Pictures of a validation's first subject, onto the board."""
         self._board.panel(step, case, images)
 

@@ -29,7 +29,7 @@ Scores = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Case:
+class ValidationSlices:
     """The slices ``ids`` of one subject. ``peak``: maximum of the full-dose volume over the scale."""
 
     pair: Pair
@@ -44,7 +44,7 @@ class Case:
         )
 
 
-def cases(dataset: Dataset, config: TrainConfig) -> list[Case]:
+def cases(dataset: Dataset, config: TrainConfig) -> list[ValidationSlices]:
     """The validation split's first subjects, each at the dose that training draws most.
 
     Of each, every ``every``-th slice that holds activity. Raises InputError for a subject without any
@@ -62,11 +62,13 @@ def cases(dataset: Dataset, config: TrainConfig) -> list[Case]:
         pair = dataset.pair(name, dose)
         peaks = np.asarray(pair.full).max((1, 2)).astype(np.float64) * pair.gain
         ids = [z for z in range(0, len(peaks), config.validation.every) if peaks[z] > ACTIVE]
-        chosen.append(Case(pair, tuple(ids or [int(peaks.argmax())]), float(peaks.max())))
+        chosen.append(
+            ValidationSlices(pair, tuple(ids or [int(peaks.argmax())]), float(peaks.max()))
+        )
     return chosen
 
 
-def scores(case: Case, images: Images, protocols: Sequence[str]) -> Scores:
+def scores(case: ValidationSlices, images: Images, protocols: Sequence[str]) -> Scores:
     """PSNR in dB of each of ``images`` [n, H, W] under each protocol, over the case's slices."""
     full = case.full.astype(np.float64) / case.peak
     return {

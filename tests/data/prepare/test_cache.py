@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from petrt.data.index import VOLUMES, file_hash
 from petrt.data.prepare.cache import encode, write_array
 from petrt.data.prepare.crop import cropped, parse_box
-from petrt.data.prepare.scan import Loaded
+from petrt.data.prepare.scan import LoadedScan
 from petrt.errors import InputError, UsageError
 from tests.data.prepare.scans import AFFINE, SHAPE, scan
 
@@ -71,7 +71,7 @@ def test_a_full_disk_is_a_usage_error_and_leaves_no_file(tmp_path, monkeypatch):
 
 
 def test_a_crop_is_along_canonical_axes_and_its_affine_follows():
-    loaded = Loaded(scan(0), AFFINE)
+    loaded = LoadedScan(scan(0), AFFINE)
     part, crop = cropped(loaded, parse_box("2:12,:,-5:-1"))
     # The first axis runs to the left: canonical x 2..11 are its last but two down to the twelfth.
     np.testing.assert_array_equal(part.data, loaded.data[6:16, :, 9:13])
@@ -85,7 +85,7 @@ def test_a_crop_is_along_canonical_axes_and_its_affine_follows():
 @pytest.mark.parametrize("box", ["0:19,:,:", ":,:,-15:", "5:5,:,:", ":,30:40,:", "9:3,:,:"])
 def test_a_crop_beyond_the_volume_is_refused(box):
     with pytest.raises(InputError, match="does not lie within"):
-        cropped(Loaded(scan(0), AFFINE), parse_box(box))
+        cropped(LoadedScan(scan(0), AFFINE), parse_box(box))
 
 
 @pytest.mark.parametrize("text", ["", "1:2", "1:2,3:4", "a:b,1:2,3:4", "1:2:3,1:2,1:2", "1,2,3"])

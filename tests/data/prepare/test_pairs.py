@@ -16,17 +16,17 @@ from petrt.data.prepare.pairs import (
     noise_level,
     plain_unit,
 )
-from petrt.data.prepare.scan import Loaded
+from petrt.data.prepare.scan import LoadedScan
 from petrt.errors import InputError
 from petrt.model.spec import ScaleRule
 from tests.data.prepare.scans import AFFINE, SHAPE, scan
 
 RULE = ScaleRule()
-FULL = Loaded(scan(0), AFFINE, unit="Bq/mL", patient="p", frame="1.2")
-LOW = Loaded(scan(0, 20), AFFINE, unit="BQML", patient="p", frame="1.2")
+FULL = LoadedScan(scan(0), AFFINE, unit="Bq/mL", patient="p", frame="1.2")
+LOW = LoadedScan(scan(0, 20), AFFINE, unit="BQML", patient="p", frame="1.2")
 
 
-def check(low: Loaded, full: Loaded = FULL) -> None:
+def check(low: LoadedScan, full: LoadedScan = FULL) -> None:
     reference = measure(full, RULE)
     check_pair(measure(low, RULE, reference), reference)
 
@@ -118,7 +118,7 @@ def test_blocks_add_up():
 
 
 def test_few_blocks_say_nothing():
-    tiny = Loaded(scan(0)[7:13, 7:13, 7:13], AFFINE)
+    tiny = LoadedScan(scan(0)[7:13, 7:13, 7:13], AFFINE)
     facts = measure(tiny, RULE)
     assert likeness(facts, facts) is None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from petrt.data.prepare.scan import Found
+from petrt.data.prepare.scan import FoundScan
 from petrt.data.prepare.sources import detect, find
 from petrt.data.simulate import write_dataset
 from petrt.errors import InputError, UsageError
@@ -19,7 +19,7 @@ def touch(folder: Path, *names: str) -> Path:
     return folder
 
 
-def doses(found: Found) -> list[int]:
+def doses(found: FoundScan) -> list[int]:
     return sorted(scan.dose for scan in found.scans)
 
 

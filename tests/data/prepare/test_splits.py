@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from petrt.data.prepare.scan import Found
+from petrt.data.prepare.scan import FoundScan
 from petrt.data.prepare.splits import DEFAULT, check, draw, groups, parse_fractions, read_split_file
 from petrt.errors import InputError, UsageError
 
@@ -51,8 +51,8 @@ def test_bad_shares(text):
         parse_fractions(text)
 
 
-def found(name: str) -> Found:
-    return Found(kind="csv", name=name, patient=name, scans=())
+def found(name: str) -> FoundScan:
+    return FoundScan(kind="csv", name=name, patient=name, scans=())
 
 
 def test_a_split_file_names_ids_or_names_of_the_source(tmp_path):

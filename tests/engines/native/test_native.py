@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from petrt.engines.native.engine import NativeEngine
-from petrt.engines.native.plan import Plan, _place, _Room
+from petrt.engines.native.plan import MemoryPlan, _place, _Room
 from petrt.engines.native.steps import FusedConv, Sum, Unsupported, native_steps
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.select import choose
@@ -191,7 +191,7 @@ def test_what_is_concatenated_lies_in_place_but_is_copied_where_it_cannot():
     ]
     x, y = (np.zeros((1, 8, 8, 4), np.float32) for _ in range(2))
     shapes = {"x": (1, 8, 8, 4), "a": (1, 8, 8, 4), "both": (1, 8, 8, 12), "y": (1, 8, 8, 4)}
-    plan = Plan(steps, {"x": x, "y": y}, shapes)
+    plan = MemoryPlan(steps, {"x": x, "y": y}, shapes)
     assert plan.views["both"].shape == (1, 8, 8, 12)
     assert plan.in_place("a", "both")
     assert not plan.in_place("x", "both")
@@ -220,6 +220,6 @@ def test_memory_is_used_again():
     every = denoiser.shapes({name: sizes[name] for name in denoiser.inputs})
     shapes = {n: (s[0], s[2], s[3], s[1]) for n, s in every.items() if len(s) == 4}
     bound = {name: np.zeros(shapes[name], np.float32) for name in sizes if name in shapes}
-    plan = Plan(steps, bound, shapes)
+    plan = MemoryPlan(steps, bound, shapes)
     assert plan.memory.size < sum(int(np.prod(shapes[step.out])) for step in steps) / 3
     assert any(isinstance(step, FusedConv) and step.conv.norm for step in steps)

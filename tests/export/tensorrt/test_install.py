@@ -20,7 +20,7 @@ from petrt.engines.store.record import Flags, Verified
 from petrt.errors import DeviceError
 from petrt.export.tensorrt import install as module
 from petrt.export.tensorrt.install import build_engine, look_up
-from petrt.export.tensorrt.plan import Plan
+from petrt.export.tensorrt.plan import SerializedEngine
 from petrt.export.tensorrt.profile import Profile
 from petrt.export.tensorrt.request import Request
 from petrt.inference.verify_engine import verify
@@ -41,13 +41,15 @@ class Builder:
         self.calls: list[dict[str, Any]] = []
         self.fail: BaseException | None = None
 
-    def __call__(self, trt: Any, model: bytes, profile: Profile, **options: Any) -> Plan:
+    def __call__(
+        self, trt: Any, model: bytes, profile: Profile, **options: Any
+    ) -> SerializedEngine:
         self.calls.append(options | {"profile": profile, "model": model})
         if self.fail is not None and len(self.calls) % 3 == 0:
             raise self.fail
         options["progress"](50, 100)
         count = len(self.calls)
-        return Plan(b"plan %d " % count * 10, b"timings %d" % count, 0.5, ())
+        return SerializedEngine(b"plan %d " % count * 10, b"timings %d" % count, 0.5, ())
 
 
 @contextmanager
@@ -258,7 +260,7 @@ TWO = """
 import sys, time
 from pathlib import Path
 from petrt.export.tensorrt import install
-from petrt.export.tensorrt.plan import Plan
+from petrt.export.tensorrt.plan import SerializedEngine
 from petrt.export.tensorrt.request import Request
 from petrt.export.tensorrt.profile import Profile
 from petrt.model.bundle import load_bundle
@@ -270,7 +272,7 @@ def slowly(trt, model, profile, **options):
     with Path(sys.argv[2]).open("a") as log:
         log.write("built\\n")
     time.sleep(0.3)
-    return Plan(b"plan", b"timings", 0.3, ())
+    return SerializedEngine(b"plan", b"timings", 0.3, ())
 
 install.build_plan = slowly
 request = Request(

@@ -23,7 +23,7 @@ from petrt.engines.tensorrt import engine as tensorrt
 from petrt.errors import DeviceError
 from petrt.export.tensorrt import install as module
 from petrt.export.tensorrt.install import build_engine
-from petrt.export.tensorrt.plan import Plan
+from petrt.export.tensorrt.plan import SerializedEngine
 from petrt.export.tensorrt.profile import Profile
 from petrt.export.tensorrt.request import Request
 from petrt.hardware import gpus
@@ -45,10 +45,10 @@ FIXED = Profile((4,) * 3, (1,) * 3, (32,) * 3, (48,) * 3)
 RANGES = Profile((1, 2, 4), (1, 1, 2), (16, 32, 64), (16, 32, 64))
 
 
-def plan_of(trt: Any, model: bytes, profile: Profile, **options: Any) -> Plan:
+def plan_of(trt: Any, model: bytes, profile: Profile, **options: Any) -> SerializedEngine:
     sizes = {"slices": profile.slices, "images": profile.images, "height": profile.height,
              "width": profile.width}  # fmt: skip
-    return Plan(make_plan(model, sizes), b"", 0.1, ())
+    return SerializedEngine(make_plan(model, sizes), b"", 0.1, ())
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from petrt.errors import DeviceError, UsageError
 from petrt.inference.cpu import memory, pipeline
 from petrt.inference.cpu import planner as scheduler
 from petrt.inference.cpu.parallelism import (
-    Limit,
-    Schedule,
+    MemoryLimit,
+    Parallelism,
     best,
     divisor,
     splits,
@@ -28,7 +28,7 @@ from petrt.inference.cpu.parallelism import (
     within,
 )
 from petrt.inference.cpu.pipeline import Pipeline
-from petrt.inference.cpu.planner import Scheduler
+from petrt.inference.cpu.planner import Planner
 from petrt.inference.cpu.worker import Work
 from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle, load_bundle
@@ -60,10 +60,10 @@ def native(bundle: Bundle) -> Callable[[int], Any]:
 
 
 @pytest.fixture
-def make(bundle: Bundle, opened: Any) -> Callable[..., Scheduler]:
-    def make(engine: Any = None, **options: Any) -> Scheduler:
+def make(bundle: Bundle, opened: Any) -> Callable[..., Planner]:
+    def make(engine: Any = None, **options: Any) -> Planner:
         options = {"cores": 4, "reopen": opened, **options}
-        return Scheduler(bundle, engine or opened(1), **options)
+        return Planner(bundle, engine or opened(1), **options)
 
     return make
 
@@ -87,17 +87,17 @@ def plain(result: tuple[np.ndarray, ...]) -> list[bytes]:
 class Fixed:
     """A scheduler of one schedule."""
 
-    def __init__(self, schedule: Schedule, engine: Any) -> None:
+    def __init__(self, schedule: Parallelism, engine: Any) -> None:
         self.schedule, self._engine = schedule, engine
 
-    def plan(self, *_: Any) -> Schedule:
+    def plan(self, *_: Any) -> Parallelism:
         return self.schedule
 
-    def engine(self, _: Schedule) -> Any:
+    def engine(self, _: Parallelism) -> Any:
         return self._engine
 
 
-def run(work: Work, schedule: Schedule, engine: Any, samples: int) -> list[bytes]:
+def run(work: Work, schedule: Parallelism, engine: Any, samples: int) -> list[bytes]:
     grid = noisy_blob((16, 24, 5)).transpose(2, 0, 1) / np.float32(900)
     pipeline = Pipeline(work, Fixed(schedule, engine))  # type: ignore[arg-type]
     options = {"first_id": 0, "noise": None, "report": lambda done: None}
@@ -116,8 +116,8 @@ def run(work: Work, schedule: Schedule, engine: Any, samples: int) -> list[bytes
 @pytest.mark.parametrize("kind", ["opened", "native"])
 def test_no_schedule_changes_a_bit(kind, request, work, workers, threads, slices, samples):
     engine = request.getfixturevalue(kind)
-    expected = run(work, Schedule(1, 1, 1, 1), engine(1), 6)
-    assert run(work, Schedule(workers, threads, slices, samples), engine(threads), 6) == expected
+    expected = run(work, Parallelism(1, 1, 1, 1), engine(1), 6)
+    assert run(work, Parallelism(workers, threads, slices, samples), engine(threads), 6) == expected
 
 
 def test_threads_inside_native_calls_cost_no_second_engine(make, bundle):
@@ -125,7 +125,7 @@ def test_threads_inside_native_calls_cost_no_second_engine(make, bundle):
     made = make(engine=engine, reopen=engine.with_threads)
     assert made._engine_bytes == 0
     assert made.plan((1, 16, 24), 1, 2).threads == 4
-    assert made.engine(Schedule(2, 3, 1, 1)).threads == 3  # each call has its own
+    assert made.engine(Parallelism(2, 3, 1, 1)).threads == 3  # each call has its own
 
 
 @given(COUNT)
@@ -160,9 +160,9 @@ def test_volumes_with_fewer_slices_than_cores_use_threads_inside(make, slices, e
 
 def test_calls_side_by_side_share_the_threads_of_onnx_runtime(make):
     """A session has one pool: 2 workers of 3 threads are 2 callers and 4 threads of the pool."""
-    assert make().engine(Schedule(2, 3, 1, 1)).threads == 5
-    assert make().engine(Schedule(1, 4, 1, 1)).threads == 4
-    assert make().engine(Schedule(4, 1, 1, 1)).threads == 1
+    assert make().engine(Parallelism(2, 3, 1, 1)).threads == 5
+    assert make().engine(Parallelism(1, 4, 1, 1)).threads == 4
+    assert make().engine(Parallelism(4, 1, 1, 1)).threads == 1
 
 
 def test_an_engine_that_does_not_say_so_gets_one_thread_inside(make, bundle):
@@ -180,7 +180,7 @@ def test_a_callers_engine_stays_as_it_is(make, opened):
 
 def test_a_number_of_threads_is_workers_of_one_thread(make):
     plan = make(cores=3, fixed=True).plan((1, 16, 24), 1, 4)
-    assert plan == Schedule(3, 1, 1, 2, "given")
+    assert plan == Parallelism(3, 1, 1, 2, "given")
 
 
 @pytest.mark.parametrize(("samples", "expected"), [(4, (3, 4)), (6, (3, 3))])
@@ -191,7 +191,7 @@ def test_a_batch_that_was_given_is_kept_where_it_divides(make, samples, expected
 
 @given(st.integers(1, 32), st.integers(1, 9))
 def test_slices_that_fill_every_round_run_on_one_thread_each(cores, rounds):
-    options = [Schedule(*split, 1, 1) for split in splits(cores)]
+    options = [Parallelism(*split, 1, 1) for split in splits(cores)]
     assert best(rounds * cores, options) == options[0]
 
 
@@ -250,15 +250,15 @@ def test_what_binding_takes_counts(make, bundle, monkeypatch):
 def test_by_default_most_of_what_is_available(monkeypatch):
     monkeypatch.setattr(memory, "resident", lambda: 1000)
     monkeypatch.setattr(memory, "available", lambda: 5000)
-    assert Limit.now(None) == Limit(1000 + int(memory.SHARE * 5000), 1000)
-    assert Limit.now(3000) == Limit(3000, 1000)
+    assert MemoryLimit.now(None) == MemoryLimit(1000 + int(memory.SHARE * 5000), 1000)
+    assert MemoryLimit.now(3000) == MemoryLimit(3000, 1000)
     monkeypatch.setattr(memory, "available", lambda: None)
-    assert Limit.now(None).workers(7, 1 << 60) == 7
+    assert MemoryLimit.now(None).workers(7, 1 << 60) == 7
 
 
 @given(st.integers(1, 64), st.integers(1, 1 << 30), st.integers(0, 1 << 34))
 def test_workers_fit(most, each, limit):
-    found = Limit(limit, 1 << 20).workers(most, each, 1 << 10)
+    found = MemoryLimit(limit, 1 << 20).workers(most, each, 1 << 10)
     assert 0 <= found <= most
     assert (1 << 20) + (1 << 10) + found * each <= limit or found == 0
     if found < most:
@@ -266,9 +266,9 @@ def test_workers_fit(most, each, limit):
 
 
 def test_options_that_do_not_fit_are_dropped():
-    options = [Schedule(4, 1, 1, 8), Schedule(4, 1, 1, 1)]
-    found = within(options, Limit(1000, 0), lambda s: (s.samples * 200, 100))
-    assert found == [Schedule(4, 1, 1, 1)]
+    options = [Parallelism(4, 1, 1, 8), Parallelism(4, 1, 1, 1)]
+    found = within(options, MemoryLimit(1000, 0), lambda s: (s.samples * 200, 100))
+    assert found == [Parallelism(4, 1, 1, 1)]
 
 
 def test_results_within_memory_are_the_same(tiny_bundle, monkeypatch):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from petrt.data.prepare.doses import dose_of_entity
-from petrt.data.prepare.scan import Found, Scan
+from petrt.data.prepare.scan import FoundScan, Scan
 from petrt.errors import InputError
 from petrt.files.names import shown
 
@@ -26,7 +26,7 @@ def is_bids(folder: Path) -> bool:
     return next(_pet_folders(folder), None) is not None
 
 
-def find(folder: Path) -> list[Found]:
+def find(folder: Path) -> list[FoundScan]:
     """The scans of ``folder``, by subject, session and the entities other than the dose."""
     subjects = []
     left_out = 0
@@ -49,7 +49,7 @@ def find(folder: Path) -> list[Found]:
         person = next(part for part in reversed(pet.parts) if part.startswith("sub-"))
         for rest in sorted({*scans, *problems}):
             subjects.append(
-                Found(
+                FoundScan(
                     kind="bids",
                     name=person,
                     patient=person,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from petrt.data.prepare.doses import dose_in, without_dose
-from petrt.data.prepare.scan import Found, Scan
+from petrt.data.prepare.scan import FoundScan, Scan
 from petrt.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class _Subject:
     problems: list[str] = field(default_factory=list)
 
 
-def find(folder: Path) -> list[Found]:
+def find(folder: Path) -> list[FoundScan]:
     """The subjects below ``folder``, by sorted place."""
     subjects: dict[tuple[Path, str], _Subject] = {}
     left_out = 0
@@ -62,7 +62,7 @@ def find(folder: Path) -> list[Found]:
     if repeated := sum(count for count in names.values() if count > 1):
         logger.warning("%d subjects share a name with another: taken for one patient", repeated)
     return [
-        Found(
+        FoundScan(
             kind="challenge",
             name=subject.name,
             patient=subject.name.casefold(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from petrt.data.index import Crop
-from petrt.data.prepare.scan import Loaded
+from petrt.data.prepare.scan import LoadedScan
 from petrt.errors import InputError, UsageError
 from petrt.imaging.grid import plan
 
@@ -27,7 +27,7 @@ def parse_box(text: str) -> Box:
     return (x0, x1), (y0, y1), (z0, z1)
 
 
-def cropped(loaded: Loaded, box: Box) -> tuple[Loaded, Crop]:
+def cropped(loaded: LoadedScan, box: Box) -> tuple[LoadedScan, Crop]:
     """``loaded`` within ``box`` (voxels to the right, front and up), and what that left out.
 
     Raises InputError where the box is empty or reaches beyond the volume.

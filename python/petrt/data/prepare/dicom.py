@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from petrt.data.prepare.scan import Loaded
+from petrt.data.prepare.scan import LoadedScan
 from petrt.io.dicom import series as dicom
 
 
-def load_series(folder: Path, salt: bytes) -> Loaded:
+def load_series(folder: Path, salt: bytes) -> LoadedScan:
     """The only series in ``folder``; raises InputError as petrt.io.dicom.series.read does."""
     volume = dicom.read(folder)
     (info,) = dicom.inspect(folder, salt=salt)
-    return Loaded(
+    return LoadedScan(
         volume.data,
         volume.affine_mm,
         unit=info.units or None,

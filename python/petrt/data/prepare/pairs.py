@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from petrt.data.prepare.scan import Loaded
+from petrt.data.prepare.scan import LoadedScan
 from petrt.errors import InputError
 from petrt.imaging.scaling import scale_of
 from petrt.model.spec import ScaleRule
@@ -60,7 +60,7 @@ class Facts:
     frame: str | None
 
 
-def measure(loaded: Loaded, rule: ScaleRule, reference: Facts | None = None) -> Facts:
+def measure(loaded: LoadedScan, rule: ScaleRule, reference: Facts | None = None) -> Facts:
     """Facts of a volume; those of a low-dose one in the active voxels of its full-dose ``reference``.
 
     Raises InputError for a volume that is empty or constant.

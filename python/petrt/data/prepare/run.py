@@ -15,7 +15,7 @@ from petrt.data.index import INDEX, SPLITS, DatasetIndex
 from petrt.data.prepare import cache, splits
 from petrt.data.prepare.crop import Box
 from petrt.data.prepare.outcome import Outcome, Refusal
-from petrt.data.prepare.scan import FULL, Found
+from petrt.data.prepare.scan import FULL, FoundScan
 from petrt.data.prepare.sources import Layout, find, load
 from petrt.data.prepare.subject import Job, Settings
 from petrt.data.prepare.summary import SUMMARY, summary
@@ -126,7 +126,7 @@ def _keep_sources(sources: Sequence[Path], out: Path) -> None:
             )
 
 
-def _given_splits(subjects: Mapping[str, Found], options: Options) -> dict[str, str] | None:
+def _given_splits(subjects: Mapping[str, FoundScan], options: Options) -> dict[str, str] | None:
     """The split of each id where a file or the source says so; None where they are to be drawn."""
     if options.split_file is not None:
         if options.split is not None:
@@ -141,7 +141,7 @@ def _given_splits(subjects: Mapping[str, Found], options: Options) -> dict[str, 
     return given or None
 
 
-def _each(job: Job, subjects: Mapping[str, Found], workers: int) -> Iterator[Outcome]:
+def _each(job: Job, subjects: Mapping[str, FoundScan], workers: int) -> Iterator[Outcome]:
     """Outcomes as they come, from ``workers`` processes."""
     if workers == 1 or len(subjects) == 1:
         yield from map(job, subjects.keys(), subjects.values())
@@ -159,7 +159,7 @@ def _each(job: Job, subjects: Mapping[str, Found], workers: int) -> Iterator[Out
         pool.shutdown(cancel_futures=True)
 
 
-def _first_voxel_mm(subjects: Mapping[str, Found]) -> Size3:
+def _first_voxel_mm(subjects: Mapping[str, FoundScan]) -> Size3:
     """Voxel size along canonical x, y, z of the first full-dose volume that can be read."""
     from petrt.imaging.grid import plan
 
@@ -181,7 +181,7 @@ def _first_voxel_mm(subjects: Mapping[str, Found]) -> Size3:
 def _report(
     out: Path,
     settings: Settings,
-    subjects: Mapping[str, Found],
+    subjects: Mapping[str, FoundScan],
     outcomes: Sequence[Outcome],
     given: Mapping[str, str] | None,
     options: Options,
@@ -215,7 +215,7 @@ def _report(
 
 
 def _patient_keys(
-    subjects: Mapping[str, Found], outcomes: Sequence[Outcome]
+    subjects: Mapping[str, FoundScan], outcomes: Sequence[Outcome]
 ) -> dict[str, list[str]]:
     """What tells the patient of each usable subject: its name in the source, and the files' own key."""
     used = [outcome for outcome in outcomes if outcome.entry is not None]

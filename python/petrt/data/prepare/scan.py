@@ -26,7 +26,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundScan:
     """One subject as a source holds it.
 
     ``name`` at its origin (shown only if neutral) and ``patient``: equal keys mean one person.
@@ -51,7 +51,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedScan:
     """A scan's voxels [X, Y, Z], their affine to RAS millimetres, and what the file says of unit, patient
     and frame of reference, if anything."""
 

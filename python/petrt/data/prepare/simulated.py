@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from petrt.data.prepare.scan import FULL, Found, Scan
+from petrt.data.prepare.scan import FULL, FoundScan, Scan
 from petrt.errors import InputError
 from petrt.files.names import shown
 
@@ -23,7 +23,7 @@ def is_simulated(folder: Path) -> bool:
         return False
 
 
-def find(folder: Path) -> list[Found]:
+def find(folder: Path) -> list[FoundScan]:
     """The simulated subjects of ``folder``, each under its own id."""
     index = _read(folder)
     try:
@@ -44,14 +44,14 @@ def _read(folder: Path) -> Any:
         ) from error
 
 
-def _subject(folder: Path, ident: str, files: dict[str, str]) -> Found:
+def _subject(folder: Path, ident: str, files: dict[str, str]) -> FoundScan:
     if not re.fullmatch(r"sub-\d{4,}", ident) or any("/" in name for name in files.values()):
         raise KeyError(ident)
     scans = [Scan(folder / files["full"], FULL)]
     for key, name in files.items():
         if match := _LOW.fullmatch(key):
             scans.append(Scan(folder / name, int(match[1])))
-    return Found(
+    return FoundScan(
         kind="simulated",
         name=ident,
         patient=ident,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from petrt.data.prepare.scan import Found, Loaded
+from petrt.data.prepare.scan import FoundScan, LoadedScan
 from petrt.errors import InputError, UsageError
 from petrt.files.names import shown
 
@@ -18,13 +18,13 @@ Layout = Literal["auto", "challenge", "bids", "csv", "simulated"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 
 
-def find(sources: Sequence[Path], layout: Layout = "auto") -> dict[str, Found]:
+def find(sources: Sequence[Path], layout: Layout = "auto") -> dict[str, FoundScan]:
     """The subjects of ``sources`` by their neutral id, in the sorted order of their places.
 
     Raises InputError where there is none or the source contradicts itself.
     """
-    subjects: dict[str, Found] = {}
-    unnamed: list[Found] = []
+    subjects: dict[str, FoundScan] = {}
+    unnamed: list[FoundScan] = []
     for source in sources:
         for found in _find_one(source, layout):
             if found.ident is None:
@@ -59,7 +59,7 @@ def detect(source: Path) -> Layout:
     return "bids" if bids.is_bids(source) else "challenge"
 
 
-def load(path: Path, salt: bytes = b"") -> Loaded:
+def load(path: Path, salt: bytes = b"") -> LoadedScan:
     """Read and check one static volume; raises InputError, which may name the file or folder.
 
     ``salt``: of the patient key (petrt.io.dicom.series.inspect).
@@ -74,14 +74,14 @@ def load(path: Path, salt: bytes = b"") -> Loaded:
         from petrt.data.prepare.bids import sidecar_unit
 
         volume = nifti.read(path)
-        loaded = Loaded(volume.data, volume.affine_mm, unit=sidecar_unit(path))
+        loaded = LoadedScan(volume.data, volume.affine_mm, unit=sidecar_unit(path))
     if loaded.data.ndim != 3:
         shape = "x".join(str(n) for n in loaded.data.shape)
         raise InputError(f"{shown(path)}: {shape}, a series of frames", "give one static frame")
     return loaded
 
 
-def _find_one(source: Path, layout: Layout) -> list[Found]:
+def _find_one(source: Path, layout: Layout) -> list[FoundScan]:
     from petrt.data.prepare import bids, challenge, simulated, table
 
     if not source.exists():

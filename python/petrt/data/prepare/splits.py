@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from petrt.data.index import SPLITS
-from petrt.data.prepare.scan import Found
+from petrt.data.prepare.scan import FoundScan
 from petrt.data.prepare.table import read_rows
 from petrt.errors import InputError, UsageError
 from petrt.files.names import shown
@@ -68,7 +68,7 @@ def draw(patients: Mapping[str, str], fractions: Fractions, seed: int) -> dict[s
     return {ident: of_patient[patient] for ident, patient in patients.items()}
 
 
-def read_split_file(path: Path, subjects: Mapping[str, Found]) -> dict[str, str]:
+def read_split_file(path: Path, subjects: Mapping[str, FoundScan]) -> dict[str, str]:
     """The split of each id from a CSV ``subject,split``; a subject goes by its id or its own name.
 
     Raises InputError, with the line, for an unknown subject or split and one that is named twice, and

@@ -26,7 +26,7 @@ from petrt.data.prepare.cache import Dtype, recall, remember, write_array, write
 from petrt.data.prepare.crop import Box, cropped
 from petrt.data.prepare.outcome import Outcome, Refusal, Scanned
 from petrt.data.prepare.pairs import Facts, activity_ratio, check_pair, disordered, measure
-from petrt.data.prepare.scan import FULL, Found, Loaded, Scan
+from petrt.data.prepare.scan import FULL, FoundScan, LoadedScan, Scan
 from petrt.data.prepare.sources import load
 from petrt.errors import InputError
 from petrt.files.names import shown
@@ -63,7 +63,7 @@ class Job:
     settings: Settings
     salt: bytes
 
-    def __call__(self, name: str, found: Found) -> Outcome:
+    def __call__(self, name: str, found: FoundScan) -> Outcome:
         fingerprint = _fingerprint(self.settings, found)
         outcome = recall(self.folder, name, fingerprint)
         if outcome is None:
@@ -94,7 +94,7 @@ class _Writer:
     salt: bytes
     name: str
 
-    def subject(self, found: Found) -> Outcome:
+    def subject(self, found: FoundScan) -> Outcome:
         """All of it that can be used."""
         refused = [self._refusal(None, reason) for reason in found.problems]
         scans: dict[int, Scanned] = {}
@@ -127,12 +127,12 @@ class _Writer:
     def _refusal(self, dose: int | None, reason: str) -> Refusal:
         return Refusal(name=self.name, dose=dose, reason=reason)
 
-    def _doses(self, found: Found) -> list[int]:
+    def _doses(self, found: FoundScan) -> list[int]:
         wanted = self.settings.doses
         there = {scan.dose for scan in found.scans} - {FULL}
         return sorted(there if wanted is None else there & set(wanted))
 
-    def _load(self, path: Path) -> tuple[Loaded, Crop | None]:
+    def _load(self, path: Path) -> tuple[LoadedScan, Crop | None]:
         loaded = load(path, self.salt)
         return (loaded, None) if self.settings.crop is None else cropped(loaded, self.settings.crop)
 
@@ -172,7 +172,7 @@ class _Writer:
     def _volume(self, key: str, array: NDArray[np.float32], unit: float) -> VolumeFile:
         return write_volume(self.folder, f"{self.name}_{key}", array, unit, self.settings.dtype)
 
-    def _entry(self, found: Found, full: _Full, low: dict[int, LowFile]) -> SubjectEntry:
+    def _entry(self, found: FoundScan, full: _Full, low: dict[int, LowFile]) -> SubjectEntry:
         return SubjectEntry(
             kind=found.kind,
             patient=self.name,
@@ -199,7 +199,7 @@ class _Writer:
             array = full.placement.to_network(self._on_grid(path, full).data)
             return self._volume("truth", array, full.facts.scale)
 
-    def _on_grid(self, path: Path, full: _Full) -> Loaded:
+    def _on_grid(self, path: Path, full: _Full) -> LoadedScan:
         loaded, _ = self._load(path)
         if loaded.data.shape != full.facts.shape:
             raise InputError("another grid than the full dose", "simulate the subject again")
@@ -219,7 +219,7 @@ def label_grid(labels: NDArray[np.float32], placement: Placement) -> NDArray[np.
     return best
 
 
-def _only(found: Found, dose: int) -> Scan:
+def _only(found: FoundScan, dose: int) -> Scan:
     """The one scan of ``found`` at this dose; InputError if there are none or several."""
     scans = [scan for scan in found.scans if scan.dose == dose]
     if not scans:
@@ -245,7 +245,7 @@ def _nameless(path: Path, prefix: str = "") -> Iterator[None]:
         raise InputError(prefix + message, error.hint) from None
 
 
-def _fingerprint(settings: Settings, found: Found) -> str:
+def _fingerprint(settings: Settings, found: FoundScan) -> str:
     """Hash of all that a subject's arrays depend on: its files' contents and the settings."""
     files = {"labels": found.labels, "truth": found.truth}
     files |= {f"{scan.dose}, {n}": scan.path for n, scan in enumerate(found.scans)}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from petrt.data.index import SPLITS
-from petrt.data.prepare.scan import FULL, Found, Scan
+from petrt.data.prepare.scan import FULL, FoundScan, Scan
 from petrt.errors import InputError
 from petrt.files.names import shown
 
@@ -32,7 +32,7 @@ class _Subject:
     low: dict[int, Path] = field(default_factory=dict)
 
 
-def find(path: Path) -> list[Found]:
+def find(path: Path) -> list[FoundScan]:
     """The subjects of the table, in its order."""
     subjects: dict[str, _Subject] = {}
     for line, row in read_rows(path, REQUIRED, OPTIONAL):
@@ -54,7 +54,7 @@ def find(path: Path) -> list[Found]:
             raise InputError(f"{where}: this subject has its 1/{dose} dose already", "remove one")
         subject.low[dose] = low
     return [
-        Found(
+        FoundScan(
             kind="csv",
             name=name,
             patient=subject.patient or f"subject {name}",

@@ -28,7 +28,7 @@ from petrt.engines.base import (
     check_names,
     resolve_shapes,
 )
-from petrt.engines.native.plan import Plan, Shape, Weights, aligned_empty, make_program
+from petrt.engines.native.plan import MemoryPlan, Shape, Weights, aligned_empty, make_program
 from petrt.engines.native.steps import FusedConv, NativeStep, Unsupported, native_steps
 from petrt.errors import InputError, UsageError
 from petrt.model.bundle import Bundle
@@ -160,7 +160,7 @@ class NativeEngine:
         for name in outputs:
             if shapes[name] != views[name].shape:
                 raise ValueError(f"{graph}: {name} must be of shape {shapes[name]}")
-        plan = Plan(steps, views, shapes)
+        plan = MemoryPlan(steps, views, shapes)
         weights = self._weights[graph]
         program = make_program(network, steps, weights, plan, vectors, self._kernels)
         return partial(program.run, self.threads)

@@ -49,7 +49,7 @@ def aligned_empty(floats: int) -> Array:
     return raw[start : start + floats]
 
 
-class Plan:
+class MemoryPlan:
     """Views of every tensor of ``steps`` as [images, height, width, channels].
 
     ``bound``: views of the graph's inputs and outputs. ``shapes``: of all tensors. ``memory``: the block,
@@ -123,7 +123,7 @@ def make_program(
     network: Network,
     steps: Sequence[NativeStep],
     weights: Mapping[str, Weights],
-    plan: Plan,
+    plan: MemoryPlan,
     vectors: Mapping[str, Array],
     kernels: str | None = None,
 ) -> NativeProgram:
@@ -151,7 +151,7 @@ def _add_conv(
     network: Network,
     step: FusedConv,
     own: Weights,
-    plan: Plan,
+    plan: MemoryPlan,
     vectors: Mapping[str, Array],
 ) -> None:
     norm, conv = None, step.conv
@@ -190,7 +190,7 @@ def _row(
     return made
 
 
-def _add_concat(program: NativeProgram, step: Concat, plan: Plan) -> None:
+def _add_concat(program: NativeProgram, step: Concat, plan: MemoryPlan) -> None:
     """Copies of the parts that could not be written in place."""
     first = 0
     for part in step.parts:
@@ -200,7 +200,9 @@ def _add_concat(program: NativeProgram, step: Concat, plan: Plan) -> None:
         first = last
 
 
-def _add_sum(program: NativeProgram, step: Sum, plan: Plan, vectors: Mapping[str, Array]) -> None:
+def _add_sum(
+    program: NativeProgram, step: Sum, plan: MemoryPlan, vectors: Mapping[str, Array]
+) -> None:
     """An addition that no convolution could take along."""
     x, out = plan.views[step.a], plan.views[step.out]
     if isinstance(step.b, str):

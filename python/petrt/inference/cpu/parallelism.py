@@ -27,7 +27,7 @@ WORTH = 0.9
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Parallelism:
     """``workers`` batches side by side, ``threads`` inside their calls, ``slices`` x ``samples`` images
     in one call of the denoiser. ``because``: "usual", by rule, or "given" by --threads."""
 
@@ -51,7 +51,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Limit:
+class MemoryLimit:
     """Bytes that the process may have in memory (None: no bound is known), and those it had ``before``
     the first volume."""
 
@@ -59,7 +59,7 @@ class Limit:
     before: int
 
     @classmethod
-    def now(cls, given: int | None) -> Limit:
+    def now(cls, given: int | None) -> MemoryLimit:
         """``given``, or what is there and memory.SHARE of what is available."""
         before, free = memory.resident(), memory.available()
         if given is None and free is not None and before is not None:
@@ -88,11 +88,11 @@ def usual_batch(samples: int, most: int | None) -> tuple[int, int]:
     return 1, divisor(samples, min(USUAL_SAMPLES, most or USUAL_SAMPLES))
 
 
-def best(slices: int, options: Sequence[Schedule]) -> Schedule:
+def best(slices: int, options: Sequence[Parallelism]) -> Parallelism:
     """The schedule that takes least time for ``slices``. The first keeps its place unless another is well
     ahead of it."""
 
-    def time(schedule: Schedule) -> float:
+    def time(schedule: Parallelism) -> float:
         """In calls of one thread on one slice, one after the other."""
         rounds = math.ceil(slices / (schedule.workers * schedule.slices))
         return float(rounds * schedule.slices * schedule.threads**-GAIN)
@@ -102,8 +102,10 @@ def best(slices: int, options: Sequence[Schedule]) -> Schedule:
 
 
 def within(
-    options: Iterable[Schedule], limit: Limit, needs: Callable[[Schedule], tuple[int, int]]
-) -> list[Schedule]:
+    options: Iterable[Parallelism],
+    limit: MemoryLimit,
+    needs: Callable[[Parallelism], tuple[int, int]],
+) -> list[Parallelism]:
     """The options that fit the memory, with fewer workers where not all do. ``needs``: bytes of one worker,
     and of all else."""
     found = []
@@ -114,7 +116,7 @@ def within(
     return found
 
 
-def refuse(limit: Limit, each: int, other: int) -> DeviceError:
+def refuse(limit: MemoryLimit, each: int, other: int) -> DeviceError:
     """Not even one worker with one image fits."""
     needed = (limit.before + each + other) / 2**30
     allowed = (limit.bytes or 0) / 2**30

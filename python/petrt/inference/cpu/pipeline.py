@@ -17,9 +17,9 @@ from petrt.engines.base import Engine, sharing
 from petrt.engines.select import choose
 from petrt.hardware.cpu import default_threads
 from petrt.inference.background import batches
-from petrt.inference.cpu.parallelism import Schedule, divisor
-from petrt.inference.cpu.planner import Scheduler
-from petrt.inference.cpu.worker import Clock, Shape, Stage, Work
+from petrt.inference.cpu.parallelism import Parallelism, divisor
+from petrt.inference.cpu.planner import Planner
+from petrt.inference.cpu.worker import Clock, Shape, Work, Worker
 from petrt.model.bundle import Bundle
 
 
@@ -31,11 +31,11 @@ class Pipeline:
     the denoiser: means over the workers.
     """
 
-    def __init__(self, work: Work, scheduler: Scheduler) -> None:
+    def __init__(self, work: Work, scheduler: Planner) -> None:
         self._work, self._scheduler = work, scheduler
-        self._schedule: Schedule | None = None
+        self._schedule: Parallelism | None = None
         self._engine: Engine | None = None
-        self._idle: dict[Shape, list[Stage]] = {}
+        self._idle: dict[Shape, list[Worker]] = {}
         self._clock = Clock()
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
@@ -103,7 +103,7 @@ class Pipeline:
         """How the last volume ran, for its record; nothing where all of it was background."""
         return self._schedule.record if self._schedule else {}
 
-    def _prepare(self, shape: tuple[int, ...], slices: int, samples: int) -> Schedule:
+    def _prepare(self, shape: tuple[int, ...], slices: int, samples: int) -> Parallelism:
         """The schedule for ``slices`` of a volume of ``shape``, and its engine."""
         depth, height, width = shape
         self._schedule = self._scheduler.plan((depth, height, width), slices, samples)
@@ -114,7 +114,7 @@ class Pipeline:
         return self._schedule
 
     @contextmanager
-    def _stage(self, shape: Shape) -> Iterator[Stage]:
+    def _stage(self, shape: Shape) -> Iterator[Worker]:
         """A stage that no other worker uses meanwhile."""
         if shape not in self._idle and len(self._idle) > 3:
             self._idle.clear()  # a new volume size: the old buffers are of no more use
@@ -123,7 +123,7 @@ class Pipeline:
             stage = idle.pop()
         except IndexError:
             assert self._engine is not None
-            stage = Stage(self._work, self._engine, shape, self._clock)
+            stage = Worker(self._work, self._engine, shape, self._clock)
         try:
             yield stage
         finally:
@@ -150,7 +150,7 @@ def cpu_pipeline(
         return choose(bundle, engine.name, "cpu", engine.precision, inside).engine
 
     work = Work(bundle, table)
-    scheduler = Scheduler(
+    scheduler = Planner(
         bundle,
         engine,
         cores=threads or default_threads(),

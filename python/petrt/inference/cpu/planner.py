@@ -7,8 +7,8 @@ from collections.abc import Callable
 from petrt.engines.base import Engine, binding_bytes, division, sharing
 from petrt.inference.cpu import memory
 from petrt.inference.cpu.parallelism import (
-    Limit,
-    Schedule,
+    MemoryLimit,
+    Parallelism,
     best,
     divisor,
     refuse,
@@ -19,13 +19,13 @@ from petrt.inference.cpu.parallelism import (
 from petrt.inference.cpu.worker import Shape
 from petrt.model.bundle import Bundle
 
-Batch = tuple[int, int]
+CallSize = tuple[int, int]
 
 # Volumes in memory beside the input and its network grid: three results there, and their way back.
 VOLUMES = 6
 
 
-class Scheduler:
+class Planner:
     """The rule of petrt.inference.cpu.parallelism for one model and engine.
 
     Args:
@@ -45,23 +45,23 @@ class Scheduler:
         cores: int,
         fixed: bool = False,
         reopen: Callable[[int], Engine] | None = None,
-        batch: Batch | None = None,
+        batch: CallSize | None = None,
         budget: int | None = None,
     ) -> None:
         self._bundle, self._engine = bundle, engine
         self._reopen, self._reopened = reopen, engine
         self._cores, self._fixed, self._batch, self._budget = cores, fixed, batch, budget
-        self._limit: Limit | None = None
+        self._limit: MemoryLimit | None = None
         onnx = sum(len(bundle.files[f"{graph}.onnx"]) for graph in bundle.graphs)
         self._engine_bytes = 0 if sharing(engine) else int(memory.LOADED * onnx)
 
-    def plan(self, shape: tuple[int, int, int], slices: int, samples: int) -> Schedule:
+    def plan(self, shape: tuple[int, int, int], slices: int, samples: int) -> Parallelism:
         """The schedule for ``slices`` of a volume of ``shape`` [Z, H, W], with ``samples`` of each.
 
         Raises DeviceError where memory does not hold a single image.
         """
         if self._limit is None:
-            self._limit = Limit.now(self._budget)
+            self._limit = MemoryLimit.now(self._budget)
         needs = self._needs(shape)
         usual = self._usual(samples)
         # A batch that was asked for is made smaller only where not even one of it fits.
@@ -70,9 +70,9 @@ class Scheduler:
             fitting = within(self._options(batches), self._limit, needs)
             if fitting:
                 return best(slices, fitting)
-        raise refuse(self._limit, *needs(Schedule(1, self._engine.threads, 1, 1)))
+        raise refuse(self._limit, *needs(Parallelism(1, self._engine.threads, 1, 1)))
 
-    def engine(self, schedule: Schedule) -> Engine:
+    def engine(self, schedule: Parallelism) -> Engine:
         """The engine for ``schedule``. Of those with other threads only the last one is kept."""
         threads = self._inside(schedule)
         if threads == self._engine.threads:
@@ -82,7 +82,7 @@ class Scheduler:
             self._reopened = self._reopen(threads)
         return self._reopened
 
-    def _inside(self, schedule: Schedule) -> int:
+    def _inside(self, schedule: Parallelism) -> int:
         """The threads to open an engine with."""
         workers, threads = schedule.workers, schedule.threads
         if self._divides:
@@ -93,7 +93,7 @@ class Scheduler:
     def _divides(self) -> bool:
         return not self._fixed and self._reopen is not None and division(self._engine) is not None
 
-    def _usual(self, samples: int) -> Batch:
+    def _usual(self, samples: int) -> CallSize:
         """The (slices, samples) of a call that were asked for, or that suit."""
         denoises = self._bundle.model.network.denoiser is not None
         most = self._engine.batch_range("denoiser")[1] if denoises else None
@@ -102,7 +102,7 @@ class Scheduler:
             return self._batch[0], divisor(samples, self._batch[1])
         return usual_batch(samples, most)
 
-    def _options(self, batches: list[Batch]) -> list[Schedule]:
+    def _options(self, batches: list[CallSize]) -> list[Parallelism]:
         """All splits of the cores with each of the batches."""
         because = "given" if self._fixed else "usual"
         if self._divides:
@@ -111,15 +111,15 @@ class Scheduler:
             threads = self._engine.threads
             workers = self._cores if self._fixed else max(1, self._cores // threads)
             ways = [(workers, threads)]
-        found = [Schedule(*way, *batch, because) for batch in batches for way in ways]
+        found = [Parallelism(*way, *batch, because) for batch in batches for way in ways]
         return list(dict.fromkeys(found))
 
-    def _needs(self, shape: tuple[int, int, int]) -> Callable[[Schedule], tuple[int, int]]:
+    def _needs(self, shape: tuple[int, int, int]) -> Callable[[Parallelism], tuple[int, int]]:
         """Bytes of one of a schedule's workers, and of all else: volumes, another engine, and weights."""
         depth, height, width = shape
         fixed = VOLUMES * 4 * depth * height * width + binding_bytes(self._engine)
 
-        def needs(schedule: Schedule) -> tuple[int, int]:
+        def needs(schedule: Parallelism) -> tuple[int, int]:
             batch = Shape(schedule.slices, schedule.samples, height, width)
             each = memory.worker_bytes(self._engine, self._bundle.model.network, batch)
             other = self._inside(schedule) != self._engine.threads

@@ -59,7 +59,7 @@ class Work:
         self.film = bundle.noise_bias(table.levels) if has_denoiser else None
 
 
-class Stage:
+class Worker:
     """The buffers of one worker. Times of guides, networks and loop go to ``clock``."""
 
     def __init__(self, work: Work, engine: Engine, shape: Shape, clock: Clock) -> None:

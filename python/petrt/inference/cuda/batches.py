@@ -20,7 +20,7 @@ BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchShape:
     """``slices`` x ``samples`` images in one call of the denoiser, ``total`` samples a slice in all."""
 
     slices: int
@@ -57,7 +57,7 @@ def even(count: int, most: int) -> int:
 
 def plan_batch(
     depth: int, total: int, most: tuple[int, int], images: int, limits: Limits = ANY
-) -> Batch:
+) -> BatchShape:
     """The batch for ``depth`` slices of ``total`` samples each.
 
     ``most``: slices and samples that the caller allows; ``images``: slices x samples that memory allows.
@@ -71,7 +71,7 @@ def plan_batch(
     if most_slices is not None:  # even the most slices may want several samples to be enough images
         samples = max(samples, math.ceil(least_images / most_slices))
     slices = even(depth, max(1, min(depth, most[0], most_slices or depth, room // samples)))
-    return Batch(max(slices, least_slices, math.ceil(least_images / samples)), samples, total)
+    return BatchShape(max(slices, least_slices, math.ceil(least_images / samples)), samples, total)
 
 
 def starts(depth: int, slices: int) -> list[int]:

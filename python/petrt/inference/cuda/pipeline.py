@@ -20,7 +20,7 @@ from petrt.engines.base import Engine
 from petrt.engines.store.folder import build_command
 from petrt.errors import DeviceError, OutOfDeviceMemory
 from petrt.inference.cuda.batches import (
-    Batch,
+    BatchShape,
     Limits,
     image_bytes,
     images_within,
@@ -29,7 +29,7 @@ from petrt.inference.cuda.batches import (
     starts,
 )
 from petrt.inference.cuda.transfer import Transfer
-from petrt.inference.cuda.worker import Stage
+from petrt.inference.cuda.worker import Worker
 from petrt.model.bundle import Bundle
 
 logger = logging.getLogger("petrt")
@@ -64,7 +64,7 @@ class DevicePipeline:
         self._has_denoiser = bundle.model.network.denoiser is not None
         self._limits = Limits.of(engine, bundle.model.network)
         self._key: tuple[Any, ...] | None = None
-        self._stage: Stage | None = None
+        self._stage: Worker | None = None
         self._transfers: list[Transfer] = []
         self._plane: tuple[int, int] | None = None
         self._images = 1  # at once, of this plane
@@ -134,7 +134,7 @@ class DevicePipeline:
     def _run(
         self,
         volume: Array,
-        batch: Batch,
+        batch: BatchShape,
         seed: int,
         first_id: int,
         noise: Array | None,
@@ -171,7 +171,7 @@ class DevicePipeline:
 
     def _enqueue(
         self,
-        stage: Stage,
+        stage: Worker,
         transfer: Transfer,
         volume: Array,
         first: int,
@@ -187,19 +187,19 @@ class DevicePipeline:
         stage.run(seed, first_id + part, drawn)
         transfer.fetch(stage.results)
 
-    def _prepared(self, batch: Batch, height: int, width: int) -> Stage:
+    def _prepared(self, batch: BatchShape, height: int, width: int) -> Worker:
         """The stage for such a batch, kept while the shape stays."""
         key = (batch, height, width)
         if self._stage is None or self._key != key:
             self._forget()
-            self._stage = Stage(self._bundle, self._engine, self._table, batch, height, width)
+            self._stage = Worker(self._bundle, self._engine, self._table, batch, height, width)
             self._transfers = [
                 Transfer(batch.slices, height, width, self._engine.stream) for _ in range(2)
             ]
             self._key = key
         return self._stage
 
-    def _batch(self, volume: Array, samples: int) -> Batch:
+    def _batch(self, volume: Array, samples: int) -> BatchShape:
         depth, height, width = volume.shape
         if self._plane != (height, width):
             each = image_bytes(self._engine, self._bundle.model.network, height, width)
@@ -209,7 +209,7 @@ class DevicePipeline:
         most = self._most or (depth, samples)
         return plan_batch(depth, samples, most, self._images, self._limits)
 
-    def _shrink(self, volume: Array, batch: Batch, error: Exception) -> None:
+    def _shrink(self, volume: Array, batch: BatchShape, error: Exception) -> None:
         images = batch.slices * batch.samples
         self._forget()
         self._images = images // 2
@@ -217,7 +217,7 @@ class DevicePipeline:
             raise self._too_large(batch, error) from error
         logger.warning("warning: GPU out of memory with %d images at once; halved", images)
 
-    def _too_large(self, batch: Batch, error: Exception) -> DeviceError:
+    def _too_large(self, batch: BatchShape, error: Exception) -> DeviceError:
         """For a batch that does not fit into memory, of an engine that takes no smaller one."""
         if batch.slices * batch.samples == 1:
             return DeviceError(

@@ -11,7 +11,7 @@ from petrt.arrays import Array
 from petrt.diffusion.guides import NEIGHBOURS, DeviceSpectrum, spectrum
 from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Engine
-from petrt.inference.cuda.batches import Batch
+from petrt.inference.cuda.batches import BatchShape
 from petrt.inference.cuda.launches import Launches
 from petrt.inference.forward import wire
 from petrt.model.bundle import Bundle
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from petrt._cuda import DeviceArray
 
 
-class Stage:
+class Worker:
     """Everything one batch touches on the GPU; all of its work is enqueued on the engine's stream."""
 
     def __init__(
@@ -28,7 +28,7 @@ class Stage:
         bundle: Bundle,
         engine: Engine,
         table: StepTable,
-        batch: Batch,
+        batch: BatchShape,
         height: int,
         width: int,
     ) -> None:
