@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common import save
 
@@ -26,24 +26,36 @@ BAR_S = 0.06
 SIZE = 128
 
 
+class Results(NamedTuple):
+    """As petrt.inference.device.Results, which versions to compare with may lack."""
+
+    mean: Any
+    std: Any
+    coarse: Any
+
+
 class Instant:
-    """Stands in for a pipeline; ``spent`` is the time of its own copies, which is not the host's."""
+    """Stands in for a pipeline and its device; ``spent`` is the time of its own copies, which is not the
+    host's."""
 
     def __init__(self) -> None:
+        self.device = self
         self.seconds: dict[str, float] = {}
         self.record: dict[str, Any] = {}
         self.spent = 0.0
 
-    def run(self, grid: Any, *_: Any, **__: Any) -> tuple[Any, Any, Any]:
+    def run(self, grid: Any, *_: Any, **__: Any) -> Results:
         import numpy as np
 
         started = time.perf_counter()
-        results = grid.copy(), np.zeros_like(grid), grid.copy()
+        results = Results(grid.copy(), np.zeros_like(grid), grid.copy())
         self.spent = time.perf_counter() - started
         return results
 
-    def report(self, total: float) -> dict[str, float]:
+    def times(self, total: float) -> dict[str, float]:
         return {"total": total}
+
+    report = times  # what versions before Device call it
 
 
 def measure(repeats: int) -> list[float]:

@@ -79,12 +79,12 @@ def runs(
         )
 
     rule = make()
-    plan = rule._pipeline._scheduler.plan(volume.shape, slices, samples)
+    plan = rule._pipeline.device._planner.plan(volume.shape, slices, samples)
     chosen = dataclasses.replace(plan, because="usual")
     found = {}
     for schedule in dict.fromkeys([chosen, *alternatives(slices, samples, cores)]):
         fixed = make()
-        fixed._pipeline._scheduler = Fixed(fixed._pipeline._scheduler, schedule)
+        fixed._pipeline.device._planner = Fixed(fixed._pipeline.device._planner, schedule)
         found[name_of(schedule)] = partial(fixed.on_grid, volume)
     return found, name_of(chosen)
 

@@ -36,8 +36,8 @@ def install() -> Any:
     cuda = twin()
     cuda.architectures = ("90",)
     sys.modules["petrt._cuda"] = petrt._cuda = cuda
-    if "petrt.inference.cuda.pipeline" in sys.modules:
-        sys.modules["petrt.inference.cuda.pipeline"]._cuda = cuda  # type: ignore[attr-defined]
+    if "petrt.inference.cuda.device" in sys.modules:
+        sys.modules["petrt.inference.cuda.device"]._cuda = cuda  # type: ignore[attr-defined]
     gpu = gpus.Gpu(0, NAME, (9, 0), 8 << 30)
     gpus.list_gpus = lambda: [gpu]
     gpus.why_none = lambda: None

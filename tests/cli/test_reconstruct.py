@@ -13,6 +13,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from petrt.cli.app import run
 from petrt.model.bundle import load_bundle
@@ -180,15 +181,11 @@ def test_bad_bundle_leaves_nothing(tiny_bundle, low, tmp_path, capsys, model):
     if model == "missing":
         (bundle / "coarse.onnx").unlink()
     elif model == "truncated":
-        rewrite(bundle, "coarse.onnx", (bundle / "coarse.onnx").read_bytes()[:5000])
+        rewrite(bundle, "coarse.json", (bundle / "coarse.json").read_bytes()[:500])
     else:
-        import onnx
-
-        graph = onnx.load(bundle / "coarse.onnx")
-        tensor = graph.graph.initializer[-1]
-        values = np.full_like(onnx.numpy_helper.to_array(tensor), np.nan)
-        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-        rewrite(bundle, "coarse.onnx", graph.SerializeToString())
+        weights = safetensors.numpy.load_file(bundle / "coarse.safetensors")
+        weights = {name: np.full_like(array, np.nan) for name, array in weights.items()}
+        rewrite(bundle, "coarse.safetensors", safetensors.numpy.save(weights))
         expected = 4
     before = snapshot(tmp_path)
     code = run(["reconstruct", str(low), str(tmp_path / "out.nii.gz"), "--model", str(bundle)])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-import onnx
 import pytest
+import safetensors.numpy
 import torch
 
 import petrt
@@ -230,12 +230,9 @@ def test_progress_counts_slices(two_samples, volume):
 
 def test_nan_weights_are_found_out(tiny_bundle, tmp_path, volume):
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
-    model = onnx.load(bundle / "denoiser.onnx")
-    tensor = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT)
-    values = onnx.numpy_helper.to_array(tensor).copy()
-    values.flat[0] = np.nan
-    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-    rewrite(bundle, "denoiser.onnx", model.SerializeToString())
+    weights = safetensors.numpy.load_file(bundle / "denoiser.safetensors")
+    next(iter(weights.values())).flat[0] = np.nan
+    rewrite(bundle, "denoiser.safetensors", safetensors.numpy.save(weights))
     with pytest.raises(DeviceError, match="non-finite output"):
         Reconstructor(bundle, threads=1)(volume)
 

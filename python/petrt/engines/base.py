@@ -20,17 +20,26 @@ ANY_BATCH: BatchRange = (1, None)
 
 
 class Engine(Protocol):
-    """Runs the graphs of one bundle on one device.
+    """Runs the graphs of one bundle on one device. Engines inherit what they do not say themselves.
 
     Buffers stay where they are between calls: ``bind`` fixes the addresses once, and the function it
     returns runs one forward, reading the inputs and writing the outputs in place. On a GPU it only
     enqueues: the forward runs on ``stream``, after what was enqueued there before.
 
-    ``device``: "cpu" or "cuda:0". ``precision``: an EnginePrecision; images, guides, the dose and
-    noise-bias rows are float32 at the interface in every precision, features and maps are of the dtype
-    that ``dtypes`` tells. ``threads``: CPU threads that one call uses, 1 on a GPU. ``capturable``: a
-    CUDA graph may record what it enqueues. ``stream``: the petrt._cuda.Stream of all its work; None on
-    a CPU.
+    Attributes:
+        device: "cpu" or "cuda:0".
+        precision: of the arithmetic. Images, guides, the dose and the noise bias are float32 at the
+            interface in every precision; ``dtypes`` tells the dtype of features and maps.
+        threads: CPU threads of one call; 1 on a GPU.
+        capturable: whether a CUDA graph may record what the engine enqueues.
+        stream: the petrt._cuda.Stream of all its work; None on a CPU.
+        division: how threads may divide a call on a CPU without changing a bit of its result. None: not
+            at all. "own": every call has ``threads`` of its own. "shared": calls at the same time share
+            a pool of ``threads`` - 1, beside the thread that each comes on.
+        shares_weights: whether ``with_threads`` gives an engine on the same weights.
+        binding_bytes: memory that binding every graph once takes for weights, an estimate; 0 for an
+            engine that takes it when it is opened.
+        notes: what the record of a run says about this engine.
     """
 
     name: str
@@ -40,6 +49,17 @@ class Engine(Protocol):
     threads: int
     capturable: bool
     stream: Any
+    division: Division | None = None
+    shares_weights: bool = False
+    binding_bytes: int = 0
+
+    @property
+    def notes(self) -> dict[str, str]:
+        return {}
+
+    def with_threads(self, threads: int) -> Engine:
+        """The same engine with other threads, on the same weights."""
+        raise NotImplementedError(f"{self.name} has to be opened again")
 
     def tensors(self, graph: str) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
         """Inputs and outputs of ``graph``: name -> shape, with a string for a dynamic dimension."""
@@ -63,37 +83,6 @@ class Engine(Protocol):
     def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
         """Bind C-contiguous buffers; names must be exactly the graph's."""
         ...
-
-
-def division(engine: Engine) -> Division | None:
-    """How calls of ``engine`` on a CPU may be divided among threads without changing a bit of what they
-    compute; None, which an engine without the attribute ``division`` means: not at all.
-
-    "own": every call has ``engine.threads`` of its own. "shared": calls at the same time share a pool of
-    ``engine.threads`` - 1, beside the thread that each comes on.
-    """
-    found: Division | None = getattr(engine, "division", None)
-    return found
-
-
-def sharing(engine: Engine) -> Callable[[int], Engine] | None:
-    """What makes an engine of other threads out of ``engine`` that shares its weights, which an engine
-    offers as ``with_threads``; None where it has to be opened again."""
-    found: Callable[[int], Engine] | None = getattr(engine, "with_threads", None)
-    return found
-
-
-def binding_bytes(engine: Engine) -> int:
-    """Memory that the first ``bind`` of every graph takes for weights, where an engine does not take it
-    when it is opened: its ``binding_bytes``, estimated."""
-    found: int = getattr(engine, "binding_bytes", 0)
-    return found
-
-
-def notes(engine: Engine) -> dict[str, str]:
-    """What an engine has to say of itself in the record of a run: its ``notes``, if it has any."""
-    found: dict[str, str] = getattr(engine, "notes", {})
-    return found
 
 
 def is_feature(name: str) -> bool:

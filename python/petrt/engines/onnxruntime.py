@@ -12,6 +12,7 @@ from petrt.engines.base import (
     BatchRange,
     Buffers,
     Division,
+    Engine,
     EnginePrecision,
     check_interface,
     check_names,
@@ -42,7 +43,7 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(Engine):
     """One session per graph; buffers are bound by address, so nothing is copied around a call.
 
     Args:
@@ -58,7 +59,7 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
     capturable = False
-    division: Division = "shared"
+    division: Division | None = "shared"
     precision: str
 
     def __init__(

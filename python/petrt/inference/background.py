@@ -25,17 +25,16 @@ def active_slices(volume: NDArray[np.float32]) -> NDArray[np.bool_]:
     return active
 
 
-def batches(active: NDArray[np.bool_], most: int, every: int = 1) -> list[tuple[int, int]]:
-    """(first slice, slices) of batches of at most ``most`` neighbouring slices that cover ``active``.
-
-    With ``every`` only those that hold one of the slices 0, every, 2 every ... (-first % every slices
-    lie between a batch's first one and the next of them).
-    """
+def batches(
+    active: NDArray[np.bool_], most: int, wanted: NDArray[np.bool_]
+) -> list[tuple[int, int]]:
+    """(first slice, slices) of batches of at most ``most`` neighbouring ``active`` slices, without those
+    that hold no ``wanted`` one."""
     edges = np.flatnonzero(np.diff(active.astype(np.int8), prepend=0, append=0))
     found = []
     for begin, end in edges.reshape(-1, 2).tolist():
         for first in range(begin, end, most):
             count = min(most, end - first)
-            if -first % every < count:
+            if wanted[first : first + count].any():
                 found.append((first, count))
     return found

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from petrt.arrays import Array
+from petrt.diffusion.guides import NEIGHBOURS
+from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Buffers, Engine, is_feature
-from petrt.model.spec import NetworkSpec
+from petrt.model.bundle import Bundle
+from petrt.model.spec import ModelSpec, NetworkSpec
 
 Run = Callable[[], None]
 # (shape, dtype) -> a new buffer that the engine can bind.
 Allocate = Callable[[tuple[int, ...], str], Any]
 # (graph, inputs, outputs) -> one forward.
 Bind = Callable[[str, Buffers, Buffers], Run]
+
+
+@dataclass(frozen=True)
+class ReverseProcess:
+    """What all batches of a model share: its spec, the step table, and the noise bias of each step
+    [steps, channels], None without a denoiser."""
+
+    model: ModelSpec
+    table: StepTable
+    film: Array | None
+
+    @classmethod
+    def of(cls, bundle: Bundle, table: StepTable) -> ReverseProcess:
+        denoises = bundle.model.network.denoiser is not None
+        return cls(bundle.model, table, bundle.noise_bias(table.levels) if denoises else None)
 
 
 class Loop(Protocol):
@@ -63,3 +83,18 @@ def wire(
     maps = {name: buffer for name, buffer in produced.items() if not is_feature(name)}
     inputs = {"r": loop.r, "film": loop.film_row, **maps}
     return Forwards(per_slice, bind("denoiser", inputs, {"eps": loop.eps}))
+
+
+def guidance_sizes(
+    engine: Engine, network: NetworkSpec, slices: int, height: int, width: int
+) -> dict[str, int]:
+    """Numbers in each feature and map between the networks, for ``slices`` of ``height`` x ``width``."""
+    if not (network.guide_count or network.denoiser):
+        return {}
+    channels = {"nas": NEIGHBOURS}
+    inputs = {
+        name: (slices, channels.get(name, 1), height, width)[: len(dims)]  # of the dose: (slices,)
+        for name, dims in engine.tensors("guidance")[0].items()
+    }
+    shapes = engine.output_shapes("guidance", inputs)
+    return {name: math.prod(shape) for name, shape in shapes.items()}

@@ -1,21 +1,97 @@
-"""The pipeline of an engine: on a CPU or on a GPU, with one way to run a volume."""
+"""A volume on the network grid through the networks: guides, guidance, coarse, reverse loop, AMS."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt.arrays import Array
 from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Engine
-from petrt.errors import NonfiniteOutput
-from petrt.inference.cpu.pipeline import Pipeline, cpu_pipeline
+from petrt.errors import NonfiniteOutput, OutOfDeviceMemory
+from petrt.inference.cpu.device import cpu_device
+from petrt.inference.device import Device, Job, Results
+from petrt.inference.forward import ReverseProcess
 from petrt.model.bundle import Bundle
 
-if TYPE_CHECKING:
-    from petrt.inference.cuda.pipeline import DevicePipeline
+
+class Pipeline:
+    """Runs volumes batch by batch on a device, on buffers that are kept between volumes.
+
+    No result depends on how a volume is cut into batches, or on how many run at once.
+    """
+
+    def __init__(self, device: Device, *, denoises: bool) -> None:
+        self.device, self._denoises = device, denoises
+
+    def run(
+        self,
+        volume: Array,
+        samples: int,
+        seed: int,
+        *,
+        first_id: int,
+        noise: Array | None,
+        report: Callable[[int], None],
+        dose: float | None = None,
+        active: NDArray[np.bool_] | None = None,
+        every: int = 1,
+    ) -> Results:
+        """The results of the scaled ``volume`` [Z, H, W]; arguments as the fields of ``Job``.
+
+        ``report`` is called with the number of slices done. ``active``: None for all. With ``every``
+        only slices 0, every, 2 every ... must be reconstructed, and only these are counted.
+
+        Raises DeviceError where the device fails, or its memory does not hold a single image.
+        """
+        active = np.ones(len(volume), bool) if active is None else active
+        wanted = active & (np.arange(len(volume)) % every == 0)
+        samples = samples if self._denoises else 1
+        job = Job(volume, samples, seed, first_id, noise, dose, active, wanted)
+        done = ~active
+        if not wanted.any():
+            report(len(done[::every]))
+            return _empty(volume)
+
+        def finished(first: int, count: int) -> None:
+            done[first : first + count] = True
+            report(int(done[::every].sum()))
+
+        with self.device.turn:
+            while True:
+                try:
+                    results = self._run(job, finished)
+                    break
+                except OutOfDeviceMemory as error:
+                    self.device.shrink(job, error)
+        if not self._denoises:  # the coarse prediction is the image
+            np.maximum(results.coarse, 0, out=results.mean)
+        for result in results:  # a batch on a GPU may hold background, too
+            result[~active] = 0
+        return results
+
+    def _run(self, job: Job, finished: Callable[[int, int], None]) -> Results:
+        """All batches of a job, no more in flight than the device holds."""
+        results = _empty(job.volume)
+        waiting: deque[tuple[tuple[int, int], Callable[[], Any]]] = deque()
+
+        def collect() -> None:
+            batch, wait = waiting.popleft()
+            wait()
+            finished(*batch)
+
+        with self.device.running(job) as running:
+            for batch in running.batches:
+                if len(waiting) == running.in_flight:
+                    collect()
+                waiting.append((batch, running.enqueue(*batch, results)))
+            while waiting:
+                collect()
+        return results
 
 
 def pipeline_of(
@@ -27,21 +103,23 @@ def pipeline_of(
     memory: int | None = None,
     *,
     ours: bool = False,
-) -> Pipeline | DevicePipeline:
+) -> Pipeline:
     """The pipeline of ``engine`` where it runs; options as of ``petrt.Reconstructor``.
 
     ``ours``: the engine was chosen here, and may be opened again with more threads inside.
     """
+    process = ReverseProcess.of(bundle, table)
+    device: Device
     if engine.stream is None:
-        return cpu_pipeline(bundle, engine, table, threads, batch, memory, ours=ours)
-    from petrt.inference.cuda.pipeline import DevicePipeline  # needs petrt._cuda
+        device = cpu_device(bundle, engine, process, threads, batch, memory, ours=ours)
+    else:
+        from petrt.inference.cuda.device import CudaDevice  # needs petrt._cuda
 
-    return DevicePipeline(bundle, engine, table, batch, memory)
+        device = CudaDevice(bundle, engine, process, batch, memory)
+    return Pipeline(device, denoises=process.film is not None)
 
 
-def check_finite(
-    results: Sequence[NDArray[np.float32]], name: str, bundle: Bundle, engine: Engine
-) -> None:
+def check_finite(results: Sequence[Array], name: str, bundle: Bundle, engine: Engine) -> None:
     """Raise NonfiniteOutput, for volume ``name``, unless all ``results`` are finite."""
     bad = sum(r.size - int(np.count_nonzero(np.isfinite(r))) for r in results)
     if bad:
@@ -50,3 +128,7 @@ def check_finite(
             "the model or its engine is broken; export it again",
             bad,
         )
+
+
+def _empty(volume: Array) -> Results:
+    return Results(*(np.zeros_like(volume) for _ in range(3)))

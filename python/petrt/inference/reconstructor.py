@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt.arrays import Array
 from petrt.diffusion.dose import settle
 from petrt.diffusion.noise_schedule import step_table
 from petrt.diffusion.presets import settle as settle_process
@@ -23,6 +24,7 @@ from petrt.hardware.cpu import default_threads
 from petrt.imaging.grid import Placement, plan
 from petrt.imaging.scaling import scale_of
 from petrt.inference.background import active_slices
+from petrt.inference.device import Results
 from petrt.inference.pipeline import check_finite, pipeline_of
 from petrt.inference.run_record import run_record
 from petrt.inference.verify_engine import verify_first_use
@@ -57,9 +59,9 @@ class Reconstruction:
 class _Frame:
     """One frame's results on its input grid and its part of the record; no ``std`` of a single sample."""
 
-    image: NDArray[np.float32]
-    std: NDArray[np.float32] | None
-    coarse: NDArray[np.float32]
+    image: Array
+    std: Array | None
+    coarse: Array
     record: dict[str, Any]
 
 
@@ -132,10 +134,10 @@ class Reconstructor:
         self.engine: Engine = self._choice.engine
         self._announced = not isinstance(engine, str)  # one that was given needs no reason
         self.table = step_table(self.bundle.model.schedule, self.sampler)
+        ours = isinstance(engine, str)
         self._pipeline = pipeline_of(
-            self.bundle, self.engine, self.table, threads, batch, memory,
-            ours=isinstance(engine, str),
-        )  # fmt: skip
+            self.bundle, self.engine, self.table, threads, batch, memory, ours=ours
+        )
 
     def __call__(
         self,
@@ -167,31 +169,14 @@ class Reconstructor:
         """
         dose = settle(dose, self.bundle.model)
         loaded = load(volume, affine, voxel_mm, nonfinite)
-        noise = None if noise is None else np.asarray(noise, np.float32)
-        frames = loaded.frames
-        if noise is not None and len(frames) > 1:
-            raise UsageError("noise is for a single frame", "pass one frame at a time")
-        model = self.bundle.model
-        placement = plan(
-            frames[0].shape,
-            loaded.affine_mm,
-            model.domain.voxel_mm,
-            voxel_mm=loaded.voxel_mm if loaded.affine_mm is None else None,
-            multiple=2**model.network.scales,
-            name=loaded.name,
-        )
+        placement = self._placement(loaded)
+        noise = self._given_noise(noise, len(loaded.frames), placement)
         started = time.perf_counter()
-        self._pipeline.seconds.clear()
-        slices = placement.network_shape[0]
-        results = []
-        for index, frame in enumerate(frames):
-            done = index * slices
-
-            def report(count: int, done: int = done) -> None:
-                if progress:
-                    progress(done + count, len(frames) * slices)
-
-            results.append(self._frame(frame, loaded, placement, index, noise, dose, report))
+        self._pipeline.device.seconds.clear()
+        slices, frames = placement.network_shape[0], []
+        for index, frame in enumerate(loaded.frames):
+            report = _shifted(progress, index * slices, len(loaded.frames) * slices)
+            frames.append(self._frame(frame, loaded, placement, index, noise, dose, report))
         stats = run_record(
             self.bundle,
             self._choice,
@@ -200,18 +185,11 @@ class Reconstructor:
             dose,
             loaded,
             placement,
-            self._pipeline.record,
-            [result.record for result in results],
+            self._pipeline.device.record,
+            [frame.record for frame in frames],
         )
-        stats["seconds"] = self._pipeline.report(time.perf_counter() - started)
-        factor = np.float32(stats["std"]["factor"])
-        image, coarse = (
-            give_back(loaded, [getattr(result, part) for result in results])
-            for part in ("image", "coarse")
-        )
-        stds = [result.std * factor for result in results if result.std is not None]
-        std = give_back(loaded, stds) if stds else None
-        return Reconstruction(image, std, coarse, stats)
+        stats["seconds"] = self._pipeline.device.times(time.perf_counter() - started)
+        return self._given_back(loaded, frames, stats)
 
     def on_grid(
         self,
@@ -232,81 +210,127 @@ class Reconstructor:
         placement = plan(xyz.shape, multiple=2**self.bundle.model.network.scales)
         grid = placement.to_network(xyz, self._threads)
 
-        wanted = -(-len(grid) // every)
-
-        def report(count: int) -> None:
-            if progress:
-                progress(min(count, wanted), wanted)
-
+        report = _shifted(progress, 0, -(-len(grid) // every))
         results = self._run(grid, "volume", 0, None, dose, report, self._active(grid), every)
         mean, std, coarse = (placement.from_network(r).transpose(2, 0, 1) for r in results)
         return mean, std, coarse
 
     def _frame(
         self,
-        frame: NDArray[np.float32],
+        frame: Array,
         loaded: Loaded,
         placement: Placement,
         index: int,
-        noise: NDArray[np.float32] | None,
+        noise: Array | None,
         dose: float | None,
         report: Callable[[int], None],
     ) -> _Frame:
-        """One frame: to the network grid, through the networks, and back."""
-        model = self.bundle.model
-        voxel_mm = loaded.voxel_mm or model.domain.voxel_mm
-        scale = scale_of(frame, model.scale, voxel_mm, self._threads)
+        """One frame: to the network grid and the scale, through the networks, and back."""
+        voxel_mm = loaded.voxel_mm or self.bundle.model.domain.voxel_mm
+        scale = scale_of(frame, self.bundle.model.scale, voxel_mm, self._threads)
         if scale == 0.0:
-            unchanged = np.array(frame, np.float32)
-            std = np.zeros_like(unchanged) if self.samples > 1 else None
-            record = {"scale": 0.0, **asdict(change(unchanged, frame)), "unchanged": True}
-            return _Frame(unchanged, std, unchanged.copy(), record)
+            return self._unchanged(frame)
         grid = placement.to_network(frame, self._threads)
         grid /= np.float32(scale)
-        self._check_noise(noise, placement)
         active = self._active(grid)
         results = self._run(grid, loaded.name, index, noise, dose, report, active)
-        if self.samples == 1:
-            results = (results[0], results[2])  # a spread of one sample is nothing to bring back
-        for result in results:
+        # The standard deviation of one sample is not brought back: there is none.
+        drawn = results if self.samples > 1 else (results.mean, results.coarse)
+        for result in drawn:
             result *= np.float32(scale)
-        image, *spread, coarse = (placement.from_network(r, self._threads) for r in results)
+        image, *std, coarse = (placement.from_network(r, self._threads) for r in drawn)
         skipped = 0 if active is None else int((~active).sum())
         record = {"scale": scale, **asdict(change(image, frame)), "background_slices": skipped}
-        return _Frame(image, spread[0] if spread else None, coarse, record)
+        return _Frame(image, std[0] if std else None, coarse, record)
+
+    def _unchanged(self, frame: Array) -> _Frame:
+        """A frame without activity is its own reconstruction."""
+        image = np.array(frame, np.float32)
+        std = np.zeros_like(image) if self.samples > 1 else None
+        record = {"scale": 0.0, **asdict(change(image, frame)), "unchanged": True}
+        return _Frame(image, std, image.copy(), record)
 
     def _run(
         self,
-        grid: NDArray[np.float32],
+        grid: Array,
         name: str,
         index: int,
-        noise: NDArray[np.float32] | None,
+        noise: Array | None,
         dose: float | None,
         report: Callable[[int], None],
         active: NDArray[np.bool_] | None,
         every: int = 1,
-    ) -> tuple[NDArray[np.float32], ...]:
+    ) -> Results:
         """Frame ``index`` of a series through the networks; NonfiniteOutput unless it comes out finite."""
         if not self._announced:  # once, and not before an error that needs no engine
             logger.info("engine: %s", self._choice.reason)
             self._announced = True
         results = self._pipeline.run(
-            grid, self.samples, self.seed,
-            first_id=index * len(grid), noise=noise, report=report, dose=dose,
-            active=active, every=every,
-        )  # fmt: skip
-        drawn = results if self.samples > 1 else (results[0], results[2])  # one sample has no std
+            grid,
+            self.samples,
+            self.seed,
+            first_id=index * len(grid),
+            noise=noise,
+            report=report,
+            dose=dose,
+            active=active,
+            every=every,
+        )
+        drawn = results if self.samples > 1 else (results.mean, results.coarse)
         check_finite(drawn, name, self.bundle, self.engine)
         return results
 
-    def _active(self, grid: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+    def _active(self, grid: Array) -> NDArray[np.bool_] | None:
         return active_slices(grid) if self.skip_background else None
 
-    def _check_noise(self, noise: NDArray[np.float32] | None, placement: Placement) -> None:
+    def _placement(self, loaded: Loaded) -> Placement:
+        """Where the volume lies on the model's network grid."""
+        model = self.bundle.model
+        return plan(
+            loaded.frames[0].shape,
+            loaded.affine_mm,
+            model.domain.voxel_mm,
+            voxel_mm=loaded.voxel_mm if loaded.affine_mm is None else None,
+            multiple=2**model.network.scales,
+            name=loaded.name,
+        )
+
+    def _given_noise(
+        self, noise: NDArray[Any] | None, frames: int, placement: Placement
+    ) -> Array | None:
+        if noise is None:
+            return None
+        if frames > 1:
+            raise UsageError("noise is for a single frame", "pass one frame at a time")
+        noise = np.asarray(noise, np.float32)
         slices, height, width = placement.network_shape
         wanted = (self.table.steps + 1, self.samples, slices, 1, height, width)
-        if noise is not None and noise.shape != wanted:
+        if noise.shape != wanted:
             raise UsageError(f"noise must be of shape {wanted}, got {noise.shape}")
+        return noise
+
+    def _given_back(
+        self, loaded: Loaded, frames: Sequence[_Frame], stats: dict[str, Any]
+    ) -> Reconstruction:
+        """The frames as the kind of volume that came in, the standard deviation calibrated."""
+        factor = np.float32(stats["std"]["factor"])
+        stds = [frame.std * factor for frame in frames if frame.std is not None]
+        return Reconstruction(
+            image=give_back(loaded, [frame.image for frame in frames]),
+            std=give_back(loaded, stds) if stds else None,
+            coarse=give_back(loaded, [frame.coarse for frame in frames]),
+            stats=stats,
+        )
+
+
+def _shifted(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
+    """A frame's progress as that of the whole series: ``before`` slices were done when it began."""
+
+    def report(done: int) -> None:
+        if progress:
+            progress(before + done, total)
+
+    return report
 
 
 def reconstruct(

@@ -8,7 +8,6 @@ from typing import Any
 from petrt import _core
 from petrt.diffusion.dose import dose_warnings
 from petrt.diffusion.presets import Process
-from petrt.engines.base import notes
 from petrt.engines.select import ChosenEngine
 from petrt.evaluation.calibration import std_record
 from petrt.imaging.grid import Placement, domain_warnings
@@ -41,7 +40,7 @@ def run_record(
             "version": engine.version,
             "precision": engine.precision,
             "reason": choice.reason,
-            **notes(engine),
+            **engine.notes,
         },
         "device": engine.device,
         **how,

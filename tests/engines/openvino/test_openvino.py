@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from petrt.engines.base import binding_bytes
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.openvino import cache as openvino_cache
 from petrt.engines.openvino.engine import OpenVINOEngine
@@ -207,8 +206,8 @@ def test_a_broken_graph_is_told(tiny: Bundle):
 def test_memory_of_compiled_graphs_is_told(tiny: Bundle):
     """ONNX is read when the engine is opened, and compiled when its graphs are bound."""
     weights = sum(len(tiny.onnx(graph) or b"") for graph in GRAPHS)
-    assert binding_bytes(OpenVINOEngine(tiny)) > weights
-    assert binding_bytes(OnnxRuntimeEngine(tiny)) == 0
+    assert OpenVINOEngine(tiny).binding_bytes > weights
+    assert OnnxRuntimeEngine(tiny).binding_bytes == 0
 
 
 def test_wrong_buffers_are_refused(tiny: Bundle):

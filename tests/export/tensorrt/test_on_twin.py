@@ -61,9 +61,9 @@ def machine(cuda_twin: Any, monkeypatch, tmp_path) -> Any:
     """A GPU of host memory, a TensorRT of ONNX Runtime, and an engine folder."""
     monkeypatch.setitem(sys.modules, "petrt._cuda", cuda_twin)
     monkeypatch.setattr(petrt, "_cuda", cuda_twin, raising=False)
-    from petrt.inference.cuda import pipeline
+    from petrt.inference.cuda import device
 
-    monkeypatch.setattr(pipeline, "_cuda", cuda_twin)
+    monkeypatch.setattr(device, "_cuda", cuda_twin)
     monkeypatch.setattr(tensorrt, "CurrentDevice", Current)
     streams: dict[int, Any] = {}
     true_stream = cuda_twin.Stream

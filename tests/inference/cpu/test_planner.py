@@ -16,20 +16,23 @@ from petrt.engines.native.engine import NativeEngine
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import DeviceError, UsageError
-from petrt.inference.cpu import memory, pipeline
-from petrt.inference.cpu import planner as scheduler
+from petrt.hardware import memory
+from petrt.inference.cpu import device, planner
+from petrt.inference.cpu import memory as batch_memory
+from petrt.inference.cpu.device import CpuDevice
 from petrt.inference.cpu.parallelism import (
     MemoryLimit,
     Parallelism,
+    Shape,
     best,
     divisor,
     splits,
     usual_batch,
     within,
 )
-from petrt.inference.cpu.pipeline import Pipeline
 from petrt.inference.cpu.planner import Planner
-from petrt.inference.cpu.worker import Work
+from petrt.inference.forward import ReverseProcess
+from petrt.inference.pipeline import Pipeline
 from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle, load_bundle
 from tests.models import noisy_blob
@@ -44,9 +47,9 @@ def bundle(tiny_bundle: Path) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def work(bundle: Bundle) -> Work:
+def process(bundle: Bundle) -> ReverseProcess:
     sampler = bundle.model.sampler.model_copy(update={"steps": 3})
-    return Work(bundle, step_table(bundle.model.schedule, sampler))
+    return ReverseProcess.of(bundle, step_table(bundle.model.schedule, sampler))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +88,7 @@ def plain(result: tuple[np.ndarray, ...]) -> list[bytes]:
 
 
 class Fixed:
-    """A scheduler of one schedule."""
+    """A planner of one way."""
 
     def __init__(self, schedule: Parallelism, engine: Any) -> None:
         self.schedule, self._engine = schedule, engine
@@ -97,9 +100,10 @@ class Fixed:
         return self._engine
 
 
-def run(work: Work, schedule: Parallelism, engine: Any, samples: int) -> list[bytes]:
+def run(process: ReverseProcess, schedule: Parallelism, engine: Any, samples: int) -> list[bytes]:
     grid = noisy_blob((16, 24, 5)).transpose(2, 0, 1) / np.float32(900)
-    pipeline = Pipeline(work, Fixed(schedule, engine))  # type: ignore[arg-type]
+    device = CpuDevice(process, Fixed(schedule, engine))  # type: ignore[arg-type]
+    pipeline = Pipeline(device, denoises=True)
     options = {"first_id": 0, "noise": None, "report": lambda done: None}
     return plain(pipeline.run(np.ascontiguousarray(grid), samples, 1, **options))  # type: ignore[arg-type]
 
@@ -114,10 +118,12 @@ def run(work: Work, schedule: Parallelism, engine: Any, samples: int) -> list[by
     samples=st.integers(1, 6),
 )
 @pytest.mark.parametrize("kind", ["opened", "native"])
-def test_no_schedule_changes_a_bit(kind, request, work, workers, threads, slices, samples):
+def test_no_schedule_changes_a_bit(kind, request, process, workers, threads, slices, samples):
     engine = request.getfixturevalue(kind)
-    expected = run(work, Parallelism(1, 1, 1, 1), engine(1), 6)
-    assert run(work, Parallelism(workers, threads, slices, samples), engine(threads), 6) == expected
+    expected = run(process, Parallelism(1, 1, 1, 1), engine(1), 6)
+    assert (
+        run(process, Parallelism(workers, threads, slices, samples), engine(threads), 6) == expected
+    )
 
 
 def test_threads_inside_native_calls_cost_no_second_engine(make, bundle):
@@ -208,8 +214,10 @@ def test_a_plan_depends_on_nothing_but_its_arguments(make):
 def test_a_limit_takes_workers_then_the_batch_and_then_refuses(make, bundle, monkeypatch):
     """Numbers of a process of 100 MB."""
     monkeypatch.setattr(memory, "resident", lambda: 100_000_000)
-    monkeypatch.setattr(memory, "worker_bytes", lambda e, n, s: 40_000_000 * s.slices * s.samples)
-    volumes = scheduler.VOLUMES * 4 * 16 * 16 * 24
+    monkeypatch.setattr(
+        batch_memory, "worker_bytes", lambda e, n, s: 40_000_000 * s.slices * s.samples
+    )
+    volumes = planner.VOLUMES * 4 * 16 * 16 * 24
 
     def plan(budget: int) -> tuple[int, int, int, int]:
         found = make(budget=budget + volumes, fixed=True).plan((16, 16, 24), 16, 2)
@@ -227,9 +235,9 @@ def test_a_limit_takes_workers_then_the_batch_and_then_refuses(make, bundle, mon
 def test_what_another_engine_takes_counts(make, bundle, monkeypatch):
     """One slice on 4 cores: threads inside, unless the second engine does not fit."""
     monkeypatch.setattr(memory, "resident", lambda: 0)
-    each = memory.worker_bytes
-    room = each(make()._engine, bundle.model.network, scheduler.Shape(1, 1, 16, 24))
-    room += scheduler.VOLUMES * 4 * 16 * 24
+    each = batch_memory.worker_bytes
+    room = each(make()._engine, bundle.model.network, Shape(1, 1, 16, 24))
+    room += planner.VOLUMES * 4 * 16 * 24
     second = make()._engine_bytes
     assert second > 0
     assert make(budget=room + second).plan((1, 16, 24), 1, 1).threads == 4
@@ -239,10 +247,10 @@ def test_what_another_engine_takes_counts(make, bundle, monkeypatch):
 def test_what_binding_takes_counts(make, bundle, monkeypatch):
     """Weights that an engine packs when its graphs are first bound."""
     monkeypatch.setattr(memory, "resident", lambda: 0)
-    room = memory.worker_bytes(make()._engine, bundle.model.network, scheduler.Shape(1, 1, 16, 24))
-    room += scheduler.VOLUMES * 4 * 16 * 24
+    room = batch_memory.worker_bytes(make()._engine, bundle.model.network, Shape(1, 1, 16, 24))
+    room += planner.VOLUMES * 4 * 16 * 24
     assert make(budget=room, fixed=True).plan((1, 16, 24), 1, 1).workers == 1
-    monkeypatch.setattr(scheduler, "binding_bytes", lambda engine: 1)
+    monkeypatch.setattr(OnnxRuntimeEngine, "binding_bytes", 1)
     with pytest.raises(DeviceError, match="one slice at a time needs"):
         make(budget=room, fixed=True).plan((1, 16, 24), 1, 1)
 
@@ -275,7 +283,7 @@ def test_results_within_memory_are_the_same(tiny_bundle, monkeypatch):
     volume = noisy_blob((16, 21, 5))
     usual = Reconstructor(tiny_bundle, samples=4, steps=2)(volume)
     taken, each = memory.resident() or 0, 1 << 28
-    monkeypatch.setattr(memory, "worker_bytes", lambda e, n, s: each)
+    monkeypatch.setattr(batch_memory, "worker_bytes", lambda e, n, s: each)
     tight = Reconstructor(tiny_bundle, samples=4, steps=2, memory=taken + each + (1 << 27))(volume)
     assert tight.stats["schedule"]["workers"] == 1
     for part in PARTS:
@@ -286,7 +294,7 @@ def test_results_within_memory_are_the_same(tiny_bundle, monkeypatch):
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "native"])
 def test_a_volume_of_one_slice_runs_on_all_cores_to_the_same_bits(tiny_bundle, monkeypatch, engine):
-    monkeypatch.setattr(pipeline, "default_threads", lambda: 4)
+    monkeypatch.setattr(device, "default_threads", lambda: 4)
     volume = noisy_blob((16, 21, 1))
     options = {"samples": 3, "steps": 2, "engine": engine}
     found = Reconstructor(tiny_bundle, **options)(volume)

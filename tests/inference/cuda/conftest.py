@@ -69,9 +69,9 @@ def cuda(cuda_twin: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """petrt._cuda, of host memory."""
     monkeypatch.setitem(sys.modules, "petrt._cuda", cuda_twin)
     monkeypatch.setattr(petrt, "_cuda", cuda_twin, raising=False)
-    from petrt.inference.cuda import pipeline
+    from petrt.inference.cuda import device
 
-    monkeypatch.setattr(pipeline, "_cuda", cuda_twin)
+    monkeypatch.setattr(device, "_cuda", cuda_twin)
     return cuda_twin
 
 

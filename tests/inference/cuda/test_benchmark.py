@@ -130,10 +130,10 @@ def test_a_whole_run_with_what_needs_a_real_gpu_named_as_failed(small, monkeypat
 def test_both_sides_of_a_comparison_get_the_same_planes(small, monkeypatch):
     import sections
 
-    from petrt.inference.cuda.pipeline import DevicePipeline
+    from petrt.inference.pipeline import Pipeline
 
     seen = {"petrt": [], "baseline": []}
-    usual = DevicePipeline.run
+    usual = Pipeline.run
 
     class Loop:
         def __init__(self, subject, device, **options):
@@ -148,7 +148,7 @@ def test_both_sides_of_a_comparison_get_the_same_planes(small, monkeypatch):
         return usual(self, volume, *arguments, **options)
 
     monkeypatch.setattr(sections, "Unfolded", Loop)
-    monkeypatch.setattr(DevicePipeline, "run", run)
+    monkeypatch.setattr(Pipeline, "run", run)
     code, result = small("--sections", "compiled", "eager", "--batches", "4", "2", "3")
     assert code == 0
     found = result["compiled"]

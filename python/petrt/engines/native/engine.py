@@ -24,6 +24,7 @@ from petrt.engines.base import (
     BatchRange,
     Buffers,
     Division,
+    Engine,
     check_interface,
     check_names,
     resolve_shapes,
@@ -47,7 +48,7 @@ def version(kernels: str | None = None) -> str:
     return f"{_core.__version__} {kernels or _core.native_kernels()}"
 
 
-class NativeEngine:
+class NativeEngine(Engine):
     """One program per graph and size.
 
     Features, maps and x_half, which go from one network to the next, have their channels last
@@ -67,7 +68,8 @@ class NativeEngine:
     name = "native"
     device = "cpu"
     precision = "fp32"
-    division: Division = "own"
+    division: Division | None = "own"
+    shares_weights = True
     capturable = False
     stream = None
 

@@ -13,6 +13,7 @@ from petrt.engines.base import (
     BatchRange,
     Buffers,
     Division,
+    Engine,
     EnginePrecision,
     check_interface,
     check_names,
@@ -69,7 +70,7 @@ def check_precision(precision: EnginePrecision | None) -> EnginePrecision:
     return precision
 
 
-class OpenVINOEngine:
+class OpenVINOEngine(Engine):
     """One compiled model per graph and shape, one request per ``bind``, on the caller's buffers.
 
     Args:
@@ -86,7 +87,7 @@ class OpenVINOEngine:
     device = "cpu"
     capturable = False
     stream = None
-    division: Division = "own"
+    division: Division | None = "own"
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from petrt.engines.base import (
     ANY_BATCH,
     BatchRange,
     Buffers,
+    Engine,
     check_interface,
     check_names,
     interface,
@@ -71,7 +72,7 @@ class _Network:
     sizes: Sizes
 
 
-class TensorRTEngine:
+class TensorRTEngine(Engine):
     """Runs the plans of one bundle on ``stream``.
 
     Each ``bind`` gets an execution context of its own, whose activation memory is a buffer of ours:

@@ -16,6 +16,7 @@ from petrt.engines.base import (
     ANY_BATCH,
     BatchRange,
     Buffers,
+    Engine,
     check_interface,
     check_names,
     resolve_shapes,
@@ -39,7 +40,7 @@ from petrt.model.group_norm import Norm
 _NAMES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """One module per graph and shape; buffers are wrapped without a copy and written in place.
 
     Args:

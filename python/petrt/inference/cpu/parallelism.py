@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from petrt.errors import DeviceError
-from petrt.inference.cpu import memory
+from petrt.hardware import memory
 
 # Samples in one call. Milliseconds an image of the paper's denoiser on 2 cores, for 1, 2, 4 and 8 samples:
 # ONNX Runtime 129, 129, 135, 139; petrt's own engine 101, 98, 93, 121. And memory grows with them.
@@ -24,6 +24,16 @@ USUAL_SAMPLES = 2
 GAIN = 0.7
 # Less time that another schedule must promise than the first.
 WORTH = 0.9
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One call of the denoiser: ``slices`` x ``samples`` images of ``height`` x ``width``."""
+
+    slices: int
+    samples: int
+    height: int
+    width: int
 
 
 @dataclass(frozen=True)

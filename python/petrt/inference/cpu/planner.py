@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from petrt.engines.base import Engine, binding_bytes, division, sharing
+from petrt.engines.base import Engine
 from petrt.inference.cpu import memory
 from petrt.inference.cpu.parallelism import (
     MemoryLimit,
     Parallelism,
+    Shape,
     best,
     divisor,
     refuse,
@@ -16,7 +17,6 @@ from petrt.inference.cpu.parallelism import (
     usual_batch,
     within,
 )
-from petrt.inference.cpu.worker import Shape
 from petrt.model.bundle import Bundle
 
 CallSize = tuple[int, int]
@@ -53,7 +53,7 @@ class Planner:
         self._cores, self._fixed, self._batch, self._budget = cores, fixed, batch, budget
         self._limit: MemoryLimit | None = None
         onnx = sum(len(bundle.files[f"{graph}.onnx"]) for graph in bundle.graphs)
-        self._engine_bytes = 0 if sharing(engine) else int(memory.LOADED * onnx)
+        self._engine_bytes = 0 if engine.shares_weights else int(memory.LOADED * onnx)
 
     def plan(self, shape: tuple[int, int, int], slices: int, samples: int) -> Parallelism:
         """The schedule for ``slices`` of a volume of ``shape`` [Z, H, W], with ``samples`` of each.
@@ -86,12 +86,12 @@ class Planner:
         """The threads to open an engine with."""
         workers, threads = schedule.workers, schedule.threads
         if self._divides:
-            return threads if division(self._engine) == "own" else workers * (threads - 1) + 1
+            return threads if self._engine.division == "own" else workers * (threads - 1) + 1
         return self._engine.threads
 
     @property
     def _divides(self) -> bool:
-        return not self._fixed and self._reopen is not None and division(self._engine) is not None
+        return not self._fixed and self._reopen is not None and self._engine.division is not None
 
     def _usual(self, samples: int) -> CallSize:
         """The (slices, samples) of a call that were asked for, or that suit."""
@@ -117,7 +117,7 @@ class Planner:
     def _needs(self, shape: tuple[int, int, int]) -> Callable[[Parallelism], tuple[int, int]]:
         """Bytes of one of a schedule's workers, and of all else: volumes, another engine, and weights."""
         depth, height, width = shape
-        fixed = VOLUMES * 4 * depth * height * width + binding_bytes(self._engine)
+        fixed = VOLUMES * 4 * depth * height * width + self._engine.binding_bytes
 
         def needs(schedule: Parallelism) -> tuple[int, int]:
             batch = Shape(schedule.slices, schedule.samples, height, width)

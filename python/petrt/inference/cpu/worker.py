@@ -7,7 +7,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +14,9 @@ from numpy.typing import NDArray
 from petrt._core import ReverseLoop
 from petrt.arrays import Array
 from petrt.diffusion.guides import NEIGHBOURS, neighbours, spectrum
-from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Buffers, Engine
-from petrt.inference.forward import wire
-from petrt.model.bundle import Bundle
+from petrt.inference.cpu.parallelism import Shape
+from petrt.inference.forward import ReverseProcess, wire
 
 
 class Clock:
@@ -40,30 +38,11 @@ class Clock:
                 self.seconds[inside] -= elapsed
 
 
-@dataclass(frozen=True)
-class Shape:
-    """One call of the denoiser: ``slices`` x ``samples`` images of ``height`` x ``width``."""
-
-    slices: int
-    samples: int
-    height: int
-    width: int
-
-
-class Work:
-    """What every stage of a model has in common: its bundle, step table and noise-bias rows."""
-
-    def __init__(self, bundle: Bundle, table: StepTable) -> None:
-        self.model, self.table = bundle.model, table
-        has_denoiser = bundle.model.network.denoiser is not None
-        self.film = bundle.noise_bias(table.levels) if has_denoiser else None
-
-
 class Worker:
     """The buffers of one worker. Times of guides, networks and loop go to ``clock``."""
 
-    def __init__(self, work: Work, engine: Engine, shape: Shape, clock: Clock) -> None:
-        self._work, self._engine, self._shape, self._clock = work, engine, shape, clock
+    def __init__(self, process: ReverseProcess, engine: Engine, shape: Shape, clock: Clock) -> None:
+        self._process, self._engine, self._shape, self._clock = process, engine, shape, clock
         slices, height, width = shape.slices, shape.height, shape.width
         self._x = np.empty((slices, 1, height, width), np.float32)
         nas = np.empty((slices, NEIGHBOURS, height, width), np.float32)
@@ -71,12 +50,18 @@ class Worker:
         self._dose = np.ones(slices, np.float32)
         self._x_cp = np.zeros_like(self._x)
         self.loop: ReverseLoop | None = None
-        if work.film is not None:
+        if process.film is not None:
             self.loop = ReverseLoop(
-                work.table.coefs, work.model.clip, work.film, slices, shape.samples, height, width
+                process.table.coefs,
+                process.model.clip,
+                process.film,
+                slices,
+                shape.samples,
+                height,
+                width,
             )
         images = {"x": self._x, "x_cp": self._x_cp, "dose": self._dose, **self._guides}
-        forwards = wire(engine, work.model.network, images, self.loop, np.empty, self._bind)
+        forwards = wire(engine, process.model.network, images, self.loop, np.empty, self._bind)
         self.per_slice, self.denoise = forwards.per_slice, forwards.denoise
 
     def prepare(self, volume: Array, first: int, dose: float | None) -> None:
@@ -85,7 +70,7 @@ class Worker:
         if dose is not None:
             self._dose[:] = dose
         self._x[:, 0] = volume[first : first + count]
-        guides = self._work.model.network.guide_count
+        guides = self._process.model.network.guide_count
         with self._clock.timed("guides"):
             if guides > 0:
                 neighbours(volume, first, self._guides["nas"])
@@ -104,16 +89,13 @@ class Worker:
                 part = slice(first, first + self._shape.samples)
                 drawn = None if noise is None else np.ascontiguousarray(noise[:, :, part])
                 self.loop.run(self.denoise, seed, ids, first, drawn)
-                self.loop.accumulate(self._x_cp, self._work.model.sigma_r)
+                self.loop.accumulate(self._x_cp, self._process.model.sigma_r)
 
     def finish(self, mean: Array, std: Array, coarse: Array) -> None:
         """Write the batch's results, each [slices, H, W] and contiguous."""
         coarse[:] = self._x_cp[:, 0]
-        if self.loop is None:  # a coarse network alone: its prediction is the reconstruction
-            np.maximum(coarse, 0, out=mean)
-            std[:] = 0
-            return
-        self.loop.finish(mean[:, None], std[:, None])
+        if self.loop is not None:
+            self.loop.finish(mean[:, None], std[:, None])
 
     def _bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
         run = self._engine.bind(graph, inputs, outputs)

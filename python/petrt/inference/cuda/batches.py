@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.engines.base import ANY_BATCH, BatchRange, Engine
+from petrt.inference.forward import guidance_sizes
 from petrt.model.spec import NetworkSpec
 
 # Enough voxels to fill a large GPU: 128 images of 128 x 128. More gain nothing and cost memory.
@@ -89,16 +90,11 @@ def image_bytes(engine: Engine, network: NetworkSpec, height: int, width: int) -
     """Bytes that one more image in the batch costs: its guides, features and maps, and the U-Net's."""
     plane = height * width
     fixed = 24 * plane * 4  # r, eps, x0, x, guides, results and their transfers
-    if not (network.guide_count or network.denoiser):
+    between = guidance_sizes(engine, network, 1, height, width)
+    if not between:
         return fixed
-    channels = {"nas": 5}
-    inputs = {
-        name: (1, channels.get(name, 1), height, width)[: len(dims)]  # of the dose: (1,)
-        for name, dims in engine.tensors("guidance")[0].items()
-    }
     dtypes = engine.dtypes("guidance")
-    shapes = engine.output_shapes("guidance", inputs)
-    made = sum(math.prod(shape) * BYTES[dtypes[name]] for name, shape in shapes.items())
+    made = sum(size * BYTES[dtypes[name]] for name, size in between.items())
     unet = network.denoiser or network.coarse
     item = 4 if engine.precision == "fp32" else 2
     inside = LIVE_MAPS * unet.base * plane * item if unet else 0

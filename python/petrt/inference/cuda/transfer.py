@@ -59,16 +59,13 @@ class Transfer:
         """Until nothing in flight touches this memory."""
         self._stream.synchronize()
 
-    def collect(self, out: Mapping[str, Array]) -> int:
-        """Wait for the batch and write its results into volumes [Z, H, W]; slices done, or 0.
+    def collect(self, out: Mapping[str, Array]) -> None:
+        """Wait for the batch and write its results into volumes [Z, H, W].
 
         What the batch holds beyond the volume is dropped.
         """
-        if self._first is None:
-            return 0
+        assert self._first is not None
         self._stream.synchronize()
         part = slice(self._first, self._first + self._slices)
         for name, volume in out.items():
             volume[part] = self._host[name][: len(volume[part]), 0]
-        self._first = None
-        return self._slices

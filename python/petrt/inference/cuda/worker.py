@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 from petrt.arrays import Array
 from petrt.diffusion.guides import NEIGHBOURS, DeviceSpectrum, spectrum
-from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Engine
 from petrt.inference.cuda.batches import BatchShape
 from petrt.inference.cuda.launches import Launches
-from petrt.inference.forward import wire
-from petrt.model.bundle import Bundle
+from petrt.inference.forward import ReverseProcess, wire
 
 if TYPE_CHECKING:
     from petrt._cuda import DeviceArray
@@ -25,16 +23,15 @@ class Worker:
 
     def __init__(
         self,
-        bundle: Bundle,
+        process: ReverseProcess,
         engine: Engine,
-        table: StepTable,
         batch: BatchShape,
         height: int,
         width: int,
     ) -> None:
         from petrt._cuda import DeviceArray, ReverseLoop
 
-        model, stream = bundle.model, engine.stream
+        model, stream = process.model, engine.stream
         self.batch, self._stream = batch, stream
 
         def allocate(shape: tuple[int, ...], dtype: str = "float32") -> DeviceArray:
@@ -45,9 +42,9 @@ class Worker:
         self._nas = allocate((batch.slices, NEIGHBOURS, height, width))
         self._dose = allocate((batch.slices,))
         self._loop: ReverseLoop | None = None
-        if model.network.denoiser is not None:
+        if process.film is not None:
             self._loop = ReverseLoop(
-                table.coefs, model.clip, bundle.noise_bias(table.levels),
+                process.table.coefs, model.clip, process.film,
                 batch.slices, batch.samples, height, width, model.sigma_r, stream,
             )  # fmt: skip
         coarse = self._loop.coarse if self._loop else allocate(image)
@@ -93,7 +90,7 @@ class Worker:
             self._spectrum.upload(host, self._stream)
             self._stream.synchronize()
 
-    def run(self, seed: int, ids: NDArray[np.int64], noise: Array | None) -> None:
+    def sample(self, seed: int, ids: NDArray[np.int64], noise: Array | None) -> None:
         """Networks and reverse loop of one batch; ``noise`` [steps + 1, slices, total, 1, H, W]."""
         if self._loop is None or self._launches is None or self._forwards.denoise is None:
             self._prologue()

@@ -1,0 +1,137 @@
+"""A CPU as a device: several batches side by side, each on a worker of its own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from petrt.engines.base import Engine
+from petrt.engines.select import choose
+from petrt.errors import OutOfDeviceMemory
+from petrt.hardware.cpu import default_threads
+from petrt.inference.background import batches
+from petrt.inference.cpu.parallelism import Parallelism, Shape, divisor
+from petrt.inference.cpu.planner import Planner
+from petrt.inference.cpu.worker import Clock, Worker
+from petrt.inference.device import Job, Results, Running
+from petrt.inference.forward import ReverseProcess
+from petrt.model.bundle import Bundle
+
+
+class CpuDevice:
+    """As ``petrt.inference.device.Device``. The ``planner`` says how many workers there are.
+
+    ``seconds``: of the guides, of each network, and of the loop around the denoiser; means over workers.
+    """
+
+    turn: AbstractContextManager[Any] = nullcontext()
+
+    def __init__(self, process: ReverseProcess, planner: Planner) -> None:
+        self._process, self._planner = process, planner
+        self._parallelism: Parallelism | None = None
+        self._engine: Engine | None = None
+        self._idle: dict[Shape, list[Worker]] = {}
+        self._clock = Clock()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def running(self, job: Job) -> Iterator[Running]:
+        parallelism = self._prepare(job)
+        pool = ThreadPoolExecutor(parallelism.workers)
+        samples = divisor(job.samples, parallelism.samples)
+
+        def run(first: int, count: int, results: Results) -> None:
+            slices = np.arange(first, first + count, dtype=np.int64)
+            part = (result[first : first + count] for result in results)
+            with self._worker(Shape(count, samples, *job.volume.shape[1:])) as worker:
+                worker.prepare(job.volume, first, job.dose)
+                worker.sample(job.samples, job.seed, job.ids_of(slices), job.noise_of(slices))
+                worker.finish(*part)
+
+        def enqueue(first: int, count: int, results: Results) -> Callable[[], Any]:
+            return pool.submit(run, first, count, results).result
+
+        found = batches(job.active, parallelism.slices, job.wanted)
+        try:
+            yield Running(found, len(found), enqueue)
+        finally:  # after an error or an interrupt, what has not begun is not begun
+            pool.shutdown(cancel_futures=True)
+            for name, seconds in self._clock.seconds.items():
+                self.seconds[name] += seconds / parallelism.workers
+            self._clock.seconds.clear()
+
+    def shrink(self, job: Job, error: OutOfDeviceMemory) -> None:
+        raise error  # the planner keeps to the memory there is
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Workers, threads and batch; nothing where all of the volume was background."""
+        return self._parallelism.record if self._parallelism else {}
+
+    def times(self, total: float) -> dict[str, float]:
+        """Seconds in guides, each network and the loop, outside of them, per worker, and in all."""
+        parts = dict(self.seconds)
+        parts |= {"outside": max(total - sum(parts.values()), 0.0), "total": total}
+        return {name: round(value, 4) for name, value in parts.items()}
+
+    def _prepare(self, job: Job) -> Parallelism:
+        """How the job runs, and the engine for it."""
+        depth, height, width = job.volume.shape
+        wanted = int(job.wanted.sum())
+        self._parallelism = self._planner.plan((depth, height, width), wanted, job.samples)
+        engine = self._planner.engine(self._parallelism)
+        if engine is not self._engine:
+            self._idle.clear()
+            self._engine = engine
+        return self._parallelism
+
+    @contextmanager
+    def _worker(self, shape: Shape) -> Iterator[Worker]:
+        """A worker that no other thread uses meanwhile."""
+        if shape not in self._idle and len(self._idle) > 3:
+            self._idle.clear()  # a new volume size: the old buffers are of no more use
+        idle = self._idle.setdefault(shape, [])
+        try:
+            worker = idle.pop()
+        except IndexError:
+            assert self._engine is not None
+            worker = Worker(self._process, self._engine, shape, self._clock)
+        try:
+            yield worker
+        finally:
+            idle.append(worker)
+
+
+def cpu_device(
+    bundle: Bundle,
+    engine: Engine,
+    process: ReverseProcess,
+    threads: int | None,
+    batch: tuple[int, int] | None,
+    memory: int | None,
+    *,
+    ours: bool,
+) -> CpuDevice:
+    """The CPU for ``engine``. ``threads``: a fixed number of workers; None: all cores, by rule.
+    ``ours``: the engine was chosen here, and may be opened again with more threads inside."""
+
+    def reopen(inside: int) -> Engine:
+        if engine.shares_weights:
+            return engine.with_threads(inside)
+        return choose(bundle, engine.name, "cpu", engine.precision, inside).engine
+
+    planner = Planner(
+        bundle,
+        engine,
+        cores=threads or default_threads(),
+        fixed=threads is not None,
+        reopen=reopen if ours else None,
+        batch=batch,
+        budget=memory,
+    )
+    return CpuDevice(process, planner)

@@ -1,0 +1,188 @@
+"""A GPU as a device: batches of many slices, one after the other, one CUDA graph each."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Lock, RLock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from petrt import _cuda
+from petrt.engines.base import Engine
+from petrt.engines.store.folder import build_command
+from petrt.errors import DeviceError, OutOfDeviceMemory
+from petrt.inference.cuda.batches import (
+    BatchShape,
+    Limits,
+    image_bytes,
+    images_within,
+    plan_batch,
+    rows,
+    starts,
+)
+from petrt.inference.cuda.transfer import Transfer
+from petrt.inference.cuda.worker import Worker
+from petrt.inference.device import Job, Results, Running
+from petrt.inference.forward import ReverseProcess
+from petrt.model.bundle import Bundle
+
+logger = logging.getLogger("petrt")
+
+# The driver, other programs and the engine's own scratch want some of the GPU, too.
+SHARE = 0.8
+
+
+class CudaDevice:
+    """As ``petrt.inference.device.Device``.
+
+    ``batch``: most (slices, samples) in one call; None for as many as fill the GPU. ``memory``: bytes
+    the batches may take; None for 80 % of what is free. A batch for which memory does not suffice is
+    halved. An engine that takes no fewer slices or samples gets them all the same, filled up where the
+    volume has not so many; what is filled in changes no bit of the rest. The noise is that of the CPU
+    to the last bits of its logarithms and cosines.
+
+    Volumes that several threads bring to one engine take turns: its stream, and the graph that is recorded
+    on it, serve one at a time. A graph is recorded on a thread that has run the batch before (see Launches).
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        process: ReverseProcess,
+        batch: tuple[int, int] | None,
+        memory: int | None,
+    ) -> None:
+        self._bundle, self._engine, self._process = bundle, engine, process
+        self._most, self._memory = batch, memory
+        self._limits = Limits.of(engine, bundle.model.network)
+        self._key: tuple[Any, ...] | None = None
+        self._worker: Worker | None = None
+        self._transfers: list[Transfer] = []
+        self._plane: tuple[int, int] | None = None
+        self._images = 1  # at once, of this plane
+        self.turn = _turn_of(engine)
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def running(self, job: Job) -> Iterator[Running]:
+        """Two batches are in flight: one computes while the other's slices and results travel."""
+        try:
+            worker = self._prepared(self._batch(job), job.volume.shape[1], job.volume.shape[2])
+            worker.set_dose(job.dose)
+            slices = worker.batch.slices
+            # Whole batches are left out, so that their shape, and with it the graph, stays.
+            firsts = [
+                f for f in starts(len(job.volume), slices) if job.wanted[f : f + slices].any()
+            ]
+            turns = iter(range(len(firsts)))
+
+            def enqueue(first: int, count: int, results: Results) -> Callable[[], Any]:
+                index = next(turns)
+                transfer = self._transfers[index % len(self._transfers)]
+                self._enqueue(worker, transfer, job, first)
+                written = {name: getattr(results, name) for name in worker.results}
+                if index == 0:  # the GPU works while the system hands out the pages
+                    for result in written.values():
+                        result.fill(0)
+                return lambda: transfer.collect(written)
+
+            yield Running([(first, slices) for first in firsts], len(self._transfers), enqueue)
+        except _cuda.OutOfMemory as error:
+            self._forget()
+            raise OutOfDeviceMemory(str(error)) from error
+        except _cuda.CudaError as error:
+            self._forget()
+            raise DeviceError(f"the GPU failed: {error}", "see petrt doctor") from error
+        except BaseException:
+            self._forget()  # batches in flight hold half a volume: begin anew next time
+            raise
+
+    def shrink(self, job: Job, error: OutOfDeviceMemory) -> None:
+        batch = self._batch(job)
+        images = batch.slices * batch.samples
+        self._images = images // 2
+        if self._batch(job) == batch:
+            raise self._too_large(batch, error) from error
+        logger.warning("warning: GPU out of memory with %d images at once; halved", images)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Batch and launches; nothing where all of the volume was background."""
+        if self._worker is None:
+            return {}
+        mode, reason = self._worker.launches
+        return {
+            "batch": [self._worker.batch.slices, self._worker.batch.samples],
+            "launches": {"mode": mode, "reason": reason},
+            "spectrum": self._worker.spectrum_by,
+        }
+
+    def times(self, total: float) -> dict[str, float]:
+        """Seconds in all; a graph does not tell its parts (see benchmarks/latency)."""
+        return {"total": round(total, 4)}
+
+    def _enqueue(self, worker: Worker, transfer: Transfer, job: Job, first: int) -> None:
+        """One batch, from its planes to its results on their way back; nothing waits for it here."""
+        slices = rows(first, worker.batch.slices, len(job.volume))
+        planes, begin = transfer.send(job.volume, first)
+        worker.prepare(planes, begin, slices, job.volume)
+        worker.sample(job.seed, job.ids_of(slices), job.noise_of(slices))
+        transfer.fetch(worker.results)
+
+    def _prepared(self, batch: BatchShape, height: int, width: int) -> Worker:
+        """The worker for such a batch, kept while the shape stays."""
+        key = (batch, height, width)
+        if self._worker is None or self._key != key:
+            self._forget()
+            self._worker = Worker(self._process, self._engine, batch, height, width)
+            self._transfers = [
+                Transfer(batch.slices, height, width, self._engine.stream) for _ in range(2)
+            ]
+            self._key = key
+        return self._worker
+
+    def _batch(self, job: Job) -> BatchShape:
+        depth, height, width = job.volume.shape
+        if self._plane != (height, width):
+            each = image_bytes(self._engine, self._bundle.model.network, height, width)
+            free = _cuda.memory(self._engine.stream.device)[0]
+            budget = self._memory if self._memory is not None else int(SHARE * free)
+            self._plane, self._images = (height, width), images_within(budget, each, height, width)
+        most = self._most or (depth, job.samples)
+        return plan_batch(depth, job.samples, most, self._images, self._limits)
+
+    def _too_large(self, batch: BatchShape, error: Exception) -> DeviceError:
+        """For a batch that does not fit into memory, of an engine that takes no smaller one."""
+        if batch.slices * batch.samples == 1:
+            return DeviceError(
+                f"the GPU's memory does not hold a single image: {error}",
+                "use --device cpu, or free the GPU",
+            )
+        fewer = f"--slices {batch.slices // 2}" if batch.slices > 1 else "--samples 1"
+        return DeviceError(
+            f"the GPU's memory does not hold the {batch.slices} slices x {batch.samples} samples that the "
+            f"engine takes at once: {error}",
+            f"{build_command(self._bundle.source)} {fewer}, or free the GPU",
+        )
+
+    def _forget(self) -> None:
+        """Give the buffers back, once nothing on the GPU uses them any more."""
+        with suppress(_cuda.CudaError):  # after an error the GPU may not answer
+            self._engine.stream.synchronize()
+            for transfer in self._transfers:
+                transfer.wait()
+        self._worker, self._key, self._transfers = None, None, []
+
+
+_TURNS: WeakKeyDictionary[Engine, Any] = WeakKeyDictionary()
+_MAKING = Lock()
+
+
+def _turn_of(engine: Engine) -> Any:
+    """The lock of ``engine``, the same for all pipelines that share it."""
+    with _MAKING:
+        return _TURNS.setdefault(engine, RLock())
