@@ -11,8 +11,6 @@ from petrt.model.bundle import Bundle
 
 # name -> NumPy array on a CPU, petrt._cuda.DeviceArray on a GPU; C-contiguous either way.
 Buffers = Mapping[str, Any]
-# Of the arithmetic inside an engine.
-EnginePrecision = Literal["fp32", "fp16", "bf16"]
 Division = Literal["own", "shared"]
 # Fewest and most; None for no limit.
 BatchRange = tuple[int, int | None]
@@ -36,7 +34,6 @@ class Engine(Protocol):
         division: how threads may divide a call on a CPU without changing a bit of its result. None: not
             at all. "own": every call has ``threads`` of its own. "shared": calls at the same time share
             a pool of ``threads`` - 1, beside the thread that each comes on.
-        shares_weights: whether ``with_threads`` gives an engine on the same weights.
         binding_bytes: memory that binding every graph once takes for weights, an estimate; 0 for an
             engine that takes it when it is opened.
         notes: what the record of a run says about this engine.
@@ -50,16 +47,15 @@ class Engine(Protocol):
     capturable: bool
     stream: Any
     division: Division | None = None
-    shares_weights: bool = False
     binding_bytes: int = 0
 
     @property
     def notes(self) -> dict[str, str]:
         return {}
 
-    def with_threads(self, threads: int) -> Engine:
-        """The same engine with other threads, on the same weights."""
-        raise NotImplementedError(f"{self.name} has to be opened again")
+    def with_threads(self, threads: int) -> Engine | None:
+        """The same engine with other threads, on the same weights; None: it has to be opened again."""
+        return None
 
     def tensors(self, graph: str) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
         """Inputs and outputs of ``graph``: name -> shape, with a string for a dynamic dimension."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from petrt.engines.base import Engine, EnginePrecision
+from petrt.engines.base import Engine
 from petrt.engines.native import engine as native
 from petrt.engines.onnxruntime import PRECISIONS, OnnxRuntimeEngine
 from petrt.engines.openvino.engine import OpenVINOEngine, check_precision
@@ -16,6 +16,7 @@ from petrt.errors import DeviceError, UsageError, first_line
 from petrt.hardware import gpus, machine, packages
 from petrt.hardware.gpus import Gpu
 from petrt.model.bundle import Bundle
+from petrt.model.half_precision import Precision
 
 # ``auto`` takes the first that can run, whatever was faster on some day: results depend on it by rounding.
 ON_GPU = ("tensorrt", "tensorrt-rtx", "torch", "onnxruntime")
@@ -94,7 +95,7 @@ def on_gpu(
     bundle: Bundle,
     gpu: Gpu,
     name: str,
-    precision: EnginePrecision | None,
+    precision: Precision | None,
     verify: Verify | None = None,
 ) -> Ready | Missing:
     """The engine ``name`` on ``gpu``. Asks packages and installed engines; opens nothing."""
@@ -109,7 +110,7 @@ def on_gpu(
 
 
 def on_cpu(
-    bundle: Bundle, name: str, precision: EnginePrecision | None, threads: int = 1
+    bundle: Bundle, name: str, precision: Precision | None, threads: int = 1
 ) -> Ready | Missing:
     """The engine ``name`` on the CPU, with ``threads`` in one call."""
     if name == "native":
@@ -132,7 +133,7 @@ def candidates(
     bundle: Bundle,
     gpu: Gpu | None,
     names: tuple[str, ...],
-    precision: EnginePrecision | None,
+    precision: Precision | None,
     threads: int = 1,
     verify: Verify | None = None,
 ) -> Iterator[Ready | Missing]:
@@ -165,7 +166,7 @@ def _version(name: str) -> str:
     return (package.version if package else None) or "of unknown version"
 
 
-def _native(bundle: Bundle, precision: EnginePrecision | None, threads: int) -> Ready | Missing:
+def _native(bundle: Bundle, precision: Precision | None, threads: int) -> Ready | Missing:
     if precision not in (None, "fp32"):
         hint = "--precision fp32, or another engine"
         return Missing("native", f"{NAMES['native']} does not run {precision}", hint)
@@ -175,7 +176,7 @@ def _native(bundle: Bundle, precision: EnginePrecision | None, threads: int) -> 
 
 
 def _onnxruntime(
-    bundle: Bundle, gpu: Gpu | None, precision: EnginePrecision | None, threads: int = 1
+    bundle: Bundle, gpu: Gpu | None, precision: Precision | None, threads: int = 1
 ) -> Ready | Missing:
     name, chosen = "onnxruntime", precision or "fp32"
     where = "cpu" if gpu is None else "cuda"
@@ -191,7 +192,7 @@ def _onnxruntime(
     )  # fmt: skip
 
 
-def _openvino(bundle: Bundle, precision: EnginePrecision | None, threads: int) -> Ready | Missing:
+def _openvino(bundle: Bundle, precision: Precision | None, threads: int) -> Ready | Missing:
     name = "openvino"
     try:
         chosen = check_precision(precision)
@@ -203,7 +204,7 @@ def _openvino(bundle: Bundle, precision: EnginePrecision | None, threads: int) -
     )  # fmt: skip
 
 
-def _torch(bundle: Bundle, gpu: Gpu, precision: EnginePrecision | None) -> Ready | Missing:
+def _torch(bundle: Bundle, gpu: Gpu, precision: Precision | None) -> Ready | Missing:
     try:
         from petrt.engines.torch.cuda import eager_reason, unusable
     except (ImportError, OSError) as error:
@@ -228,7 +229,7 @@ def _tensorrt(
     bundle: Bundle,
     gpu: Gpu,
     kind: EngineKind,
-    precision: EnginePrecision | None,
+    precision: Precision | None,
     verify: Verify | None,
 ) -> Ready | Missing:
     from petrt.engines.store.folder import build_command

@@ -13,7 +13,6 @@ from petrt.engines.base import (
     Buffers,
     Division,
     Engine,
-    EnginePrecision,
     check_interface,
     check_names,
     resolve_shapes,
@@ -22,10 +21,11 @@ from petrt.errors import DeviceError, InputError, OutOfDeviceMemory, UsageError,
 from petrt.hardware import packages
 from petrt.hardware.machine import onnxruntime_command
 from petrt.model.bundle import Bundle
+from petrt.model.half_precision import Precision
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 # bfloat16 is left out: the CUDA provider has no transposed convolution in it, the CPU's nothing.
-PRECISIONS: dict[str, tuple[EnginePrecision, ...]] = {
+PRECISIONS: dict[str, tuple[Precision, ...]] = {
     "cpu": ("fp32",),
     "cuda": ("fp32", "fp16"),
 }
@@ -66,12 +66,12 @@ class OnnxRuntimeEngine(Engine):
         self,
         bundle: Bundle,
         *,
-        precision: EnginePrecision | None = None,
+        precision: Precision | None = None,
         stream: Any = None,
         threads: int = 1,
     ) -> None:
         ort = import_onnxruntime()
-        chosen: EnginePrecision = precision or "fp32"
+        chosen: Precision = precision or "fp32"
         kind = "cpu" if stream is None else "cuda"
         if chosen not in PRECISIONS[kind]:
             raise UsageError(

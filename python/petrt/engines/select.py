@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from petrt.engines.base import Engine, EnginePrecision
+from petrt.engines.base import Engine
 from petrt.engines.candidates import (
     DOCTOR,
     NAMES,
@@ -23,6 +23,7 @@ from petrt.errors import DeviceError, UsageError
 from petrt.hardware.cpu import default_threads as default_threads
 from petrt.hardware.gpus import Gpu
 from petrt.model.bundle import Bundle
+from petrt.model.half_precision import Precision
 
 logger = logging.getLogger("petrt")
 
@@ -79,7 +80,7 @@ def choose(
         here, with the next command. InputError: the engine refuses the bundle.
     """
     index = _check(engine, device, precision, threads)
-    wanted = cast(EnginePrecision | None, precision)
+    wanted = cast(Precision | None, precision)
     passed: list[Missing] = []
     if index is not None:
         gpu = find_gpu(index)
@@ -129,7 +130,7 @@ def _first(
     bundle: Bundle,
     gpu: Gpu | None,
     names: tuple[str, ...],
-    precision: EnginePrecision | None,
+    precision: Precision | None,
     passed: list[Missing],
     threads: int = 1,
     verify: Verify | None = None,

@@ -69,7 +69,6 @@ class NativeEngine(Engine):
     device = "cpu"
     precision = "fp32"
     division: Division | None = "own"
-    shares_weights = True
     capturable = False
     stream = None
 

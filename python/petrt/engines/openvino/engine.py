@@ -14,7 +14,6 @@ from petrt.engines.base import (
     Buffers,
     Division,
     Engine,
-    EnginePrecision,
     check_interface,
     check_names,
     interface,
@@ -27,6 +26,7 @@ from petrt.hardware import cpu
 from petrt.hardware.cpu import default_threads
 from petrt.hardware.packages import OPENVINO
 from petrt.model.bundle import Bundle
+from petrt.model.half_precision import Precision
 
 # OpenVINO's names of the precisions.
 HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -58,7 +58,7 @@ def import_openvino() -> Any:
     return openvino
 
 
-def check_precision(precision: EnginePrecision | None) -> EnginePrecision:
+def check_precision(precision: Precision | None) -> Precision:
     """What is asked for, or the fastest that computes with real numbers. Raises UsageError: OpenVINO
     would compute in float32 where the CPU has no bfloat16, and say nothing."""
     if precision is None:
@@ -93,7 +93,7 @@ class OpenVINOEngine(Engine):
         self,
         bundle: Bundle,
         *,
-        precision: EnginePrecision | None = None,
+        precision: Precision | None = None,
         threads: int = 1,
         streams: int | None = None,
     ) -> None:

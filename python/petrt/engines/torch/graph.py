@@ -45,11 +45,10 @@ def attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor
     return F.scaled_dot_product_attention(q, k, v, scale=scale).squeeze(1).transpose(1, 2)
 
 
-def _one_call(function: Callable[..., Tensor], x: Tensor, *args: Any) -> Tensor:
+def _one_call(function: Callable[..., Any], x: Any, *args: Any) -> Any:
     """A call that is traced as such, whatever the code of ``function`` does."""
     if isinstance(x, fx.Proxy):
-        found: Tensor = x.tracer.create_proxy("call_function", function, (x, *args), {})  # type: ignore[assignment]
-        return found
+        return x.tracer.create_proxy("call_function", function, (x, *args), {})
     return function(x, *args)
 
 

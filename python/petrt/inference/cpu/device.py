@@ -121,9 +121,8 @@ def cpu_device(
     ``ours``: the engine was chosen here, and may be opened again with more threads inside."""
 
     def reopen(inside: int) -> Engine:
-        if engine.shares_weights:
-            return engine.with_threads(inside)
-        return choose(bundle, engine.name, "cpu", engine.precision, inside).engine
+        shared = engine.with_threads(inside)
+        return shared or choose(bundle, engine.name, "cpu", engine.precision, inside).engine
 
     planner = Planner(
         bundle,

@@ -52,8 +52,9 @@ class Planner:
         self._reopen, self._reopened = reopen, engine
         self._cores, self._fixed, self._batch, self._budget = cores, fixed, batch, budget
         self._limit: MemoryLimit | None = None
+        shared = engine.with_threads(engine.threads) is not None
         onnx = sum(len(bundle.files[f"{graph}.onnx"]) for graph in bundle.graphs)
-        self._engine_bytes = 0 if engine.shares_weights else int(memory.LOADED * onnx)
+        self._engine_bytes = 0 if shared else int(memory.LOADED * onnx)
 
     def plan(self, shape: tuple[int, int, int], slices: int, samples: int) -> Parallelism:
         """The schedule for ``slices`` of a volume of ``shape`` [Z, H, W], with ``samples`` of each.
