@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from petrt.nets import Model
 from petrt.train.config import TrainConfig
@@ -127,10 +128,8 @@ class Trainer:
         if self.ema is not None:
             # A shorter memory in the first steps.
             decay = min(self.config.optimizer.ema, (1 + self.step) / (10 + self.step))
-            with torch.no_grad():
-                torch._foreach_lerp_(
-                    list(self.ema.parameters()), list(self.model.parameters()), 1 - decay
-                )
+            average = get_ema_multi_avg_fn(decay)
+            average(list(self.ema.parameters()), list(self.model.parameters()), self.step)
         self.step += 1
 
     def _wrapped(self) -> nn.Module:
