@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from petrt._core import __version__
 
 if TYPE_CHECKING:
-    from petrt.inference.reconstructor import Reconstruction, Reconstructor, reconstruct
+    from petrt.inference.reconstruction import Reconstruction
+    from petrt.inference.reconstructor import Reconstructor, reconstruct
     from petrt.model.bundle import load_bundle
 
 __all__ = ["Reconstruction", "Reconstructor", "__version__", "load_bundle", "reconstruct"]
 
 _HOMES = {
-    "Reconstruction": "petrt.inference.reconstructor",
+    "Reconstruction": "petrt.inference.reconstruction",
     "Reconstructor": "petrt.inference.reconstructor",
     "load_bundle": "petrt.model.bundle",
     "reconstruct": "petrt.inference.reconstructor",

@@ -17,7 +17,8 @@ from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import InputError, UsageError
 from petrt.export.bundle import export_model
-from petrt.inference.reconstructor import Reconstruction, Reconstructor
+from petrt.inference.reconstruction import Reconstruction
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import load_bundle
 from petrt.model.spec import DomainSpec, ModelSpec
 from petrt.nets import Model, load_checkpoint, save_checkpoint

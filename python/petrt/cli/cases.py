@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from petrt.errors import PetrtError
 
 if TYPE_CHECKING:
-    from petrt.inference.reconstructor import Reconstruction, Reconstructor
+    from petrt.inference.reconstruction import Reconstruction
+    from petrt.inference.reconstructor import Reconstructor
     from petrt.io.volume import Volume
 
 logger = logging.getLogger("petrt")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,43 +26,17 @@ from petrt.imaging.scaling import scale_of
 from petrt.inference.background import active_slices
 from petrt.inference.device import Results
 from petrt.inference.pipeline import check_finite, pipeline_of
+from petrt.inference.reconstruction import Frame, Reconstruction, given_back, unchanged
 from petrt.inference.run_record import run_record
 from petrt.inference.verify_engine import verify_first_use
 from petrt.io import nifti
-from petrt.io.inputs import Loaded, give_back, load
+from petrt.io.inputs import Loaded, load
 from petrt.io.volume import Nonfinite
 from petrt.model.bundle import Bundle, load_bundle
 
 logger = logging.getLogger("petrt")
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """What a reconstruction gives, on the input's grid, in its units and as its kind.
-
-    ``image``: the mean of the samples (AMS). ``std``: their standard deviation (ddof 1), None for a
-    single sample; where the model has a calibration for this sampler and number of samples, times its
-    factor, so that image +- z(level) * std covers the full-dose image (petrt.evaluation.calibration), else
-    only the spread of the samples: ``stats["std"]`` says which and why. ``coarse``: the coarse prediction
-    x_cp. ``stats``: JSON-ready record of the run.
-    """
-
-    image: Any
-    std: Any
-    coarse: Any
-    stats: dict[str, Any]
-
-
-@dataclass
-class _Frame:
-    """One frame's results on its input grid and its part of the record; no ``std`` of a single sample."""
-
-    image: Array
-    std: Array | None
-    coarse: Array
-    record: dict[str, Any]
 
 
 class Reconstructor:
@@ -189,7 +163,7 @@ class Reconstructor:
             [frame.record for frame in frames],
         )
         stats["seconds"] = self._pipeline.device.times(time.perf_counter() - started)
-        return self._given_back(loaded, frames, stats)
+        return given_back(loaded, frames, stats)
 
     def on_grid(
         self,
@@ -224,12 +198,12 @@ class Reconstructor:
         noise: Array | None,
         dose: float | None,
         report: Callable[[int], None],
-    ) -> _Frame:
+    ) -> Frame:
         """One frame: to the network grid and the scale, through the networks, and back."""
         voxel_mm = loaded.voxel_mm or self.bundle.model.domain.voxel_mm
         scale = scale_of(frame, self.bundle.model.scale, voxel_mm, self._threads)
         if scale == 0.0:
-            return self._unchanged(frame)
+            return unchanged(frame, self.samples)
         grid = placement.to_network(frame, self._threads)
         grid /= np.float32(scale)
         active = self._active(grid)
@@ -241,14 +215,7 @@ class Reconstructor:
         image, *std, coarse = (placement.from_network(r, self._threads) for r in drawn)
         skipped = 0 if active is None else int((~active).sum())
         record = {"scale": scale, **asdict(change(image, frame)), "background_slices": skipped}
-        return _Frame(image, std[0] if std else None, coarse, record)
-
-    def _unchanged(self, frame: Array) -> _Frame:
-        """A frame without activity is its own reconstruction."""
-        image = np.array(frame, np.float32)
-        std = np.zeros_like(image) if self.samples > 1 else None
-        record = {"scale": 0.0, **asdict(change(image, frame)), "unchanged": True}
-        return _Frame(image, std, image.copy(), record)
+        return Frame(image, std[0] if std else None, coarse, record)
 
     def _run(
         self,
@@ -308,19 +275,6 @@ class Reconstructor:
         if noise.shape != wanted:
             raise UsageError(f"noise must be of shape {wanted}, got {noise.shape}")
         return noise
-
-    def _given_back(
-        self, loaded: Loaded, frames: Sequence[_Frame], stats: dict[str, Any]
-    ) -> Reconstruction:
-        """The frames as the kind of volume that came in, the standard deviation calibrated."""
-        factor = np.float32(stats["std"]["factor"])
-        stds = [frame.std * factor for frame in frames if frame.std is not None]
-        return Reconstruction(
-            image=give_back(loaded, [frame.image for frame in frames]),
-            std=give_back(loaded, stds) if stds else None,
-            coarse=give_back(loaded, [frame.coarse for frame in frames]),
-            stats=stats,
-        )
 
 
 def _shifted(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from petrt.errors import DeviceError
-from petrt.inference.reconstructor import Reconstruction, Reconstructor
+from petrt.inference.reconstruction import Reconstruction
+from petrt.inference.reconstructor import Reconstructor
 from tests.inference.cuda.conftest import QueuedEngine
 from tests.inference.cuda.test_pipeline import equal, on_cpu
 from tests.models import noisy_blob

@@ -1,0 +1,60 @@
+"""What a reconstruction gives: frames on their input grid, and all of them as the kind that came in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from petrt.arrays import Array
+from petrt.evaluation.activity import change
+from petrt.io.inputs import Loaded, give_back
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a reconstruction gives, on the input's grid, in its units and as its kind.
+
+    ``image``: the mean of the samples (AMS). ``std``: their standard deviation (ddof 1), None for a
+    single sample; where the model has a calibration for this sampler and number of samples, times its
+    factor, so that image +- z(level) * std covers the full-dose image (petrt.evaluation.calibration), else
+    only the spread of the samples: ``stats["std"]`` says which and why. ``coarse``: the coarse prediction
+    x_cp. ``stats``: JSON-ready record of the run.
+    """
+
+    image: Any
+    std: Any
+    coarse: Any
+    stats: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame's results on its input grid and its part of the record; no ``std`` of a single sample."""
+
+    image: Array
+    std: Array | None
+    coarse: Array
+    record: dict[str, Any]
+
+
+def unchanged(frame: Array, samples: int) -> Frame:
+    """A frame without activity is its own reconstruction."""
+    image = np.array(frame, np.float32)
+    std = np.zeros_like(image) if samples > 1 else None
+    record = {"scale": 0.0, **asdict(change(image, frame)), "unchanged": True}
+    return Frame(image, std, image.copy(), record)
+
+
+def given_back(loaded: Loaded, frames: Sequence[Frame], stats: dict[str, Any]) -> Reconstruction:
+    """The frames as the kind of volume that came in, their standard deviation calibrated."""
+    factor = np.float32(stats["std"]["factor"])
+    stds = [frame.std * factor for frame in frames if frame.std is not None]
+    return Reconstruction(
+        image=give_back(loaded, [frame.image for frame in frames]),
+        std=give_back(loaded, stds) if stds else None,
+        coarse=give_back(loaded, [frame.coarse for frame in frames]),
+        stats=stats,
+    )
