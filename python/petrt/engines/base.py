@@ -49,36 +49,37 @@ class Engine(Protocol):
     division: Division | None = None
     binding_bytes: int = 0
 
-    @property
-    def notes(self) -> dict[str, str]:
-        return {}
-
-    def with_threads(self, threads: int) -> Engine | None:
-        """The same engine with other threads, on the same weights; None: it has to be opened again."""
-        return None
-
     def tensors(self, graph: str) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
         """Inputs and outputs of ``graph``: name -> shape, with a string for a dynamic dimension."""
         ...
 
     def dtypes(self, graph: str) -> dict[str, str]:
         """Inputs and outputs of ``graph``: name -> "float32", "float16" or "bfloat16"."""
-        ...
+        inputs, outputs = self.tensors(graph)
+        return dict.fromkeys((*inputs, *outputs), "float32")
 
     def batch_range(self, graph: str) -> BatchRange:
         """Fewest and most slices (guidance, coarse) or images (denoiser) of one call. On a CPU any
         number from 1 on; a pipeline on a GPU fills a call up to the fewest."""
-        ...
+        return ANY_BATCH
 
     def output_shapes(
         self, graph: str, inputs: Mapping[str, tuple[int, ...]]
     ) -> dict[str, tuple[int, ...]]:
         """Shapes of the outputs for inputs of the given shapes."""
-        ...
+        return resolve_shapes(self.tensors(graph), inputs)
 
     def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
         """Bind C-contiguous buffers; names must be exactly the graph's."""
         ...
+
+    def with_threads(self, threads: int) -> Engine | None:
+        """The same engine with other threads, on the same weights; None: it has to be opened again."""
+        return None
+
+    @property
+    def notes(self) -> dict[str, str]:
+        return {}
 
 
 def is_feature(name: str) -> bool:
@@ -145,6 +146,23 @@ def check_names(graph: str, kind: str, expected: set[str], found: set[str]) -> N
         raise InputError(
             f"{graph}.onnx: {kind} do not match: {'; '.join(parts)}", "export it again"
         )
+
+
+def checked(engine: Engine, graph: str, inputs: Buffers, outputs: Buffers) -> dict[str, Any]:
+    """The buffers of ``graph`` by name in the graph's order, inputs first.
+
+    Raises InputError for other names than the graph's, ValueError for another dtype or memory order.
+    """
+    tensors, dtypes = engine.tensors(graph), engine.dtypes(graph)
+    found: dict[str, Any] = {}
+    for kind, wanted, given in zip(("inputs", "outputs"), tensors, (inputs, outputs), strict=True):
+        check_names(graph, kind, set(wanted), set(given))
+        found |= {name: given[name] for name in wanted}
+    for name, array in found.items():
+        contiguous = engine.stream is not None or array.flags.c_contiguous
+        if str(array.dtype) != dtypes[name] or not contiguous:
+            raise ValueError(f"{graph}: {name} must be C-contiguous {dtypes[name]}")
+    return found
 
 
 def check_interface(engine: Engine, bundle: Bundle) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from petrt.engines.base import (
-    ANY_BATCH,
-    BatchRange,
     Buffers,
     Division,
     Engine,
     check_interface,
-    check_names,
-    resolve_shapes,
+    checked,
 )
 from petrt.errors import DeviceError, InputError, OutOfDeviceMemory, UsageError, first_line
 from petrt.hardware import packages
@@ -114,43 +111,31 @@ class OnnxRuntimeEngine(Engine):
             {tensor.name: list(tensor.shape) for tensor in session.get_outputs()},
         )
 
-    def output_shapes(
-        self, graph: str, inputs: Mapping[str, tuple[int, ...]]
-    ) -> dict[str, tuple[int, ...]]:
-        return resolve_shapes(self.tensors(graph), inputs)
-
     def dtypes(self, graph: str) -> dict[str, str]:
         names = {"tensor(float)": "float32", "tensor(float16)": "float16"}
         session = self._sessions[graph]
         return {t.name: names[t.type] for t in (*session.get_inputs(), *session.get_outputs())}
 
-    def batch_range(self, graph: str) -> BatchRange:
-        return ANY_BATCH
-
     def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
         """On a GPU this runs once, which is when convolution algorithms are chosen."""
         session, dtypes = self._sessions[graph], self.dtypes(graph)
-        wanted = self.tensors(graph)
-        check_names(graph, "inputs", set(wanted[0]), set(inputs))
-        check_names(graph, "outputs", set(wanted[1]), set(outputs))
+        buffers = checked(self, graph, inputs, outputs)
         binding = session.io_binding()
         device, index = ("cpu", 0) if self.stream is None else ("cuda", self.stream.device)
-        for bind, buffers in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
-            for name, array in buffers.items():
-                contiguous = self.stream is not None or array.flags.c_contiguous
-                if str(array.dtype) != dtypes[name] or not contiguous:
-                    raise ValueError(f"{graph}: {name} must be C-contiguous {dtypes[name]}")
-                address = array.ctypes.data if self.stream is None else array.ptr
-                bind(name, device, index, np.dtype(dtypes[name]).type, array.shape, address)
-        keep_alive = (dict(inputs), dict(outputs))
+        for name, array in buffers.items():
+            bind = binding.bind_input if name in inputs else binding.bind_output
+            address = array.ctypes.data if self.stream is None else array.ptr
+            bind(name, device, index, np.dtype(dtypes[name]).type, array.shape, address)
+        shapes = {name: tuple(buffers[name].shape) for name in inputs}
 
-        def enqueue() -> None:
+        def enqueue(_alive: Buffers = buffers) -> None:
+            """The binding has the addresses of the buffers alone."""
             try:
                 session.run_with_iobinding(binding, self._run_options)
             except Exception as error:
-                text = f"ONNX Runtime failed in {graph}.onnx on buffers "
-                text += f"{ {name: tuple(a.shape) for name, a in keep_alive[0].items()} }: "
-                text += first_line(error)
+                text = (
+                    f"ONNX Runtime failed in {graph}.onnx on buffers {shapes}: {first_line(error)}"
+                )
                 if self.stream is not None and "allocate memory" in str(error):
                     raise OutOfDeviceMemory(text) from error
                 raise DeviceError(text) from error

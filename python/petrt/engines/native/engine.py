@@ -20,14 +20,11 @@ from numpy.typing import NDArray
 
 from petrt import _core
 from petrt.engines.base import (
-    ANY_BATCH,
-    BatchRange,
     Buffers,
     Division,
     Engine,
     check_interface,
-    check_names,
-    resolve_shapes,
+    checked,
 )
 from petrt.engines.native.plan import MemoryPlan, Shape, Weights, aligned_empty, make_program
 from petrt.engines.native.steps import FusedConv, NativeStep, Unsupported, native_steps
@@ -130,31 +127,10 @@ class NativeEngine(Engine):
         network = self._networks[graph]
         return _tensors(network.inputs), _tensors(network.outputs)
 
-    def output_shapes(
-        self, graph: str, inputs: Mapping[str, tuple[int, ...]]
-    ) -> dict[str, tuple[int, ...]]:
-        return resolve_shapes(self.tensors(graph), inputs)
-
-    def dtypes(self, graph: str) -> dict[str, str]:
-        network = self._networks[graph]
-        return dict.fromkeys([*network.inputs, *network.outputs], "float32")
-
-    def batch_range(self, graph: str) -> BatchRange:
-        return ANY_BATCH
-
     def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
-        wanted = self.tensors(graph)
-        check_names(graph, "inputs", set(wanted[0]), set(inputs))
-        check_names(graph, "outputs", set(wanted[1]), set(outputs))
-        for name, array in {**inputs, **outputs}.items():
-            if array.dtype != np.float32 or not array.flags.c_contiguous:
-                raise ValueError(f"{graph}: {name} must be C-contiguous float32")
+        buffers = checked(self, graph, inputs, outputs)
         vectors = {name: array for name, array in inputs.items() if array.ndim < 4}
-        views = {
-            name: _channels_last(name, array)
-            for name, array in {**inputs, **outputs}.items()
-            if array.ndim == 4
-        }
+        views = {name: _channels_last(name, a) for name, a in buffers.items() if a.ndim == 4}
         network, steps = self._networks[graph], self._steps[graph]
         given = {name: (views if name in views else vectors)[name].shape for name in inputs}
         shapes = _shapes(network, given)

@@ -9,15 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from petrt.engines.base import (
-    ANY_BATCH,
-    BatchRange,
     Buffers,
     Division,
     Engine,
     check_interface,
-    check_names,
+    checked,
     interface,
-    resolve_shapes,
 )
 from petrt.engines.openvino.cache import compile_cached
 from petrt.engines.openvino.norms import rewrite_norms
@@ -120,32 +117,13 @@ class OpenVINOEngine(Engine):
     def tensors(self, graph: str) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
         return self._tensors[graph]
 
-    def dtypes(self, graph: str) -> dict[str, str]:
-        """Every buffer is float32, whatever the precision."""
-        inputs, outputs = self._tensors[graph]
-        return dict.fromkeys((*inputs, *outputs), "float32")
-
-    def batch_range(self, graph: str) -> BatchRange:
-        return ANY_BATCH
-
-    def output_shapes(
-        self, graph: str, inputs: Mapping[str, tuple[int, ...]]
-    ) -> dict[str, tuple[int, ...]]:
-        return resolve_shapes(self.tensors(graph), inputs)
-
     def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
         """This compiles, where this graph is new in these shapes."""
-        wanted = self.tensors(graph)
-        check_names(graph, "inputs", set(wanted[0]), set(inputs))
-        check_names(graph, "outputs", set(wanted[1]), set(outputs))
-        shapes = {name: tuple(inputs[name].shape) for name in wanted[0]}
-        expected = {**shapes, **self.output_shapes(graph, shapes)}
-        buffers = {**inputs, **outputs}
-        for name, array in buffers.items():
-            if str(array.dtype) != "float32" or not array.flags.c_contiguous:
-                raise ValueError(f"{graph}: {name} must be C-contiguous float32")
-            if array.shape != expected[name]:
-                raise ValueError(f"{graph}: {name} must be of shape {expected[name]}")
+        buffers = checked(self, graph, inputs, outputs)
+        shapes = {name: tuple(buffers[name].shape) for name in inputs}
+        for name, shape in self.output_shapes(graph, shapes).items():
+            if buffers[name].shape != shape:
+                raise ValueError(f"{graph}: {name} must be of shape {shape}")
         request = self._compile(graph, shapes).create_infer_request()
         for name, array in buffers.items():
             request.set_tensor(name, self._ov.Tensor(array, shared_memory=True))

@@ -14,9 +14,8 @@ from petrt.engines.base import (
     Buffers,
     Engine,
     check_interface,
-    check_names,
+    checked,
     interface,
-    resolve_shapes,
 )
 from petrt.engines.store.folder import build_command
 from petrt.engines.store.record import LABELS, EngineKind
@@ -130,19 +129,9 @@ class TensorRTEngine(Engine):
         network = self._networks.get(graph)
         return ANY_BATCH if network is None else network.sizes.batch
 
-    def output_shapes(self, graph: str, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
-        return resolve_shapes(self.tensors(graph), inputs)
-
     def bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
         network = self._networks[graph]
-        check_names(graph, "inputs", set(network.tensors[0]), set(inputs))
-        check_names(graph, "outputs", set(network.tensors[1]), set(outputs))
-        buffers = {**inputs, **outputs}
-        for name, array in buffers.items():
-            if array.dtype != network.dtypes[name]:
-                raise ValueError(
-                    f"{graph}: {name} must be {network.dtypes[name]}, not {array.dtype}"
-                )
+        buffers = checked(self, graph, inputs, outputs)
         shapes = {name: tuple(array.shape) for name, array in inputs.items()}
         network.sizes.check(graph, network.tensors, shapes, self._command)
         self._errors.take()

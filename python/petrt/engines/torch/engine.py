@@ -7,19 +7,16 @@ GPUs without TensorRT, and runs every precision anywhere, which makes it the ref
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
 from petrt.engines.base import (
-    ANY_BATCH,
-    BatchRange,
     Buffers,
     Engine,
     check_interface,
-    check_names,
-    resolve_shapes,
+    checked,
 )
 from petrt.errors import DeviceError, OutOfDeviceMemory, first_line
 from petrt.hardware.packages import TORCH
@@ -93,14 +90,6 @@ class TorchEngine(Engine):
             name: "float32" if self.stream is None else _NAMES[dtype] for name, dtype in own.items()
         }
 
-    def batch_range(self, graph: str) -> BatchRange:
-        return ANY_BATCH
-
-    def output_shapes(
-        self, graph: str, inputs: Mapping[str, tuple[int, ...]]
-    ) -> dict[str, tuple[int, ...]]:
-        return resolve_shapes(self.tensors(graph), inputs)
-
     @property
     def notes(self) -> dict[str, str]:
         """How the networks run: "eager", "compiled", or "eager: " and why it could not be compiled."""
@@ -115,17 +104,7 @@ class TorchEngine(Engine):
 
         Buffers of features and maps hold them in the engine's own memory order there.
         """
-        wanted, dtypes = self.tensors(graph), self.dtypes(graph)
-        check_names(graph, "inputs", set(wanted[0]), set(inputs))
-        check_names(graph, "outputs", set(wanted[1]), set(outputs))
-        arrays = {
-            **{name: inputs[name] for name in wanted[0]},
-            **{name: outputs[name] for name in wanted[1]},
-        }
-        for name, array in arrays.items():
-            contiguous = self.stream is not None or array.flags.c_contiguous
-            if str(array.dtype) != dtypes[name] or not contiguous:
-                raise ValueError(f"{graph}: {name} must be C-contiguous {dtypes[name]}")
+        arrays = checked(self, graph, inputs, outputs)
         ours = self._between()
         tensors = [
             self._place.between(tensor) if name in ours and tensor.dim() == 4 else tensor
@@ -139,7 +118,7 @@ class TorchEngine(Engine):
             except torch.OutOfMemoryError as error:
                 raise OutOfDeviceMemory(f"torch in {graph}.onnx: {first_line(error)}") from error
             except RuntimeError as error:
-                given = {name: shapes[name] for name in wanted[0]}
+                given = {name: shapes[name] for name in inputs}
                 raise DeviceError(
                     f"torch failed in {graph}.onnx on buffers {given}: {first_line(error)}"
                 ) from error
