@@ -1,4 +1,4 @@
-"""The networks of a bundle wired to the buffers of one batch: guidance -> coarse -> denoiser."""
+"""The networks of a bundle, bound to the buffers of one batch: guidance -> coarse -> denoiser."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class Loop(Protocol):
 
 @dataclass(frozen=True)
 class Forwards:
-    """``per_slice``: guidance and coarse network, once a batch. ``denoise``: one reverse step's."""
+    """``per_slice``: guidance and coarse network, which run once a batch. ``denoise``: the denoiser, which
+    runs once a reverse step; None without one."""
 
     per_slice: list[Run]
     denoise: Run | None

@@ -1,9 +1,9 @@
 """Does an engine give the right images? Judged on a volume, through the whole reverse process.
 
-Errors of single layers say little: what 16 bit loses in one step, ten steps may add up or wash
-out, and a compiler may be silently wrong for one layer of one size. So a simulated low-dose volume
-is reconstructed with the engine and in float32 on the CPU, by ONNX Runtime or, where that is not
-installed, by petrt's own engine, from the same noise, and the two images are compared.
+Errors of single layers say little. Ten steps may add up or wash out what 16 bit loses in one, and a
+compiler may be wrong for one layer of one size. So the engine reconstructs a simulated low-dose volume,
+and a reference engine in float32 on the CPU does the same from the same noise. The reference is ONNX
+Runtime, or petrt's own engine if that is not installed. The two images are compared.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ BARS = {"fp32": Tolerance(60.0, 0.1), "fp16": Tolerance(45.0, 2.0), "bf16": Tole
 
 @dataclass(frozen=True)
 class Reference:
-    """A simulated volume and what float32 makes of it; [H, W, SLICES] each. ``against``: the engine
-    that gave the image, in words."""
+    """A simulated volume and its reconstruction in float32, each [H, W, SLICES]. ``against``: name and
+    version of the engine that computed it."""
 
     low: Array
     expected: Array
@@ -75,9 +75,9 @@ def verify(
 ) -> Verified:
     """Compare ``engine`` with float32 on the CPU; the figures, if they reach the bars.
 
-    ``size`` (H, W): of the slices, by default the model's matrix; there are so many that the engine's
-    smallest call is full of them. ``gpu``: where the engine runs, for the record. Raises DeviceError
-    naming the figure and its bar where one is missed.
+    ``size`` (H, W): of the slices, by default the model's matrix. The volume has enough slices to fill
+    the engine's smallest call. ``gpu``: the GPU that the engine runs on, for the record. Raises
+    DeviceError, which names figure and bar, where a bar is missed.
     """
     slices = max(SLICES, Limits.of(engine, bundle.model.network).slices[0])
     reference = make_reference(bundle, size=size, slices=slices)
@@ -108,9 +108,9 @@ def make_reference(bundle: Bundle, *, size: Size | None = None, slices: int = SL
 
 
 def reference_engine(bundle: Bundle) -> Engine:
-    """What others are held against: ONNX Runtime, which is not petrt's own work, where it is installed
-    and sound, else petrt's own engine; both in float32 on the CPU. Raises DeviceError where neither runs
-    the bundle."""
+    """The engine that others are compared with, in float32 on the CPU: ONNX Runtime, since it is not
+    petrt's own work; petrt's own engine where ONNX Runtime is not installed or does not load. Raises
+    DeviceError where neither runs the bundle."""
     if packages.has_onnxruntime():
         return OnnxRuntimeEngine(bundle)
     try:

@@ -12,14 +12,14 @@ from petrt.model.spec import NetworkSpec, UNetSpec
 # convolution, scratch. Measured with ONNX Runtime on the paper's networks: 14 in the coarse network, 20 in
 # the denoiser. Its arenas do not shrink, so both networks' count.
 LIVE_MAPS = 20
-# Bytes in memory for each byte of ONNX: weights, and what the engine packs of them. Measured: 1.8.
+# Bytes of memory for each byte of ONNX: the weights, and the engine's packed copy. Measured: 1.8.
 LOADED = 2.0
 FLOAT = 4
 
 
 def worker_bytes(engine: Engine, network: NetworkSpec, shape: Shape) -> int:
-    """Bytes of one worker that runs batches of ``shape``: its buffers, exactly, and what the engine keeps
-    for its calls, estimated (LIVE_MAPS)."""
+    """Bytes of one worker that runs batches of ``shape``: its buffers (exact), and the feature maps that
+    the engine holds during a call (estimated from LIVE_MAPS)."""
     plane = shape.height * shape.width
     images = shape.slices * shape.samples
     # Per slice: x, spectrum, x_cp, mean, M2, the neighbours, and the Fourier transform in float64.

@@ -1,10 +1,10 @@
-"""What a schedule is, and which one runs a volume: workers, threads inside a call, batches.
+"""How a volume runs on a CPU: workers, threads inside a call, and batches.
 
 A worker takes one batch of slices through all networks. By default there are as many workers as cores, with
 one thread each. Fewer workers with several threads inside their calls serve volumes with fewer slices than
 cores, or little memory. This is a rule of cores, slices, samples and memory: nothing is measured before a
-volume (benchmarks/parallelism.py compares the rule with its alternatives). Whatever the schedule, the
-results are the same to the bit: only engines that divide outputs and never a sum get several threads.
+volume (benchmarks/parallelism.py compares the rule with its alternatives). The results are the same to
+the bit in every case: only engines that divide outputs, and never a sum, get several threads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from petrt.hardware import memory
 USUAL_SAMPLES = 2
 # t threads inside a call make it t ** GAIN times as fast: 1.6 with two (measured as above).
 GAIN = 0.7
-# Less time that another schedule must promise than the first.
+# Another way replaces the first one if its time is below this share of it.
 WORTH = 0.9
 
 
@@ -62,8 +62,8 @@ class Parallelism:
 
 @dataclass(frozen=True)
 class MemoryLimit:
-    """Bytes that the process may have in memory (None: no bound is known), and those it had ``before``
-    the first volume."""
+    """``bytes`` of memory that the process may have (None: no bound is known), and the bytes that it had
+    ``before`` the first volume."""
 
     bytes: int | None
     before: int
@@ -99,13 +99,12 @@ def usual_batch(samples: int, most: int | None) -> tuple[int, int]:
 
 
 def best(slices: int, options: Sequence[Parallelism]) -> Parallelism:
-    """The schedule that takes least time for ``slices``. The first keeps its place unless another is well
-    ahead of it."""
+    """The option that takes least time for ``slices``; the first one unless another is well ahead of it."""
 
-    def time(schedule: Parallelism) -> float:
+    def time(option: Parallelism) -> float:
         """In calls of one thread on one slice, one after the other."""
-        rounds = math.ceil(slices / (schedule.workers * schedule.slices))
-        return float(rounds * schedule.slices * schedule.threads**-GAIN)
+        rounds = math.ceil(slices / (option.workers * option.slices))
+        return float(rounds * option.slices * option.threads**-GAIN)
 
     ahead = min(options, key=time)
     return ahead if time(ahead) < WORTH * time(options[0]) else options[0]
@@ -116,18 +115,18 @@ def within(
     limit: MemoryLimit,
     needs: Callable[[Parallelism], tuple[int, int]],
 ) -> list[Parallelism]:
-    """The options that fit the memory, with fewer workers where not all do. ``needs``: bytes of one worker,
-    and of all else."""
+    """The options that fit into memory, with fewer workers where not all of them do. ``needs``: bytes of
+    one worker, and of all else."""
     found = []
-    for schedule in options:
-        workers = limit.workers(schedule.workers, *needs(schedule))
+    for option in options:
+        workers = limit.workers(option.workers, *needs(option))
         if workers:
-            found.append(replace(schedule, workers=workers))
+            found.append(replace(option, workers=workers))
     return found
 
 
 def refuse(limit: MemoryLimit, each: int, other: int) -> DeviceError:
-    """Not even one worker with one image fits."""
+    """The error for a volume of which not even one worker with one image fits."""
     needed = (limit.before + each + other) / 2**30
     allowed = (limit.bytes or 0) / 2**30
     return DeviceError(

@@ -1,4 +1,4 @@
-"""Decides for each volume on a CPU how its slices run, and opens the engines for it."""
+"""Plans how each volume runs on a CPU, and opens the engines for it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ class Planner:
 
     Args:
         engine: of one thread, or the caller's own.
-        reopen: opens the same engine with other threads; None where that cannot be.
-        cores: to be used. ``fixed``: that many workers of one thread each.
-        batch: (slices, samples) in one call; None: what suits.
-        budget: bytes this process may have in memory; None: what it has, and memory.SHARE of what is
-            available.
+        reopen: opens the same engine with other threads; None where that is not possible.
+        cores: number of cores to use.
+        fixed: run ``cores`` workers of one thread each.
+        batch: (slices, samples) in one call; by default what the rule says.
+        budget: bytes of memory this process may have; by default what it has, and memory.SHARE of what
+            is available.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Planner:
         self._engine_bytes = 0 if shared else int(memory.LOADED * onnx)
 
     def plan(self, shape: tuple[int, int, int], slices: int, samples: int) -> Parallelism:
-        """The schedule for ``slices`` of a volume of ``shape`` [Z, H, W], with ``samples`` of each.
+        """How ``slices`` of a volume of ``shape`` [Z, H, W] run, with ``samples`` of each.
 
         Raises DeviceError where memory does not hold a single image.
         """
@@ -65,7 +66,7 @@ class Planner:
             self._limit = MemoryLimit.now(self._budget)
         needs = self._needs(shape)
         usual = self._usual(samples)
-        # A batch that was asked for is made smaller only where not even one of it fits.
+        # A batch that the user asked for is made smaller only if not even one worker fits with it.
         smaller = [usual, (1, 1)] if self._batch is None else [usual]
         for batches in (smaller, [(1, 1)]):
             fitting = within(self._options(batches), self._limit, needs)
@@ -73,9 +74,9 @@ class Planner:
                 return best(slices, fitting)
         raise refuse(self._limit, *needs(Parallelism(1, self._engine.threads, 1, 1)))
 
-    def engine(self, schedule: Parallelism) -> Engine:
-        """The engine for ``schedule``. Of those with other threads only the last one is kept."""
-        threads = self._inside(schedule)
+    def engine(self, parallelism: Parallelism) -> Engine:
+        """The engine with the threads that ``parallelism`` needs. One other than the first is kept."""
+        threads = self._inside(parallelism)
         if threads == self._engine.threads:
             return self._engine
         if self._reopened.threads != threads:
@@ -83,9 +84,9 @@ class Planner:
             self._reopened = self._reopen(threads)
         return self._reopened
 
-    def _inside(self, schedule: Parallelism) -> int:
-        """The threads to open an engine with."""
-        workers, threads = schedule.workers, schedule.threads
+    def _inside(self, parallelism: Parallelism) -> int:
+        """Number of threads to open an engine with."""
+        workers, threads = parallelism.workers, parallelism.threads
         if self._divides:
             return threads if self._engine.division == "own" else workers * (threads - 1) + 1
         return self._engine.threads
@@ -95,7 +96,7 @@ class Planner:
         return not self._fixed and self._reopen is not None and self._engine.division is not None
 
     def _usual(self, samples: int) -> CallSize:
-        """The (slices, samples) of a call that were asked for, or that suit."""
+        """(slices, samples) of a call: what the user asked for, or what the rule says."""
         denoises = self._bundle.model.network.denoiser is not None
         most = self._engine.batch_range("denoiser")[1] if denoises else None
         samples = samples if denoises else 1
@@ -104,7 +105,7 @@ class Planner:
         return usual_batch(samples, most)
 
     def _options(self, batches: list[CallSize]) -> list[Parallelism]:
-        """All splits of the cores with each of the batches."""
+        """Every split of the cores with each of the batches."""
         because = "given" if self._fixed else "usual"
         if self._divides:
             ways = splits(self._cores)
@@ -116,14 +117,14 @@ class Planner:
         return list(dict.fromkeys(found))
 
     def _needs(self, shape: tuple[int, int, int]) -> Callable[[Parallelism], tuple[int, int]]:
-        """Bytes of one of a schedule's workers, and of all else: volumes, another engine, and weights."""
+        """What gives the bytes of one worker, and of all else: volumes, weights, a second engine."""
         depth, height, width = shape
         fixed = VOLUMES * 4 * depth * height * width + self._engine.binding_bytes
 
-        def needs(schedule: Parallelism) -> tuple[int, int]:
-            batch = Shape(schedule.slices, schedule.samples, height, width)
+        def needs(parallelism: Parallelism) -> tuple[int, int]:
+            batch = Shape(parallelism.slices, parallelism.samples, height, width)
             each = memory.worker_bytes(self._engine, self._bundle.model.network, batch)
-            other = self._inside(schedule) != self._engine.threads
+            other = self._inside(parallelism) != self._engine.threads
             return each, fixed + other * self._engine_bytes
 
         return needs

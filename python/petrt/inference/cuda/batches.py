@@ -1,4 +1,4 @@
-"""How many slices and samples go through the networks at once, and in which batches."""
+"""How many slices and samples the networks take at once, and which batches a volume falls into."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from petrt.engines.base import ANY_BATCH, BatchRange, Engine
 from petrt.inference.forward import guidance_sizes
 from petrt.model.spec import NetworkSpec
 
-# Enough voxels to fill a large GPU: 128 images of 128 x 128. More gain nothing and cost memory.
+# Voxels that fill a large GPU: 128 images of 128 x 128. A larger batch costs memory and gains no time.
 VOXELS = 128 * 128 * 128
-# Feature maps of base width, at full resolution, that live at once inside a U-Net: its skips, both
-# sides of a convolution and its scratch. An estimate: memory that runs out halves the batch anyway.
+# Feature maps of base width, at full resolution, that a U-Net holds at once: its skips, both sides of a
+# convolution, and scratch. This is an estimate; where memory runs out, the batch is halved anyway.
 LIVE_MAPS = 16
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -62,9 +62,9 @@ def plan_batch(
     """The batch for ``depth`` slices of ``total`` samples each.
 
     ``most``: slices and samples that the caller allows; ``images``: slices x samples that memory allows.
-    Samples come first, since guidance and coarse network are shared among them. An engine that takes no
-    fewer than ``limits`` gets these, whatever else is asked: what a call has too many is filled up by
-    ``rows`` and by samples that are left out.
+    Samples come first, because guidance and coarse network run once for all samples of a slice. An
+    engine with a smallest call (``limits``) always gets it, whatever the caller allows: ``rows`` repeats
+    slices to fill it, and surplus samples are dropped.
     """
     (least_slices, most_slices), (least_images, most_images) = limits.slices, limits.images
     room = max(least_images, min(images, most_images or images))
@@ -81,13 +81,14 @@ def starts(depth: int, slices: int) -> list[int]:
 
 
 def rows(first: int, slices: int, depth: int) -> NDArray[np.int64]:
-    """The slices of the volume in the batch that begins at ``first``: where the volume has fewer, its
-    last one again and again, as in ``_cuda.stack_slices``."""
+    """The slices of the batch that begins at ``first``. Beyond the end of the volume its last slice
+    is repeated, as in ``_cuda.stack_slices``."""
     return np.minimum(np.arange(first, first + slices), depth - 1)
 
 
 def image_bytes(engine: Engine, network: NetworkSpec, height: int, width: int) -> int:
-    """Bytes that one more image in the batch costs: its guides, features and maps, and the U-Net's."""
+    """Bytes of GPU memory for one more image in the batch: buffers, guides, features, maps, and what the
+    U-Net holds."""
     plane = height * width
     fixed = 24 * plane * 4  # r, eps, x0, x, guides, results and their transfers
     between = guidance_sizes(engine, network, 1, height, width)
@@ -102,5 +103,5 @@ def image_bytes(engine: Engine, network: NetworkSpec, height: int, width: int) -
 
 
 def images_within(budget: int, each: int, height: int, width: int) -> int:
-    """Images in one call: as many as fill a GPU, as few as ``budget`` bytes hold; at least one."""
+    """Images in one call: enough to fill a GPU, but no more than ``budget`` bytes hold; at least one."""
     return max(1, min(VOXELS // (height * width), budget // each))

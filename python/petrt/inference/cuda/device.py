@@ -39,13 +39,12 @@ class CudaDevice:
     """As ``petrt.inference.device.Device``.
 
     ``batch``: most (slices, samples) in one call; None for as many as fill the GPU. ``memory``: bytes
-    the batches may take; None for 80 % of what is free. A batch for which memory does not suffice is
-    halved. An engine that takes no fewer slices or samples gets them all the same, filled up where the
-    volume has not so many; what is filled in changes no bit of the rest. The noise is that of the CPU
-    to the last bits of its logarithms and cosines.
+    that batches may take; None for 80 % of what is free. A batch that does not fit into memory is halved.
+    An engine with a smallest call always gets it: surplus slices and samples fill it up and change no bit
+    of the others. The noise equals that of the CPU but for the last bits of logarithms and cosines.
 
-    Volumes that several threads bring to one engine take turns: its stream, and the graph that is recorded
-    on it, serve one at a time. A graph is recorded on a thread that has run the batch before (see Launches).
+    Volumes from several threads on one engine take turns, because its stream and the recorded graph serve
+    one volume at a time.
     """
 
     def __init__(

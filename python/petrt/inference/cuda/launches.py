@@ -1,4 +1,4 @@
-"""One graph a batch, or plain launches: whichever the first batches show to be faster."""
+"""One CUDA graph for a batch, or plain launches: the first batches show which is faster."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ Run = Callable[[], None]
 
 
 class Launches:
-    """Runs a bound batch again and again. Both ways give the same bits.
+    """Runs a bound batch again and again. Graph and plain launches give the same bits.
 
-    The first run is plain and warms up whatever the engine still has to prepare; the second is plain
-    and timed; the third records the graph; the fourth is a timed replay; from then on the faster way
-    is taken. All of them are runs that the caller wanted. ``mode`` says what the next run does, and
-    ``reason`` why.
+    Run 1 is plain: the engine prepares what it still has to. Run 2 is plain and timed. Run 3 records the
+    graph. Run 4 is a timed replay. All later runs take the faster way. Each of these runs is one that the
+    caller wanted. ``mode`` says what the next run does, ``reason`` says why.
 
-    A thread records what it has run itself: cuDNN keeps its choice of algorithms for each thread, and on a
-    new one would choose while it is recorded, which CUDA forbids. So runs are counted anew where another
-    thread comes before the graph is there. Any thread may replay it.
+    A thread records only what it has run itself. cuDNN chooses algorithms for each thread on its first
+    run, and CUDA forbids that during a recording. So the count starts again when another thread comes
+    before the graph is recorded. Any thread may replay the graph.
     """
 
     def __init__(

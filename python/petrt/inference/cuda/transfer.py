@@ -15,10 +15,10 @@ RESULTS = ("mean", "std", "coarse")
 
 
 class Transfer:
-    """Page-locked memory, device copies and a stream of their own for one batch in flight.
+    """Page-locked memory, device copies and a copy stream for one batch in flight.
 
-    Two of them take turns: while the networks work on one batch, the other's results come back and
-    its next slices go up. Every wait is between streams; the host waits in ``collect`` alone.
+    Two transfers take turns: while the networks work on one batch, the results of the other come back and
+    its next slices go up. Streams wait for each other; the host waits in ``collect`` only.
     """
 
     def __init__(self, slices: int, height: int, width: int, compute: Stream) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Worker:
-    """Everything one batch touches on the GPU; all of its work is enqueued on the engine's stream."""
+    """The buffers of one batch on the GPU. All work is enqueued on the engine's stream."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Worker:
         self._launches: Launches | None = None
         if self._loop is not None and self._forwards.denoise is not None:
             self.results["mean"] = self._loop.mean
-            if batch.total > 1:  # of a single sample it is 0: nothing to bring back
+            if batch.total > 1:  # the standard deviation of one sample is 0
                 self.results["std"] = self._loop.std
             self._launches = Launches(
                 self._loop, self._prologue, self._forwards.denoise, batch.total, stream,
@@ -67,7 +67,7 @@ class Worker:
             self._fft = DeviceSpectrum(self._x, self._spectrum, stream)
 
     def set_dose(self, dose: float | None) -> None:
-        """The fraction of the full dose of the batches to come, for a model that takes it."""
+        """Set the fraction of the full dose for the next batches, for a model that takes it."""
         if dose is None:
             return
         host = np.full(self.batch.slices, dose, np.float32)
