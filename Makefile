@@ -21,11 +21,11 @@ lint: $(VENV)/test.stamp
 	$(BIN)/clang-format --dry-run --Werror $(shell find csrc tests -name '*.h' -o -name '*.cc' -o -name '*.cu')
 
 bench: $(VENV)/test.stamp
-	$(BIN)/python benchmarks/quality.py classical model calibration --head
-	$(BIN)/python benchmarks/quality.py samplers --head --every 8
-	$(BIN)/python benchmarks/runtime.py
-	$(BIN)/python benchmarks/flops.py
-	$(BIN)/python benchmarks/latency.py --device cpu --no-compile
+	$(BIN)/python -m benchmarks.quality classical model calibration --head
+	$(BIN)/python -m benchmarks.quality samplers --head --every 8
+	$(BIN)/python -m benchmarks.runtime
+	$(BIN)/python -m benchmarks.flops
+	$(BIN)/python -m benchmarks.latency --device cpu --no-compile
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).resolve().parents[1]  # where ``python -m benchmarks.NAME`` is run
 
 
 def machine() -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Whether two versions of petrt compute the same bits on a CPU.
 
-    PYTHONPATH=OLD/python python benchmarks/compare_versions.py record old.json
-    PYTHONPATH=NEW/python python benchmarks/compare_versions.py record new.json
-    python benchmarks/compare_versions.py compare old.json new.json
+    PYTHONPATH=OLD/python python -m benchmarks.compare_versions record old.json
+    PYTHONPATH=NEW/python python -m benchmarks.compare_versions record new.json
+    python -m benchmarks.compare_versions compare old.json new.json
 
 Recorded are hashes: of the ONNX files that an export writes, and of image, std and coarse prediction
 that each engine computes, in every precision it has on this CPU. The subjects are the demo model and

@@ -1,6 +1,6 @@
 """Parameters and operations of every preset and of the shipped models; Table 2 of the paper.
 
-    python benchmarks/flops.py           # needs petrt[train]; seconds, and the same on every machine
+    python -m benchmarks.flops           # needs petrt[train]; seconds, and the same on every machine
 
 Counted, not timed: from PyTorch and from the networks' steps, which must agree. See ``petrt flops``.
 """
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from common import RESULTS
 from rich.console import Console
 
+from benchmarks.common import RESULTS
 from petrt.cli.flops import table2_of, tables_of
 from petrt.export.bundle import versions
 from petrt.files.atomic import atomic_write_json

@@ -63,7 +63,7 @@ trap 'stopped=yes; [[ -n $child ]] && kill -TERM "$child" 2>/dev/null' INT TERM
 for stage in ${stages:-1 2}; do
   limit=${minutes:-$((stage == 1 ? 7 : 6))}
   # The stage keeps its own time; this is for a machine on which even that hangs.
-  timeout --foreground --kill-after=5 $((limit * 60)) "$python" benchmarks/gpu_run.py \
+  timeout --foreground --kill-after=5 $((limit * 60)) "$python" -m benchmarks.gpu.run \
     --stage "$stage" --minutes "$limit" --work "$work" --out "$out" "${rest[@]}" &
   child=$!
   while wait "$child"; code=$?; kill -0 "$child" 2>/dev/null; do :; done

@@ -1,7 +1,7 @@
 """The host's share of a volume: everything that ``Reconstructor`` does around the pipeline.
 
-    python benchmarks/host.py                            # this petrt
-    python benchmarks/host.py --against FOLDER           # and the petrt in FOLDER, in turns
+    python -m benchmarks.host                            # this petrt
+    python -m benchmarks.host --against FOLDER           # and the petrt in FOLDER, in turns
 
 A pipeline that answers at once stands in for the networks, so what remains is the host's: scale, network
 grid, checks, and the way back. 128^3 voxels, one sample. With a GPU this time adds to the GPU's own.
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common import save
+from benchmarks.common import ROOT, save
 
 BAR_S = 0.06
 SIZE = 128
@@ -76,8 +76,10 @@ def measure(repeats: int) -> list[float]:
 def apart(folder: Path | None, repeats: int) -> list[float]:
     """``measure`` in a process of its own, with the petrt of ``folder``."""
     environment = dict(os.environ) | ({"PYTHONPATH": str(folder)} if folder else {})
-    command = [sys.executable, __file__, "--once", "--repeats", str(repeats)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    command = [sys.executable, "-m", "benchmarks.host", "--once", "--repeats", str(repeats)]
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=environment, cwd=ROOT
+    )
     found: list[float] = json.loads(done.stdout)
     return found
 

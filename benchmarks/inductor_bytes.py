@@ -1,7 +1,7 @@
 """Bytes that the networks read and write on a GPU once they are compiled, counted without a GPU.
 
     pip install triton
-    python benchmarks/inductor_bytes.py        # half an hour on two cores
+    python -m benchmarks.inductor_bytes        # half an hour on two cores
 
 Every network is compiled for an H100 (compute capability 9.0) up to the text of its kernels, on tensors
 with a shape and a device but no memory. Nothing is run. PyTorch's own count of the final kernels
@@ -33,8 +33,6 @@ from unittest import mock
 
 import torch
 import triton
-from common import RESULTS, write_json
-from subject import make_subject
 from torch import Tensor, nn
 from torch._dynamo.device_interface import CudaInterface
 from torch._inductor import config
@@ -44,9 +42,11 @@ from torch._inductor.scheduler import ExternKernelSchedulerNode
 from torch._prims_common import suggest_memory_format
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
-from unfolded import plain_norms
 
 import petrt
+from benchmarks.common import RESULTS, write_json
+from benchmarks.latency.subject import make_subject
+from benchmarks.latency.unfolded import plain_norms
 from petrt.engines.torch.graph import TorchGraph
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from petrt.model.group_norm import Norm, group_norm_by_channel

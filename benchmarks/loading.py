@@ -1,6 +1,6 @@
 """Whether loading keeps up with training: items per second, and the share of a step spent waiting.
 
-    python benchmarks/loading.py [--data PREPARED] [--configs demo paper] [--workers 0 1 2]
+    python -m benchmarks.loading [--data PREPARED] [--configs demo paper] [--workers 0 1 2]
 
 Without --data, a few subjects are simulated and prepared first. Each configuration is measured on its
 own crops, guides and negatives: loading alone, a training step on a batch that is already there, and
@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from common import gpu, save
-from timing import Times, wall
 
+from benchmarks.common import gpu, save
+from benchmarks.latency.timing import Times, wall
 from petrt.data.dataset import Dataset, open_dataset
 from petrt.data.prepare.run import prepare
 from petrt.data.simulate import write_dataset

@@ -1,8 +1,8 @@
 """How the rule for a CPU's cores compares with the other ways to use them.
 
-    python benchmarks/parallelism.py                     # 1, 3, 16 and 128 slices x 1 and 8 samples
-    python benchmarks/parallelism.py --cases 1x8 16x1    # some of them
-    python benchmarks/parallelism.py --engine onnxruntime --out parallelism_onnxruntime
+    python -m benchmarks.parallelism                     # 1, 3, 16 and 128 slices x 1 and 8 samples
+    python -m benchmarks.parallelism --cases 1x8 16x1    # some of them
+    python -m benchmarks.parallelism --engine onnxruntime --out parallelism_onnxruntime
 
 Before each volume petrt settles how many workers run side by side, how many threads each call has, and how
 many images it holds (petrt.inference.cpu.parallelism). Here the same volume runs by the rule and by every
@@ -21,8 +21,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from common import save
 
+from benchmarks.common import save
 from petrt.arrays import Array
 from petrt.bench.timing import interleaved, significant
 from petrt.bench.volume import make_volume

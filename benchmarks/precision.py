@@ -1,6 +1,6 @@
 """What 16 bit costs in the image; no GPU is needed.
 
-    python benchmarks/precision.py [--slices 4]
+    python -m benchmarks.precision [--slices 4]
 
 One sample through the whole reverse process from the same noise: the converted graphs on the torch
 engine's CPU, which rounds where a GPU does and sums in float32, against ONNX Runtime in fp32.
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import save
-from subject import make_subject
 
+from benchmarks.common import save
+from benchmarks.latency.subject import make_subject
 from petrt.cli.demo import DOSE, SEED
 from petrt.data.simulate import simulate_subject
 from petrt.engines.onnxruntime import OnnxRuntimeEngine

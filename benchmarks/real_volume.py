@@ -1,6 +1,6 @@
 """A real volume and copies of it through the command line: the grid must come back bit for bit.
 
-    python benchmarks/real_volume.py brain_fdg_template.nii.gz
+    python -m benchmarks.real_volume brain_fdg_template.nii.gz
 
 The copies: int16 + slope stored left to right (LAS), 4-D, and odd-sized. The volume is an average of
 many subjects at full dose, far from the demo model's training; the activity ratio is reported as is.
@@ -16,8 +16,8 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from common import save
 
+from benchmarks.common import save
 from petrt.cli.app import run
 
 FIELDS = (

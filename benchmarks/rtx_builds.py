@@ -1,7 +1,7 @@
 """What plans of TensorRT for RTX cost to build, and the activation memory they ask for; no GPU is needed.
 
     pip install tensorrt-rtx==1.7.1.116
-    python benchmarks/rtx_builds.py [--precision bf16] [--models demo paper]
+    python -m benchmarks.rtx_builds [--precision bf16] [--models demo paper]
 
 Each network is built for compute capability 8.9 and 12.0 four times: for one size of each dimension, which
 is the default, and for ranges of slices, of height and width, and of all with samples. Activation memory is
@@ -22,9 +22,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from common import save
-from subject import make_subject
-
+from benchmarks.common import save
+from benchmarks.latency.subject import make_subject
 from petrt.errors import DeviceError
 from petrt.export.tensorrt.plan import build_plan
 from petrt.export.tensorrt.profile import Profile, default_profile

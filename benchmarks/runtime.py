@@ -1,6 +1,6 @@
 """Time outside the networks, peak memory, import and simulation time.
 
-    python benchmarks/runtime.py            # needs petrt[train,onnxruntime]: it exports paper-size networks
+    python -m benchmarks.runtime            # needs petrt[train,onnxruntime]: it exports paper-size networks
 
 The paper-size networks get random weights: neither time nor memory depends on their values.
 """
@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import save
+from benchmarks.common import ROOT, save
 
 PAPER = """
 import sys, torch
@@ -47,8 +47,8 @@ def run_once(model: str, slices: int, samples: int, steps: int) -> dict[str, flo
 
 def apart(*arguments: str) -> dict[str, float]:
     """``run_once`` in a fresh process."""
-    command = [sys.executable, __file__, "--once", *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.runtime", "--once", *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     row: dict[str, float] = json.loads(done.stdout)
     print(arguments, row, flush=True)
     return row

@@ -211,7 +211,7 @@ def test_without_nvidia_ml_py_the_reason_is_the_command(tmp_path):
 
 
 def test_the_file_works_before_petrt_is_built(tmp_path):
-    """As benchmarks/needs.py loads it."""
+    """As benchmarks/gpu/needs.py loads it."""
     folder, path = (
         compile_nvml(tmp_path, TWO_GPUS),
         ROOT / "python" / "petrt" / "hardware" / "gpus.py",

@@ -104,7 +104,7 @@ class Bench:
 
     def _peaks(self) -> None:
         if self.plan.device != "cpu":
-            self.result["skipped"]["peaks"] = "a GPU's peaks: benchmarks/latency.py measures them"
+            self.result["skipped"]["peaks"] = "a GPU's peaks: benchmarks/latency measures them"
             return
         self.peaks = Peaks(measure_peaks(self.threads))
         self.result["peaks"] = self.peaks.record()

@@ -3,7 +3,7 @@
 ``paper`` is the model's own sampler and, unless another number is asked for, a single sample. ``fast`` is the
 mean of an antithetic pair of one-step estimates: sample 1 takes the negated noise of sample 0, so that what
 the noise leaves in one of them it takes from the other. It is the cheapest setting of the curve that
-``benchmarks/quality.py samplers`` measures whose image is as good by PSNR. Its std is not that of ``paper``:
+``python -m benchmarks.quality samplers`` measures whose image is as good by PSNR. Its std is another one:
 a calibration holds for the sampler, steps and samples it was fitted with
 (petrt.evaluation.calibration), so that of another sampler is never applied to it.
 

@@ -5,7 +5,7 @@ which one is ``cuda:1``, and which ones CUDA_VISIBLE_DEVICES hides, is asked of 
 petrt's CUDA module, and the two are matched by PCI bus id. Without that module, which does all work on a
 GPU, the order is NVML's. The driver is asked once per process, as CUDA reads its variables once.
 
-Needs nothing else of petrt: ``benchmarks/needs.py`` loads this file before petrt is built.
+Needs nothing else of petrt: ``benchmarks/gpu/needs.py`` loads this file before petrt is built.
 """
 
 from __future__ import annotations

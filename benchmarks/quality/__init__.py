@@ -1,0 +1,1 @@
+"""Image quality: filters, the model, samplers, the ablation. ``python -m benchmarks.quality``."""

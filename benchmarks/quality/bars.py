@@ -1,0 +1,118 @@
+"""The bars that the method has to reach, and whether it does."""
+
+from __future__ import annotations
+
+from benchmarks.quality import curve
+from benchmarks.quality.classical import BM4D, GAUSSIAN, LOW, NLM
+from benchmarks.quality.model import ONE, ams
+from benchmarks.quality.results import ADDED, AT, FILTERS, METRICS, Record, Results
+from benchmarks.quality.statistics import Summary, Values, over_subjects, paired
+from petrt.diffusion.presets import PRESETS
+
+
+def bars(results: Results) -> list[Record]:
+    """What is asked of the method, what was got, and whether it is met (None: not measured)."""
+    many = ams(results.samples("model"))
+    row = ams(results.samples("rows"))
+    psnr = METRICS[0]
+
+    def ours(metric: str, method: str = many) -> Values:
+        return results.values("model", AT, method, metric)
+
+    def over(other: str) -> Summary | None:
+        return results.gain("model", many, FILTERS[other], other, AT, psnr)
+
+    made = [
+        _at_least("AMS over low-dose", over(LOW), 6.0),
+        _at_least("AMS over the best Gaussian", over(GAUSSIAN), 2.0),
+        _at_least("AMS over non-local means", over(NLM), 1.0),
+        _at_least("AMS over BM4D", over(BM4D), 1.0),
+        _at_least(
+            "row c with AMS over row b",
+            paired(results.row("c", row, psnr), results.row("b", row, psnr)),
+            0.0,
+        ),
+        _at_least("AMS over one sample", paired(ours(psnr), ours(psnr, ONE)), 0.1),
+        _covered(results),
+    ]
+    ratio = {s: None if v is None else 100 * (v - 1) for s, v in ours("activity_ratio").items()}
+    made += [
+        _within("activity ratio", ratio, 1.0),
+        _within("mean of grey matter", ours("grey_bias"), 5.0),
+        _within("mean of white matter", ours("white_bias"), 5.0),
+        _within("SUVpeak of hot lesions", ours("lesion_peak_bias"), 10.0),
+    ]
+    made += [
+        _added(
+            f"{added}: row {after} - row {before}",
+            paired(results.row(after, row, psnr), results.row(before, row, psnr)),
+        )
+        for before, after, added in ADDED[1:]
+    ]
+    return made + _presets(results)
+
+
+def _presets(results: Results) -> list[Record]:
+    """The preset ``fast`` against ``paper``, with as many samples and with the most."""
+    few, many = PRESETS["fast"].samples, results.samples(curve.SECTION)
+    return [
+        _at_least(
+            f"fast - paper, {few} and {samples} samples",
+            curve.fast_less_paper(results, AT, samples),
+            -0.1,
+            surely=True,
+        )
+        for samples in dict.fromkeys((few, many))
+    ]
+
+
+def _bar(what: str, asked: str, unit: str, got: Summary | None, met: bool | None) -> Record:
+    made = {"what": what, "asked": asked, "got": None, "unit": unit, "met": met}
+    if got is not None:
+        record = got.record()
+        made |= {"got": record.pop("mean"), **record}
+    return made
+
+
+def _at_least(what: str, got: Summary | None, least: float, *, surely: bool = False) -> Record:
+    """``surely``: the whole interval has to reach it, not the mean alone."""
+    met = None if got is None else (got.ci[0] if surely and got.ci else got.mean) >= least
+    return _bar(what, f">= {least:g} dB", "dB", got, met)
+
+
+def _within(what: str, percent: Values, most: float) -> Record:
+    """The mean over subjects lies within +- ``most`` per cent; ``each`` says whether every subject does."""
+    got = over_subjects(percent)
+    made = _bar(
+        what, f"within {most:g} %", "%", got, None if got is None else abs(got.mean) <= most
+    )
+    if got is not None:
+        made["each"] = max(abs(got.lowest), abs(got.highest)) <= most
+    return made
+
+
+def _reported(what: str, got: Summary | None) -> Record:
+    """Asked is only that it is reported."""
+    return _bar(what, "reported", "dB", got, None if got is None else True)
+
+
+def _added(what: str, got: Summary | None) -> Record:
+    """The same of something added; ``helps``: the interval lies above 0; False: below; None: neither."""
+    made = _reported(what, got)
+    if got is not None and got.ci is not None:
+        made["helps"] = True if got.ci[0] > 0 else False if got.ci[1] < 0 else None
+    return made
+
+
+def _covered(results: Results) -> Record:
+    """The calibrated 90 % interval on test subjects."""
+    made = _bar("coverage of calibrated 90 % intervals", "85 to 95 %", "%", None, None)
+    tables = results.sections.get("calibration", {}).get("doses", {}).get(AT, {})
+    found = tables.get("coverage", {}).get("calibrated std", {}).get("0.9")
+    if found:
+        percent = {
+            key: [100 * end for end in found[key]] for key in ("ci95", "range") if found[key]
+        }
+        made |= {"got": 100 * found["mean"], "subjects": found["subjects"], **percent}
+        made["met"] = 85 <= made["got"] <= 95
+    return made
