@@ -28,20 +28,18 @@ LAYERS = (
 FREE = {"petrt", "petrt._core", "petrt._cuda"}  # the C++ core; the names that users import
 
 
-def modules() -> dict[str, Path]:
-    """Every module of the package by its name, petrt.export from its folder at the top."""
+def modules(folder: Path, package: str) -> dict[str, Path]:
+    """Every module below ``folder`` by the name it is imported under."""
     found = {}
-    for folder, package in (
-        (ROOT / "python" / "petrt", "petrt"),
-        (ROOT / "export", "petrt.export"),
-    ):
-        for path in folder.rglob("*.py"):
-            parts = path.relative_to(folder).with_suffix("").parts
-            found[".".join((package, *parts)).removesuffix(".__init__")] = path
+    for path in folder.rglob("*.py"):
+        parts = path.relative_to(folder).with_suffix("").parts
+        found[".".join((package, *parts)).removesuffix(".__init__")] = path
     return found
 
 
-MODULES = modules()
+# petrt.export comes from a folder at the top.
+PACKAGE = modules(ROOT / "python" / "petrt", "petrt") | modules(ROOT / "export", "petrt.export")
+BENCHMARKS = modules(ROOT / "benchmarks", "benchmarks")
 
 
 def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
@@ -53,20 +51,20 @@ def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
         yield from runtime_nodes(child)
 
 
-def imports(name: str) -> set[str]:
-    """Modules of petrt that ``name`` imports, at its top or inside a function."""
+def imports(name: str, known: dict[str, Path]) -> set[str]:
+    """The ``known`` modules that ``name`` imports, at its top or inside a function."""
     wanted: set[str] = set()
-    for node in runtime_nodes(ast.parse(MODULES[name].read_text())):
+    for node in runtime_nodes(ast.parse(known[name].read_text())):
         if isinstance(node, ast.Import):
             wanted.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                wanted.add(inner if inner in MODULES else node.module)
-    return {each for each in wanted if each in MODULES and each != name}
+                wanted.add(inner if inner in known else node.module)
+    return {each for each in wanted if each in known and each != name}
 
 
-GRAPH = {name: imports(name) for name in MODULES}
+GRAPH = {name: imports(name, PACKAGE) for name in PACKAGE}
 
 
 def layer(name: str) -> int:
@@ -75,7 +73,7 @@ def layer(name: str) -> int:
 
 
 def test_every_room_has_a_layer():
-    rooms = {name.split(".")[1] for name in MODULES if "." in name}
+    rooms = {name.split(".")[1] for name in PACKAGE if "." in name}
     assert rooms == {room for names in LAYERS for room in names}
 
 
@@ -89,17 +87,18 @@ def test_imports_go_downwards():
     assert upward == []
 
 
-def test_no_import_goes_in_a_circle():
-    done: set[str] = set()
+@pytest.mark.parametrize("known", [PACKAGE, BENCHMARKS], ids=["petrt", "benchmarks"])
+def test_no_import_goes_in_a_circle(known):
+    graph, done = {name: imports(name, known) for name in known}, set(FREE)
 
     def walk(name: str, path: tuple[str, ...]) -> None:
         if name in path:
             pytest.fail(" -> ".join((*path[path.index(name) :], name)))
-        if name in done or name in FREE:
+        if name in done:
             return
-        for other in sorted(GRAPH[name]):
+        for other in sorted(graph[name]):
             walk(other, (*path, name))
         done.add(name)
 
-    for name in sorted(GRAPH):
+    for name in sorted(graph):
         walk(name, ())

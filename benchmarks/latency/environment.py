@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import gpu, machine, write_json
+from benchmarks.common import gpu, write_json
+from petrt.bench import machine
 
 # As nvidia-smi names them. Limits and clocks explain a time; serial numbers and names are left out.
 STATE = (
@@ -44,7 +45,12 @@ def gpu_state(names: tuple[str, ...] = STATE) -> list[dict[str, str]]:
 def describe() -> dict[str, Any]:
     from petrt.engines.doctor import examine
 
-    return {"machine": machine(), "gpu": gpu(), "state": gpu_state(), "doctor": examine().as_json()}
+    return {
+        "machine": machine.describe(),
+        "gpu": gpu(),
+        "state": gpu_state(),
+        "doctor": examine().as_json(),
+    }
 
 
 def main(arguments: list[str]) -> int:

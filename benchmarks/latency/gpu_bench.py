@@ -45,6 +45,7 @@ class Bench:
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     states: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
     running: str | None = None
     deadline: float = math.inf
     memory: int | None = None

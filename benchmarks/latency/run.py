@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, gpu, machine, write_json
+from benchmarks.common import RESULTS, gpu, write_json
 from benchmarks.latency import cpu_report, gpu_report
 from benchmarks.latency.alarms import TooLong, alarm
 from benchmarks.latency.cpu_sections import NEEDS, ON_CPU, CpuBench
@@ -174,12 +174,10 @@ def result_of(bench: Bench | CpuBench) -> dict[str, Any]:
     """All that is known by now, JSON-ready."""
     if isinstance(bench, CpuBench):
         known: dict[str, Any] = {
-            "machine": bench.machine,
             "rows": cpu_report.rows(bench.found, bench.failed, bench.skipped),
         }
     else:
         known = {
-            "machine": machine(),
             "gpu": gpu(),
             "dry_run": bench.options.dry_run,
             "rows": gpu_report.rows(
@@ -189,6 +187,7 @@ def result_of(bench: Bench | CpuBench) -> dict[str, Any]:
             "states": bench.states,  # of the GPU, at the end of each section
         }
     return {
+        "machine": bench.machine,
         **known,
         "subject": subject_of(bench.options),
         "failed": bench.failed,
@@ -272,10 +271,10 @@ def resume(bench: Bench | CpuBench, earlier: dict[str, Any]) -> None:
     names = [section.__name__ for section in (ON_GPU if bench.on_gpu else ON_CPU)]
     bench.found = {name: earlier[name] for name in names if name in earlier}
     bench.failed, bench.skipped = earlier.get("failed", {}), earlier.get("skipped", {})
+    bench.machine = describe()
     if isinstance(bench, Bench):
         bench.states = earlier.get("states", {})
     if isinstance(bench, CpuBench):
-        bench.machine = describe()
         if warning := busy(bench.machine):
             print(f"warning: {warning}", file=sys.stderr)
     elif running := earlier.get("running"):

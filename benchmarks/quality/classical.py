@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.quality.cases import Array, QualityCase, head_box
+from benchmarks.quality.cases import QualityCase, head_box
 from benchmarks.quality.figure import picture_slices
 from benchmarks.quality.scores import score
 from benchmarks.quality.store import Measured
+from petrt.arrays import Array
 from petrt.errors import UsageError
 from petrt.evaluation.baselines import Baseline, best_gaussian, nonlocal_means
 from petrt.evaluation.metrics import psnr, standard_mask

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.quality.cases import Array, QualityCase
+from benchmarks.quality.cases import QualityCase
 from benchmarks.quality.scores import hot_lesions
 from benchmarks.quality.store import Arrays
+from petrt.arrays import Array
 from petrt.evaluation.metrics import psnr
 from petrt.evaluation.report.figure import png
 from petrt.files.atomic import atomic_write_bytes

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.quality.cases import Array, QualityCase, View
+from benchmarks.quality.cases import QualityCase, View
 from benchmarks.quality.figure import picture_slices
 from benchmarks.quality.scores import score, spread
 from benchmarks.quality.store import Measured
+from petrt.arrays import Array
 from petrt.evaluation.calibration import active_voxels
 from petrt.imaging.scaling import scale_of
 from petrt.inference.reconstructor import Reconstructor

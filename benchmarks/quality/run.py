@@ -18,7 +18,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, machine
+from benchmarks.common import RESULTS
 from benchmarks.quality.cases import FIRST
 from benchmarks.quality.classical import BM4D, GAUSSIAN, LOW, NLM
 from benchmarks.quality.figure import save_figure
@@ -26,6 +26,7 @@ from benchmarks.quality.model import COARSE, ONE, PLAIN, ams
 from benchmarks.quality.report import read, write
 from benchmarks.quality.samplers_figure import save_curve
 from benchmarks.quality.sections import SECTIONS, Skipped, figure_arrays
+from petrt.bench.machine import describe
 from petrt.errors import PetrtError
 from petrt.evaluation.calibration import ErrorBin
 from petrt.evaluation.report.uncertainty import save_error_plot
@@ -75,7 +76,7 @@ def main() -> None:
     try:
         for name in options.sections:
             try:
-                record = {"machine": machine(), **SECTIONS[name](options)}
+                record = {"machine": describe(), **SECTIONS[name](options)}
             except Skipped as why:
                 print(f"{name} is left out: {why}")
                 continue

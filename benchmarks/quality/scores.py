@@ -14,7 +14,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality.cases import Array, QualityCase
+from benchmarks.quality.cases import QualityCase
+from petrt.arrays import Array
 from petrt.data.simulate.phantom import GREY, LESION, WHITE
 from petrt.evaluation.activity import change, roi_statistics
 from petrt.evaluation.metrics import evaluate, standard_mask
