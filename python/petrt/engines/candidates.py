@@ -1,4 +1,4 @@
-"""Which engines can run a bundle on a device, and why the others cannot."""
+"""Finds the engines that can run a bundle on a device, and the reasons why others cannot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from petrt.hardware import gpus, machine, packages
 from petrt.hardware.gpus import Gpu
 from petrt.model.bundle import Bundle
 
-# ``auto`` takes the first that can run, whatever was faster on some day: results depend on it by rounding.
+# ``auto`` takes the first that can run. The order is fixed and not by speed: engines differ by rounding.
 ON_GPU = ("tensorrt", "tensorrt-rtx", "torch", "onnxruntime")
 ON_CPU = ("native", "onnxruntime", "openvino", "torch")
 NAMES = {
@@ -33,7 +33,7 @@ DOCTOR = "see petrt doctor"
 
 @dataclass(frozen=True)
 class Ready:
-    """An engine that can run; ``note`` says more, ``open`` makes it."""
+    """An engine that can run. ``note``: more about it. ``open``: creates it."""
 
     name: str
     version: str
@@ -49,7 +49,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Missing:
-    """An engine, or a GPU, that cannot be used: why, and the next command."""
+    """An engine or GPU that cannot be used. ``reason``: why. ``hint``: the command to run next."""
 
     name: str
     reason: str
@@ -60,7 +60,7 @@ class Missing:
 
 
 def find_gpu(index: int) -> Gpu | Missing:
-    """``cuda:index``, if driver and petrt's CUDA module can use it."""
+    """The GPU ``cuda:index``, or Missing if the driver or petrt's CUDA module cannot use it."""
     name = f"cuda:{index}"
     driver = machine.driver()
     if driver.problem:
@@ -97,7 +97,7 @@ def on_gpu(
     precision: EnginePrecision | None,
     verify: Verify | None = None,
 ) -> Ready | Missing:
-    """The engine ``name`` on ``gpu``. Asks packages and installed engines; opens nothing."""
+    """The engine ``name`` on ``gpu``. Looks at packages and installed engines, and opens nothing."""
     missing = _part(name, "cuda")
     if missing is not None:
         return missing
@@ -111,7 +111,7 @@ def on_gpu(
 def on_cpu(
     bundle: Bundle, name: str, precision: EnginePrecision | None, threads: int = 1
 ) -> Ready | Missing:
-    """The engine ``name`` on the CPU, with ``threads`` in one call."""
+    """The engine ``name`` on the CPU; each call uses ``threads``."""
     if name == "native":
         return _native(bundle, precision, threads)
     missing = _part(name, "cpu")
@@ -136,7 +136,7 @@ def candidates(
     threads: int = 1,
     verify: Verify | None = None,
 ) -> Iterator[Ready | Missing]:
-    """Each of ``names`` on the GPU, or on the CPU where there is none, asked one after the other."""
+    """Each of ``names`` on ``gpu``, or on the CPU if that is None, looked up one by one."""
     for name in names:
         if gpu is None:
             yield on_cpu(bundle, name, precision, threads)
@@ -145,7 +145,7 @@ def candidates(
 
 
 def _part(name: str, device: str) -> Missing | None:
-    """Why the package of an engine is of no use on ``device``; None if it is."""
+    """The reason why an engine's package cannot be used on ``device``; None if it can."""
     driver, module = machine.driver(), machine.cuda_module()
     place = machine.place(driver, module, machine.gpu_rows(module))
     part = next(p for p in machine.engines(place) if (p.name, p.device) == (name, device))
