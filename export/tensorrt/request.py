@@ -62,10 +62,15 @@ class Request:
     def wanted(self) -> Wanted:
         """What an installed engine must be so that there is nothing to build."""
         return Wanted.of(
-            self.bundle, self.engine, self.version, gpu=self.gpu,
-            targets=() if self.gpu else self.targets, precision=self.precision,
-            profile=self.profile_record, flags=self.flags,
-        )  # fmt: skip
+            self.bundle,
+            self.engine,
+            self.version,
+            gpu=self.gpu,
+            targets=() if self.gpu else self.targets,
+            precision=self.precision,
+            profile=self.profile_record,
+            flags=self.flags,
+        )
 
     def __str__(self) -> str:
         where = self.gpu.name if self.gpu else f"compute capability {capability_text(self.targets)}"

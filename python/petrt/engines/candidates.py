@@ -120,9 +120,12 @@ def on_cpu(
     if name == "torch":
         chosen = precision or "fp32"
         return Ready(
-            name, _version(name), chosen, "",
+            name,
+            _version(name),
+            chosen,
+            "",
             lambda: _torch_engine(bundle, precision=chosen, threads=threads),
-        )  # fmt: skip
+        )
     if name == "openvino":
         return _openvino(bundle, precision, threads)
     return _onnxruntime(bundle, None, precision, threads)
@@ -184,11 +187,12 @@ def _onnxruntime(
         hint = f"--precision {'fp32' if gpu is None else 'fp16'}, or --engine torch"
         return Missing(name, f"{NAMES[name]} does not run {chosen} on {place}", hint)
     return Ready(
-        name, _version(name), chosen, "",
-        lambda: OnnxRuntimeEngine(
-            bundle, precision=chosen, stream=_stream(gpu), threads=threads
-        ),
-    )  # fmt: skip
+        name,
+        _version(name),
+        chosen,
+        "",
+        lambda: OnnxRuntimeEngine(bundle, precision=chosen, stream=_stream(gpu), threads=threads),
+    )
 
 
 def _openvino(bundle: Bundle, precision: EnginePrecision | None, threads: int) -> Ready | Missing:
@@ -198,9 +202,12 @@ def _openvino(bundle: Bundle, precision: EnginePrecision | None, threads: int) -
     except UsageError as error:
         return Missing(name, error.message, error.hint)
     return Ready(
-        name, _version(name), chosen, "",
+        name,
+        _version(name),
+        chosen,
+        "",
         lambda: OpenVINOEngine(bundle, precision=chosen, threads=threads),
-    )  # fmt: skip
+    )
 
 
 def _torch(bundle: Bundle, gpu: Gpu, precision: EnginePrecision | None) -> Ready | Missing:
@@ -213,9 +220,12 @@ def _torch(bundle: Bundle, gpu: Gpu, precision: EnginePrecision | None) -> Ready
         return Missing("torch", reason, DOCTOR)
     eager = eager_reason()
     return Ready(
-        "torch", _version("torch"), precision or "bf16", f"not compiled: {eager}" if eager else "compiled",
+        "torch",
+        _version("torch"),
+        precision or "bf16",
+        f"not compiled: {eager}" if eager else "compiled",
         lambda: _torch_engine(bundle, precision=precision, stream=_stream(gpu)),
-    )  # fmt: skip
+    )
 
 
 def _torch_engine(bundle: Bundle, **options: Any) -> Engine:
@@ -244,12 +254,12 @@ def _tensorrt(
         return Missing(kind, text, build_command(bundle.source))
     verified = entry.record.verified_on(here)
     return Ready(
-        kind, version, entry.record.precision,
+        kind,
+        version,
+        entry.record.precision,
         "installed and verified" if verified else "installed, to be verified now",
-        lambda: open_installed(
-            bundle, kind, index=gpu.index, precision=precision, verify=verify
-        ),
-    )  # fmt: skip
+        lambda: open_installed(bundle, kind, index=gpu.index, precision=precision, verify=verify),
+    )
 
 
 def _stream(gpu: Gpu | None) -> Any:

@@ -206,9 +206,13 @@ def engines(place: Place) -> list[Part]:
     rtx = _on_cuda("tensorrt-rtx", packages.tensorrt_rtx(), place, command("tensorrt-rtx", n))
     if rtx.state == "ready" and not place.rtx:
         rtx = Part(
-            rtx.name, "cuda", "unusable", rtx.version,
-            f"runs on compute capability {gpus.RTX_CAPABILITIES} only", None,
-        )  # fmt: skip
+            rtx.name,
+            "cuda",
+            "unusable",
+            rtx.version,
+            f"runs on compute capability {gpus.RTX_CAPABILITIES} only",
+            None,
+        )
     own = Part(
         "native", "cpu", "ready", _core.__version__, f"{_core.native_kernels()} kernels", None
     )

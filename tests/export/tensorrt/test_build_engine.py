@@ -79,7 +79,7 @@ def test_a_real_engine_is_installed_unverified_with_a_true_record(built, tiny_bu
     assert broken == []
     assert done.stdout == f"{entry.folder}\n"
     assert "building tiny, TensorRT-RTX" in done.stderr
-    assert "no such GPU here; it will be on first use" in done.stderr
+    assert "no such GPU here; it will be verified at first use" in done.stderr
     record = entry.record
     assert (record.engine, record.precision) == ("tensorrt-rtx", "fp16")
     assert record.targets == ((8, 9),)
