@@ -197,7 +197,9 @@ def test_damaged_volumes(copy):
 def test_no_data_set(tmp_path, source):
     with pytest.raises(InputError, match="no data set here"):
         open_dataset(tmp_path)
-    with pytest.raises(InputError, match=r"describes no prepared data set; petrt prepare makes"):
+    with pytest.raises(
+        InputError, match=r"describes no prepared data set; if petrt simulate wrote it"
+    ):
         open_dataset(source)
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(InputError, match="is not JSON"):

@@ -80,7 +80,7 @@ def test_workers_change_nothing(clean, tmp_path):
 
 def test_a_worker_that_dies_is_said(clean, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "Job", Dying)
-    with pytest.raises(DeviceError, match=r"want of memory.*--workers"):
+    with pytest.raises(DeviceError, match=r"lack of memory.*--workers"):
         prepare([clean], tmp_path / "set", Options(workers=2))
 
 
