@@ -86,17 +86,10 @@ def build_engine(
     sizes = [height_width(each) for each in size or []]
     names = [name for name in (gpu or "").split(",") if name]
     _run(
-        model,
-        force,
-        dry_run,
-        engine=engine,
-        precision=precision,
-        gpus=names,
-        sizes=sizes,
-        workspace_gib=workspace,
-        compatible=COMPATIBLE[compatible],
-        **ranges,
-    )
+        model, force, dry_run,
+        engine=engine, precision=precision, gpus=names, sizes=sizes, workspace_gib=workspace,
+        compatible=COMPATIBLE[compatible], **ranges,
+    )  # fmt: skip
 
 
 def _run(model: str, force: bool, dry_run: bool, **options: Any) -> None:

@@ -3,9 +3,8 @@
 A folded network consists of nine kinds of steps. ONNX (``to_onnx``), the programs of the native engine,
 the torch engine's modules and the operation counts are all generated from them.
 
-A value is an image [batch, channels, height, width] or a vector [batch or 1, channels], float32 or
-16 bit. A step reads the network's inputs and outputs of earlier steps. ``petrt.model.network`` holds
-the weights.
+A value is an image [batch, channels, height, width] or a vector [batch or 1, channels], float32 or 16 bit. A
+step reads the network's inputs and outputs of earlier steps. ``petrt.model.network`` holds the weights.
 """
 
 from __future__ import annotations

@@ -40,10 +40,9 @@ def save_checkpoint(
 ) -> None:
     """Write float32 ``model`` and ``spec`` to the folder ``path``, which may be an older checkpoint.
 
-    ``state`` holds the training state (optimiser moments), ``info`` any JSON values (``step=...``).
-    Files are written beside ``path`` and then renamed, so an interrupt leaves no incomplete checkpoint.
-    Raises InputError for weights that ``load_checkpoint`` refuses, UsageError if ``path`` is something
-    else.
+    ``state`` holds the training state (optimiser moments), ``info`` any JSON values (``step=...``). Files
+    are written beside ``path`` and then renamed, so an interrupt leaves no incomplete checkpoint. Raises
+    InputError for weights that ``load_checkpoint`` refuses, UsageError if ``path`` is something else.
     """
     path = Path(path)
     if model.spec != spec.network:

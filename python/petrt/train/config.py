@@ -21,15 +21,14 @@ else:
 class DataConfig(Spec):
     """How slices are drawn from a prepared data set and augmented.
 
-    ``doses``: dose reduction -> sampling weight. ``crops``: in-plane sizes (H, W), of which one is drawn
-    per batch, so that training has several fields of view. ``shift``: largest offset of a crop from the
-    centre, voxels. ``flip``: mirror left and right. ``rotation_deg``: standard deviation of an in-plane
-    rotation. ``intensity``: standard deviation of the log of a common gain. ``blend``: fraction of items
-    whose input is a mixture of two doses. ``negatives``: number of slices of other subjects near the same
-    height, for the contrastive term. ``negative_offset``: standard deviation of their distance in slices.
-    ``rescale``: ``volume``, the scale of the low-dose volume as in inference, or ``batch``, the minimum
-    and maximum of each batch as in the authors' code. ``workers``: loader processes; 0: load in the
-    training process.
+    ``doses``: dose reduction -> sampling weight. ``crops``: in-plane sizes (H, W), of which one is drawn per
+    batch, so that training has several fields of view. ``shift``: largest offset of a crop from the centre,
+    voxels. ``flip``: mirror left and right. ``rotation_deg``: standard deviation of an in-plane rotation.
+    ``intensity``: standard deviation of the log of a common gain. ``blend``: fraction of items whose input
+    is a mixture of two doses. ``negatives``: number of slices of other subjects near the same height, for
+    the contrastive term. ``negative_offset``: standard deviation of their distance in slices. ``rescale``:
+    ``volume``, the scale of the low-dose volume as in inference, or ``batch``, the minimum and maximum of
+    each batch as in the authors' code. ``workers``: loader processes; 0: load in the training process.
     """
 
     doses: dict[int, float] = Field(default_factory=lambda: {100: 1.0})

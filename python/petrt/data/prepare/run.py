@@ -36,11 +36,10 @@ ALL_ALIKE = 3
 class Options:
     """Options of ``prepare``.
 
-    ``voxel_mm``: voxel size of the model grid along canonical x, y, z; None: the first subject's.
-    ``split``: fractions of train, validation and test patients, drawn with ``seed``; None: the source's
-    own splits, or 0.8, 0.1, 0.1. ``split_file``: a CSV ``subject,split`` instead. ``doses``: only these
-    reductions. ``crop``: the part to keep (petrt.data.prepare.crop). ``strict``: one refused pair
-    refuses the data set.
+    ``voxel_mm``: voxel size of the model grid along canonical x, y, z; None: the first subject's. ``split``:
+    fractions of train, validation and test patients, drawn with ``seed``; None: the source's own splits, or
+    0.8, 0.1, 0.1. ``split_file``: a CSV ``subject,split`` instead. ``doses``: only these reductions.
+    ``crop``: the part to keep (petrt.data.prepare.crop). ``strict``: one refused pair refuses the data set.
     """
 
     layout: Layout = "auto"

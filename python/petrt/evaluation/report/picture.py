@@ -95,12 +95,11 @@ def save_comparison(
 ) -> None:
     """Write a PNG, 1200 pixels wide, of axial, coronal and sagittal planes of ``columns``.
 
-    ``columns``: title -> Panel, or an array [X, Y, Z] for a grey image; all on one grid. ``affine``
-    [4, 4] in mm gives orientation and voxel size (default: RAS, 1 mm). ``centre``: the voxel, in the
-    arrays' own axes, that the planes pass through; default: the centre of activity. ``maximum``: the
-    top of the grey scale; default: the 99.97th percentile of the brightest image except the first, a
-    noisy one. ``unit`` labels the scales. Raises InputError for volumes that don't match or are not
-    finite.
+    ``columns``: title -> Panel, or an array [X, Y, Z] for a grey image; all on one grid. ``affine`` [4, 4]
+    in mm gives orientation and voxel size (default: RAS, 1 mm). ``centre``: the voxel, in the arrays' own
+    axes, that the planes pass through; default: the centre of activity. ``maximum``: the top of the grey
+    scale; default: the 99.97th percentile of the brightest image except the first, a noisy one. ``unit``
+    labels the scales. Raises InputError for volumes that don't match or are not finite.
     """
     panels = {n: c if isinstance(c, Panel) else Panel(c) for n, c in columns.items()}
     orientation, voxel_mm = _orientation(affine)
