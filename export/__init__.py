@@ -1,7 +1,7 @@
-"""From a checkpoint to a bundle, and from a bundle to TensorRT engines.
+"""Exports a checkpoint to a bundle, and builds TensorRT engines from a bundle.
 
-Folding and ONNX need torch, which is loaded when ``export_bundle`` or ``export_model`` is first used.
-Building engines (``petrt.export.tensorrt``) does not need it.
+``export_bundle`` and ``export_model`` load torch at their first use. Building engines
+(``petrt.export.tensorrt``) does not need torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A checkpoint as a bundle: folded, written as three ONNX graphs, verified, with golden values."""
+"""Exports a checkpoint to a bundle: folds, writes and verifies the networks, and adds golden values."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def export_bundle(
     upsample: Upsample = "conv",
     overwrite: bool = False,
 ) -> Manifest:
-    """Export the checkpoint directory ``checkpoint`` to the bundle directory ``out``.
+    """Export the checkpoint folder ``checkpoint`` to the bundle folder ``out``, see ``export_model``.
 
-    See ``export_model``; the checkpoint's training info is recorded in the manifest.
+    The manifest records the checkpoint's training info.
     """
     model, spec, info = load_checkpoint(checkpoint)
     return export_model(
@@ -61,14 +61,14 @@ def export_model(
     overwrite: bool = False,
     source: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Write ``model`` as a bundle, complete and verified or not at all; ``model`` is left as it is.
+    """Write ``model``, which is not changed, as a bundle, complete and verified or not at all.
 
-    ``source`` (JSON) says in the manifest where the weights come from. ``upsample`` "transposed"
-    spends 4/9 of the multiplications there; ONNX Runtime on a CPU gains nothing from it.
-    Raises InputError where weights are not finite or a check of ``petrt.export.graphs.check`` fails,
-    UsageError where ``out`` exists and is not a bundle to overwrite, DeviceError without ONNX Runtime.
+    ``source`` (JSON) records in the manifest where the weights come from. ``upsample`` "transposed"
+    needs 4/9 of the multiplications for upsampling, but is not faster in ONNX Runtime on a CPU. Raises
+    InputError if weights are not finite or a check of ``petrt.export.graphs.check`` fails, UsageError
+    if ``out`` exists and is not a bundle to overwrite, DeviceError without ONNX Runtime.
     """
-    import_onnxruntime()  # before any work: the last step needs it
+    import_onnxruntime()  # fails before any work, as the last step needs it
     model = copy.deepcopy(model).float().eval()
     check_finite(model, "the model")
     replaces = MANIFEST if overwrite else None
@@ -90,7 +90,7 @@ def export_model(
             "precision": precision,
             "upsample": upsample,
             "opset": OPSET,
-            # Unfolded; MACs of one slice at 128 x 128, one call of each part (petrt.nets.count).
+            # Unfolded; MACs of one call of each network for one slice at 128 x 128 (petrt.nets.count).
             "size": asdict(count(spec.network)),
             "versions": versions(),
             "source": dict(source or {}),
@@ -100,7 +100,7 @@ def export_model(
 
 
 def write_network(network: Network, folder: Path) -> None:
-    """The files of one network: its steps, its weights, and both as ONNX."""
+    """Write the files of one network: its steps, its weights, and its ONNX model."""
     text, weights = to_files(network)
     (folder / f"{network.name}.json").write_bytes(text)
     (folder / f"{network.name}.safetensors").write_bytes(weights)
@@ -109,7 +109,7 @@ def write_network(network: Network, folder: Path) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """torch on one thread: sums then have one order, and the same weights give the same bytes."""
+    """Run torch on one thread, so that sums have a fixed order and the same weights give the same bytes."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -119,7 +119,7 @@ def one_thread() -> Iterator[None]:
 
 
 def versions() -> dict[str, str]:
-    """What made the files."""
+    """The versions of the packages that made the files."""
     return {
         "petrt": _core.__version__,
         "torch": torch.__version__,
@@ -129,7 +129,7 @@ def versions() -> dict[str, str]:
 
 
 def rounded(folded: Folded) -> Folded:
-    """A copy with conv weights rounded to float16: what "fp16-weights" stores, used as float32."""
+    """A copy with conv weights rounded to float16, as "fp16-weights" stores them, in float32."""
     parts = copy.deepcopy(folded.parts)
     for part in parts.values():
         for layer in part.modules():

@@ -1,7 +1,7 @@
-"""Parameters and MACs of the folded networks: of the PyTorch modules, and of steps without weights.
+"""Counts parameters and MACs of the folded networks, as PyTorch modules and as steps without weights.
 
-Both work from shapes alone, on the meta device. The convention is that of ``petrt.model.size``; the
-extractors' training-only heads are no part of what is exported, so they are left out altogether.
+Both need only shapes, on the meta device. The convention is that of ``petrt.model.size``, without the
+extractors' training-only heads, which are not exported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from petrt.nets.model import Model
 def folded_count(
     spec: NetworkSpec, height: int = 128, width: int = 128, upsample: Upsample = "conv"
 ) -> ModelCount:
-    """Each part of ``spec`` after folding, at one slice of ``height`` x ``width``, one call each."""
+    """Counts of one call of each folded network of ``spec``, for a slice of ``height`` x ``width``."""
     folded = _hollow(spec, upsample)
     with torch.device("meta"), torch.no_grad():
         image = torch.empty(1, 1, height, width)
@@ -47,13 +47,13 @@ def folded_count(
 
 
 def hollow_networks(spec: NetworkSpec, upsample: Upsample = "conv") -> dict[str, Network]:
-    """The networks that an export of ``spec`` writes, with weights that take no memory."""
+    """The networks that an export of ``spec`` writes, with weights that use no memory."""
     return write_networks(_hollow(spec, upsample), spec, "fp32")
 
 
 @cache
 def _hollow(spec: NetworkSpec, upsample: Upsample) -> Folded:
-    """Folded networks on the meta device: shapes, no memory."""
+    """Folded networks on the meta device, with shapes and without memory."""
     with torch.device("meta"), torch.no_grad():
         return fold(Model(spec).eval(), upsample)
 

@@ -1,4 +1,5 @@
-// NumPy arrays in and out, never copied or converted: what does not fit is refused.
+// Takes and returns NumPy arrays without copies or conversions; an array that does not fit is
+// refused.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -27,7 +28,7 @@ inline std::string text(py::handle object) {
   return py::str(object);
 }
 
-// Data of a C-contiguous, aligned array of exactly T, writable unless T is const.
+// The data of a C-contiguous, aligned array of exactly T, writable unless T is const.
 template <typename T>
 T* data_of(py::array array, const char* name) {
   using Value = std::remove_const_t<T>;
@@ -62,7 +63,7 @@ View<T, Rank> view(const py::array& array, const char* name, const char* axes) {
   return result;
 }
 
-// An array of the given shape as one axis, for operations on single voxels.
+// An array of the given shape, viewed as one axis, for operations on single voxels.
 template <typename T>
 View<T, 1> flat(const py::array& array, const char* name, const std::vector<Index>& shape) {
   if (shape_of(array) != shape) {
@@ -81,7 +82,8 @@ inline std::uint64_t seed_of(const py::object& seed) {
   refuse("seed: expected 0 <= seed < 2^64, got ", text(integer));
 }
 
-// A word of the noise counter. Ids are 64 bits wide outside; folding them would repeat noise.
+// A 32-bit word of the noise counter. Python's ids have 64 bits; truncating them would repeat
+// noise.
 inline std::uint32_t counter_word(Index value, const char* name) {
   check(value >= 0 && value < Index{1} << 32, name, ": expected 0 <= id < 2^32, got ", value);
   return static_cast<std::uint32_t>(value);

@@ -19,7 +19,7 @@ std::string place(int type, int id) {
   return "device " + std::to_string(id) + " of DLPack type " + std::to_string(type);
 }
 
-// The tensor of a capsule that a producer made for us, given back when we are done.
+// The tensor in a producer's capsule, released at the end of its lifetime.
 std::shared_ptr<dlpack::ManagedTensor> taken(const py::object& capsule, const char* name) {
   void* pointer = PyCapsule_GetPointer(capsule.ptr(), "dltensor");
   if (pointer == nullptr) {
@@ -51,7 +51,7 @@ std::string dtype_text(const std::string& typestr) {
 
 }  // namespace
 
-// DLPack first: its protocol lets the producer order its own stream before ours.
+// DLPack is tried first, because its protocol lets the producer order its stream before ours.
 Borrowed::Borrowed(const py::object& object, const char* name, const Stream& stream)
     : name_(name), stream_(stream) {
   if (py::isinstance<DeviceArray>(object)) {
@@ -136,7 +136,7 @@ void Borrowed::check_data(const char* dtype, std::size_t alignment, bool writing
   check(!writing || !read_only_, name_, ": expected a writable array, got a read-only one");
 }
 
-// 1 and 2 are the default streams, as the interface and the CUDA runtime both have it.
+// 1 and 2 are the default streams in both the interface and the CUDA runtime.
 void Borrowed::wait_for(std::uintptr_t handle) const {
   check(handle != 0, name_, ": expected a stream of __cuda_array_interface__ that is not 0");
   if (stream_of(handle) == stream_.handle()) return;

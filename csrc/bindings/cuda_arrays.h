@@ -1,4 +1,4 @@
-// Device arrays of any library in, never copied or converted: what does not fit is refused.
+// Takes device arrays of any library without copies or conversions; others are refused.
 #pragma once
 
 #include <pybind11/stl.h>
@@ -18,15 +18,15 @@ void register_device_array(py::module_& module);
 void register_device_ops(py::module_& module);
 void register_device_loop(py::module_& module);
 
-// An array on the device of `stream`, for the length of a call. Work enqueued on the stream from
-// now on comes after what its owner has enqueued on it, as far as the owner tells.
+// An array on the device of `stream`, during a call. Work enqueued on the stream from now on runs
+// after the owner's earlier work on the array, if the owner gives its stream.
 class Borrowed {
  public:
   Borrowed(const py::object& object, const char* name, const Stream& stream);
 
   const std::vector<Index>& shape() const { return shape_; }
 
-  // Address of C-contiguous, aligned elements of exactly T; to be written to unless T is const.
+  // The address of C-contiguous, aligned elements of exactly T, writable unless T is const.
   template <typename T>
   T* data() const {
     using Value = std::remove_const_t<T>;
@@ -45,7 +45,7 @@ class Borrowed {
     return result;
   }
 
-  // Elements of an array of the given shape.
+  // The elements of an array of the given shape.
   template <typename T>
   T* data(const std::vector<Index>& expected) const {
     if (shape_ != expected) {

@@ -5,7 +5,7 @@ namespace {
 
 using Released = py::gil_scoped_release;
 
-// NumPy has no bfloat16: its words stand for it.
+// NumPy has no bfloat16, so its 16-bit words are used.
 py::dtype host_dtype(const Dtype& dtype) {
   return py::dtype(std::string(dtype.typestr));
 }

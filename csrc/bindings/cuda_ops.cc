@@ -32,7 +32,7 @@ void bind_stack_slices(const Object& planes, Index first_plane, Index first, Ind
   const Index batch = slices.shape[0], height = from.shape[1], width = from.shape[2];
   check_shape("x", slices, {batch, 1, height, width});
   check_shape("nas", stacked, {batch, kNeighbours, height, width});
-  const bool thinner = first == 0 && depth >= 1;  // the batch is filled up
+  const bool thinner = first == 0 && depth >= 1;  // the volume may be smaller than the batch
   check(first >= 0 && (first <= depth - batch || thinner), "first: expected ", batch,
         " slices within the ", depth,
         " of the volume, or 0 for a thinner one, got first = ", first);

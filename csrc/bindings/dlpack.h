@@ -22,7 +22,7 @@ struct Tensor {
   std::int32_t ndim;
   DataType dtype;
   std::int64_t* shape;
-  std::int64_t* strides;  // in elements; null where C-contiguous
+  std::int64_t* strides;  // in elements; null if C-contiguous
   std::uint64_t byte_offset;
 };
 

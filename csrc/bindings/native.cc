@@ -31,7 +31,7 @@ Index elements(Index bytes, const char* name) {
   return bytes / Index{sizeof(float)};
 }
 
-// Any float32 array [images, height, width, channels], whatever its strides.
+// A float32 array [images, height, width, channels] with any strides.
 Tensor tensor(const py::array& array, const char* name, bool writable = false) {
   check(array.dtype().equal(py::dtype::of<float>()), name, ": expected dtype float32, got ",
         text(array.dtype()));
@@ -49,7 +49,7 @@ Tensor tensor(const py::array& array, const char* name, bool writable = false) {
   return t;
 }
 
-// Vector loads run over the channels, which must then lie side by side.
+// Vector loads run over the channels, so these must be adjacent in memory.
 Tensor channels_last(const py::array& array, const char* name, bool writable = false) {
   const Tensor t = tensor(array, name, writable);
   check(t.channel == 1 || t.channels == 1, name, ": expected channels side by side");
@@ -69,7 +69,7 @@ void check_same(const char* name, const Tensor& t, const Tensor& like) {
         name, ": expected the shape of y, or fewer images that divide y's");
 }
 
-// A Program with the arrays that its tasks point into.
+// A Program with the arrays that its tasks point to.
 class BoundProgram {
  public:
   explicit BoundProgram(const std::optional<std::string>& name)

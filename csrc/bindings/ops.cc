@@ -62,7 +62,7 @@ void bind_log_spectrum(const Array& half, const Array& out, int threads) {
   const auto transform = view<const std::complex<double>, 4>(half, "half", "[B, 1, H, W // 2 + 1]");
   const auto shown = view<float, 4>(out, "out", "[B, 1, H, W]");
   const View<const Complex, 4> in{reinterpret_cast<const Complex*>(transform.data),
-                                  transform.shape};  // the same two doubles
+                                  transform.shape};  // both types are two doubles
   const Released released;
   log_spectrum(in, shown, threads);
 }
@@ -84,7 +84,7 @@ void register_ops(py::module_& module) {
   module.def("log_spectrum", &bind_log_spectrum, arg("half"), arg("out"), arg("threads") = 1);
   module.def("smooth_axis", &bind_smooth_axis, arg("volume"), arg("weights"), arg("out"),
              arg("threads") = 1);
-  // What ReverseLoop does inside, one by one, for the tests.
+  // The operations inside ReverseLoop, one by one, for the tests.
   module.def("normals", &bind_normals, arg("seed"), arg("slice"), arg("sample"), arg("step"),
              arg("out"), arg("threads") = 1);
   module.def("philox4x32_10", &bind_philox, arg("counter"), arg("key"));

@@ -63,7 +63,7 @@ void finish(ReverseLoop& loop, const Array& mean, const std::optional<Array>& st
   loop.finish(mean_view, std_view);
 }
 
-// A property that shows a buffer of the loop in place; the array keeps the loop alive.
+// A property that returns a buffer of the loop without a copy; the array keeps the loop alive.
 template <auto Getter>
 Array buffer(const py::object& self) {
   const auto shown = (self.cast<const ReverseLoop&>().*Getter)();

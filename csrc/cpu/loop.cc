@@ -43,8 +43,8 @@ void ReverseLoop::run(const std::function<void()>& enqueue, const LoopNoise& noi
   }
 }
 
-// Entry 0 starts the loop, entry i follows step i. Drawing ahead of the step costs one pass over
-// memory and lets drawn and given noise take the same path.
+// Entry 0 starts the loop, entry i is added in step i. Drawing before the step costs one pass over
+// memory, but drawn and given noise then take the same path.
 View<const float, 1> ReverseLoop::noise_entry(const LoopNoise& noise, Index entry) {
   const Index size = shape_.images() * shape_.voxels();
   if (noise.given.data != nullptr) return {noise.given.data + entry * size, {size}};
@@ -75,10 +75,10 @@ void ReverseLoop::accumulate(View<const float, 4> coarse, float sigma_r) {
   count_ += shape_.samples;
 }
 
-// One image row of one slice, all samples in order: no sum depends on threads or batches.
+// Adds all samples of one image row in order, so no sum depends on threads or batches.
 void ReverseLoop::accumulate_row(const float* coarse, float sigma_r, Index row) {
   const Index width = shape_.width, slice = row / shape_.height;
-  const Index at = row * width;  // in [slices, 1, H, W]
+  const Index at = row * width;  // index in [slices, 1, H, W]
   for (Index sample = 0; sample < shape_.samples; ++sample) {
     const float* r = r_.data() + at + (slice * (shape_.samples - 1) + sample) * shape_.voxels();
     const float n = static_cast<float>(count_ + sample + 1);

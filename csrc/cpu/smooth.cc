@@ -8,10 +8,10 @@
 namespace petrt {
 namespace {
 
-// Lines that are filtered side by side: enough for vectors, few enough for the nearest cache.
+// Lines filtered together: enough for vector instructions, few enough for the first-level cache.
 constexpr Index kLanes = 16;
 
-// Some lines of a volume [outer, n, inner] along n, widened to float64, with their edges continued.
+// Some lines along n of a volume [outer, n, inner], as float64, with their edges continued.
 class Lines {
  public:
   Lines(View<const float, 3> in, Index radius)
@@ -19,12 +19,13 @@ class Lines {
 
   Index n() const { return in_.shape[1]; }
 
-  // Lines first .. first + count - 1 of the outer x inner ones; lanes beyond repeat the first.
+  // Reads lines first .. first + count - 1 of the outer x inner ones; further lanes repeat the
+  // first.
   void load(Index first, Index count) {
     for (Index lane = 0; lane < kLanes; ++lane) {
       start_[lane] = start(first + (lane < count ? lane : 0));
     }
-    const bool together = start_[kLanes - 1] - start_[0] == kLanes - 1;  // in memory
+    const bool together = start_[kLanes - 1] - start_[0] == kLanes - 1;  // adjacent in memory
     for (Index j = -radius_; j < n() + radius_; ++j) {
       const float* from = in_.data + std::clamp<Index>(j, 0, n() - 1) * in_.shape[2];
       double* to = at(j);
@@ -77,7 +78,7 @@ void smooth_axis(View<const float, 3> in, View<const double, 1> weights, View<fl
   check(in.shape[1] >= 1, "volume: expected at least one voxel along the axis, got none");
   const Index lines = in.shape[0] * in.shape[2], groups = (lines + kLanes - 1) / kLanes;
   const Index parts = std::min<Index>(threads, std::max<Index>(1, groups / 8));
-  std::vector<Lines> scratch;  // here, because a thread's body must not throw
+  std::vector<Lines> scratch;  // allocated here, because a thread's body must not throw
   for (Index part = 0; part < parts; ++part) scratch.emplace_back(in, weights.shape[0] - 1);
   parallel_for(parts, 1, threads, [&](Index begin, Index end) {
     for (Index part = begin; part < end; ++part) {

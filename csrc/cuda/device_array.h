@@ -1,4 +1,4 @@
-// An array in device memory at a fixed address, and the dtypes there are.
+// An array in device memory at a fixed address, and its dtypes.
 #pragma once
 
 #include <memory>
@@ -12,12 +12,12 @@ namespace petrt::cuda {
 
 struct Dtype {
   const char* name;
-  const char* typestr;  // of NumPy's array interface; bfloat16, which that lacks, as its words
+  const char* typestr;  // of NumPy's array interface; "<u2" for bfloat16, which that lacks
   Index bytes;
   int dlpack_code;  // DLDataTypeCode; its bits are 8 times `bytes`
 };
 
-// Throws std::invalid_argument with the names there are.
+// Throws std::invalid_argument, which lists the names, for an unknown one.
 const Dtype& dtype_of(const std::string& name);
 
 class DeviceArray {
@@ -39,7 +39,7 @@ class DeviceArray {
   DeviceBuffer buffer_;
 };
 
-// Bytes of an array, with its extents and their product checked.
+// Bytes of an array; checks its extents and their product.
 std::size_t bytes_of(const std::vector<Index>& shape, const Dtype& dtype);
 
 }  // namespace petrt::cuda

@@ -119,7 +119,7 @@ void DeviceLoop::enqueue_run(const Networks& networks, Index total, const Noise&
 void DeviceLoop::enqueue_chunk(const Networks& networks, Index total, Index chunk,
                                const Noise& noise) {
   const OnDevice current(stream_->device());
-  const bool wide = aligned(noise.data);  // memory of our own is
+  const bool wide = aligned(noise.data);  // our own memory always is
   const Parts each(shape_.images(), shape_.voxels(), wide);
   enqueue(Start{each, r->floats(), noise_entry(noise, chunk, 0), film_from(0)}, stream_->handle());
   for (std::size_t i = 0; i < steps_.size(); ++i) {
@@ -141,7 +141,7 @@ void DeviceLoop::enqueue_chunk(const Networks& networks, Index total, Index chun
           stream_->handle());
 }
 
-// Entry 0 starts a chunk, entry i follows step i.
+// Entry 0 starts a chunk, entry i is added in step i.
 NoiseEntry DeviceLoop::noise_entry(const Noise& noise, Index chunk, Index entry) const {
   const Index entries = static_cast<Index>(steps_.size()) + 1;
   const Index at = (chunk * entries + entry) * shape_.images() * shape_.voxels();
@@ -153,7 +153,7 @@ NoiseEntry DeviceLoop::noise_entry(const Noise& noise, Index chunk, Index entry)
           noise.data == nullptr ? nullptr : noise.data + at};
 }
 
-// Row `step` of the table for the network's next call; after the last, the row stays.
+// Copies row `step` of the noise-bias table for the network's next call; nothing after the last.
 FilmRow DeviceLoop::film_from(Index step) const {
   const Index width = film_.shape()[1];
   if (step >= static_cast<Index>(steps_.size())) return {nullptr, nullptr, 0};

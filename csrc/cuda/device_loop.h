@@ -16,8 +16,8 @@
 
 namespace petrt::cuda {
 
-// The networks: `prologue` runs once (guidance, coarse network), `enqueue` at each step. Both
-// enqueue work on the loop's stream and do not wait for it.
+// The networks. `prologue` (guidance and coarse network) runs once, `enqueue` (the denoiser) at
+// each step. Both enqueue work on the loop's stream and do not wait for it.
 struct Networks {
   std::function<void()> prologue, enqueue;
 };
@@ -27,20 +27,20 @@ class DeviceLoop {
   using Array = std::shared_ptr<DeviceArray>;
   using Noise =
       View<const float, 7>;  // [chunks, steps + 1, slices, samples, 1, H, W]; null to draw
-  using Caller = std::optional<cudaStream_t>;  // waited for, and made to wait
+  using Caller = std::optional<cudaStream_t>;  // the loop waits for it, and it waits for the loop
 
   DeviceLoop(std::vector<StepCoefs> steps, float clip,
              View<const float, 2> film,  // [steps, C] on the host, copied
              LoopShape shape, float sigma_r, std::shared_ptr<const Stream> stream);
 
-  // What noise is drawn by in the runs that are enqueued from now on.
+  // Sets the keys of the noise for runs enqueued from now on.
   void set_run(const RunKeys& keys, const std::vector<std::uint32_t>& slice_ids /* [slices] */);
 
-  // Networks and kernels for `total` samples of each slice, in chunks of as many as fit the
+  // Enqueues networks and kernels for `total` samples of each slice, in chunks that fit the
   // buffers.
   void run(const Networks& networks, Index total, const Noise& noise, const Caller& caller);
 
-  // The same as a graph, and the launch of that graph. Graphs hold addresses: buffers never move.
+  // Records the same as a graph, and launches it. Graphs hold addresses, so buffers never move.
   void capture(const Networks& networks, Index total);
   bool captured(Index total) const { return graphs_.count(total) != 0; }
   void replay(Index total, const Caller& caller);
@@ -67,7 +67,7 @@ class DeviceLoop {
   const float sigma_r_;
   const std::shared_ptr<const Stream> stream_;
   const DeviceArray film_;              // [steps, C]
-  const DeviceArray x0_previous_, m2_;  // as r; as mean
+  const DeviceArray x0_previous_, m2_;  // shapes of r and mean
   RunKeyBuffer keys_;
   std::optional<Index> first_sample_;  // of the last set_run
   const Event fork_, join_;

@@ -3,7 +3,7 @@
 namespace petrt::cuda {
 
 void fail(cudaError_t status, const std::string& what) {
-  (void)cudaGetLastError();  // the next check shall not find this error again
+  (void)cudaGetLastError();  // so that the next check does not report this error again
   std::string message = what + ": " + cudaGetErrorName(status) + ": " + cudaGetErrorString(status);
   int driver = 0;
   if (status == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess) {

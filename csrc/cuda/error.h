@@ -1,4 +1,4 @@
-// Every call of the CUDA runtime goes through check_cuda, but for those of destructors.
+// check_cuda checks every call of the CUDA runtime except those of destructors.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -17,7 +17,7 @@ class OutOfMemory : public CudaError {
   using CudaError::CudaError;
 };
 
-// Throws "what: cudaErrorName: description" and forgets the error where the runtime allows that.
+// Throws "what: cudaErrorName: description" and clears the error if the runtime allows that.
 [[noreturn]] void fail(cudaError_t status, const std::string& what);
 
 template <typename... Parts>

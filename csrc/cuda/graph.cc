@@ -5,7 +5,7 @@ namespace {
 
 using Recorded = Owned<cudaGraph_t, give_back>;
 
-// Thread-local: other threads may allocate and wait meanwhile; this one may not.
+// The capture is thread-local: during it other threads may allocate and wait, this one may not.
 Recorded record(const Stream& stream, const std::function<void()>& enqueue) {
   const Recording recording;
   check_cuda(cudaStreamBeginCapture(stream.handle(), cudaStreamCaptureModeThreadLocal),
@@ -13,7 +13,7 @@ Recorded record(const Stream& stream, const std::function<void()>& enqueue) {
   cudaGraph_t graph = nullptr;
   try {
     enqueue();
-  } catch (...) {  // its reason comes before that of a recording it left broken
+  } catch (...) {  // this error is the cause of a broken recording
     (void)cudaStreamEndCapture(stream.handle(), &graph);
     (void)cudaGetLastError();
     const Recorded dropped(graph);

@@ -9,8 +9,8 @@ namespace petrt::cuda {
 
 class Graph {
  public:
-  // What `enqueue` puts on the stream, recorded instead of run. Where enqueue throws or the GPU
-  // refuses something, recording ends and the stream is as before.
+  // Records the work that `enqueue` puts on the stream instead of running it. If enqueue throws or
+  // the GPU refuses something, recording ends and the stream stays usable.
   Graph(const Stream& stream, const std::function<void()>& enqueue);
 
   void launch(const Stream& stream) const;

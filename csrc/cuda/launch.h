@@ -1,4 +1,4 @@
-// One kernel for every elementwise body, and its launch. For .cu files alone.
+// The kernel of all elementwise bodies, and its launch. Only for .cu files.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -27,7 +27,7 @@ void launch_kernel(const char* name, void (*kernel)(Expected...), unsigned block
   check_cuda(cudaLaunchKernelEx(&config, kernel, arguments...), "launch of ", name);
 }
 
-// body(i) for every i below body.count().
+// Enqueues body(i) for every i below body.count().
 template <typename Body>
 void launch(const char* name, const Body& body, cudaStream_t stream) {
   const Index count = body.count();

@@ -1,4 +1,4 @@
-// Named ranges in the timeline of a profiler; nothing where the toolkit has no NVTX.
+// Named ranges in the timeline of a profiler. They do nothing if the toolkit has no NVTX.
 #pragma once
 
 #if __has_include(<nvtx3/nvToolsExt.h>)

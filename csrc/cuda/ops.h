@@ -1,5 +1,5 @@
-// The operations, enqueued on a stream of the current device. Shapes and addresses are checked by
-// the callers; kernels.h and spectrum.h say what each does.
+// The operations, enqueued on a stream of the current device. The callers check shapes and
+// addresses; kernels.h and spectrum.h define each operation.
 #pragma once
 
 #include <cuda_runtime_api.h>

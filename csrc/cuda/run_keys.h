@@ -1,4 +1,4 @@
-// Seed and slice ids on their way into device memory, without ever stopping the stream.
+// Copies seed and slice ids to device memory without stopping the stream.
 #pragma once
 
 #include <array>
@@ -13,8 +13,8 @@ class RunKeyBuffer {
  public:
   RunKeyBuffer(Index slices, int device);
 
-  // Kernels enqueued afterwards read these. Waits on the host only when as many sets as there are
-  // slots are still on their way.
+  // Kernels enqueued afterwards read these. The host waits only if all slots are still being
+  // copied.
   void set(const RunKeys& keys, const std::vector<std::uint32_t>& slice_ids, const Stream& stream);
 
   const RunKeys* keys() const { return static_cast<const RunKeys*>(device_.data()); }

@@ -17,7 +17,7 @@ OnDevice::~OnDevice() {
 
 namespace {
 
-// What this thread gives back while it records a graph.
+// Memory to free after this thread has recorded a graph.
 struct Kept {
   void* address;
   void (*free)(void*);
@@ -30,7 +30,7 @@ void free_now_or_later(void* address, void (*free)(void*)) {
   if (recordings == 0) return free(address);
   try {
     kept.push_back({address, free});
-  } catch (const std::bad_alloc&) {  // lost until the process ends: no destructor may throw
+  } catch (const std::bad_alloc&) {  // leaks the memory, because a destructor must not throw
   }
 }
 
@@ -127,7 +127,7 @@ void order(cudaStream_t earlier, cudaStream_t later, const Event& event) {
   check_cuda(cudaStreamWaitEvent(later, event.handle(), 0), "cudaStreamWaitEvent");
 }
 
-// The stream of this thread alone: zeroing waits for nobody's work.
+// Zeroes on this thread's own stream, which does not wait for other work.
 DeviceBuffer::DeviceBuffer(int device, std::size_t bytes) {
   const OnDevice current(device);
   address_ = Owned<void*, free_device>(new_memory(bytes));

@@ -1,5 +1,5 @@
-// Owners of what the CUDA runtime hands out. Constructors check and throw; destructors do neither:
-// an error there is one that somebody has seen already, or comes from a process that is ending.
+// Owners of the CUDA runtime's handles and memory. Constructors check and throw. Destructors do
+// neither: an error there has been reported before, or comes from a process that is ending.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -11,7 +11,7 @@
 
 namespace petrt::cuda {
 
-// Makes `device` the current one for as long as it lives.
+// Makes `device` the current one during its lifetime.
 class OnDevice {
  public:
   explicit OnDevice(int device);
@@ -23,8 +23,8 @@ class OnDevice {
   int before_ = 0;
 };
 
-// While one lives, memory that this thread gives back is kept: CUDA refuses to free during a
-// recording, and a garbage collector does not ask.
+// Defers this thread's freeing of memory during its lifetime: CUDA refuses to free during a
+// recording, but a garbage collector may do so at any time.
 class Recording {
  public:
   Recording();
@@ -33,7 +33,7 @@ class Recording {
   Recording& operator=(const Recording&) = delete;
 };
 
-// A handle or an address, given back once.
+// A handle or an address, released once.
 template <typename Handle, void (*GiveBack)(Handle)>
 class Owned {
  public:
@@ -61,7 +61,7 @@ void give_back(cudaGraphExec_t handle);
 void free_device(void* address);
 void free_pinned(void* address);
 
-// A stream that no other waits for by itself.
+// A stream without implicit synchronisation with other streams.
 class Stream {
  public:
   explicit Stream(int device);
@@ -75,13 +75,13 @@ class Stream {
   Owned<cudaStream_t, give_back> handle_;
 };
 
-// A point in a stream; timing costs a little, so that it has to be asked for.
+// A point in a stream. Timing is optional, because it costs a little.
 class Event {
  public:
   explicit Event(int device, bool timing = false);
 
   void record(cudaStream_t stream) const;
-  void synchronize() const;  // at once where nothing was recorded
+  void synchronize() const;  // returns at once if nothing was recorded
   float milliseconds_since(const Event& start) const;
   cudaEvent_t handle() const { return handle_.get(); }
 
@@ -90,7 +90,7 @@ class Event {
   Owned<cudaEvent_t, give_back> handle_;
 };
 
-// Work enqueued on `later` from now on starts after what `earlier` holds by now.
+// Work enqueued on `later` from now on starts after the work already enqueued on `earlier`.
 void order(cudaStream_t earlier, cudaStream_t later, const Event& event);
 
 // Zeroed device memory at a fixed address.
@@ -104,7 +104,7 @@ class DeviceBuffer {
   Owned<void*, free_device> address_;
 };
 
-// Zeroed page-locked host memory: copies from and to it run beside the host and the kernels.
+// Zeroed page-locked host memory. Its copies run in parallel with the host and the kernels.
 class PinnedBuffer {
  public:
   explicit PinnedBuffer(std::size_t bytes);
@@ -117,7 +117,7 @@ class PinnedBuffer {
 
 void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
 
-// Copies to the device without a stream of one's own; done on return.
+// Copies to the device on the thread's default stream; complete on return.
 void upload_now(int device, void* to, const void* from, std::size_t bytes);
 
 }  // namespace petrt::cuda

@@ -1,4 +1,4 @@
-// The spectrum of one slice per block: its extent over all threads, then every voxel.
+// One block computes the spectrum of one slice: first its range over all threads, then each voxel.
 #include "launch.h"
 #include "ops.h"
 

@@ -1,9 +1,9 @@
 """Exact rewrites of the networks for inference (method.md section 4): same function, less work.
 
-What depends on neither step nor sample leaves the denoiser: the guides' share of every guided block
-and the low-dose half of the input conv become maps, computed once a slice; the noise MLP becomes a
-table, computed once a model. Where two linear maps met, one stays. The folded modules have the
-interfaces of the bundle's ONNX graphs. Weights are combined in float64 and rounded once.
+The parts of the denoiser that depend on neither step nor sample move out of it: the guides' terms of every
+guided block and the low-dose half of the input conv become maps, computed once per slice; the noise MLP
+becomes a table, computed once per model. Two linear maps in a row become one. The folded modules have the
+inputs and outputs of the bundle's networks. Weights are combined in float64 and rounded once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from petrt.nets.unet import Coarse, Denoiser, UNet
 
 Upsample = Literal["conv", "transposed"]
 Maps = Mapping[str, Tensor]
-"""What a guided block ``b`` adds: ``b.g1`` before its first half, ``b.g2`` between the halves."""
+"""The maps of a guided block ``b``: ``b.g1`` is added before its first half, ``b.g2`` between the halves."""
 
 
 def add_map(h: Tensor, share: Tensor) -> Tensor:
@@ -41,9 +41,9 @@ def add_map(h: Tensor, share: Tensor) -> Tensor:
 
 
 class FoldedBlock(nn.Module):
-    """A residual block whose guides and noise arrive as ready-made addends.
+    """A residual block that adds precomputed maps and a noise bias.
 
-    ``mix1`` is x's share of the first mix; x's share of the second is folded into ``conv1``.
+    ``mix1`` is x's term of the first mix; x's term of the second is folded into ``conv1``.
     """
 
     def __init__(self, block: Block, name: str) -> None:
@@ -76,7 +76,7 @@ class FoldedBlock(nn.Module):
 
 
 def named_blocks(unet: UNet) -> Iterator[tuple[str, Block]]:
-    """The residual blocks with their names, in the order of computation."""
+    """(name, block) of all residual blocks, in the order of computation."""
     for part, layers in (("downs", unet.downs), ("mid", unet.mid), ("ups", unet.ups)):
         for i, layer in enumerate(layers):
             if isinstance(layer, Block):
@@ -94,7 +94,7 @@ def map_shapes(unet: UNet) -> dict[str, tuple[int, int]]:
 
 
 class GuideMaps(nn.Module):
-    """Every guide map of one U-Net from the stacked features of each scale, by 1x1 convs."""
+    """Computes all guide maps of one U-Net from the stacked features of each scale, by 1x1 convs."""
 
     def __init__(self, unet: UNet) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class GuideMaps(nn.Module):
 
 
 class FoldedUNet(nn.Module):
-    """A U-Net behind its input conv. ``film`` holds ``widths[i]`` values for block i."""
+    """A U-Net without its input conv. ``film`` holds ``widths[i]`` noise biases for block i."""
 
     def __init__(self, unet: UNet, upsample: Upsample) -> None:
         super().__init__()
@@ -153,9 +153,9 @@ class FoldedUNet(nn.Module):
 
 
 class FoldedGuidance(nn.Module):
-    """guidance.onnx: the slice, its guides and dose -> features for P; ``x_half`` and maps for D.
+    """The guidance network: the slice, its guides and dose -> features for P, ``x_half`` and maps for D.
 
-    An input or output that no network uses is left out.
+    It has only the inputs and outputs that are used.
     """
 
     def __init__(self, model: Model) -> None:
@@ -173,7 +173,7 @@ class FoldedGuidance(nn.Module):
             self.outputs += ["x_half", *self.maps.shapes]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The tensors of ``inputs`` -> the tensors of ``outputs``, both in order."""
+        """The tensors named in ``inputs`` -> the tensors named in ``outputs``."""
         given = dict(zip(self.inputs, inputs, strict=True))
         features: list[Tensor] = []
         if self.guidance is not None:
@@ -186,7 +186,7 @@ class FoldedGuidance(nn.Module):
 
 
 class FoldedCoarse(nn.Module):
-    """coarse.onnx: x, features_1 .. features_M -> x_cp."""
+    """The coarse network: x, features_1 .. features_M -> x_cp."""
 
     def __init__(self, coarse: Coarse, upsample: Upsample = "conv") -> None:
         super().__init__()
@@ -203,7 +203,7 @@ class FoldedCoarse(nn.Module):
 
 
 class FoldedDenoiser(nn.Module):
-    """denoiser.onnx: r, film, x_half, maps -> eps. The N samples of a slice share its maps."""
+    """The denoiser: r, film, x_half, maps -> eps. The N samples of a slice share its maps."""
 
     def __init__(self, denoiser: Denoiser, upsample: Upsample = "conv") -> None:
         super().__init__()
@@ -224,14 +224,14 @@ FoldedPart = FoldedGuidance | FoldedCoarse | FoldedDenoiser
 
 @dataclass(frozen=True)
 class Folded:
-    """A model after folding: its graphs by name, and the weights behind the noise-bias table."""
+    """A folded model: its networks by name, and the weights of the noise-bias table."""
 
     parts: dict[str, FoldedPart]
     noise_bias: dict[str, Tensor]
 
 
 def fold(model: Model, upsample: Upsample = "conv") -> Folded:
-    """Fold ``model``; layers that stay as they are, are shared with it. dtype is kept."""
+    """Fold ``model``, with the same dtype. Unchanged layers are shared with it."""
     parts: dict[str, FoldedPart] = {}
     noise_bias: dict[str, Tensor] = {}
     if model.guidance is not None or model.denoiser is not None:
@@ -246,6 +246,6 @@ def fold(model: Model, upsample: Upsample = "conv") -> Folded:
 
 
 def run_part(part: FoldedPart, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Run a part on its named inputs among ``values``: its named outputs."""
+    """Run a network on its named inputs, taken from ``values``; returns its named outputs."""
     outputs = part(*(values[name] for name in part.inputs))
     return dict(zip(part.outputs, outputs, strict=True))

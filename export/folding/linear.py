@@ -1,6 +1,6 @@
-"""The algebra of folding: linear maps that meet become one (method.md section 4, items 1 to 5).
+"""The algebra of folding, which combines linear maps in a row (method.md section 4, items 1 to 5).
 
-All in float64, rounded to the network's dtype once, at the end.
+It computes in float64 and rounds to the network's dtype once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def wide(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
 
 
 def guide_map(mix: nn.Conv2d, guide: nn.Conv2d) -> nn.Conv2d:
-    """Item 1: the guides' share of a mix, its bias included, as one 1x1 conv of stacked features.
+    """Item 1: the guides' terms of a mix, with its bias, as one 1x1 conv of stacked features.
 
     mix(cat[x, guide(a), guide(f)]) = Ax x + [Aa W a + Af W f + (Aa + Af) b + bias]
     """
@@ -55,13 +55,13 @@ def guide_map(mix: nn.Conv2d, guide: nn.Conv2d) -> nn.Conv2d:
 
 
 def second_share(block: GuidedBlock) -> Tensor:
-    """Item 2: A2x [C, C], what the second mix does to the output of the block's first half."""
+    """Item 2: A2x [C, C], the second mix's weights for the output of the block's first half."""
     weight, _ = wide(block.mix2)
     return weight[:, : block.mix2.out_channels, 0, 0]
 
 
 def input_halves(denoiser: Denoiser) -> tuple[nn.Conv2d, nn.Conv2d]:
-    """Item 4: conv(cat[x, r]) = conv_x(x) + conv_r(r); the bias goes with x."""
+    """Item 4: conv(cat[x, r]) = conv_x(x) + conv_r(r); conv_x has the bias."""
     conv = cast(nn.Conv2d, denoiser.downs[0])
     weight, bias = wide(conv)
     return make_conv(weight[:, :1], bias, like=conv), make_conv(weight[:, 1:], None, like=conv)
@@ -86,9 +86,9 @@ def transposed(conv: nn.Conv2d) -> nn.ConvTranspose2d:
 
 
 def noise_bias_weights(denoiser: Denoiser, blocks: Sequence[Block]) -> dict[str, Tensor]:
-    """Item 3: the weights behind ``petrt.model.bundle.noise_bias_table``.
+    """Item 3: the weights for ``petrt.model.bundle.noise_bias_table``.
 
-    ``film`` stacks the linears of ``blocks``, those of guided blocks folded through A2x (item 2).
+    ``film`` stacks the linears of ``blocks``; those of guided blocks are multiplied by A2x (item 2).
     """
     assert denoiser.noise_mlp is not None
     encoding, first, _, last = denoiser.noise_mlp

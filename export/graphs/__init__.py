@@ -1,1 +1,1 @@
-"""ONNX graphs of the folded networks, written and checked."""
+"""Writes the folded networks as steps, and checks them."""

@@ -1,7 +1,7 @@
-"""Every export checks itself: folded against unfolded, ONNX Runtime against PyTorch.
+"""The checks of an export: folded networks against unfolded ones, ONNX Runtime against PyTorch.
 
-An error is relative to the largest value of the reference, the measure that survives zeros. Each
-function returns what it measured, for the manifest, and raises InputError above its tolerance.
+Errors are relative to the largest value of the reference, so zeros do not matter. Each check returns its
+errors for the manifest, and raises InputError if one exceeds the tolerance.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from petrt.export.folding.fold import Folded, Upsample, fold, run_part
 from petrt.model.bundle import noise_bias_table
 from petrt.nets.model import Model
 
-# float64 rounding through some 150 layers stays below 1e-13; algebra gone wrong shows at 1e-3.
+# Rounding in float64 through some 150 layers gives errors below 1e-13, wrong algebra about 1e-3.
 FOLD_TOLERANCE = 1e-10
-# fp32 through the same layers, other summation orders: 2e-6 measured on the paper's networks.
+# Other summation orders in fp32: 2e-6 measured on the paper's networks.
 RUNTIME_TOLERANCE = 1e-4
-# Bounds what storing weights as float16 (11 bits, 5e-4 relative each) may change: a broken model.
+# Float16 weights (relative error 5e-4 each) change a sound model by less than this.
 ROUNDING_TOLERANCE = 5e-2
 LEVEL = 0.7
 
@@ -37,7 +37,7 @@ Values = dict[str, Tensor]
 def probe(
     model: Model, height: int, width: int, slices: int, samples: int, dtype: torch.dtype
 ) -> Values:
-    """Seeded inputs in the range of real ones: x, nas, spectrum in [0, 1], r normal, dose in [0.01, 1]."""
+    """Seeded random inputs: x, nas, spectrum in [0, 1], r normal, dose in [0.01, 1]."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(kind: Callable[..., Tensor], batch: int, channels: int) -> Tensor:
@@ -54,13 +54,13 @@ def probe(
 
 
 def sizes(model: Model) -> list[tuple[int, int, int, int]]:
-    """Height, width, slices and samples of the probes: the smallest ones that differ in each."""
+    """Height, width, slices and samples of the probes, small and different in each."""
     granule = 2**model.spec.scales
     return [(2 * granule, 3 * granule, 2, 3), (3 * granule, granule, 1, 1)]
 
 
 def run_unfolded(model: Model, values: Values) -> Values:
-    """The networks as in the paper: x_cp and eps, every sample with its own copy of its slice."""
+    """x_cp and eps of the unfolded networks; every sample has its own copy of its slice."""
     out: Values = {}
     features = []
     if model.guidance is not None:
@@ -83,7 +83,7 @@ def run_unfolded(model: Model, values: Values) -> Values:
 
 
 def run_folded(model: Model, folded: Folded, values: Values) -> Values:
-    """The folded networks one after the other: every input and output of every graph by name."""
+    """Run the folded networks; returns every input and output of every network by name."""
     known = dict(values)
     if model.denoiser is not None:
         known["film"] = film(model, folded)
@@ -93,7 +93,7 @@ def run_folded(model: Model, folded: Folded, values: Values) -> Values:
 
 
 def film(model: Model, folded: Folded) -> Tensor:
-    """Noise biases [1, C] at LEVEL, by the model's own noise MLP in its dtype."""
+    """Noise biases [1, C] at LEVEL, from the model's own noise MLP in its dtype."""
     assert model.denoiser is not None
     assert model.denoiser.noise_mlp is not None
     weight, bias = folded.noise_bias["film.weight"], folded.noise_bias["film.bias"]
@@ -102,7 +102,7 @@ def film(model: Model, folded: Folded) -> Tensor:
 
 
 def relative_error(found: Tensor | NDArray[Any], expected: Tensor | NDArray[Any]) -> float:
-    """max |found - expected| / max |expected|; infinite where either is not finite."""
+    """max |found - expected| / max |expected|; infinite if either is not finite."""
     a, b = (np.asarray(t, dtype=np.float64) for t in (found, expected))
     if a.shape != b.shape:
         raise ValueError(f"shapes differ: {a.shape} and {b.shape}")
@@ -113,7 +113,7 @@ def relative_error(found: Tensor | NDArray[Any], expected: Tensor | NDArray[Any]
 
 
 def check(what: str, errors: Mapping[str, float], tolerance: float) -> dict[str, float]:
-    """``errors`` rounded for the record, or InputError naming the worst one above ``tolerance``."""
+    """``errors``, rounded. Raises InputError, which names the largest error, if it exceeds ``tolerance``."""
     worst = max(errors, key=lambda name: errors[name])
     if not errors[worst] <= tolerance:
         reason = "is not finite" if errors[worst] == float("inf") else "differs too much"
@@ -125,7 +125,7 @@ def check(what: str, errors: Mapping[str, float], tolerance: float) -> dict[str,
 
 
 def fold_error(model: Model, upsample: Upsample) -> dict[str, float]:
-    """Folded against unfolded networks in float64."""
+    """The errors of folded against unfolded networks in float64."""
     double = copy.deepcopy(model).double()
     folded, errors = fold(double, upsample), dict[str, float]()
     for size in sizes(model):
@@ -137,7 +137,7 @@ def fold_error(model: Model, upsample: Upsample) -> dict[str, float]:
 
 
 def rounding_error(model: Model, rounded: Folded, exact: Folded) -> dict[str, float]:
-    """What rounding the weights changes in the images, float32."""
+    """The errors that rounding the weights causes in the images, float32."""
     values = probe(model, *sizes(model)[0], torch.float32)
     found, expected = (run_folded(model, f, values) for f in (rounded, exact))
     names = [name for part in exact.parts.values() for name in part.outputs]
@@ -146,7 +146,7 @@ def rounding_error(model: Model, rounded: Folded, exact: Folded) -> dict[str, fl
 
 
 def runtime_error(model: Model, folded: Folded, folder: Path) -> dict[str, float]:
-    """The graphs in ``folder`` on ONNX Runtime's CPU provider against PyTorch, each by itself."""
+    """The errors of each network in ``folder`` on ONNX Runtime's CPU provider against PyTorch."""
     errors: dict[str, float] = {}
     for graph, part in folded.parts.items():
         session = open_session(folder / f"{graph}.onnx")
@@ -164,7 +164,7 @@ def runtime_error(model: Model, folded: Folded, folder: Path) -> dict[str, float
 
 
 def open_session(path: Path) -> Any:
-    """A CPU session that prints nothing, on one thread: the probes are too small for more."""
+    """A CPU session without log output, on one thread because the probes are small."""
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -173,7 +173,7 @@ def open_session(path: Path) -> Any:
 
 
 def golden(model: Model, folded: Folded) -> Values:
-    """Every graph at a small size: inputs ``graph/in/name``, outputs ``graph/out/name``."""
+    """Inputs ``graph/in/name`` and outputs ``graph/out/name`` of every network at a small size."""
     values = run_folded(model, folded, probe(model, *sizes(model)[0], torch.float32))
     kept: Values = {}
     for graph, part in folded.parts.items():

@@ -33,11 +33,10 @@ Precision = Literal["fp32", "fp16-weights"]
 
 
 class StepWriter:
-    """One network under construction. Values are names; a method that adds a step returns its output.
+    """One network under construction. A value is a name; a method that adds a step returns its output.
 
-    Precision "fp16-weights" keeps convolutions' weights as float16, which must hold them exactly. A
-    parameter on the meta device, which has a shape and no values, becomes zeros that take no memory:
-    enough to count operations of.
+    Precision "fp16-weights" stores convolutions' weights as float16, which must be exact. A parameter on
+    the meta device, which has no values, becomes zeros that use no memory, for counting operations.
     """
 
     def __init__(self, precision: Precision = "fp32") -> None:
@@ -52,20 +51,20 @@ class StepWriter:
         return step.out
 
     def split(self, x: str, sizes: Sequence[int]) -> list[str]:
-        """The vector ``x`` in pieces."""
+        """Split the vector ``x`` into pieces of ``sizes`` channels."""
         outs = tuple(f"{x}.{i}" for i in range(len(sizes)))
         self._steps.append(Split(outs=outs, x=x, sizes=tuple(sizes)))
         return list(outs)
 
     def weight(self, name: str, value: Tensor) -> str:
-        """A float32 parameter as it is: a bias, a norm's scale."""
+        """Add a float32 parameter, such as a bias or a norm's scale."""
         shape = tuple(value.shape)
         hollow = np.broadcast_to(np.float32(0), shape)
         self._weights[name] = hollow if value.is_meta else value.detach().numpy()
         return name
 
     def conv_weight(self, name: str, value: Tensor) -> str:
-        """A convolution's weight, in the precision in which weights are stored."""
+        """Add a convolution's weight, in the precision in which weights are stored."""
         self.weight(name, value)
         if self._precision == "fp16-weights" and not value.is_meta:
             array = self._weights[name]
@@ -75,7 +74,7 @@ class StepWriter:
         return name
 
     def norm(self, m: nn.GroupNorm, name: str, *, silu: bool) -> Norm:
-        """What a convolution does to its input first."""
+        """A norm, for a convolution that applies it to its input."""
         return Norm(
             groups=m.num_groups,
             epsilon=_float32(m.eps),
@@ -101,7 +100,7 @@ def conv(
     upsampled: bool = False,
     out: str = "",
 ) -> str:
-    """Convolution, plain or transposed."""
+    """A convolution, plain or transposed."""
     assert isinstance(m, nn.Conv2d | nn.ConvTranspose2d)
     bias = None if m.bias is None else s.weight(f"{name}.bias", m.bias)
     step = Conv(
@@ -134,7 +133,7 @@ def block(
     maps: Mapping[str, str] | None = None,
     out: str = "",
 ) -> str:
-    """A residual block; ``film`` [1, C] and, for guided blocks, ``maps`` are its addends."""
+    """A residual block, which adds the noise bias ``film`` [1, C] and, if it is guided, ``maps``."""
     h = x
     mix1 = m.mix1 if isinstance(m, FoldedBlock) else None
     if mix1 is not None and maps is not None:
@@ -159,7 +158,7 @@ def block(
 def unet(
     s: StepWriter, m: FoldedUNet, h: str, film: str | None, maps: Mapping[str, str], out: str
 ) -> str:
-    """A U-Net behind its input conv."""
+    """A U-Net without its input conv."""
     count = len(m.widths)
     films = iter(s.split(film, m.widths) if film is not None else [None] * count)
 
@@ -183,18 +182,18 @@ def unet(
 
 
 def head(s: StepWriter, m: Head, x: str, out: str) -> str:
-    """The end of a U-Net."""
+    """The last layers of a U-Net: norm, SiLU, convolution."""
     return conv(s, m.conv, x, "head.conv", norm=s.norm(m.norm, "head.norm", silu=True), out=out)
 
 
 def guide_maps(s: StepWriter, m: GuideMaps, features: Sequence[str]) -> dict[str, str]:
-    """The guide maps by name from the stacked features of each scale."""
+    """Name -> guide map, from the stacked features of each scale."""
     every = zip(m.shapes.items(), m.convs, strict=True)
     return {name: conv(s, c, features[scale - 1], name) for (name, (_, scale)), c in every}
 
 
 def dose_level(s: StepWriter, fraction: str) -> str:
-    """The level of the fraction [B] of the full dose, see ``petrt.nets.guidance``."""
+    """The dose level of a ``fraction`` [B] of the full dose, see ``petrt.nets.guidance``."""
     scale = _float32(1 / (DECADES * math.log(10)))
     return s.add(Level(out=f"{fraction}.level", x=fraction, scale=scale))
 
@@ -202,7 +201,7 @@ def dose_level(s: StepWriter, fraction: str) -> str:
 def extractor(
     s: StepWriter, m: Extractor, guide: str, name: str, level: str | None, out: str
 ) -> str:
-    """One guide's features at one scale, as ``out``; the training-only head is left out."""
+    """One guide's features at one scale, named ``out``, without the training-only head."""
     h = guide
     for i, down in enumerate(m.downs):
         assert isinstance(down, Down)
@@ -221,5 +220,5 @@ def extractor(
 
 
 def _float32(value: float) -> float:
-    """The number that ONNX would keep."""
+    """``value`` rounded to float32, as ONNX stores it."""
     return float(np.float32(value))

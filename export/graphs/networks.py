@@ -1,4 +1,4 @@
-"""The networks of a bundle, with its fixed names of inputs and outputs."""
+"""Writes the networks of a bundle, with its fixed names of inputs and outputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from petrt.model.steps import AddMap, Concat, Dims
 
 
 def write_networks(folded: Folded, spec: NetworkSpec, precision: Precision) -> dict[str, Network]:
-    """The networks of the bundle by name, dynamic in batch, H and W."""
+    """Name -> network of the bundle, with named dimensions for batch, H and W."""
     networks = {}
     for name, part in folded.parts.items():
         s = StepWriter(precision)

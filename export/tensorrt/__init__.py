@@ -1,1 +1,1 @@
-"""Engines for GPUs: a bundle compiled by TensorRT or TensorRT for RTX, verified and installed."""
+"""Compiles a bundle with TensorRT or TensorRT for RTX, verifies it, and installs the engine."""

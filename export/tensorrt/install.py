@@ -1,7 +1,7 @@
-"""From a bundle to an installed engine: precision, plans, verification, and only then the folder.
+"""Builds an engine from a bundle, verifies it, and installs it.
 
-Until the last step everything is in memory, so that a failure or Ctrl-C leaves nothing behind and an
-engine that was installed before stays as it is.
+Everything stays in memory until the installation, so a failure or Ctrl-C leaves no files and does not
+change an installed engine.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from petrt.model.bundle import file_entry
 
 logger = logging.getLogger("petrt")
 
-# label, unit -> a bar that takes (done, total), as petrt.cli.progress.bar.
+# (label, unit) -> a progress bar that takes (done, total), as petrt.cli.progress.bar.
 Bar = Callable[[str, str], AbstractContextManager[Callable[[int, int], None]]]
 
 
 @dataclass
 class _Built:
-    """What the builds gave so far; the timing cache goes from one to the next."""
+    """The results of the builds so far; each build starts from the timing cache of the previous one."""
 
     timing_cache: bytes
     plans: dict[str, bytes] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class _Built:
 
 
 def look_up(request: Request) -> tuple[Installed | None, str]:
-    """The sound installed engine that makes a build needless, or None and why there is none."""
+    """The installed engine that fits and is not broken, or None and the reason."""
     entry, reason = find(request.wanted)
     if entry is not None:
         broken = check_files(entry)
@@ -62,13 +62,13 @@ def look_up(request: Request) -> tuple[Installed | None, str]:
 
 
 def build_engine(request: Request, *, force: bool = False, bar: Bar) -> Installed:
-    """Build, verify and install what is asked for, unless it is installed already (or ``force``).
+    """Build, verify and install the requested engine; only with ``force`` if it is already installed.
 
-    Of several processes that want the same engine one builds and the others wait for it. For a GPU
-    of this machine the images are verified first; for others the engine is installed unverified.
-    Raises DeviceError where TensorRT refuses or the images are wrong: nothing is installed then.
+    If several processes want the same engine, one builds it and the others wait. For a GPU of this
+    machine its images are verified first; for others it is installed unverified. Raises DeviceError,
+    and installs nothing, if TensorRT refuses or the images are wrong.
     """
-    private_root(create=True)  # a folder that cannot be used is told before minutes of work
+    private_root(create=True)  # fails before minutes of work if the folder cannot be used
     if request.gpu is not None:
         need_cuda_module()
     entry, reason = look_up(request)
@@ -87,13 +87,13 @@ def build_engine(request: Request, *, force: bool = False, bar: Bar) -> Installe
         if built.timing_cache:
             files[TIMING_CACHE] = built.timing_cache
         entry = install(_record(request, files, built.seconds, verified), files)
-        if request.gpu is not None and kernels.kernels:  # the next process need not compile again
+        if request.gpu is not None and kernels.kernels:  # saves the next process their compilation
             KernelFile(entry, request.gpu).save(kernels.kernels)
         return entry
 
 
 def need_cuda_module() -> None:
-    """Raise DeviceError where petrt itself cannot use a GPU: an engine would be of no use."""
+    """Raise DeviceError if petrt's CUDA module is not ready, because then no engine can run."""
     module = machine.cuda_module()
     if module.state != "ready":
         text = f"petrt's CUDA module is {module.state}"
@@ -103,7 +103,7 @@ def need_cuda_module() -> None:
 
 
 def _kept(request: Request, entry: Installed) -> Installed:
-    """Nothing to build; verified here if that was never done."""
+    """The installed engine, verified on this GPU if it was not yet."""
     logger.info("%s is installed already", request)
     if request.gpu is None or entry.record.verified_on(request.gpu):
         return entry
@@ -112,7 +112,7 @@ def _kept(request: Request, entry: Installed) -> Installed:
 
 
 def _build(request: Request, bar: Bar) -> _Built:
-    """All plans of the bundle."""
+    """Build the plans of all networks of the bundle."""
     built = _Built(_earlier_timing_cache(request.key))
     for graph in request.bundle.graphs:
         model = request.bundle.onnx(graph, request.precision)
@@ -138,7 +138,7 @@ def _build(request: Request, bar: Bar) -> _Built:
 
 
 def _earlier_timing_cache(key: str) -> bytes:
-    """Of the engine that this one will replace; TensorRT itself drops what no longer applies."""
+    """The timing cache of the engine to be replaced; TensorRT ignores entries that do not apply."""
     earlier = [entry for entry in installed()[0] if entry.record.key == key]
     return load_timing_cache(earlier[0]) if earlier else b""
 
@@ -146,7 +146,7 @@ def _earlier_timing_cache(key: str) -> bytes:
 def _candidate(
     request: Request, plans: Mapping[str, bytes], kernels: KernelMemory
 ) -> TensorRTEngine:
-    """The engine as it will run, from the bytes that will be installed."""
+    """The engine from the bytes that will be installed."""
     from petrt._cuda import Stream
 
     return TensorRTEngine(

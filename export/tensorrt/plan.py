@@ -1,9 +1,8 @@
-"""ONNX into a plan, with TensorRT or TensorRT for RTX: one Python API under two module names.
+"""Compiles ONNX to a plan with TensorRT or TensorRT for RTX, two modules with the same Python API.
 
-Networks are strongly typed, so the types of the graph are the types of the plan. A plan that builds
-may still compute something else: TensorRT 11 has silently miscompiled float16 convolution, activation
-and residual sum beside a concatenation (TensorRT#4854), which is what a U-Net consists of. That is
-why no plan made here is used before it was verified on a volume.
+Networks are strongly typed, so the plan has the types of the graph. A plan can be wrong without an error:
+TensorRT 11 has silently miscompiled float16 convolution, activation and residual sum beside a concatenation
+(TensorRT#4854), and a U-Net consists of these. So every plan is verified on a volume before its use.
 """
 
 from __future__ import annotations
@@ -35,15 +34,15 @@ __all__ = [
 ]
 
 HardwareCompatibility = Literal["none", "same-compute-capability", "ampere-plus"]
-# (percent done, 100), from the thread that builds; whatever it raises ends the build.
+# Called with (percent done, 100) from the thread that builds. An exception in it ends the build.
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class SerializedEngine:
-    """A serialised engine. ``timing_cache``: hand it to the next build on this machine.
+    """A serialised plan. ``timing_cache``: for the next build on this machine.
 
-    ``warnings``: what TensorRT had to say, one line each.
+    ``warnings``: TensorRT's warnings, one line each.
     """
 
     data: bytes
@@ -53,7 +52,7 @@ class SerializedEngine:
 
 
 def is_rtx(trt: Any) -> bool:
-    """Whether the module is TensorRT for RTX, which alone builds for GPUs that are not there."""
+    """Whether the module is TensorRT for RTX, which can build without a GPU."""
     return hasattr(trt, "ComputeCapability")
 
 
@@ -74,19 +73,19 @@ def build_plan(
 
     Args:
         trt: the module ``tensorrt`` or ``tensorrt_rtx``.
-        profile: sizes the plan accepts. Every dimension that is a range costs memory and time.
-        workspace_bytes: most scratch memory of a layer; by default TensorRT's own limit.
-        timing_cache: ``SerializedEngine.timing_cache`` of an earlier build; one that does not fit is ignored.
-        targets: compute capabilities such as (8, 6) that the plan is to run on, for TensorRT for RTX,
-            which needs no GPU for it; by default all it supports from 8.6 on. TensorRT builds for ``device``.
-        hardware_compatibility: lets a plan of TensorRT run on other GPUs than the one it is built on.
+        profile: sizes that the plan accepts. Each range costs memory and time.
+        workspace_bytes: limit of a layer's scratch memory; by default TensorRT's own.
+        timing_cache: ``SerializedEngine.timing_cache`` of an earlier build; ignored if it does not fit.
+        targets: for TensorRT for RTX, compute capabilities such as (8, 6) to build for, without such a
+            GPU; by default all that it supports from 8.6 on. TensorRT builds for ``device``.
+        hardware_compatibility: for TensorRT, other GPUs on which the plan can run.
         tf32: let float32 convolutions round their inputs to 10 bits.
-        device: index of the GPU to build on; None where TensorRT for RTX builds without one.
+        device: index of the GPU to build on; None to build without one (TensorRT for RTX).
         progress: see ``Progress``.
 
     Raises:
-        InputError: ``model`` is no ONNX model of a bundle. UsageError: profile or options that make no
-        sense. DeviceError: TensorRT refuses or fails, with its reason. KeyboardInterrupt: cancelled.
+        InputError: ``model`` is not an ONNX model of a bundle. UsageError: contradictory profile or
+        options. DeviceError: TensorRT refuses or fails, with its reason. KeyboardInterrupt: cancelled.
     """
     check_onnx(model, "the network")
     build = _Build(trt, model, profile, progress)
@@ -108,15 +107,15 @@ def build_plan(
         if hardware_compatibility != "none":
             level = hardware_compatibility.upper().replace("-", "_")
             config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
-        # Without it an engine of TensorRT for RTX allocates while it runs, which a CUDA graph forbids.
+        # Without it a plan of TensorRT for RTX allocates memory at run time, which CUDA graphs forbid.
         if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
             config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
         _set_targets(trt, config, targets)
         cache = config.create_timing_cache(timing_cache) or config.create_timing_cache(b"")
         config.set_timing_cache(cache, False)
 
-    # In a thread of its own the build never runs a signal handler: Ctrl-C arrives here, and not in
-    # a callback from C++ that must not raise.
+    # The build runs in its own thread, so that Ctrl-C is raised here and not in a callback from C++,
+    # which must not raise.
     with ThreadPoolExecutor(1, "petrt-build") as pool:
         future = pool.submit(build.run, configure, device)
         try:
@@ -141,7 +140,7 @@ def _set_targets(trt: Any, config: Any, targets: Sequence[tuple[int, int]]) -> N
 
 
 class _Build:
-    """One build: what its callbacks share. ``cancel`` ends it at the next step."""
+    """One build, with the state of its callbacks. ``cancel`` ends it at the next step."""
 
     def __init__(self, trt: Any, model: bytes, profile: Profile, progress: Progress | None) -> None:
         graph = onnx.load_model_from_string(model)
@@ -163,7 +162,7 @@ class _Build:
         self._log.warnings.clear()
         try:
             builder = self._trt.Builder(self._log)
-        except TypeError as error:  # the binding's word for a null pointer
+        except TypeError as error:  # the binding raises it for a null pointer
             raise DeviceError(
                 f"{self.name} cannot start: {self._reason()}", "see petrt doctor"
             ) from error
@@ -175,7 +174,7 @@ class _Build:
         config.progress_monitor = monitor = _monitor(self._trt, self._step)
         self._log.take()
         data = builder.build_serialized_network(network, config)
-        del monitor  # alive until here: the builder does not hold it
+        del monitor  # must live until here, because the builder does not hold it
         if self._raised is not None:
             raise self._raised
         if data is None:
@@ -210,19 +209,19 @@ class _Build:
         return _reason(self._log.take(0)) or "no reason given"
 
     def _step(self, fraction: float) -> bool:
-        """Called at every step of the build; False ends it."""
+        """Called at every step of the build. Returns False to end it."""
         try:
             if self._progress is not None:
                 self._progress(round(100 * fraction), 100)
-        except BaseException as error:  # raised again outside: the caller is C++
+        except BaseException as error:  # raised again later, because the caller is C++
             self._raised = error
         return self._raised is None and not self.cancel.is_set()
 
 
 def _monitor(trt: Any, step: Callable[[float], bool]) -> Any:
-    """A progress monitor that calls ``step`` with the fraction done, which never falls.
+    """A progress monitor that calls ``step`` with the fraction done, which never decreases.
 
-    Phases nest: each counts its own steps, and a phase inside another is part of one of its steps.
+    Phases are nested. Each counts its own steps; an inner phase is part of one step of the outer one.
     """
 
     class Monitor(trt.IProgressMonitor):
@@ -265,7 +264,7 @@ def _parser_error(parser: Any) -> str:
 
 
 def _reason(message: str) -> str:
-    """TensorRT's message without the places in its source: "API Usage Error: reason"."""
+    """TensorRT's message without source locations: "API Usage Error: reason"."""
     line = re.sub(r"\[\w+\.cpp:\d+: \w+\] | In [\w:~<>() ]+?( at /[^\s)]*|…$)", "", message)
     found = re.search(r"Error Code \d+: ([^(]+?) ?\((.*)", line)
     return f"{found[1]}: {found[2].rstrip(') .')}" if found else line

@@ -1,9 +1,8 @@
-"""Sizes that a plan accepts: one of each by default, or a range that TensorRT tunes for one of.
+"""The sizes that a plan accepts: a fixed size by default, or a range that TensorRT tunes for one size.
 
-A range is dear. For one of slices the denoiser's activations take about twice the memory and every build
-half as long again or more; for ranges of slices, samples, height and width together TensorRT-RTX does not
-build the coarse network at all (``benchmarks/results/tensorrt_rtx_builds.json``). What lies outside is
-refused.
+Ranges are expensive. A range of slices doubles the memory of the denoiser's activations and takes 1.5 times
+the build time or more. With ranges of slices, samples, height and width together, TensorRT-RTX fails to
+build the coarse network (``benchmarks/results/tensorrt_rtx_builds.json``). Other sizes are refused.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from petrt.engines.store.record import range_text
 from petrt.errors import InputError, UsageError
 from petrt.model.spec import ModelSpec
 
-# Smallest, usual (what the plan is tuned for) and largest.
+# Smallest, usual (for which the plan is tuned) and largest size.
 Range = tuple[int, int, int]
 Shape = tuple[int, ...]
 
 # TensorRT counts the elements of a tensor in an int32.
 MOST_ELEMENTS = 2**31 - 1
 USUAL_MATRIX = (128, 128)
-# Slices of one call. By estimate enough images that a call's time is that of its arithmetic and no longer
-# of its launches; few enough that the activations fit into a small GPU (1 GB at paper size) and that a
-# volume, whose last batch is always a full one, computes little twice. A large GPU is filled by more:
-# --slices 128. Samples are further calls: weights that are read again are little beside the activations.
+# Slices in one call. By estimate, these are enough that arithmetic and not kernel launches take the time.
+# They are few enough that the activations fit a small GPU (1 GB at paper size) and that padding the last
+# batch wastes little. --slices 128 suits a large GPU. Samples take further calls, which read the weights
+# again; these are small beside the activations.
 SLICES = 16
-# By dimension, the option of petrt build-engine that it comes from.
+# Dimension -> the option of petrt build-engine that sets it.
 OPTIONS = {
     "slices": "--slices",
     "samples": "--samples",
@@ -40,8 +39,8 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class Profile:
-    """(smallest, usual, largest) of each dynamic dimension. ``images``, the denoiser's batch, is
-    slices x samples. Raises UsageError for ranges that are none."""
+    """(smallest, usual, largest) of each dynamic dimension. ``images``, the denoiser's batch size, is
+    slices x samples. Raises UsageError for an invalid range."""
 
     slices: Range
     samples: Range
@@ -64,7 +63,7 @@ class Profile:
     def shapes(self, model: onnx.ModelProto) -> dict[str, tuple[Shape, Shape, Shape]]:
         """(smallest, usual, largest) shape of each input of ``model``, from its named dimensions.
 
-        Raises UsageError for a size the networks cannot halve or a tensor TensorRT cannot index.
+        Raises UsageError for a size that the networks cannot halve and a tensor too large for TensorRT.
         """
         declared = {value.name: _dimensions(value) for value in model.graph.input}
         shapes: dict[str, tuple[Shape, Shape, Shape]] = {}
@@ -84,20 +83,20 @@ class Profile:
         if size % granule:
             raise UsageError(
                 f"{OPTIONS.get(base, base)} {size} is not a multiple of {granule}",
-                "the networks halve height and width once a level",
+                "the networks halve height and width once per level",
             )
         return int(size // granule)
 
 
 def fixed(size: int) -> Range:
-    """The range of this size alone."""
+    """The range that holds only this size."""
     return size, size, size
 
 
 def default_profile(model: ModelSpec) -> Profile:
-    """One size of each: the matrix that the model was trained on, ``SLICES`` slices, one sample."""
+    """Fixed sizes: the matrix that the model was trained on, ``SLICES`` slices, one sample."""
     granule = 2**model.network.scales
-    # x runs along height; a volume of this matrix is padded to the next multiple.
+    # x is the height. A volume of this matrix is padded to the next multiple.
     height, width = (
         granule * math.ceil(size / granule) for size in model.domain.matrix or USUAL_MATRIX
     )
@@ -109,7 +108,7 @@ def _dimensions(value: onnx.ValueInfoProto) -> list[int | str]:
 
 
 def _check_largest(model: onnx.ModelProto, inputs: dict[str, Shape]) -> None:
-    """Refuse a profile whose largest tensor has more elements than TensorRT can count."""
+    """Raise UsageError if the largest tensor has more elements than TensorRT can count."""
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
     for value in sized.graph.input:

@@ -1,4 +1,4 @@
-"""What ``petrt build-engine`` is to build: options and this machine settled into one request."""
+"""The request of ``petrt build-engine``: its options, completed from this machine's GPU and packages."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Request:
-    """``gpu``: ``cuda:index`` of this machine, that the engine is built, verified and used on; None
-    where it is built for other machines alone, those of ``targets`` (TensorRT-RTX)."""
+    """An engine to build. ``gpu``: this machine's GPU ``cuda:index``, on which it is built and verified;
+    None to build for ``targets`` only, GPUs of other machines (TensorRT-RTX)."""
 
     bundle: Bundle
     engine: EngineKind
@@ -50,7 +50,7 @@ class Request:
 
     @property
     def key(self) -> str:
-        """The key that the engine will be installed under."""
+        """The key with which the engine is installed."""
         gpu = self.gpu if self.engine == "tensorrt" else None
         return engine_key(self.bundle.identity, self.engine, self.precision, gpu, self.targets)
 
@@ -60,12 +60,17 @@ class Request:
 
     @property
     def wanted(self) -> Wanted:
-        """What an installed engine must be so that there is nothing to build."""
+        """The properties of an installed engine that make a build unnecessary."""
         return Wanted.of(
-            self.bundle, self.engine, self.version, gpu=self.gpu,
-            targets=() if self.gpu else self.targets, precision=self.precision,
-            profile=self.profile_record, flags=self.flags,
-        )  # fmt: skip
+            self.bundle,
+            self.engine,
+            self.version,
+            gpu=self.gpu,
+            targets=() if self.gpu else self.targets,
+            precision=self.precision,
+            profile=self.profile_record,
+            flags=self.flags,
+        )
 
     def __str__(self) -> str:
         where = self.gpu.name if self.gpu else f"compute capability {capability_text(self.targets)}"
@@ -85,13 +90,12 @@ def make_request(
     workspace_gib: float | None = None,
     compatible: HardwareCompatibility = "none",
 ) -> Request:
-    """Settle what is left open by what is installed and by the GPU.
+    """The request for these options. Missing ones follow from the installed packages and the GPU.
 
-    ``gpus``: names of ``petrt.hardware.gpus.RTX_TARGETS``, or ["cuda:1"]; none for this machine's first.
-    ``slices``, ``samples``: of one call, a number or (smallest, usual, largest). ``sizes``: (H, W) of
-    slices; several make a range that is tuned for the first. By default one of each: see
-    ``petrt.export.tensorrt.profile``. Raises UsageError for
-    options that make no sense together, DeviceError for a GPU or a TensorRT that is not there.
+    ``gpus``: names in ``petrt.hardware.gpus.RTX_TARGETS``, or ["cuda:1"]; by default the first GPU.
+    ``slices``, ``samples``: per call, a number or (smallest, usual, largest). ``sizes``: (H, W) of
+    slices; several make a range that is tuned for the first. Defaults: ``petrt.export.tensorrt.profile``.
+    Raises UsageError for contradictory options, DeviceError for a missing GPU or TensorRT.
     """
     profile = _profile(bundle, slices, samples, sizes or [])
     index = _index(gpus or ["cuda:0"])
@@ -118,7 +122,7 @@ def make_request(
 
 
 def _index(names: list[str]) -> int | None:
-    """1 for ["cuda:1"]; None where GPUs are named that need not be here."""
+    """The GPU's index, 1 for ["cuda:1"]; None for names of GPU series."""
     found = re.fullmatch(r"cuda:(\d{1,3})", names[0]) if len(names) == 1 else None
     return int(found[1]) if found else None
 
@@ -128,7 +132,7 @@ def _gpu_here(index: int) -> GpuRecord:
         return gpu_here(index)
     except DeviceError as error:
         raise DeviceError(
-            error.message, "--gpu rtx40 builds for a GPU that is elsewhere; see petrt doctor"
+            error.message, "--gpu rtx40 builds without a GPU; see petrt doctor"
         ) from error
 
 
@@ -142,7 +146,7 @@ def _targets(names: list[str]) -> tuple[Capability, ...]:
 
 
 def _kind(engine: str, targets: tuple[Capability, ...], here: GpuRecord | None) -> EngineKind:
-    """The kind asked for, if it can serve these GPUs, or the one that is installed and can."""
+    """The kind asked for, or the installed one. Raises an error if it does not support these GPUs."""
     if engine not in ("auto", *LABELS):
         raise UsageError(f"unknown engine '{engine}'", f"choose auto, {' or '.join(LABELS)}")
     if targets:
@@ -184,7 +188,7 @@ def _profile(
     samples: int | Range | None,
     sizes: list[Size],
 ) -> Profile:
-    """The model's own profile with what was given in its place."""
+    """The model's default profile, with the given sizes in place of its own."""
     profile = default_profile(bundle.model)
     for name, given in (("slices", slices), ("samples", samples)):
         if given is not None:

@@ -1,8 +1,8 @@
 """Noise, reverse steps and sample statistics in C++.
 
-All arrays are C-contiguous, aligned and of exactly the given dtype (float32 unless stated): nothing
-is converted or copied, what does not fit raises ValueError with what was expected and what came.
-Every function releases the GIL, and no result depends on `threads`.
+All arrays are C-contiguous, aligned and of exactly the given dtype (float32 unless stated). Nothing is
+converted or copied; an array that does not fit raises ValueError, which gives the expected and actual
+value. Every function releases the GIL, and no result depends on `threads`.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,33 +16,33 @@ Float32 = NDArray[np.float32]
 __version__: str
 
 def stack_slices(volume: Float32, first: int, out: Float32, threads: int = 1) -> None:
-    """Slices first .. first+B-1 of volume [Z, H, W] with their neighbours into out [B, 5, H, W].
+    """Copy slices first .. first+B-1 of volume [Z, H, W] with their neighbours to out [B, 5, H, W].
 
-    Channels are z-2, z-1, z, z+1, z+2; a missing neighbour is the centre slice.
+    Channels are z-2, z-1, z, z+1, z+2; the centre slice replaces a missing neighbour.
     """
 
 def log_spectrum(half: NDArray[np.complex128], out: Float32, threads: int = 1) -> None:
     """Log magnitude spectrum of each slice, scaled to [0, 1], from the half that rfft2 gives.
 
-    half: complex128 [B, 1, H, W // 2 + 1], unshifted; out [B, 1, H, W]: 20 ln|F + 1e-8|, then min-max,
-    with the zero frequency at [H // 2, W // 2]. A slice of a flat spectrum gives zeros.
+    half: complex128 [B, 1, H, W // 2 + 1], unshifted. out [B, 1, H, W]: 20 ln|F + 1e-8|, min-max scaled,
+    with the zero frequency at [H // 2, W // 2]. A flat spectrum gives zeros.
     """
 
 def smooth_axis(
     volume: Float32, weights: NDArray[np.float64], out: Float32, threads: int = 1
 ) -> None:
-    """volume [outer, n, inner] filtered along its middle axis into out, another array of its shape.
+    """Filter volume [outer, n, inner] along its middle axis into out, another array of its shape.
 
-    weights [radius + 1], float64: the centre's, then of voxels 1, 2 ... radius away, on both sides.
-    Beyond its ends a line is continued by its last voxels. Sums are in float64, from the outermost
-    voxels inwards, and rounded once: the bits of scipy.ndimage.correlate1d, mode "nearest".
+    weights [radius + 1], float64: for the centre, then for voxels 1, 2 ... radius away on both sides.
+    A line's end voxels continue it beyond its ends. Sums are in float64, from the outermost voxels
+    inwards, and rounded once: the bits equal scipy.ndimage.correlate1d, mode "nearest".
     """
 
 class ReverseLoop:
-    """The reverse loop over an injected network, on buffers whose addresses never change.
+    """The reverse loop around a given network, on buffers whose addresses never change.
 
-    Images are slice-major: index = slice * samples + sample. Results are bit-equal however slices
-    and samples are split over loops, and whatever the order of the slices.
+    Images are slice-major: index = slice * samples + sample. The result does not depend on the order
+    of slices or on how slices and samples are split over loops.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class ReverseLoop:
 
     @property
     def r(self) -> Float32:
-        """The residuals in units of sigma_r [slices * samples, 1, H, W], the buffer itself."""
+        """The buffer of the residuals [slices * samples, 1, H, W], in units of sigma_r."""
 
     @property
     def eps(self) -> Float32:
-        """Where enqueue writes the predicted noise [slices * samples, 1, H, W]."""
+        """The buffer to which enqueue writes the predicted noise [slices * samples, 1, H, W]."""
 
     @property
     def film_row(self) -> Float32:
@@ -72,7 +72,7 @@ class ReverseLoop:
 
     @property
     def count(self) -> int:
-        """Samples accumulated of each slice."""
+        """The number of samples accumulated for each slice."""
 
     def run(
         self,
@@ -84,31 +84,31 @@ class ReverseLoop:
     ) -> None:
         """Draw r, then per step: film_row <- film[i-1], enqueue(), reverse step with noise i.
 
-        enqueue reads r and film_row and writes eps, with the GIL held; what it raises ends the run
-        and is raised here. slice_ids [slices] in [0, 2^32) name the slices and first_sample the
-        loop's sample 0 among all samples of a slice. noise [steps+1, slices, samples, 1, H, W]
-        replaces the drawn noise: entry 0 starts, entry i follows step i (unread where s = 0).
-        RuntimeError when the loop is in use, by another thread or from within enqueue.
+        enqueue reads r and film_row and writes eps, with the GIL held; an exception of it ends the run
+        and is raised here. slice_ids [slices] in [0, 2^32) are the noise ids of the slices, and
+        first_sample is the number of the loop's sample 0 among a slice's samples. noise
+        [steps+1, slices, samples, 1, H, W] replaces the drawn noise: entry 0 starts, entry i is added in
+        step i (unread if s = 0). Raises RuntimeError if another thread or an outer call uses the loop.
         """
 
     def accumulate(self, coarse: Float32, sigma_r: float) -> None:
-        """max(coarse + sigma_r r, 0) of every sample enters mean and m2, in order; NaN stays.
+        """Add max(coarse + sigma_r r, 0) of every sample to mean and m2, in order; NaN stays NaN.
 
-        coarse [slices, 1, H, W] is shared by the samples of a slice.
+        The samples of a slice share coarse [slices, 1, H, W].
         """
 
     def reset(self) -> None:
-        """Forget what was accumulated; buffers keep their addresses."""
+        """Discard the accumulated samples; buffers keep their addresses."""
 
     def finish(self, mean: Float32, std: Float32 | None = None) -> None:
-        """Mean and sample standard deviation (ddof 1) into arrays [slices, 1, H, W]."""
+        """Write mean and sample standard deviation (ddof 1) to arrays [slices, 1, H, W]."""
 
-# What ReverseLoop does inside, one by one, for the tests alone:
+# The operations inside ReverseLoop, one by one, only for the tests:
 
 def normals(
     seed: SupportsIndex, slice: int, sample: int, step: int, out: Float32, threads: int = 1
 ) -> None:
-    """N(0, 1) noise of one image into out [n]: a pure function of the four numbers and the voxel.
+    """Write N(0, 1) noise of one image to out [n], a pure function of the four numbers and the voxel.
 
     Philox4x32-10 with key = seed (64 bits), counter = (voxel // 4, step, sample, slice), then
     Box-Muller. slice, sample and step lie in [0, 2^32).
@@ -133,32 +133,32 @@ def reverse_step(
         x0 = clamp(x0_r r - x0_eps eps, -clip, clip)
         r <- a r + b x0 + c x0_previous + s z;  x0_previous <- x0
 
-    Terms with c = 0 or s = 0 are not read (noise may then be None). Where x0 before the clamp is
-    NaN or infinite, x0 and r become NaN: a network that overflows stays visible.
+    Terms with c = 0 or s = 0 are not read (noise may then be None). If x0 is NaN or infinite before the
+    clamp, x0 and r become NaN, so that an overflow of the network is not hidden.
     """
 
 def native_kernels() -> str:
-    """The kernels that networks run on here: "avx512", "avx2" or "generic"."""
+    """The kernels that this CPU uses: "avx512", "avx2" or "generic"."""
 
 def native_packed(
     inputs: int, outputs: int, kernel: int, winograd: bool, kernels: str | None = None
 ) -> int:
-    """Floats of a convolution's weights in the kernels' own order."""
+    """Number of floats of a convolution's weights packed for the kernels."""
 
 def native_pack(
     weights: Float32, winograd: bool, packed: Float32, kernels: str | None = None
 ) -> None:
-    """weights [outputs, inputs, kernel, kernel] into ``packed``; kernel is 1 or 3.
+    """Pack weights [outputs, inputs, kernel, kernel] into ``packed``; kernel is 1 or 3.
 
     With ``winograd`` each 3x3 kernel becomes 36 numbers (F(4x4, 3x3)), in float64, rounded once.
     """
 
 class NativeProgram:
-    """What the kernels do for one network at one size; ``run`` does it, in order.
+    """The kernel calls of one network at one size, which ``run`` executes in order.
 
-    Tensors are float32 arrays [images, height, width, channels] of any strides whose channels lie side
-    by side; they are kept, read and written in place. ``kernels``: as ``native_kernels``, by default the
-    best. One call of ``run`` at a time; every run on the same contents gives the same bits.
+    Tensors are float32 arrays [images, height, width, channels] with adjacent channels and otherwise any
+    strides. They are kept alive, read and written in place. ``kernels``: a name as in ``native_kernels``,
+    by default the best. Only one call of ``run`` at a time. The same input gives the same bits.
     """
 
     def __init__(self, kernels: str | None = None) -> None: ...
@@ -182,9 +182,9 @@ class NativeProgram:
     ) -> None:
         """y = convolution of x + bias [channels] + row [1 or images, channels] + addends.
 
-        x is first normed, x * scale + shift with ``norm`` = (scale, shift), each [images, channels],
-        then through SiLU with ``silu``, or doubled in height and width with ``upsample``. An addend of
-        fewer images than y is for as many images in turn.
+        x is first normalised, x * scale + shift with ``norm`` = (scale, shift), each [images, channels],
+        followed by SiLU with ``silu``, or doubled in height and width with ``upsample``. An addend with
+        fewer images than y is added to the same number of consecutive images each.
         """
     def statistics(
         self,
@@ -196,7 +196,7 @@ class NativeProgram:
         scale: Float32,
         shift: Float32,
     ) -> None:
-        """GroupNorm of x as scale and shift [images, channels]."""
+        """Compute scale and shift [images, channels] of a GroupNorm of x."""
     def attention(self, qkv: Float32, y: Float32, scale: float) -> None:
         """y = softmax(scale q k^T) v over positions; q, k, v are the thirds of qkv's channels."""
     def dose_row(
@@ -206,4 +206,4 @@ class NativeProgram:
     def copy(self, x: Float32, y: Float32) -> None: ...
     def sum(self, x: Float32, addend: Float32, y: Float32) -> None: ...
     def run(self, threads: int = 1) -> None:
-        """Every step in turn, its outputs divided among ``threads``; no result depends on their number."""
+        """Run all steps in order, each divided among ``threads``; the result does not depend on them."""

@@ -1,14 +1,14 @@
 """The GPU half of petrt: device memory, streams, the operations and the reverse loop as CUDA kernels.
 
-Present where the package was built with nvcc; imports without a driver, and then every call that
-needs one raises CudaError. Nothing here waits for the GPU unless it says so: operations and copies
-are enqueued on the stream given, and their arrays must live until that stream has passed them.
+The module exists if the package was built with nvcc. It imports without a driver; then every call that
+needs one raises CudaError. Calls do not wait for the GPU unless documented: operations and copies are
+enqueued on the given stream, and their arrays must live until they are done.
 
-A device array is anything with ``__dlpack__`` or ``__cuda_array_interface__`` (CuPy, PyTorch,
-DeviceArray), C-contiguous, of exactly the dtype stated and on the stream's device; else ValueError
-with what was expected and what came. The stream it was last used on, where the array tells, is waited
-for on the device, which a capture refuses unless it is the same stream: make it the current one there
-(``cupy.cuda.ExternalStream(stream.handle)``). A DeviceArray tells none: order its uses by streams.
+A device array is any object with ``__dlpack__`` or ``__cuda_array_interface__`` (CuPy, PyTorch,
+DeviceArray), C-contiguous, of exactly the stated dtype and on the stream's device. Others raise ValueError
+with the expected and actual value. The given stream first waits for the array's own stream, if the array
+states it. A graph capture refuses that wait, so make the streams the same there
+(``cupy.cuda.ExternalStream(stream.handle)``). A DeviceArray states no stream; order its uses yourself.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ DeviceArrayLike = Any
 
 __version__: str
 architectures: tuple[str, ...]
-"""Compute capabilities there is machine code for, as in ("80", "120"); PTX of the last serves later ones."""
+"""Compute capabilities with machine code, as ("80", "120"); newer ones use PTX of the last."""
 
 class CudaError(RuntimeError):
     """A call of the CUDA runtime failed: "cudaMalloc of 123 bytes: cudaErrorName: description"."""
@@ -30,38 +30,38 @@ class OutOfMemory(CudaError):
     """There is not enough memory on the device (or to pin); smaller requests may still succeed."""
 
 def device_count() -> int:
-    """Number of CUDA devices; CudaError without a driver or without a device."""
+    """The number of CUDA devices. Raises CudaError without a driver or a device."""
 
 def pci_bus_id(device: int = 0) -> str:
-    """Where a device is built in, such as "0000:3B:00.0" (hexadecimal); makes no context."""
+    """The PCI bus id of a device, such as "0000:3B:00.0" (hexadecimal); creates no context."""
 
 def memory(device: int = 0) -> tuple[int, int]:
     """Free and total bytes of a device."""
 
 class Stream:
-    """An order of work of its own on a device; it waits for no other unless told to."""
+    """A stream on a device, without implicit synchronisation with other streams."""
 
     def __init__(self, device: int = 0) -> None: ...
     @property
     def device(self) -> int: ...
     @property
     def handle(self) -> int:
-        """The cudaStream_t, as other libraries take it."""
+        """The cudaStream_t, for other libraries."""
 
     def synchronize(self) -> None:
-        """Wait on the host until all work enqueued here is done; errors of that work come out here."""
+        """Wait on the host until all enqueued work is done. Raises errors of that work."""
 
     def wait(self, other: Stream | int) -> None:
-        """Work enqueued here from now on starts after what `other` (or its handle) holds by now."""
+        """Let work enqueued from now on start after the work now enqueued on `other` (or its handle)."""
 
 class Timer:
-    """The time between two points of a stream, taken by the GPU."""
+    """Measures the time between two points of a stream on the GPU."""
 
     def __init__(self, device: int = 0) -> None: ...
     def start(self, stream: Stream) -> None: ...
     def stop(self, stream: Stream) -> None: ...
     def milliseconds(self) -> float:
-        """From the last start to the last stop; waits for the stop. ValueError if either is missing."""
+        """Time from the last start to the last stop; waits for the stop. Raises ValueError without both."""
 
 class DeviceArray:
     """A C-contiguous array in device memory at a fixed address, zeroed at the start."""
@@ -86,17 +86,17 @@ class DeviceArray:
     def upload(self, host: NDArray[Any], stream: Stream) -> None:
         """Copy from a C-contiguous host array of the same shape and dtype (bfloat16: uint16).
 
-        The host array must live, unchanged, until the stream has passed; pinned ones overlap.
+        The host array must live, unchanged, until the copy is done. Copies of pinned arrays overlap work.
         """
 
     def download(self, host: NDArray[Any], stream: Stream) -> None:
-        """Copy into a host array (see upload), to be read once the stream was synchronised."""
+        """Copy to a host array (see upload), which may be read after the stream is synchronised."""
 
     def copy_from(self, source: DeviceArray, stream: Stream) -> None:
         """Copy from an array of the same shape, dtype and device."""
 
 def pinned(shape: Sequence[int], dtype: str = "float32") -> NDArray[Any]:
-    """A zeroed NumPy array in page-locked memory (bfloat16: uint16): its copies overlap other work."""
+    """A zeroed NumPy array in page-locked memory (bfloat16: uint16), whose copies overlap other work."""
 
 def stack_slices(
     planes: DeviceArrayLike,
@@ -107,11 +107,11 @@ def stack_slices(
     nas: DeviceArrayLike,
     stream: Stream,
 ) -> None:
-    """Slices first .. first+B-1 of a volume of `depth` slices into x [B, 1, H, W] and, with their
-    neighbours z-2 .. z+2, into nas [B, 5, H, W]; a neighbour outside the volume is the centre slice.
+    """Copy slices first .. first+B-1 of a volume of `depth` slices to x [B, 1, H, W] and, with their
+    neighbours z-2 .. z+2, to nas [B, 5, H, W]. The centre slice replaces a neighbour outside the volume.
 
-    Where B is more than the volume has, first is 0 and the rest of the batch repeats the last slice.
-    planes [P, H, W] are slices first_plane .. first_plane+P-1, and must hold every slice read.
+    If B exceeds `depth`, first is 0 and the rest of the batch repeats the last slice. planes [P, H, W]
+    are slices first_plane .. first_plane+P-1, and must hold every slice that is read.
     """
 
 def log_spectrum(half: DeviceArrayLike, out: DeviceArrayLike, stream: Stream) -> None:
@@ -124,7 +124,7 @@ def log_spectrum(half: DeviceArrayLike, out: DeviceArrayLike, stream: Stream) ->
 def normals(
     seed: SupportsIndex, slice: int, sample: int, step: int, out: DeviceArrayLike, stream: Stream
 ) -> None:
-    """N(0, 1) noise of one image into out [n], as petrt._core.normals draws it (within a few ulp)."""
+    """Write N(0, 1) noise of one image to out [n], as petrt._core.normals within a few ulp."""
 
 def reverse_step(
     r: DeviceArrayLike,
@@ -148,19 +148,19 @@ def average(
     sigma_r: float,
     stream: Stream,
 ) -> None:
-    """max(coarse + sigma_r r, 0) of the first `used` samples of each slice enters mean and m2, in order.
+    """Add max(coarse + sigma_r r, 0) of the first `used` samples of each slice to mean and m2, in order.
 
-    r [slices * samples, ...], slice-major; coarse, mean, m2, std [slices, ...]. count = samples
-    already in; at 0, mean and m2 are not read. std, when given, gets the sample standard deviation
-    (ddof 1; 0 for a single sample).
+    r [slices * samples, ...] is slice-major; coarse, mean, m2, std are [slices, ...]. count: number of
+    samples added before; if it is 0, mean and m2 are not read. std, if given, gets the sample standard
+    deviation (ddof 1; 0 for a single sample).
     """
 
 class ReverseLoop:
-    """The reverse loop over injected networks on a GPU, in buffers whose addresses never change.
+    """The reverse loop around given networks on a GPU, in buffers whose addresses never change.
 
-    The same values as petrt._core.ReverseLoop, bit for bit, for the same noise and eps; drawn noise
-    differs from the CPU's by ulps of log, sin and cos. Images are slice-major: index = slice *
-    samples + sample. Everything is enqueued on `stream`, which the networks must use too.
+    For the same noise and eps the result equals petrt._core.ReverseLoop bit for bit; drawn noise differs
+    from the CPU's by ulps of log, sin and cos. Images are slice-major: index = slice * samples + sample.
+    Everything is enqueued on `stream`, which the networks must use too.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class ReverseLoop:
 
     @property
     def eps(self) -> DeviceArray:
-        """Where enqueue writes the predicted noise [slices * samples, 1, H, W]."""
+        """The buffer to which enqueue writes the predicted noise [slices * samples, 1, H, W]."""
 
     @property
     def film_row(self) -> DeviceArray:
@@ -192,7 +192,7 @@ class ReverseLoop:
 
     @property
     def coarse(self) -> DeviceArray:
-        """Where prologue writes the coarse prediction [slices, 1, H, W]; zero until then."""
+        """The buffer to which prologue writes the coarse prediction [slices, 1, H, W]; zero at first."""
 
     @property
     def mean(self) -> DeviceArray:
@@ -205,9 +205,9 @@ class ReverseLoop:
     def set_run(
         self, seed: SupportsIndex, slice_ids: NDArray[np.int64], first_sample: int = 0
     ) -> None:
-        """What the noise of the runs and replays from now on is drawn by (petrt._core.ReverseLoop.run).
+        """Set the noise keys of runs and replays from now on (petrt._core.ReverseLoop.run).
 
-        Enqueued: runs already enqueued keep theirs.
+        Runs that are already enqueued keep their keys.
         """
 
     def run(
@@ -220,15 +220,15 @@ class ReverseLoop:
     ) -> None:
         """Enqueue everything: prologue(), then `total` samples of each slice in chunks of `samples`.
 
-        A chunk: draw r, film_row <- film[0]; per step enqueue(), then the step, its noise and the next
-        film row; last, its samples enter the mean. Chunk k draws samples first_sample + k * samples
-        ..; what the last one has too many is drawn and left out of the mean. prologue and enqueue
-        enqueue work on `stream` and may not wait for it; prologue None leaves coarse as it is. What
-        they raise is raised here and leaves the loop usable.
+        A chunk draws r and sets film_row <- film[0]. For each step it calls enqueue(), then does the step
+        with its noise and the next film row. At its end its samples are added to the mean. Chunk k draws
+        samples first_sample + k * samples ..; surplus samples of the last chunk are not added. prologue
+        and enqueue enqueue work on `stream` and must not wait for it; prologue None keeps coarse. Their
+        exceptions are raised here, and the loop stays usable.
 
-        noise [chunks, steps+1, slices, samples, 1, H, W] replaces the drawn noise (else set_run must
-        come first). caller: handle of a stream that this work waits for, and that waits for it.
-        RuntimeError when the loop is in use, by another thread or from within a callback.
+        noise [chunks, steps+1, slices, samples, 1, H, W] replaces the drawn noise; without it set_run must
+        be called first. caller: handle of a stream that this work waits for, and that waits for it.
+        Raises RuntimeError if another thread or an outer call uses the loop.
         """
 
     def capture(
@@ -237,11 +237,12 @@ class ReverseLoop:
         enqueue: Callable[[], object],
         total: int,
     ) -> None:
-        """Record what run(prologue, enqueue, total) enqueues into a graph, which replay launches.
+        """Record the work of run(prologue, enqueue, total) as a graph, which replay launches.
 
-        Nothing runs meanwhile. Every buffer that the callbacks hand to the GPU is baked in: keep them.
-        Run once before, so that engines have settled. Refused by the GPU: CudaError with the reason;
-        what the callbacks raise is raised as it is. Either way the stream and the loop stay usable.
+        Nothing runs during the recording. The graph holds the addresses of all buffers that the callbacks
+        use, so keep them. Call run once before, so that engines have chosen their algorithms. Raises
+        CudaError with the reason if the GPU refuses, and exceptions of the callbacks unchanged. The
+        stream and the loop stay usable.
         """
 
     def captured(self, total: int) -> bool:

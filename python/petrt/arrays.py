@@ -1,4 +1,4 @@
-"""Types of NumPy arrays. What an array holds, its shape and its unit are said where it is used."""
+"""Types of NumPy arrays. The functions that use them document content, shape and unit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors a user can cause. Each carries one line (what and why), a hint (what to do) and an exit code.
+"""Errors that a user can cause. Each has one line (what and why), a hint (what to do) and an exit code.
 
 Exit codes of every command: 0 ok, 2 usage, 3 input, 4 device or engine, 5 some cases failed,
 6 training collapsed.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class PetrtError(Exception):
-    """Base of all errors petrt raises on purpose: ``message`` says what and why, ``hint`` what to do."""
+    """Base of all errors that petrt raises. ``message`` says what and why, ``hint`` what to do."""
 
     exit_code = 1
 
@@ -19,13 +19,13 @@ class PetrtError(Exception):
 
 
 class UsageError(PetrtError):
-    """A command or call that contradicts itself: an unknown option value, an output that exists."""
+    """A command or call that is wrong in itself: an unknown option value, an output that exists."""
 
     exit_code = 2
 
 
 class InputError(PetrtError, ValueError):
-    """A volume, bundle, checkpoint or table that cannot be used as it is."""
+    """A volume, bundle, checkpoint or table that is damaged or unsuitable."""
 
     exit_code = 3
 
@@ -37,11 +37,11 @@ class DeviceError(PetrtError, RuntimeError):
 
 
 class OutOfDeviceMemory(DeviceError):
-    """An engine that does not get the GPU memory it needs for this batch; a smaller one may do."""
+    """An engine does not get the GPU memory for this batch. A smaller batch may fit."""
 
 
 class NonfiniteOutput(DeviceError):
-    """NaN or infinity in a result: ``count`` voxels. The model or its engine is broken."""
+    """A result holds ``count`` NaN or infinite voxels. The model or its engine is broken."""
 
     def __init__(self, message: str, hint: str, count: int) -> None:
         super().__init__(message, hint)
@@ -49,17 +49,17 @@ class NonfiniteOutput(DeviceError):
 
 
 class PartialFailure(PetrtError):
-    """A batch in which some cases failed and the others are done."""
+    """Some cases of a run failed; the others are done."""
 
     exit_code = 5
 
 
 class TrainingCollapsed(PetrtError):
-    """A training run that no longer learns: the reason, and what to change."""
+    """A training run no longer learns. The message gives the reason, the hint what to change."""
 
     exit_code = 6
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its class where it says nothing."""
+    """The first line of an error's text, or the name of its class if the text is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

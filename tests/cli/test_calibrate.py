@@ -220,4 +220,4 @@ def test_a_model_without_a_denoiser_is_refused(calibrate, model, tmp_path):
 def test_a_shipped_model_is_not_changed_in_place(calibrate):
     code, _, lines = calibrate("--in-place", at="demo")
     assert (code, len(lines)) == (2, 1)
-    assert "only a name" in lines[0]
+    assert "is not a folder or .zip" in lines[0]

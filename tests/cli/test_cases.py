@@ -112,7 +112,7 @@ def test_the_summary_warns_and_counts_background():
     }
     assert summary("o.nii", stats) == [
         (logging.WARNING, "warning: odd"),
-        (logging.INFO, "o.nii: 4 slices of pure background are 0"),
+        (logging.INFO, "o.nii: 4 background slices are set to 0"),
         (logging.INFO, "o.nii: activity ratio undefined, 1.3 s, x"),
     ]
 

@@ -72,7 +72,7 @@ def test_models_by_name_and_by_folder(tiny_bundle, capsys):
         (["paper", "--size", "100x128"], 2, "multiples of 8"),
         (["paper", "--size", "large"], 2, "--size is 'large'"),
         (["paper", "--upsample", "bicubic"], 2, "choose conv or transposed"),
-        (["demo", "--upsample", "conv"], 2, "as it was exported"),
+        (["demo", "--upsample", "conv"], 2, "cannot be changed"),
         (["paper", "--table2"], 2, "--table2 has its own networks"),
         (["tiny", "--json", "absent/f.json"], 2, "its folder does not exist"),
     ],

@@ -312,7 +312,7 @@ def test_background_is_left_out_unless_all_slices_are_wanted(petrt, tmp_path):
     few, every = tmp_path / "few.nii", tmp_path / "every.nii"
     code, lines = petrt(tmp_path / "in.nii", few, "--json", tmp_path / "few.json")
     assert code == 0
-    assert "3 slices of pure background are 0" in "\n".join(lines)
+    assert "3 background slices are set to 0" in "\n".join(lines)
     assert json.loads((tmp_path / "few.json").read_text())["frames"][0]["background_slices"] == 3
     code, lines = petrt(tmp_path / "in.nii", every, "--all-slices")
     assert code == 0

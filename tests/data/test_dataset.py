@@ -160,7 +160,7 @@ def change_subject(**fields):
         (lambda index: index.update(more=1), "more: Extra inputs"),
         (lambda index: index.update(subjects={}), "subjects"),
         (change_subject(shape=[16, 32, 32]), r"placement gives \(16, 40, 32\)"),
-        (change_subject(weights=[1.0]), "weights must be one a slice"),
+        (change_subject(weights=[1.0]), "weights must be one per slice"),
         (change_subject(full={"file": "../x.npy", "sha256": "", "unit": 1}), "not a file name in"),
         (change_subject(full={"file": "volumes/x.npy", "sha256": "", "unit": 0}), "greater than 0"),
         (change_subject(low={}), "low"),
@@ -197,7 +197,9 @@ def test_damaged_volumes(copy):
 def test_no_data_set(tmp_path, source):
     with pytest.raises(InputError, match="no data set here"):
         open_dataset(tmp_path)
-    with pytest.raises(InputError, match=r"describes no prepared data set; petrt prepare makes"):
+    with pytest.raises(
+        InputError, match=r"describes no prepared data set; if petrt simulate wrote it"
+    ):
         open_dataset(source)
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(InputError, match="is not JSON"):

@@ -100,7 +100,7 @@ def test_the_deepest_level_has_more_than_one_position():
 
 
 def test_a_bundle_has_its_own_upsampling():
-    with pytest.raises(UsageError, match="as it was exported"):
+    with pytest.raises(UsageError, match="cannot be changed"):
         count_subject("demo", upsample="conv")
 
 

@@ -103,7 +103,7 @@ def test_tensorrt_bindings_alone_are_broken(site):
     found = packages.tensorrt()
     assert (found.version, found.broken) == (
         "11.4.0",
-        "the bindings are installed alone, no libraries",
+        "only the bindings are installed, no libraries",
     )
     site("tensorrt", "tensorrt-cu13", "11.4.0")
     site("tensorrt_libs", "tensorrt-cu13-libs", "11.4.0")

@@ -174,7 +174,7 @@ def test_export_from_a_bundle_of_the_first_version(tmp_path, capsys):
     for arguments, says in (
         (["--from", str(out), "-o", str(tmp_path / "x")], "of version 2 already"),
         (["--from", "demo", "-o", str(out)], "new exists"),
-        (["--from", "demo", "-o", str(out), "--precision", "fp16-weights"], "stay as they are"),
+        (["--from", "demo", "-o", str(out), "--precision", "fp16-weights"], "does not change"),
         (["--from", "demo", "run", "-o", str(tmp_path / "x")], "a checkpoint or --from"),
         (["-o", str(tmp_path / "x")], "a checkpoint or --from"),
     ):

@@ -163,7 +163,7 @@ def test_an_existing_output_is_kept_unless_told(prefix: Path, tmp_path: Path) ->
 
 
 def test_a_name_that_is_none_is_a_usage_error(prefix: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no model name"):
+    with pytest.raises(UsageError, match="is not a model name"):
         import_official(str(prefix), tmp_path / "c", name="my model")
     assert not (tmp_path / "c").exists()
 
@@ -200,9 +200,9 @@ def bare(content: object) -> bytes:
     return pickle.dumps(content, protocol=2)
 
 
-NAMED = r"carries Python code or objects \(\S+\); nothing was run"
+NAMED = r"contains Python code or objects \(\S+\); nothing was run"
 UNNAMED = (
-    "no PyTorch file of plain tensors; nothing in it was run"  # opcodes that torch never writes
+    "not a PyTorch file of plain tensors; nothing in it was run"  # opcodes that torch never writes
 )
 
 
@@ -249,7 +249,7 @@ def make_a_folder(path: Path) -> None:
     path.mkdir()
 
 
-DAMAGED = "is damaged, or no PyTorch file of plain tensors"
+DAMAGED = "is damaged, or not a PyTorch file of plain tensors"
 NO_STATE = "is not a state dict of tensors"
 
 

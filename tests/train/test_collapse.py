@@ -49,7 +49,7 @@ def test_without_a_warm_up_the_first_tenth_of_the_steps_is_forgiven():
     for step in range(1, 10):
         watch.validation(step, psnr(30, 10))
     watch.validation(10, psnr(30, 10))
-    with pytest.raises(TrainingCollapsed, match=r"let P learn alone first \(coarse_steps\)"):
+    with pytest.raises(TrainingCollapsed, match=r"train P alone first \(coarse_steps\)"):
         watch.validation(11, psnr(30, 10))
 
 

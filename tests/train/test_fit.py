@@ -154,7 +154,7 @@ def test_unknown_preset_is_named():
 
 def test_unfit_data_is_refused(simulated, data, tmp_path):
     run = tmp_path / "run"
-    with pytest.raises(InputError, match="petrt prepare makes one"):
+    with pytest.raises(InputError, match="run petrt prepare on it"):
         fit(config(), simulated, run)
     with pytest.raises(InputError, match=r"model\.scale is .* volume_ml=84"):
         fit(config(model={"scale": {}}), data, run)

@@ -1,4 +1,4 @@
-// Single-head self-attention, a block of queries at a time.
+// Single-head self-attention, computed for one block of queries at a time.
 #pragma once
 
 #include "gemm.h"
@@ -8,7 +8,7 @@ namespace {
 
 inline constexpr Index kQueries = 48;
 
-// Rows of scores [rows, positions], `stride` apart, into probabilities.
+// Softmax in place of each row of scores [rows, positions]; rows are `stride` apart.
 inline void softmax(float* scores, Index rows, Index positions, Index stride, float scale) {
   for (Index r = 0; r < rows; ++r) {
     float* const row = scores + r * stride;
@@ -47,7 +47,7 @@ inline Index attention_scratch(const Attention& task) {
   return plan.keys + plan.values + plan.scores + kQueries * plan.value_columns;
 }
 
-// Every part packs the keys and values for itself: that is little beside the products.
+// Every part packs all keys and values itself, which is little work compared with the products.
 inline void attention(const Attention& task, Part part, float* scratch) {
   const AttentionPlan plan(task);
   const Index width = plan.width, positions = plan.positions, pixel = task.qkv.pixel;

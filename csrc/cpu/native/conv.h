@@ -1,4 +1,4 @@
-// Convolutions: 3x3 of stride 1 by Winograd's tiles, all others as matrix products of pixels.
+// Convolutions: 3x3 of stride 1 by Winograd's tiles, all others as matrix products over pixels.
 #pragma once
 
 #include "gemm.h"
@@ -8,9 +8,9 @@
 namespace petrt::native {
 namespace {
 
-// Rows of a Winograd product, and of the others: the weights are read once for all of them.
+// Rows of a Winograd product and of other products. The weights are read once per such block.
 inline constexpr Index kBlockTiles = 96, kBlockPixels = 96;
-// Floats that keep the 36 planes off each other's cache sets.
+// Padding in floats, so that the 36 planes use different cache sets.
 inline constexpr Index kPad = 16;
 
 inline Index padded_columns(Index channels) {
@@ -25,7 +25,7 @@ inline Index packed(Index in, Index out, int kernel, bool winograd) {
 inline void pack(const float* weights, Index in, Index out, int kernel, bool winograd,
                  float* result) {
   const Index columns = padded_columns(out), taps = Index{kernel} * kernel;
-  if (!winograd) {  // depth is tap by tap, then channel
+  if (!winograd) {  // depth runs over taps, then channels
     for (Index first = 0; first < columns; first += kColumns) {
       for (Index tap = 0; tap < taps; ++tap) {
         for (Index c = 0; c < in; ++c) {
@@ -49,7 +49,7 @@ inline void pack(const float* weights, Index in, Index out, int kernel, bool win
   }
 }
 
-// The tiles of one Winograd convolution, strip after strip: a strip is a row of tiles of one image.
+// The tiles of one Winograd convolution, by strips; a strip is a row of tiles of one image.
 struct Tiles {
   Index wide, high, total, block, row_floats, input_plane, output_plane, columns;
 
@@ -68,7 +68,7 @@ struct Tiles {
   }
 };
 
-// Six rows of input around one strip; those that the strip before it read already are kept.
+// Six rows of input around one strip. Rows that the previous strip has read are reused.
 class Window {
  public:
   Window(const Conv& task, const Tiles& tiles, float* scratch) : task_(task), tiles_(tiles) {
@@ -131,7 +131,7 @@ inline void write_tile(const Conv& task, const float* m, Index plane, Index n, I
   if (c < task.y.channels) write_channels<false>(task, m, plane, place, height, width, c);
 }
 
-// One tile of every channel; `first` is its first float in each row.
+// Transforms one tile of all channels; `first` is its first float in each row.
 inline void read_tile(float* const rows[6], Index first, Index channels, float* v, Index plane) {
   Index c = 0;
   for (; c + kLanes <= channels; c += kLanes) {
@@ -173,7 +173,8 @@ inline void winograd(const Conv& task, Part part, float* scratch) {
   }
 }
 
-// The inputs of output pixel (y, x) of image n, tap by tap; zeros outside. Any layout of x.
+// Copies the inputs of output pixel (y, x) of image n, tap by tap, with zeros outside the image.
+// x may have any layout.
 inline void gather(const Conv& task, Index n, Index y, Index x, float* to) {
   const Index channels = task.x.channels, reach = task.kernel / 2;
   for (Index dy = 0; dy < task.kernel; ++dy) {
@@ -191,7 +192,7 @@ inline void gather(const Conv& task, Index n, Index y, Index x, float* to) {
   }
 }
 
-// Vectors of channels from `channel` on of `count` pixels to the right of `place`.
+// Writes one vector of channels, from `channel` on, of `count` pixels to the right of `place`.
 template <bool Whole>
 inline void write_run(const Conv& task, const float* sums, Index columns, const Place& place,
                       Index count, Index channel) {
@@ -203,7 +204,7 @@ inline void write_run(const Conv& task, const float* sums, Index columns, const 
   }
 }
 
-// `count` pixels of one row, from (y, x) of image n on.
+// Writes `count` pixels of one row, from (y, x) of image n on.
 inline void write_pixels(const Conv& task, const float* sums, Index columns, Index count, Index n,
                          Index y, Index x) {
   const Place place(task, n, y, x);
@@ -214,14 +215,14 @@ inline void write_pixels(const Conv& task, const float* sums, Index columns, Ind
   if (c < task.y.channels) write_run<false>(task, sums, columns, place, count, c);
 }
 
-// Image, row and column, pixel after pixel.
+// Image, row and column of a pixel.
 struct Cursor {
   Index n, y, x;
 
   Cursor(const Tensor& t, Index first)
       : n(first / (t.height * t.width)), y(first / t.width % t.height), x(first % t.width) {}
 
-  // By no more pixels than are left in the row.
+  // Moves by at most as many pixels as are left in the row.
   void move(const Tensor& t, Index pixels) {
     x += pixels;
     if (x < t.width) return;
@@ -238,7 +239,7 @@ inline void by_pixels(const Conv& task, Part part, float* scratch) {
   const Index total = task.y.images * task.y.height * task.y.width;
   float* const a = scratch;
   float* const c = scratch + rounded_up(kBlockPixels * depth, kPad);
-  // Pixels that lie evenly in memory are a matrix already.
+  // Pixels evenly spaced in memory are already a matrix.
   const bool even = task.kernel == 1 && task.stride == 1 && task.norm.scale == nullptr &&
                     task.x.channel == 1 && task.x.row == task.x.width * task.x.pixel &&
                     task.x.image == task.x.height * task.x.row;

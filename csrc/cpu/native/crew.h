@@ -1,4 +1,4 @@
-// Threads that do the same work side by side and wait for each other after every part of it.
+// Threads that share each task and wait for each other at a barrier after it.
 #pragma once
 
 #include <atomic>
@@ -12,8 +12,8 @@ namespace petrt::native {
 
 class Crew {
  public:
-  // Calls body(part) once for each part, the first on the caller's thread. There are fewer parts
-  // than `threads` where no more can be started. The body must not throw.
+  // Calls body(part) once for each part, the first on the caller's thread. If fewer threads than
+  // `threads` can be started, there are fewer parts. The body must not throw.
   template <typename Body>
   void work(int threads, const Body& body) {
     std::vector<std::thread> others;
@@ -22,7 +22,7 @@ class Crew {
       for (Index index = 1; index < threads; ++index) {
         others.emplace_back([this, &body, index] { body(Part{index, size()}); });
       }
-    } catch (const std::system_error&) {  // those that did start do it all
+    } catch (const std::system_error&) {  // the started threads do all the work
     }
     const Index count = static_cast<Index>(others.size()) + 1;
     size_.store(count, std::memory_order_release);
@@ -30,7 +30,7 @@ class Crew {
     for (std::thread& other : others) other.join();
   }
 
-  // Returns when all have come here; what they wrote before is then seen by all.
+  // A barrier: returns when all threads have called it. All then see what each wrote before.
   void meet() {
     const Index count = size();
     if (count == 1) return;
@@ -46,9 +46,9 @@ class Crew {
   }
 
  private:
-  static constexpr int kSpins = 2000;  // a few microseconds, before the core is left to others
+  static constexpr int kSpins = 2000;  // a few microseconds, before a thread yields its core
 
-  // Known once every thread has been started.
+  // The number of parts; waits until all threads have been started.
   Index size() const {
     Index count = size_.load(std::memory_order_acquire);
     while (count == 0) {

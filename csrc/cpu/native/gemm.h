@@ -1,4 +1,4 @@
-// Matrix products with one factor packed in panels, the inner loop of every convolution.
+// Matrix products with one factor packed in panels, the inner loop of all convolutions.
 #pragma once
 
 #include "simd.h"
@@ -6,13 +6,13 @@
 namespace petrt::native {
 namespace {
 
-inline constexpr Index kColumns = 2 * kLanes;  // of a panel
-inline constexpr int kRows = PETRT_ROWS;       // of a block of registers
+inline constexpr Index kColumns = 2 * kLanes;  // in a panel
+inline constexpr int kRows = PETRT_ROWS;       // in a register block
 
-// c [Rows, kColumns] = a [Rows, depth] times one panel [depth, kColumns]. Each element is one chain
-// of sums in the order of depth, so that a row does not depend on the rows beside it. Meanwhile
-// depth * step floats from `ahead` on are fetched. Not inlined: beside other code the compiler runs
-// out of registers and the loop takes half as long again.
+// c [Rows, kColumns] = a [Rows, depth] times one panel [depth, kColumns]. Each element is summed in
+// the order of depth, so a row does not depend on other rows. It also prefetches depth * step
+// floats from `ahead` on. It is not inlined: together with other code the compiler runs out of
+// registers and the loop takes 1.5 times as long.
 template <int Rows>
 __attribute__((noinline)) void block(Index depth, const float* a, Index lda, const float* panel,
                                      float* c, Index ldc, const float* ahead, Index step) {
@@ -48,9 +48,10 @@ inline void last_rows(Index rows, Index depth, const float* a, Index lda, const 
   }
 }
 
-// c [rows, columns] = a [rows, depth] b; b packed in panels, columns a multiple of kColumns. While
-// one panel is multiplied the next is fetched, and first of all the rows that follow a where they
-// are the `next` to be multiplied: rows read side by side are not foreseen by the CPU.
+// c [rows, columns] = a [rows, depth] b, with b packed in panels and columns a multiple of
+// kColumns. During one panel's product the next panel is prefetched. With `next`, the rows after a
+// are multiplied next and are prefetched first: the CPU's own prefetcher misses rows read in
+// parallel.
 inline void product(Index rows, Index columns, Index depth, const float* a, Index lda,
                     const float* b, float* c, Index ldc, bool next = false) {
   const Index blocks = (rows + kRows - 1) / kRows, part = (kColumns + blocks - 1) / blocks;
@@ -68,7 +69,7 @@ inline void product(Index rows, Index columns, Index depth, const float* a, Inde
   }
 }
 
-// b [depth, columns] into panels [columns / kColumns, depth, kColumns], padded with zeros.
+// Packs b [depth, columns] into panels [columns / kColumns, depth, kColumns], padded with zeros.
 inline void pack_panels(const float* b, Index depth, Index columns, Index row_stride,
                         Index column_stride, float* packed) {
   for (Index first = 0; first < columns; first += kColumns) {

@@ -8,9 +8,9 @@
 namespace petrt::native {
 namespace {
 
-// Sums and squares of x - x(first pixel) of `Vectors` vectors of channels over one row, added to
-// float64 totals. The difference keeps the squares small where the mean is large; a row is short
-// enough for float32.
+// Adds sums and squares of x - x(first pixel), over one row of `Vectors` vectors of channels, to
+// float64 totals. The difference keeps the squares small if the mean is large. A row is short
+// enough for sums in float32.
 template <int Vectors, bool Whole>
 inline void add_row(const Tensor& x, Index n, Index y, Index channel, Index last, double* sums,
                     double* squares) {
@@ -35,7 +35,7 @@ inline void add_row(const Tensor& x, Index n, Index y, Index channel, Index last
   }
 }
 
-// The same of channels `first` to `last`.
+// The same for channels `first` to `last`.
 inline void add_row(const Tensor& x, Index n, Index y, Index first, Index last, double* sums,
                     double* squares) {
   Index c = first;

@@ -9,7 +9,7 @@
 namespace petrt::native {
 namespace {
 
-constexpr std::size_t kLine = 16;  // floats of a cache line
+constexpr std::size_t kLine = 16;  // floats in a cache line
 
 float* aligned(float* p) {
   constexpr std::size_t bytes = kLine * sizeof(float);
@@ -53,7 +53,7 @@ struct Run {
   void operator()(const Statistics& task) const { kernels.statistics(task, part, scratch); }
   void operator()(const Attention& task) const { kernels.attention(task, part, scratch); }
 
-  // What follows is too little to share.
+  // The rest is too little work to share.
   void operator()(const DoseRow& task) const {
     if (part.index > 0) return;
     for (Index n = 0; n < task.images; ++n) {
@@ -91,8 +91,7 @@ void Program::add(const Task& task) {
 void Program::run(int threads) {
   const std::size_t floats = scratch_floats_ * static_cast<std::size_t>(threads) + kLine;
   if (floats > room_) {
-    scratch_.reset(
-        new float[floats]);  // not value-initialised: pages that are not used cost nothing
+    scratch_.reset(new float[floats]);  // not initialised, so unused pages cost nothing
     room_ = floats;
   }
   Crew crew;

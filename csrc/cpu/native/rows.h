@@ -1,4 +1,4 @@
-// Reading a convolution's input: norm, SiLU and upsampling on the way, zeros around the image.
+// Reads a convolution's input with norm, SiLU and upsampling, and zeros around the image.
 #pragma once
 
 #include "simd.h"
@@ -6,7 +6,7 @@
 namespace petrt::native {
 namespace {
 
-// Pixel by pixel, `count` channels from `channel` on: to[...] = silu(from * scale + shift).
+// One pixel: to[channels] = from * scale + shift, followed by SiLU if Silu.
 template <bool Silu>
 inline void normalised(const float* from, const float* scale, const float* shift, Index channels,
                        float* to) {
@@ -23,7 +23,7 @@ inline void normalised(const float* from, const float* scale, const float* shift
   }
 }
 
-// One pixel of channels-last image n into `to`.
+// Copies one pixel of the channels-last image n to `to`, normalised.
 inline void read_pixel(const Conv& task, Index n, const float* from, float* to) {
   const Index channels = task.x.channels;
   if (task.norm.scale == nullptr) {
@@ -39,7 +39,8 @@ inline void read_pixel(const Conv& task, Index n, const float* from, float* to) 
   }
 }
 
-// Row y of image n, from one pixel left of it on, `width` pixels in all, zeros outside.
+// Copies row y of image n to `to`: `width` pixels from one left of the image on, with zeros
+// outside.
 inline void read_row(const Conv& task, Index n, Index y, Index width, float* to) {
   const Index channels = task.x.channels, up = task.upsample ? 1 : 0;
   const Index image_width = task.x.width << up;
@@ -63,7 +64,7 @@ inline void read_row(const Conv& task, Index n, Index y, Index width, float* to)
               static_cast<std::size_t>(width - 1 - inside) * pixel_bytes);
 }
 
-// Where the output at pixel (y, x) of image n goes, and what is added to it there.
+// The addresses of the output and of the addends at pixel (y, x) of image n.
 struct Place {
   float* to;
   const float* row;
@@ -76,7 +77,7 @@ struct Place {
         first(task.adds < 1 ? nullptr : at(task.add[0], n / task.repeat[0], y, x)),
         second(task.adds < 2 ? nullptr : at(task.add[1], n / task.repeat[1], y, x)) {}
 
-  // The same for all pixels of an image.
+  // The sum of the biases, the same for all pixels of an image.
   template <bool Whole>
   Full biases(const Conv& task, Index channel, Index count) const {
     Full sum = {};
@@ -85,7 +86,7 @@ struct Place {
     return sum;
   }
 
-  // `value` and the biases to the pixel that lies `down` rows and `right` pixels from here.
+  // Writes `value` plus the addends to the pixel `down` rows and `right` pixels from here.
   template <bool Whole>
   void write(const Conv& task, Full value, Index down, Index right, Index channel,
              Index count) const {

@@ -1,9 +1,8 @@
-// Vectors of PETRT_LANES floats by the compiler's vector extension, and what the kernels do with
-// them.
+// Vectors of PETRT_LANES floats, by the compiler's vector extension, and operations on them.
 //
-// Included by one translation unit per instruction set. All is in an unnamed namespace and nothing
-// of the standard library is called: a template that the linker merges across units could be the
-// copy compiled for instructions that this CPU lacks.
+// One translation unit per instruction set includes this. Everything is in an unnamed namespace and
+// calls no function of the standard library: the linker merges templates across units, and might
+// keep the copy compiled for instructions that this CPU lacks.
 #pragma once
 
 #include <cstdint>
@@ -28,12 +27,12 @@ inline void store(float* p, Full v) {
   *reinterpret_cast<Vec*>(p) = v;
 }
 
-// Subtracting 0 is the identity for every float, which compilers know and turn into a broadcast.
+// value - 0 is value for every float; compilers know that and emit a broadcast.
 inline Full splat(float value) {
   return value - Full{};
 }
 
-// The first `count` lanes, the others 0; all of them where Whole.
+// Loads the first `count` lanes and sets the others to 0; loads all if Whole.
 template <bool Whole = false>
 inline Full load_some(const float* p, Index count) {
   if (Whole || count >= kLanes) return load(p);
@@ -70,11 +69,11 @@ inline Index rounded_up(Index value, Index multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// e^x to 2 units in the last place for x in [-87, 87], for |x| < 2^40 clamped to there; NaN stays
-// NaN.
-// The polynomial is the best of its degree by relative error on [-ln(2)/2, ln(2)/2] with e^0 = 1.
+// e^x to 2 units in the last place for x in [-87, 87]; other x with |x| < 2^40 are clamped to it.
+// NaN stays NaN. The polynomial has the least relative error of its degree on [-ln(2)/2, ln(2)/2]
+// with e^0 = 1.
 inline Full exponential(Full x) {
-  // Adding 1.5 * 2^23 rounds to an integer, which then lies in the low bits.
+  // Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits.
   const Full magic = splat(12582912.0f);
   const Full shifted = x * 1.44269504088896341f + magic;
   const Full n = shifted - magic;

@@ -1,5 +1,4 @@
-// The tables of kernels that this build has; each is only to be used where the CPU has the
-// instructions.
+// The tables of kernels in this build. A table may only be used if the CPU has its instructions.
 #pragma once
 
 #include "petrt/native.h"

@@ -20,8 +20,8 @@ inline void input_points(const Full d[6], Full v[6]) {
   v[5] = d[5] - 5.0f * d[3] + 4.0f * d[1];
 }
 
-// Whether v of this point is 0 in an image enlarged to its nearest neighbours: there d[1] = d[2]
-// and d[3] = d[4], and with them v of the point -1 vanishes, in rows and in columns.
+// Whether v of this point is 0 after nearest-neighbour upsampling: there d[1] = d[2] and
+// d[3] = d[4], so v of the point -1 is 0, in rows and in columns.
 inline bool vanishes_enlarged(Index point) {
   return point / 6 == 2 || point % 6 == 2;
 }
@@ -49,7 +49,7 @@ inline void weight_points(const Doubles g[3], Doubles u[6]) {
   u[5] = g[2];
 }
 
-// The 36 numbers each of kColumns kernels, to u + point * plane; in float64, rounded once.
+// Writes the 36 numbers of kColumns kernels to u + point * plane; in float64, rounded once.
 inline void transform_weights(const Doubles g[9], float* u, Index plane) {
   Doubles half[6][3], points[6];
   for (int x = 0; x < 3; ++x) {
@@ -66,8 +66,8 @@ inline void transform_weights(const Doubles g[9], float* u, Index plane) {
   }
 }
 
-// One tile of `count` channels, kLanes where Whole: rows[0..5] point at its first pixel; the
-// numbers of point p go to v + p * plane.
+// Transforms one tile of `count` channels (kLanes if Whole). rows[0..5] point at its first pixel.
+// The numbers of point p are written to v + p * plane.
 template <bool Whole>
 inline void transform_input(float* const rows[6], Index offset, Index pixel, Index count, float* v,
                             Index plane) {

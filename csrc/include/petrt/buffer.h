@@ -1,4 +1,4 @@
-// Owned, zeroed memory at a fixed 64-byte aligned address, as inference engines like to bind.
+// Owned, zeroed memory at a fixed, 64-byte aligned address that inference engines can bind.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Throwing checks. A message states what was expected and what came.
+// Checks that throw. A message states the expected and the actual value.
 #pragma once
 
 #include <sstream>

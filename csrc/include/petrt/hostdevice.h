@@ -1,4 +1,4 @@
-// Formulas marked PETRT_HD are written once and compiled for the CPU and, by nvcc, for the GPU.
+// Functions marked PETRT_HD are compiled for the CPU and, by nvcc, for the GPU.
 #pragma once
 
 #ifdef __CUDACC__

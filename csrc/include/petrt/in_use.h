@@ -1,4 +1,4 @@
-// Refuses to enter an object twice at once.
+// Refuses two calls into an object at the same time.
 #pragma once
 
 #include <atomic>
@@ -6,7 +6,7 @@
 
 namespace petrt {
 
-// Two calls of a loop at once would mix its buffers; so would a run inside the enqueue of another.
+// Two simultaneous calls of a loop, or a run inside the enqueue of another, would mix its buffers.
 class InUse {
  public:
   explicit InUse(std::atomic<bool>& flag) : flag_(flag) {

@@ -1,6 +1,6 @@
-// The elementwise kernels as functors of the global index: a GPU runs one index per thread, and
-// tests run the same code on a CPU. An index is four neighbouring voxels of one image: they share a
-// block of noise, and one 16-byte access where every address allows it.
+// The elementwise kernels as functors of the global index. A GPU runs one index per thread; tests
+// run the same code on a CPU. An index stands for four neighbouring voxels of one image, which
+// share a block of noise and, if all addresses are aligned, one 16-byte access.
 #pragma once
 
 #include "petrt/hostdevice.h"
@@ -15,7 +15,7 @@ struct alignas(16) Four {
   float v[4];
 };
 
-// The voxels of one index: `size` (1 to 4) of image `image`, from element `begin` of all images on.
+// The voxels of one index: `size` (1 to 4) voxels of image `image`; the first is element `begin`.
 struct Part {
   std::uint32_t image, block;
   Index begin;
@@ -51,10 +51,10 @@ struct Part {
   }
 };
 
-// Images cut into parts. `aligned`: all their arrays begin at addresses divisible by 16.
+// Images divided into parts. `aligned`: all their arrays start at addresses divisible by 16.
 struct Parts {
   Index images, voxels;
-  std::uint32_t blocks;  // parts of an image, the last one maybe smaller
+  std::uint32_t blocks;  // parts of an image; the last may be smaller
   bool wide;
 
   Parts(Index images_, Index voxels_, bool aligned)
@@ -73,15 +73,15 @@ struct Parts {
   }
 };
 
-// What noise is drawn by, in device memory, so that a recorded graph runs again with other values.
+// The keys of the noise, in device memory, so that a recorded graph can run with other values.
 struct RunKeys {
   std::uint64_t seed;
   std::uint32_t first_sample, unused;
 };
 
-// One entry of the noise of all images [slices * samples, voxels], drawn or given.
+// The noise of one step for all images [slices * samples, voxels], drawn or given.
 struct NoiseEntry {
-  const RunKeys* keys;             // not read where noise is given
+  const RunKeys* keys;             // not read if noise is given
   const std::uint32_t* slice_ids;  // [slices]
   std::uint32_t samples, chunk_first, step;
   const float* given;  // null to draw
@@ -95,7 +95,7 @@ struct NoiseEntry {
   }
 };
 
-// The row of the noise-bias table that the next call of the network reads; width 0 copies nothing.
+// Copies the row of the noise-bias table for the network's next call; width 0 copies nothing.
 struct FilmRow {
   const float* from;
   float* to;
@@ -106,8 +106,7 @@ struct FilmRow {
   }
 };
 
-// Begins a run: r <- noise. x0_previous has no value yet: a table whose first c is not 0 is
-// refused.
+// Starts a run: r <- noise. x0_previous has no value yet, so a table's first c must be 0.
 struct Start {
   Parts parts;
   float* r;  // [images, voxels]
@@ -154,17 +153,17 @@ struct Step {
   }
 };
 
-// `used` samples of each slice enter mean and m2 in order, and the deviation of all comes out.
+// Adds `used` samples of each slice to mean and m2 in order, and writes the standard deviation.
 struct Average {
-  Parts parts;     // of the slices
+  Parts parts;     // parts of the slices
   const float* r;  // [slices, samples, voxels]
   Index samples, used;
   const float* coarse;  // [slices, voxels]
   float sigma_r;
-  float *mean, *m2;  // [slices, voxels]; not read where no sample is in yet
-  Index before;      // samples already in
-  bool keep_m2;      // more samples follow
-  float* spread;     // [slices, voxels], the deviation; null but for the last samples
+  float *mean, *m2;  // [slices, voxels]; not read for the first samples
+  Index before;      // number of samples added before
+  bool keep_m2;      // whether more samples follow
+  float* spread;     // [slices, voxels], the standard deviation; null except for the last samples
 
   Index count() const { return parts.count(); }
 
@@ -188,11 +187,10 @@ struct Average {
   }
 };
 
-// Slices with their neighbours: the centre also goes to the network's own input. Where the volume
-// is thinner than the batch, the rest of the batch repeats its last slice, which no other slice
-// sees.
+// Copies slices with their neighbours to nas, and the slices themselves to x. If the volume has
+// fewer slices than the batch, the rest of the batch repeats the last slice.
 struct StackSlices {
-  Parts parts;          // of the batch
+  Parts parts;          // parts of the batch
   const float* planes;  // [P, voxels], slices first_plane .. of the volume
   Index first_plane, first, depth;
   float* x;    // [B, voxels]
@@ -212,7 +210,7 @@ struct StackSlices {
   }
 };
 
-// Noise of one image, by keys that the host knows.
+// Draws the noise of one image, with a key from the host.
 struct Draw {
   Parts parts;
   NoiseKey key;

@@ -1,4 +1,4 @@
-// The reverse loop over an injected network: draws noise, calls the network, steps, averages.
+// The reverse loop: draws noise, calls a given network, steps and averages.
 #pragma once
 
 #include <atomic>
@@ -12,11 +12,11 @@
 
 namespace petrt {
 
-// Where the noise of a run comes from: drawn by (seed, slice id, sample), or given.
+// The noise of a run: drawn from (seed, slice id, sample), or given.
 struct LoopNoise {
   std::uint64_t seed = 0;
   std::vector<std::uint32_t> slice_ids;  // [slices]
-  std::uint32_t first_sample = 0;        // number of the loop's sample 0 among all of a slice
+  std::uint32_t first_sample = 0;        // number of the loop's sample 0 among a slice's samples
   View<const float, 6> given;            // [steps + 1, slices, samples, 1, H, W]; null to draw
 };
 
@@ -28,14 +28,14 @@ class ReverseLoop {
               LoopShape shape, int threads);
 
   // r <- noise 0; then for each step i = 1 ..: film_row <- film[i - 1], enqueue() (reads r and
-  // film_row, writes eps), reverse step with noise i. What enqueue throws ends the run.
+  // film_row, writes eps), reverse step with noise i. An exception of enqueue ends the run.
   void run(const std::function<void()>& enqueue, const LoopNoise& noise);
 
-  // max(coarse + sigma_r r, 0) of every sample enters mean and m2, in the order of the samples.
+  // Adds max(coarse + sigma_r r, 0) of every sample to mean and m2, in the order of the samples.
   void accumulate(View<const float, 4> coarse /* [slices, 1, H, W] */, float sigma_r);
   void reset();
 
-  // Mean and, unless null, sample standard deviation of what was accumulated, [slices, 1, H, W].
+  // Writes mean and, unless null, sample standard deviation of all samples, [slices, 1, H, W].
   void finish(View<float, 4> mean, View<float, 4> deviation);
 
   Index count() const { return count_; }

@@ -1,4 +1,4 @@
-// What a reverse loop is made from, on any device, and its checks.
+// The arguments of a reverse loop on any device, and their checks.
 #pragma once
 
 #include <algorithm>

@@ -1,30 +1,28 @@
-// petrt's own CPU kernels: what one step of a network works on, and which kernels this CPU runs.
+// petrt's own CPU kernels: the arguments of each operation, and the kernels that this CPU can run.
 //
-// Activations lie channels last, [images, height, width, channels], so that every inner loop runs
-// over channels. A tensor may be a part of the channels of a wider one: concatenation copies
-// nothing.
+// Activations are channels-last, [images, height, width, channels], so inner loops run over
+// channels. A tensor may be some channels of a wider one, so concatenation copies nothing.
 #pragma once
 
 #include "petrt/view.h"
 
 namespace petrt::native {
 
-// Floats that somebody else owns; strides in elements. Networks' inputs may be planar.
+// A view of floats owned elsewhere, with strides in elements. Networks' inputs may be planar.
 struct Tensor {
   float* data = nullptr;
   Index images = 0, height = 0, width = 0, channels = 0;
   Index image = 0, row = 0, pixel = 0, channel = 1;
 };
 
-// GroupNorm settled for one input: x * scale + shift, [images, channels] each, then SiLU if asked
-// for.
+// GroupNorm of one input: x * scale + shift, each [images, channels], then SiLU if `silu`.
 struct Norm {
   const float* scale = nullptr;
   const float* shift = nullptr;
   bool silu = false;
 };
 
-// y = conv(up(norm(x))) + bias + row + addends. Padding keeps "same" sizes, zeros after the norm.
+// y = conv(up(norm(x))) + bias + row + addends, with "same" padding by zeros after the norm.
 struct Conv {
   Tensor x, y;
   Norm norm;
@@ -32,8 +30,8 @@ struct Conv {
   int kernel = 3, stride = 1;
   bool winograd = false;
   const float* weights = nullptr;  // packed by Kernels::pack
-  const float* bias = nullptr;     // [channels of y], or none
-  const float* row = nullptr;      // [channels of y] for every row_image floats an image, or none
+  const float* bias = nullptr;     // [channels of y], or null
+  const float* row = nullptr;      // [channels of y], image n at row + n * row_image, or null
   Index row_image = 0;
   Tensor add[2];  // [images of y / repeat, height, width, channels of y]
   Index repeat[2] = {1, 1};
@@ -46,8 +44,8 @@ struct Attention {
   float scale = 1.0f;
 };
 
-// GroupNorm's statistics of x turned into scale and shift [images, channels] with its weights
-// [channels].
+// Computes scale and shift [images, channels] of a GroupNorm from the statistics of x and the
+// norm's weight and bias [channels].
 struct Statistics {
   Tensor x;
   const float* weight = nullptr;
@@ -58,7 +56,7 @@ struct Statistics {
   float* shift = nullptr;
 };
 
-// One of `count` threads that share a task: which outputs are its own. No sum is divided.
+// The outputs that one of `count` threads computes. Threads never share a sum.
 struct Part {
   Index index = 0, count = 1;
 
@@ -66,11 +64,11 @@ struct Part {
   Index last(Index total) const { return total * (index + 1) / count; }
 };
 
-// Winograd's F(4x4, 3x3): 36 products give 16 outputs, of 144.
+// Winograd's F(4x4, 3x3): 36 products instead of 144 give 16 outputs.
 inline constexpr Index kTile = 4, kPoints = 36;
 
-// The kernels compiled for one instruction set. `scratch` is uninitialised, of at least as many
-// floats as the *_scratch function says, 64-byte aligned.
+// The kernels compiled for one instruction set. `scratch` is uninitialised, 64-byte aligned, and
+// has at least as many floats as the *_scratch function returns.
 struct Kernels {
   const char* name;
   Index lanes;  // floats in a vector
@@ -85,7 +83,8 @@ struct Kernels {
   void (*attention)(const Attention& task, Part part, float* scratch);
 };
 
-// The best kernels this CPU can run; by name ("avx512", "avx2", "generic"), or null if it cannot.
+// The best kernels that this CPU can run, or those of a name ("avx512", "avx2", "generic"), null if
+// it cannot run them.
 const Kernels& kernels();
 const Kernels* kernels(const char* name);
 

@@ -1,4 +1,4 @@
-// Which slice stands in each channel of the stack of neighbouring slices.
+// The slice in each channel of the stack of neighbouring slices.
 #pragma once
 
 #include "petrt/hostdevice.h"

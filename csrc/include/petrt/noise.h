@@ -1,8 +1,8 @@
 // Counter-based Gaussian noise: a pure function of (seed, slice, sample, step, voxel), so that
 // a result does not depend on how slices and samples are split into batches or threads.
-// Samples come in antithetic pairs (Hammersley and Morton, 1956): an odd sample takes the negated
-// noise of the even one before it. Each alone is distributed as ever, but what a pair's noise adds
-// to the mean cancels to first order, so few samples average as well as many independent ones.
+// Samples come in antithetic pairs (Hammersley and Morton, 1956): an odd sample has the negated
+// noise of the even sample before it. Each sample keeps its distribution, but the noise cancels
+// from a pair's mean to first order, so few samples average as well as many independent ones.
 #pragma once
 
 #include <cmath>
@@ -40,7 +40,7 @@ PETRT_HD inline Words philox4x32_10(Words counter, std::uint32_t key0, std::uint
   return counter;
 }
 
-// A word as a float in (0, 1]: float(word) 2^-32 + 2^-33. Never 0, so that its log is finite.
+// A word as a float in (0, 1]: float(word) 2^-32 + 2^-33. It is never 0, so its log is finite.
 PETRT_HD inline float uniform(std::uint32_t word) {
   return static_cast<float>(word) * 0x1p-32f + 0x1p-33f;
 }
@@ -53,7 +53,7 @@ PETRT_HD inline void box_muller(std::uint32_t word0, std::uint32_t word1, float*
   z[1] = radius * std::sin(angle);
 }
 
-// The four normals of voxels 4 block .. 4 block + 3 of a slice.
+// The normals of voxels 4 block .. 4 block + 3 of a slice.
 PETRT_HD inline Normals normals4(const NoiseKey& key, std::uint32_t block) {
   const Words words = philox4x32_10({{block, key.step, key.sample >> 1, key.slice}},
                                     static_cast<std::uint32_t>(key.seed),

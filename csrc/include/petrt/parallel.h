@@ -1,4 +1,4 @@
-// Splits a range over short-lived threads. Bodies are arithmetic: they must not throw.
+// Splits a range over short-lived threads. Bodies must not throw.
 #pragma once
 
 #include <algorithm>
@@ -10,12 +10,12 @@
 namespace petrt {
 
 // Calls body(begin, end) on disjoint parts of [0, count), the last part on the caller's thread.
-// Below `grain` items a part is not worth a thread. No result may depend on the split.
+// Parts have at least `grain` items, to be worth a thread. No result may depend on the split.
 template <typename Body>
 void parallel_for(Index count, Index grain, int threads, const Body& body) {
   const Index parts = std::max<Index>(1, std::min<Index>(threads, count / grain));
   struct Workers : std::vector<std::thread> {
-    ~Workers() {  // also when a later thread could not be started
+    ~Workers() {  // also joins if a later thread could not be started
       for (std::thread& worker : *this) worker.join();
     }
   } workers;

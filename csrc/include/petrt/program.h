@@ -1,4 +1,4 @@
-// One network at one size, as the list of what its kernels do, on fixed memory.
+// The program of one network at one size: a list of kernel calls on fixed memory.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace petrt::native {
 
-// The biases that a dose gives (petrt.nets.guidance): ln(dose) * scale * weight + bias.
+// Biases computed from the dose (petrt.nets.guidance): ln(dose) * scale * weight + bias.
 struct DoseRow {
   const float* dose = nullptr;  // [images]
   Index images = 0, channels = 0;
@@ -20,12 +20,12 @@ struct DoseRow {
   float* row = nullptr;           // [images, channels]
 };
 
-// y = x, whatever the layouts.
+// y = x, with any layouts.
 struct Copy {
   Tensor x, y;
 };
 
-// y = x + addend of [images of y / repeat, ...].
+// y = x + addend; the addend has (images of y) / repeat images.
 struct Sum {
   Tensor x, y, addend;
   Index repeat = 1;
@@ -33,25 +33,24 @@ struct Sum {
 
 using Task = std::variant<Conv, Statistics, Attention, DoseRow, Copy, Sum>;
 
-// Does not own what its tasks point at. One thread runs a program at a time.
+// Does not own the memory of its tasks. Only one thread may run a program at a time.
 class Program {
  public:
   explicit Program(const Kernels& kernels) : kernels_(kernels) {}
 
   void add(const Task& task);
 
-  // Every task in order, each divided among `threads`. The same memory contents give the same bits,
-  // whatever their number.
+  // Runs the tasks in order, each divided among `threads`. The result does not depend on `threads`.
   void run(int threads);
 
-  // Bytes of memory beside the tasks' own, for one thread.
+  // Bytes of scratch memory for one thread.
   std::size_t scratch_bytes() const { return scratch_floats_ * sizeof(float); }
 
  private:
   const Kernels& kernels_;
   std::vector<Task> tasks_;
   std::size_t scratch_floats_ = 0, room_ = 0;
-  std::unique_ptr<float[]> scratch_;  // of all threads
+  std::unique_ptr<float[]> scratch_;  // for all threads
 };
 
 }  // namespace petrt::native

@@ -1,4 +1,4 @@
-// A tensor that somebody else owns: C-contiguous, the last axis fastest.
+// A tensor owned elsewhere: C-contiguous, the last axis fastest.
 #pragma once
 
 #include <array>

@@ -1,4 +1,4 @@
-"""The command line: one short file per command; this one holds what they share."""
+"""The command line, with one file per command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Entry point of ``petrt``: errors become one line on stderr and a documented exit code."""
+    """Entry point of ``petrt``. An error becomes one line on stderr and a documented exit code."""
     from petrt.cli.app import run
 
     sys.exit(run(sys.argv[1:]))

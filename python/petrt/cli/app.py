@@ -57,7 +57,7 @@ app.command("build-engine")(build_engine)
 
 
 class _JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Writes each log record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {"level": record.levelname.lower(), "message": record.getMessage()}
@@ -72,7 +72,7 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def options(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
     log_format: Annotated[str, typer.Option(help="text or json.", metavar="FORMAT")] = "text",
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
@@ -94,10 +94,10 @@ def options(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command and return its exit code."""
     try:
         app(list(arguments), prog_name="petrt")
-    except SystemExit as stop:  # Typer's way to end, after its own usage errors, too
+    except SystemExit as stop:  # Typer ends with it, also after its own usage errors
         return stop.code if isinstance(stop.code, int) else 0
     except PetrtError as error:
         if "--debug" in arguments:

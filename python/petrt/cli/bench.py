@@ -1,4 +1,4 @@
-"""petrt bench: what a reconstruction costs on this machine."""
+"""petrt bench: measures the time and memory of a reconstruction on this machine."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def bench(
         str, typer.Argument(metavar="[MODEL]", help="Bundle, or name of a shipped model.")
     ] = "demo",
     engine: Annotated[
-        str, typer.Option(help="Engines, as onnxruntime,torch; or all that are here.")
+        str, typer.Option(help="Engines, as onnxruntime,torch; all: those on this machine.")
     ] = "all",
     precision: Annotated[
         str, typer.Option(help="Precisions, as fp32,bf16; own: the engine's.")
     ] = "own",
     batch: Annotated[
-        str, typer.Option(help="Slices x samples of one call, as 1x8,2x1; own: petrt's choice.")
+        str, typer.Option(help="Batch, slices x samples, as 1x8,2x1; own: petrt's choice.")
     ] = "own",
     samples: Annotated[str, typer.Option(help="Samples to average, as 1,8.")] = "1",
-    steps: Annotated[str, typer.Option(help="Reverse steps, as 2,10; own: the model's.")] = "own",
+    steps: Annotated[str, typer.Option(help="Sampler steps, as 2,10; own: the model's.")] = "own",
     size: Annotated[str, typer.Option(help="HxW of a slice; own: the model's.")] = "own",
     slices: Annotated[int, typer.Option(min=1, help="Slices of the volume.")] = 4,
     device: Device = "auto",
     threads: Threads = None,
     repeats: Annotated[int, typer.Option(min=1, help="Most repetitions of each candidate.")] = 7,
     budget: Annotated[
-        float, typer.Option(min=0, help="Seconds after which nothing new begins.")
+        float, typer.Option(min=0, help="Seconds after which no new measurement starts.")
     ] = 60,
     sections: Annotated[
         str, typer.Option(help="What to measure: peaks,volume,memory,startup,scaling.")
@@ -53,9 +53,9 @@ def bench(
 ) -> None:
     """Measure engines, precisions, batches, samples and steps on a synthetic volume, in turn.
 
-    Medians with p10 and p90 of whole volumes and of each stage, against the least time that the
-    machine's measured peaks allow; start-up, peak memory, and how straight the cost grows. Every
-    combination of the lists is a candidate. A GPU's stages are not timed apart.
+    Reported are medians with p10 and p90 of whole volumes and of each stage (on a CPU), the least time
+    that the machine's measured peaks allow, start-up time, peak memory, and whether the time grows
+    linearly. Every combination of the lists is a candidate.
     """
     from petrt.bench.plan import SECTIONS, Settings
     from petrt.files.atomic import check_outputs
@@ -117,7 +117,7 @@ def _listed(plan: BenchPlan) -> list[str]:
 
 
 def _say(section: str) -> None:
-    """Progress, for somebody who looks."""
+    """Print progress if stderr is a terminal."""
     if sys.stderr.isatty():
         print(f"measuring: {section}", file=sys.stderr, flush=True)
 

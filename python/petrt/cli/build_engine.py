@@ -1,4 +1,4 @@
-"""petrt build-engine: a model compiled by TensorRT for a kind of GPU."""
+"""petrt build-engine: compiles a model with TensorRT for a kind of GPU."""
 
 from __future__ import annotations
 
@@ -32,46 +32,46 @@ def build_engine(
     ] = None,
     gpu: Annotated[
         str | None,
-        typer.Option(
-            help="rtx30,rtx40,rtx50: built without having one; or cuda:1. Default: cuda:0."
-        ),
+        typer.Option(help="rtx30,rtx40,rtx50 (needs no such GPU), or cuda:1. Default: cuda:0."),
     ] = None,
     slices: Annotated[
         str | None,
         typer.Option(
-            help="Slices in one call. Default: 16. A range costs memory.", metavar="N|MIN,OPT,MAX"
+            help="Slices in one call. Default: 16. A range uses more memory.",
+            metavar="N|MIN,OPT,MAX",
         ),
     ] = None,
     samples: Annotated[
         str | None,
         typer.Option(
-            help="Samples of a slice in one call. Default: 1; more samples are more calls.",
+            help="Samples per slice in one call. Default: 1. Further samples take further calls.",
             metavar="N|MIN,OPT,MAX",
         ),
     ] = None,
     size: Annotated[
         list[str] | None,
         typer.Option(
-            help="Slice size. Default: the model's. Repeated: a range, tuned for the first.",
+            help="Slice size. Default: the model's. Given twice: a range, tuned for the first.",
             metavar="HxW",
         ),
     ] = None,
     workspace: Annotated[
         float | None,
-        typer.Option(help="Most scratch memory of a layer. Default: no limit.", metavar="GIB"),
+        typer.Option(help="Limit of a layer's scratch memory. Default: none.", metavar="GIB"),
     ] = None,
     compatible: Annotated[
-        str, typer.Option(help="TensorRT: also run on other GPUs. none, same-cc or ampere-plus.")
+        str,
+        typer.Option(help="Other GPUs that a TensorRT engine runs on: none, same-cc, ampere-plus."),
     ] = "none",
     force: Annotated[bool, typer.Option("--force", help="Build even if it is installed.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be built and why.")
+        bool, typer.Option("--dry-run", help="Print what would be built and why.")
     ] = False,
     list_: Annotated[bool, typer.Option("--list", help="Show what is installed.")] = False,
 ) -> None:
     """Compile a model with TensorRT, verify its images and install it.
 
-    What is installed and still fits is kept.
+    An installed engine that fits is kept.
     """
     if list_:
         show_installed()
@@ -109,7 +109,7 @@ def _run(model: str, force: bool, dry_run: bool, **options: Any) -> None:
         return
     entry = build(request, force=force, bar=bar)
     if entry.record.verified is None:
-        logger.info("not verified: no such GPU here; it will be on first use")
+        logger.info("not verified: no such GPU here; it will be verified at first use")
     typer.echo(entry.folder)
 
 
@@ -136,7 +136,7 @@ def height_width(text: str) -> tuple[int, int]:
 
 
 def show_installed() -> None:
-    """A table of the installed engines, and of the folders that cannot be used."""
+    """Print a table of the installed engines, and warn about folders that cannot be used."""
     from petrt.engines.store.folder import cache_root, installed
     from petrt.engines.store.record import LABELS
 

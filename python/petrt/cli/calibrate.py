@@ -1,4 +1,4 @@
-"""petrt calibrate: from the spread of the samples to an uncertainty, with full-dose images as judges."""
+"""petrt calibrate: fits the samples' standard deviation to the errors against full-dose images."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def calibrate(
         bool, typer.Option("--in-place", help="Replace MODEL's model.json instead.")
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Write no model: judge the calibration MODEL has.")
+        bool, typer.Option("--check", help="Write no model; evaluate MODEL's own calibration.")
     ] = False,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
     dose: Annotated[
         str | None, typer.Option(help="Dose of the input, as 1/100 or 0.01. Default: the model's.")
     ] = None,
     level: Annotated[
-        float | None, typer.Option(help="Share of the voxels to cover. Default: 0.9.")
+        float | None, typer.Option(help="Fraction of the voxels to cover. Default: 0.9.")
     ] = None,
     samples: Annotated[
         int | None, typer.Option(help="Samples to average (AMS). Default: 8.")
@@ -59,9 +59,9 @@ def calibrate(
     sampler: Sampler = None,
     steps: Steps = None,
     subjects: Annotated[
-        int | None, typer.Option(min=1, help="The first so many subjects. Default: all.")
+        int | None, typer.Option(min=1, help="Use the first N subjects. Default: all.", metavar="N")
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Only each so-many-th slice.")] = 1,
+    every: Annotated[int, typer.Option(min=1, help="Use every N-th slice.", metavar="N")] = 1,
     seed: Seed = 0,
     device: Device = "auto",
     engine: EngineName = "auto",
@@ -75,13 +75,13 @@ def calibrate(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Fit the factor that makes the samples' std an uncertainty, and store it in the model.
+    """Fit the factor that calibrates the samples' std, and store it in the model.
 
-    mean +- z(level) x factor x std then covers the full-dose image at --level
-    of the active voxels (> 5 % of its maximum), all subjects counting the same.
-    The factor holds for the sampler, steps, samples and dose it was fitted with.
-    Judge it on other subjects: --check --split test. Built engines belong to one
-    model.json, so calibrate before petrt build-engine.
+    The interval mean +- z(level) x factor x std then holds the full-dose image in
+    a fraction --level of the active voxels (> 5 % of its maximum); subjects have
+    equal weights. The factor is valid only for this sampler, steps, samples and
+    dose. Check it on other subjects: --check --split test. An engine is built for
+    one model.json, so calibrate before petrt build-engine.
     """
     from petrt.data.dataset import open_dataset
     from petrt.data.index import SPLITS
@@ -133,7 +133,7 @@ def calibrate(
 def check_outputs(
     model: str, out: Path | None, in_place: bool, files: list[Path], overwrite: bool
 ) -> None:
-    """Refuse, before any work, outputs that could not be written or are the model's own files."""
+    """Raise UsageError for outputs that cannot be written or are the model's own files."""
     from petrt.files import atomic
     from petrt.model.bundle_writer import check_bundle_output, check_in_place
 
@@ -147,14 +147,14 @@ def check_outputs(
 
 
 def asked(model: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
-    """What to fit for: as asked, else the usual. Raises UsageError for what makes no sense."""
+    """The setting to fit for: the given values, with defaults. Raises UsageError for impossible values."""
     from petrt.diffusion.dose import parse_dose
 
     use = USUAL | {key: value for key, value in given.items() if value is not None}
     if use["samples"] < 2:
         raise UsageError("a std needs at least two samples", "such as --samples 8")
     if not 0 < use["level"] < 1:
-        raise UsageError(f"--level is {use['level']:g}", "give a share between 0 and 1, as 0.9")
+        raise UsageError(f"--level is {use['level']:g}", "give a fraction between 0 and 1, as 0.9")
     use["dose"] = model.domain.dose_fraction if given["dose"] is None else parse_dose(given["dose"])
     if use["dose"] is None:
         raise UsageError(f"model '{model.name}' does not say its dose", "give --dose, as 1/100")
@@ -162,11 +162,11 @@ def asked(model: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def stored(model: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
-    """What the calibration of ``model`` was fitted for; it is judged under nothing else."""
+    """The setting that the calibration of ``model`` was fitted for, the only one it is checked with."""
     changed = [key for key, value in given.items() if value is not None]
     if changed:
         raise UsageError(
-            f"--check judges the calibration as it was fitted, not with --{changed[0]}", "drop it"
+            f"--check uses the setting of the fit, not --{changed[0]}", f"leave out --{changed[0]}"
         )
     fitted = model.calibration
     if fitted is None or fitted.dose_fraction is None:
@@ -192,7 +192,7 @@ def work(
     *,
     fitting: bool,
 ) -> tuple[CalibrationSpec, Verdict]:
-    """Run all subjects, then fit a factor, or judge the model's own."""
+    """Run all subjects, then fit a factor or check the model's own."""
     from petrt.cli.progress import bar
     from petrt.evaluation.calibration import coverage
     from petrt.inference.calibrate import fit, gather, judge
@@ -228,7 +228,7 @@ def write_model(
     in_place: bool,
     overwrite: bool,
 ) -> None:
-    """The bundle with its calibration, and how it was found in its record of how it was made."""
+    """Write the bundle with the calibration, and the record of the fit in its ``export`` record."""
     from petrt.model.bundle_writer import replace_model, write_bundle
 
     bundle = reconstructor.bundle
@@ -249,7 +249,7 @@ def write_numbers(
     plot: Path | None,
     overwrite: bool,
 ) -> None:
-    """The JSON file and the plot, where they are asked for."""
+    """Write the JSON file and the plot, if they are asked for."""
     from petrt import __version__
     from petrt.evaluation.report.uncertainty import save_error_plot
     from petrt.files.atomic import atomic_write_json
@@ -270,7 +270,7 @@ def write_numbers(
 
 
 def show(verdict: Verdict, title: str) -> None:
-    """Print the coverage table: by level, before and after, and the range over subjects."""
+    """Print the coverage by level, without and with the factor, and its range over subjects."""
     table = Table(title=title)
     for column in ("interval", "plain std", f"std x {verdict.factor:.3g}", "lowest", "highest"):
         table.add_column(column, justify="right")

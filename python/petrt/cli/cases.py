@@ -1,6 +1,6 @@
-"""The cases of ``petrt reconstruct``, one after the other: read, reconstructed, written.
+"""Runs the cases of ``petrt reconstruct``: reads, reconstructs and writes one after the other.
 
-The next case is read and the last one written meanwhile, so that cores do not wait for files.
+The next case is read and the previous one written during a reconstruction, so cores do not wait for files.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("petrt")
 
-# Level and text of a line in the log: only the main thread writes there, between two progress bars.
+# Level and text of a log line. Only the main thread logs, between two progress bars.
 Line = tuple[int, str]
 
 
 @dataclass(frozen=True)
 class InputCase:
-    """One input and all that is written for it."""
+    """One input and the paths of its outputs."""
 
     source: Path
     image: Path
@@ -38,7 +38,7 @@ class InputCase:
 
 @dataclass(frozen=True)
 class CaseRunner:
-    """How cases are read, run and written. Nothing is written before a reconstruction is done."""
+    """Reads, reconstructs and writes cases. Writes nothing before a reconstruction is done."""
 
     reconstructor: Reconstructor
     dose: float | None
@@ -47,8 +47,9 @@ class CaseRunner:
     overwrite: bool
 
     def run(self, cases: Sequence[InputCase]) -> list[PetrtError]:
-        """Do all ``cases``; returns the errors of those that failed, each in the log already. The error
-        of a single case is raised."""
+        """Run all ``cases`` and return the errors of those that failed, which are already logged.
+
+        With a single case its error is raised."""
         failures: list[PetrtError] = []
 
         def finish(written: Future[list[Line]] | None) -> None:
@@ -77,7 +78,7 @@ class CaseRunner:
                     result = self._reconstruct(volume, f"{index + 1}/{len(cases)}")
                 except PetrtError as error:
                     failed = error
-                finish(last)  # in the order of the cases, and one result in memory beside the next
+                finish(last)  # keeps the order of the cases, and at most two results in memory
                 last = None
                 if failed is not None:
                     fail(failed)
@@ -98,7 +99,7 @@ class CaseRunner:
             return self.reconstructor(volume, dose=self.dose, progress=progress)
 
     def _write(self, case: InputCase, volume: Volume, result: Reconstruction) -> list[Line]:
-        """Write one case; returns what is to be said about it."""
+        """Write the outputs of one case and return its log lines."""
         from petrt.evaluation.calibration import std_description
         from petrt.files.atomic import atomic_write_json
         from petrt.io import nifti
@@ -136,10 +137,10 @@ class CaseRunner:
 
 
 def summary(name: str, stats: dict[str, Any]) -> list[Line]:
-    """The warnings and the outcome of the case ``name``."""
+    """The log lines with warnings and outcome of the case ``name``."""
     said = [(logging.WARNING, f"warning: {warning}") for warning in stats["warnings"]]
     if skipped := sum(frame.get("background_slices", 0) for frame in stats["frames"]):
-        said.append((logging.INFO, f"{name}: {skipped} slices of pure background are 0"))
+        said.append((logging.INFO, f"{name}: {skipped} background slices are set to 0"))
     ratio = stats["frames"][0]["activity_ratio"]
     shown = "undefined" if ratio is None else f"{ratio:.4f}"
     seconds = stats["seconds"]["total"]

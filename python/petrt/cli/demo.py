@@ -1,4 +1,4 @@
-"""petrt demo: a simulated low-dose brain, its reconstruction, a table and a picture."""
+"""petrt demo: simulates a low-dose brain, reconstructs it, and writes a table and a picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 logger = logging.getLogger("petrt")
 
-# Subjects of this seed are nobody's training data; see petrt/train/presets/demo.toml.
+# Subjects of this seed are not used for training; see petrt/train/presets/demo.toml.
 SEED = 4242
 DOSE = 100
 SHAPE = (96, 112, 64)
@@ -107,7 +107,7 @@ def demo(
 
 
 def show(scores: dict[str, dict[str, dict[str, float]]]) -> None:
-    """Print PSNR, SSIM and NMSE by protocol, a row for each volume."""
+    """Print PSNR (dB), SSIM and NMSE by protocol, with a row for each volume."""
     protocols = next(iter(scores.values()))
     table = Table(title="against the full-dose image, by protocol")
     table.add_column("")

@@ -1,4 +1,4 @@
-"""petrt doctor: what this machine can do, and the command for each missing piece."""
+"""petrt doctor: reports what this machine can run, and the command for each missing part."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def doctor(
     ] = "demo",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show driver, GPUs, engines and models, what 'auto' would pick, and how to add what is missing.
+    """Show driver, GPUs, engines, models, what 'auto' picks, and commands for missing parts.
 
-    The report names neither the machine nor its user. It is about this machine, not about an error:
-    the exit code is 0 whatever is missing, unless MODEL cannot be read.
+    The report names neither the machine nor its user. The exit code is 0 even if parts are missing,
+    unless MODEL cannot be read.
     """
     import json
 
@@ -106,16 +106,20 @@ def _engines(report: dict[str, Any]) -> Table:
 def _installed(report: dict[str, Any]) -> Table:
     rows = [
         (
-            e["model"] or e["folder"], e["engine"], e["state"], e["precision"], e["built_for"],
+            e["model"] or e["folder"],
+            e["engine"],
+            e["state"],
+            e["precision"],
+            e["built_for"],
             e["problem"] or (f"{e['psnr_db']:.1f} dB" if e["psnr_db"] is not None else ""),
         )
         for e in report["installed"]
-    ]  # fmt: skip
+    ]
     return _table(("model", "installed engine", "state", "precision", "built for", ""), rows)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> Table:
-    """A table whose third column is a state, in its colour."""
+    """A table whose third column is a state, shown in its colour."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -135,7 +139,7 @@ def _choice(auto: dict[str, Any]) -> str:
 
 
 def _print_fixes(console: Console, report: dict[str, Any]) -> None:
-    """The commands stand alone on their lines, to be copied."""
+    """Print each command on its own line, so that it can be copied."""
     here = [fix for fix in report["fixes"] if fix["needed"]]
     others = [fix for fix in report["fixes"] if not fix["needed"]]
     if not here:
@@ -149,5 +153,5 @@ def _print_fixes(console: Console, report: dict[str, Any]) -> None:
 
 
 def _plain(text: str) -> str:
-    """``text`` with its square brackets taken literally by rich."""
+    """``text`` with its square brackets escaped for rich."""
     return text.replace("[", "\\[")

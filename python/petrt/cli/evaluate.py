@@ -1,4 +1,4 @@
-"""petrt evaluate: compare a volume with a reference under named protocols."""
+"""petrt evaluate: compares a volume with a reference under named protocols."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from petrt.files.atomic import atomic_write_json, check_output
 from petrt.files.names import shown
 from petrt.io import nifti
 
-# Corners of two equal grids may lie this far apart, in voxels: headers round.
+# Largest distance in voxels between the corners of two equal grids, since headers round.
 GRID_TOLERANCE = 0.01
 METRICS = {"psnr": ("PSNR (dB)", ".2f"), "ssim": ("SSIM", ".4f")} | {
     name: (name.upper(), ".5f") for name in ("nmse", "nrmse")
@@ -34,9 +34,9 @@ METRICS = {"psnr": ("PSNR (dB)", ".2f"), "ssim": ("SSIM", ".4f")} | {
 
 
 def evaluate(
-    prediction: Annotated[Path, typer.Argument(metavar="PRED", help="Volume to judge (NIfTI).")],
+    prediction: Annotated[Path, typer.Argument(metavar="PRED", help="Volume to evaluate (NIfTI).")],
     reference: Annotated[
-        Path, typer.Argument(metavar="REF", help="What it should be: full dose, on the same grid.")
+        Path, typer.Argument(metavar="REF", help="Full-dose reference on the same grid.")
     ],
     protocol: Annotated[
         list[str] | None,
@@ -45,7 +45,7 @@ def evaluate(
     mask: Annotated[
         Path | None,
         typer.Option(
-            help="Mask of 'standard', non-zero inside. Default: REF > 5 % of its maximum."
+            help="Mask for 'standard', non-zero inside. Default: REF > 5 % of its maximum."
         ),
     ] = None,
     labels: Annotated[
@@ -53,13 +53,12 @@ def evaluate(
     ] = None,
     background: Annotated[
         int | None,
-        typer.Option(help="Label against which contrast recovery (CRC) and CNR are taken."),
+        typer.Option(help="Background label for contrast recovery (CRC) and CNR."),
     ] = None,
     scale: Annotated[
         float | None,
         typer.Option(
-            help="For 'paper' and 'inference' both volumes are divided by it. "
-            "Default: the maximum of REF."
+            help="Divides both volumes, for 'paper' and 'inference'. Default: the maximum of REF."
         ),
     ] = None,
     json_file: Annotated[
@@ -97,7 +96,7 @@ _STATIC = ("mask", "labels")
 
 @dataclass(frozen=True)
 class _Turned:
-    """A file's frames [T, X, Y, Z] with axes turned to x right, y front, z up; affine in mm."""
+    """A file's frames [T, X, Y, Z], axes permuted and flipped to x right, y front, z up; affine in mm."""
 
     name: str
     frames: NDArray[np.float32]
@@ -117,7 +116,7 @@ class _Turned:
 
 
 def _read(path: Path) -> _Turned:
-    """Turning is a permutation with flips, so files that differ only in storage order agree."""
+    """Read a file in canonical orientation, so files that differ only in storage order agree."""
     volume = nifti.read(path)
     orientation = io_orientation(volume.affine_mm)
     shape = volume.data.shape[:3]
@@ -130,7 +129,7 @@ def _read(path: Path) -> _Turned:
 
 
 def _check_same_grid(volume: _Turned, reference: _Turned, *, may_be_static: bool) -> None:
-    """InputError unless both have the same voxels in the same places, and as many frames."""
+    """Raise InputError unless both have the same grid and the same number of frames."""
     frames = {len(reference.frames), 1} if may_be_static else {len(reference.frames)}
     same = volume.frames.shape[1:] == reference.frames.shape[1:] and len(volume.frames) in frames
     if same:
@@ -154,7 +153,7 @@ def _by_frame(volumes: dict[str, _Turned]) -> Iterator[dict[str, NDArray[np.floa
 
 @dataclass(frozen=True)
 class _Frame:
-    """All numbers of one frame; ``rois`` is None without labels."""
+    """All results of one frame; ``rois`` is None without labels."""
 
     metrics: dict[str, dict[str, float]]
     scale: float
@@ -182,7 +181,7 @@ def _frame(
 
 
 def _record(inputs: dict[str, Path], frames: list[_Frame]) -> dict[str, Any]:
-    """The JSON file: null stands for infinity (equal volumes) and for what cannot be formed."""
+    """The content of the JSON file. null means infinity (equal volumes) or undefined."""
     return {
         "petrt": petrt.__version__,
         "inputs": {role: {"name": shown(p), "sha256": _sha256(p)} for role, p in inputs.items()},
@@ -237,7 +236,7 @@ def _print_frame(console: Console, frame: _Frame) -> None:
 
 
 def _rules(protocols: list[str]) -> Table:
-    """What each protocol's numbers mean, so that no table travels without it."""
+    """A table with the definition of each protocol, printed below the results."""
     table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), style="dim")
     for name in protocols:
         rules = PROTOCOLS[name]
@@ -271,7 +270,7 @@ def _roi_table(rois: list[RoiStatistics]) -> Table:
 
 
 def _number(value: float | None, form: str) -> str:
-    """``value`` in ``form``; without one, at least four digits and no exponent in usual units."""
+    """``value`` in ``form``, or with at least four digits and no exponent in usual units."""
     if value is None:
         return "-"
     return format(value, form or (".0f" if 1e3 <= abs(value) < 1e7 else ".4g"))

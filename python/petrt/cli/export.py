@@ -1,4 +1,4 @@
-"""petrt export: from a checkpoint to a bundle that runs without PyTorch."""
+"""petrt export: makes a bundle, which runs without PyTorch, from a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new bundle.")],
     checkpoint: Annotated[
         Path | None,
-        typer.Argument(help="A checkpoint's folder, or a training run's.", show_default=False),
+        typer.Argument(help="Folder of a checkpoint or a training run.", show_default=False),
     ] = None,
     source: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="BUNDLE",
-            help="Instead of a checkpoint: a bundle of version 1, written again as one of version 2.",
+            help="Instead of a checkpoint: a bundle of version 1, which is converted to version 2.",
             show_default=False,
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="fp32, or fp16-weights: half the size, weights rounded.")
+        str, typer.Option(help="fp32, or fp16-weights: rounded weights, half the size.")
     ] = "fp32",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle.")] = False,
 ) -> None:
-    """Fold, export to steps and ONNX, verify; the measured errors go into the bundle's model.json."""
+    """Fold the networks, write them as steps and ONNX, verify them, and record the errors in model.json."""
     if (checkpoint is None) == (source is None):
         raise UsageError("export takes a checkpoint or --from BUNDLE", "give one of them")
     if precision not in ("fp32", "fp16-weights"):
         raise UsageError(f"--precision is '{precision}'", "choose fp32 or fp16-weights")
     if source is not None:
         if precision != "fp32":
-            raise UsageError("a bundle's weights stay as they are", "leave out --precision")
+            raise UsageError("--from does not change a bundle's weights", "leave out --precision")
         _upgrade(source, out, overwrite)
     else:
         from petrt.cli.needs import need_exporter
@@ -52,7 +52,7 @@ def export(
 
 
 def _upgrade(source: str, out: Path, overwrite: bool) -> None:
-    """Without PyTorch: the steps are read from the bundle's ONNX."""
+    """Convert a bundle without PyTorch; the steps are read from its ONNX."""
     from petrt.model.bundle import load_bundle
     from petrt.model.bundle_writer import check_bundle_output, upgraded, write_bundle
 

@@ -1,4 +1,4 @@
-"""petrt flops: parameters and operations of a model, part by part."""
+"""petrt flops: counts parameters and operations of each network of a model."""
 
 from __future__ import annotations
 
@@ -17,32 +17,34 @@ def flops(
     subject: Annotated[
         str | None,
         typer.Argument(
-            help="A preset (paper, small, ...), a checkpoint's or run's folder, a bundle, or the name "
-            "of a shipped model.",
+            help="A preset (paper, small, ...), the folder of a checkpoint or run, a bundle, or the "
+            "name of a shipped model.",
             show_default=False,
         ),
     ] = None,
     size: Annotated[str, typer.Option(help="Slice size.", metavar="HxW")] = "128x128",
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Evaluations of the denoiser. Default: the model's.")
+        int | None, typer.Option(min=1, help="Sampler steps. Default: the model's.")
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Samples of a slice (AMS).")] = 1,
+    samples: Annotated[int, typer.Option(min=1, help="Samples per slice (AMS).")] = 1,
     upsample: Annotated[
         str | None,
-        typer.Option(help="Folded: conv or transposed. Default: conv; a bundle has its own."),
+        typer.Option(
+            help="Upsampling when folded: conv or transposed. Default: conv, or the bundle's."
+        ),
     ] = None,
     table2: Annotated[
-        bool, typer.Option("--table2", help="Table 2 of the paper, its values beside ours.")
+        bool, typer.Option("--table2", help="Print Table 2 of the paper beside our counts.")
     ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all numbers here.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the JSON file.")] = False,
 ) -> None:
-    """Parameters, MACs and FLOPs per part and step, folded (as it runs) and unfolded (as published).
+    """Print parameters, MACs and FLOPs per network and step, folded (as run) and unfolded (as published).
 
-    Counted from PyTorch and from the steps of the networks; where they disagree, nothing is printed.
-    Without PyTorch a bundle is counted from its steps alone.
+    Both the PyTorch modules and the networks' steps are counted; if the counts differ, nothing is
+    printed. Without PyTorch a bundle is counted from its steps only.
     """
     from petrt.files.atomic import atomic_write_json, check_output
 
@@ -92,7 +94,7 @@ def _table2() -> tuple[dict[str, Any], list[Table | Text]]:
 
 
 def tables_of(found: dict[str, Any]) -> list[Table | Text]:
-    """What ``petrt.flops.report.describe`` says, for reading."""
+    """The result of ``petrt.flops.report.describe`` as tables."""
     height, width = found["size"]
     shown: list[Table | Text] = [
         Text(
@@ -148,7 +150,7 @@ def _million(value: int) -> str:
 
 
 def table2_of(found: dict[str, Any]) -> Table:
-    """What ``petrt.flops.report.describe_table2`` says, for reading."""
+    """The result of ``petrt.flops.report.describe_table2`` as a table."""
     table = _table(
         "row", "networks", "steps", "M parameters", "paper", "off", "G MACs",
         "as the authors run it", "paper", "off",
@@ -165,7 +167,7 @@ def table2_of(found: dict[str, Any]) -> Table:
 
 
 def _table(*columns: str) -> Table:
-    """A table whose columns but those of names hold numbers."""
+    """A table with right-aligned numbers and left-aligned names."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         named = column in ("part", "row", "networks")

@@ -1,4 +1,4 @@
-"""petrt import-official: the authors' weights -> a petrt checkpoint."""
+"""petrt import-official: converts the authors' weights to a petrt checkpoint."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import typer
 
 def import_official(
     prefix: Annotated[
-        str, typer.Argument(help="Path and prefix of the files {prefix}_PreNet_gen.pth and so on.")
+        str, typer.Argument(help="Path and prefix of the files {prefix}_PreNet_gen.pth etc.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new checkpoint.")],
     name: Annotated[str, typer.Option(help="The model's name.")] = "official",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint.")] = False,
 ) -> None:
-    """Convert a checkpoint of the method's authors. Nothing in it is executed."""
+    """Convert a checkpoint of the method's authors, without executing code in it."""
     from petrt.cli.needs import need_torch
 
     need_torch("petrt import-official")

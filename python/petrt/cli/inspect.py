@@ -1,4 +1,4 @@
-"""petrt inspect: what a model or a volume is."""
+"""petrt inspect: describes a model or a volume."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def inspect(
 
 
 def describe_bundle(source: str) -> dict[str, Any]:
-    """Everything ``model.json`` says, with the bundle's identity."""
+    """The content of ``model.json``, with the bundle's identity."""
     from petrt.model.bundle import load_bundle
 
     bundle = load_bundle(source)
@@ -66,7 +66,7 @@ def describe_volume(path: Path) -> dict[str, Any]:
 
 
 def flatten(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested facts as rows: dotted key, value."""
+    """Nested facts as rows (dotted key, value)."""
     rows: list[tuple[str, Any]] = []
     for key, value in facts.items():
         if isinstance(value, dict):

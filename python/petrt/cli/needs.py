@@ -1,4 +1,4 @@
-"""Optional parts, asked for before they are imported."""
+"""Checks that optional packages are installed before a command imports them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import importlib.util
 
 from petrt.errors import UsageError
 
-# Import name -> how people call it.
+# Import name -> usual name.
 LABELS = {"torch": "PyTorch", "accelerate": "accelerate", "onnxruntime": "ONNX Runtime"}
 
 
 def need_torch(command: str) -> None:
-    """Raise UsageError, with the way to get it, where PyTorch is not installed."""
+    """Raise UsageError, with the command that installs it, if PyTorch is missing."""
     from petrt.hardware.packages import TORCH
 
     if missing := _missing("torch"):
@@ -19,7 +19,7 @@ def need_torch(command: str) -> None:
 
 
 def need_trainer(command: str) -> None:
-    """The same of what training takes."""
+    """Raise UsageError, with the command that installs it, if a package for training is missing."""
     from petrt.hardware.packages import extra
 
     if missing := _missing("torch", "accelerate"):
@@ -27,7 +27,7 @@ def need_trainer(command: str) -> None:
 
 
 def need_exporter(command: str) -> None:
-    """The same of what an export takes: ONNX Runtime runs what PyTorch has written."""
+    """Raise UsageError, with the command that installs it, if PyTorch or ONNX Runtime is missing."""
     missing = _missing("torch", "onnxruntime")
     if not missing:
         return

@@ -1,4 +1,4 @@
-"""Options that several commands have, with the same meaning in each."""
+"""Options that have the same meaning in several commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="How the model is sampled: paper (its own sampler, 1 sample) or fast (one step, "
+        help="Sampler and samples: paper (the model's sampler, 1 sample) or fast (one step, "
         "2 samples). Default: paper.",
         show_default=False,
     ),
@@ -17,7 +17,7 @@ Preset = Annotated[
 Sampler = Annotated[
     str | None, typer.Option(help="ddpm, ddim, dpmpp2m or mean. Default: the model's.")
 ]
-Steps = Annotated[int | None, typer.Option(min=1, help="Reverse steps. Default: the model's.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Sampler steps. Default: the model's.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the noise.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 EngineName = Annotated[
@@ -28,7 +28,7 @@ Threads = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Slices side by side on a CPU, on one thread each. Default: all cores, by rule.",
+        help="Number of CPU workers with one thread each. Default: chosen to use all cores.",
         show_default=False,
     ),
 ]
@@ -37,13 +37,15 @@ Memory = Annotated[
     typer.Option(
         min=0.01,
         metavar="GIB",
-        help="Memory to stay within: of the process on a CPU, of a batch on a GPU. "
-        "Default: 80 % of what is available.",
+        help="Memory limit, by estimate, of the process on a CPU and of a batch on a GPU. "
+        "Default: 80 % of the free memory.",
         show_default=False,
     ),
 ]
 AllSlices = Annotated[
     bool,
-    typer.Option("--all-slices", help="Reconstruct slices that are pure background, too."),
+    typer.Option(
+        "--all-slices", help="Also reconstruct background slices, without any voxel above 0."
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")]

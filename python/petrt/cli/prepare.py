@@ -1,4 +1,4 @@
-"""petrt prepare: from scans at full and reduced dose to a data set for training."""
+"""petrt prepare: makes a data set for training from scans at full and reduced dose."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def prepare(
     ] = None,
     dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
     scale: Annotated[
-        str, typer.Option(help="What volumes are divided by: smoothed-hottest or maximum.")
+        str, typer.Option(help="Scale of a volume: smoothed-hottest or maximum.")
     ] = "smoothed-hottest",
     split: Annotated[
         str | None,
@@ -57,11 +57,11 @@ def prepare(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the data set.")] = False,
 ) -> None:
-    """Pairs of full- and low-dose scans, checked, on the model grid, split by patient.
+    """Check pairs of full- and low-dose scans, resample them to the model grid, and split them by patient.
 
-    What SOURCE may be:
+    SOURCE has one of these layouts:
 
-    challenge: a subject is a folder with a folder or NIfTI file for each dose,
+    challenge: a folder per subject, with a folder or NIfTI file for each dose,
     named like Full_dose, NORMAL, 1-10 dose, D10, DRF_10.
 
     bids: pet/*_pet.nii.gz of each subject or session, with rec-full, rec-1to100
@@ -120,7 +120,7 @@ def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _print(report: Any) -> None:
-    """The subjects as a table: what summary.html shows, without the pictures."""
+    """Print the subjects as a table, as in summary.html."""
     from petrt.data.prepare.summary import COLUMNS, NARROW, rows
 
     table = Table(*NARROW, box=box.SIMPLE_HEAD)

@@ -1,4 +1,4 @@
-"""Progress on a terminal, silence elsewhere."""
+"""A progress bar on terminals."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def bar(label: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, if that is a terminal and nobody asked for quiet.
-
-    Yields a callback (done, total).
-    """
+    """A progress bar on stderr if that is a terminal and --quiet is off. Yields a callback (done, total)."""
     console = Console(stderr=True)
     hidden = not console.is_terminal or not logging.getLogger("petrt").isEnabledFor(logging.INFO)
     columns = (

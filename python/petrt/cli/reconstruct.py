@@ -1,4 +1,4 @@
-"""petrt reconstruct: volumes in, volumes out, on exactly the grid they came on."""
+"""petrt reconstruct: reconstructs volumes, each on its own grid."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def reconstruct(
     std: Annotated[
         Path | None,
         typer.Option(
-            help="Write the samples' standard deviation here; calibrated where the model says so."
+            help="Write the samples' standard deviation here, calibrated if the model has a calibration."
         ),
     ] = None,
     dose: Annotated[
@@ -66,18 +66,20 @@ def reconstruct(
         str, typer.Option(help="NaN and infinite voxels: refuse, or zero.")
     ] = "refuse",
     max_voxels: Annotated[
-        int, typer.Option(min=1, help="Refuse volumes of more voxels than this.")
+        int, typer.Option(min=1, help="Refuse volumes with more voxels than this.")
     ] = 1 << 29,
-    num_parts: Annotated[int, typer.Option(min=1, help="Split the cases into so many parts.")] = 1,
-    part_id: Annotated[int, typer.Option(min=0, help="Do this part only (from 0).")] = 0,
+    num_parts: Annotated[
+        int, typer.Option(min=1, help="Number of parts to split the cases into.")
+    ] = 1,
+    part_id: Annotated[int, typer.Option(min=0, help="Run this part only (from 0).")] = 0,
     overwrite: Overwrite = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and list, run nothing.")
+        bool, typer.Option("--dry-run", help="Check and list the cases only.")
     ] = False,
 ) -> None:
     """Reconstruct low-dose PET volumes. For several inputs OUT, --std, --json and --preview are folders.
 
-    Outputs lie on the input's grid, in its units. Not for diagnostic use.
+    Outputs have the grid and units of their input. Not for diagnostic use.
     """
     from petrt.diffusion.dose import parse_dose, settle
     from petrt.diffusion.presets import default_samples
@@ -127,7 +129,7 @@ def check(
     dry_run: bool,
     overwrite: bool,
 ) -> None:
-    """Refuse, before any work, outputs that could not be written; make the folders of a batch."""
+    """Raise UsageError for outputs that cannot be written, and make the output folders."""
     from petrt.files.atomic import check_outputs, explained
     from petrt.io import nifti
 
@@ -145,7 +147,7 @@ def check(
 
 
 def find(inputs: Sequence[Path]) -> tuple[list[Path], bool]:
-    """The files meant by ``inputs`` (files, folders, globs), and whether they may be several."""
+    """The files named by ``inputs`` (files, folders, globs), and whether there may be several."""
     found: list[Path] = []
     several = len(inputs) > 1
     for entry in inputs:
@@ -170,7 +172,7 @@ def plan_cases(
     record: Path | None,
     preview: Path | None,
 ) -> list[InputCase]:
-    """Where each input's results go."""
+    """The inputs with the paths of their outputs."""
     if not several:
         image = out / _output_name(sources[0], ".nii.gz") if out.is_dir() else out
         return [InputCase(sources[0], image, std, record, preview)]

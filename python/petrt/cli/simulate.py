@@ -1,4 +1,4 @@
-"""petrt simulate: write a data set of simulated subjects."""
+"""petrt simulate: writes a data set of simulated subjects."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from petrt.data.simulate import write_dataset
 
 
 def simulate(
-    out: Annotated[Path, typer.Argument(help="Folder for the data set; made if absent.")],
-    subjects: Annotated[int, typer.Option(help="How many subjects.", min=1)] = 1,
+    out: Annotated[Path, typer.Argument(help="Folder for the data set; created if missing.")],
+    subjects: Annotated[int, typer.Option(help="Number of subjects.", min=1)] = 1,
     first: Annotated[
-        int, typer.Option(help="Number of the first; separate ranges share no subject.", min=0)
+        int,
+        typer.Option(help="Number of the first subject; each number is another subject.", min=0),
     ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the data set.", min=0)] = 0,
     dose: Annotated[

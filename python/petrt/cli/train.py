@@ -1,4 +1,4 @@
-"""petrt train: from a prepared data set to a checkpoint."""
+"""petrt train: trains a model on a prepared data set."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ def train(
     ] = False,
     resume_from: Annotated[
         int | None,
-        typer.Option(min=0, metavar="STEP", help="Continue from this one; later ones are deleted."),
+        typer.Option(
+            min=0, metavar="STEP", help="Continue from this checkpoint and delete later ones."
+        ),
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(help="A checkpoint, or a run, whose weights to begin with.")
+        Path | None, typer.Option(help="Start with the weights of this checkpoint or run.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps in all. Default: the configuration's.")
+        int | None, typer.Option(min=1, help="Training steps. Default: the configuration's.")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed. Default: the configuration's.")
@@ -50,11 +52,11 @@ def train(
         str | None, typer.Option(help="fp32 or bf16. Default: the configuration's.")
     ] = None,
 ) -> None:
-    """Train a model; a run that was stopped, or killed, goes on with --resume.
+    """Train a model. --resume continues a run that was stopped or killed.
 
     On several GPUs: accelerate launch -m petrt train ... (on CPUs: torchrun -m petrt train ...). The
-    batch is that of all processes together; the precision is the configuration's, whatever the
-    launcher says.
+    batch size is that of all processes together. The precision is the configuration's, not the
+    launcher's.
     """
     from petrt.cli.needs import need_trainer
 
@@ -103,5 +105,5 @@ def train(
 
 
 def _changed(settings: Settings, **changes: object) -> Settings:
-    """A copy with what was given on the command line."""
+    """A copy with the values given on the command line."""
     return settings.model_copy(update={k: v for k, v in changes.items() if v is not None})

@@ -1,1 +1,1 @@
-"""Data sets: prepared, simulated, and opened for training."""
+"""Prepares, simulates and opens data sets for training."""

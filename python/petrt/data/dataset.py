@@ -1,11 +1,11 @@
-"""A prepared data set: pairs of low- and full-dose volumes on the model grid, read from disk.
+"""Reads a prepared data set: pairs of low- and full-dose volumes on the model grid.
 
-``petrt prepare`` writes it (petrt.data.prepare), training and benchmarks read it here. Its folder holds
+``petrt prepare`` writes it (petrt.data.prepare). Its folder holds
 
-    dataset.json                             what is in it: petrt.data.index
-    train.txt validation.txt test.txt        one subject id a line, "#" begins a comment; may be edited
+    dataset.json                             the index: petrt.data.index
+    train.txt validation.txt test.txt        one subject id per line, "#" begins a comment; may be edited
     volumes/<id>_full.npy, <id>_1to100.npy   [Z, H, W], float16 or float32; value x unit = input's unit
-    summary.html                             for people
+    summary.html                             a summary with pictures
 
 Volumes are memory-mapped: opening a data set reads no voxels.
 """
@@ -52,7 +52,7 @@ __all__ = [
     "open_dataset",
 ]
 
-# Volumes kept open; each holds a file descriptor, of which a process usually has 1024.
+# Most volumes kept open. Each uses a file descriptor, of which a process usually has 1024.
 MAX_OPEN = 256
 
 
@@ -60,9 +60,9 @@ MAX_OPEN = 256
 class Pair:
     """One subject at one dose, memory-mapped: ``low`` and ``full`` [Z, H, W], float16 or float32.
 
-    What lies in ``low`` is the network's input x = low-dose volume / ``scale``; y = ``full * gain`` is
-    the full-dose volume over the same scale. ``dose`` is the reduction, 100 for 1/100. ``weights``
-    [Z]: how often a slice is drawn.
+    ``low`` is the network's input x = low-dose volume / ``scale``. ``full * gain`` is y, the full-dose
+    volume divided by the same scale. ``dose`` is the reduction, 100 for 1/100. ``weights`` [Z]:
+    sampling weight of each slice.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Pair:
 
 
 class Dataset:
-    """A data set on disk; made by open_dataset. Pickling it copies no voxels."""
+    """A data set on disk, opened by ``open_dataset``. Pickling it copies no voxels."""
 
     def __init__(
         self, folder: Path, index: DatasetIndex, splits: dict[str, tuple[str, ...]]
@@ -85,7 +85,7 @@ class Dataset:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """All subjects, also those in no split."""
+        """The ids of all subjects, also of those in no split."""
         return tuple(self.index.subjects)
 
     @property
@@ -95,7 +95,7 @@ class Dataset:
 
     @property
     def scale_rule(self) -> ScaleRule:
-        """How the low-dose volumes gave their scales."""
+        """The rule that computed the scales from the low-dose volumes."""
         return self.index.scale_rule
 
     def split(self, name: str) -> list[str]:
@@ -103,7 +103,7 @@ class Dataset:
         return list(self._splits[name])
 
     def subject(self, name: str) -> SubjectEntry:
-        """All that is recorded of subject ``name``; InputError for an unknown one."""
+        """The record of subject ``name``. Raises InputError for an unknown one."""
         try:
             return self.index.subjects[name]
         except KeyError:
@@ -116,7 +116,7 @@ class Dataset:
         return tuple(sorted(self.subject(name).low))
 
     def pair(self, name: str, dose: int) -> Pair:
-        """Subject ``name`` at 1/``dose`` and full dose; InputError where it has no such dose."""
+        """Subject ``name`` at 1/``dose`` and full dose. Raises InputError if it has no such dose."""
         entry = self.subject(name)
         if dose not in entry.low:
             there = ", ".join(f"1/{d}" for d in self.doses(name))
@@ -138,23 +138,23 @@ class Dataset:
         return None if file is None else self._array(file)
 
     def truth(self, name: str) -> NDArray[np.float32] | None:
-        """Noise-free activity [Z, H, W] of a simulated subject in the input's unit, as ``scale`` is."""
+        """Noise-free activity [Z, H, W] of a simulated subject, in the input's unit like ``scale``."""
         file = self.subject(name).truth
         return None if file is None else self._array(file).astype(np.float32) * file.unit
 
     def placement(self, name: str) -> Placement:
-        """The way between the subject's own (cropped) grid and [Z, H, W]; petrt.imaging.grid."""
+        """The placement of the subject's own (cropped) grid on [Z, H, W]; see petrt.imaging.grid."""
         return self.subject(name).placement
 
     def affine(self, name: str) -> NDArray[np.float64]:
-        """From voxels of the subject's own (cropped) grid to RAS millimetres, [4, 4]."""
+        """The affine [4, 4] from voxels of the subject's own (cropped) grid to RAS millimetres."""
         return np.array(self.subject(name).affine)
 
     def _array(self, entry: ArrayFile) -> NDArray[Any]:
         array = self._open.pop(entry.file, None)
         if array is None:
             array = _mapped(self.folder, entry)
-        self._open[entry.file] = array  # now the last one used
+        self._open[entry.file] = array  # moves it to the end, the most recently used
         if len(self._open) > MAX_OPEN:
             del self._open[next(iter(self._open))]
         return array
@@ -165,11 +165,11 @@ class Dataset:
 
 
 def open_dataset(folder: str | Path, *, verify: bool = False) -> Dataset:
-    """The data set in ``folder``, its files present and of the recorded shape and type.
+    """Open the data set in ``folder`` and check the shapes and types of its files.
 
-    With ``verify`` all files are read and their hashes compared. Raises InputError for anything
-    missing or altered, an unknown version, and split files that name an unknown subject, name one
-    twice, or have one patient in two splits.
+    With ``verify`` all files are read and their hashes compared. Raises InputError for missing or
+    altered files, an unknown version, and split files that name an unknown subject, name one twice, or
+    have one patient in two splits.
     """
     folder = Path(folder)
     index = read_index(folder)
@@ -199,12 +199,12 @@ def _mapped(folder: Path, entry: ArrayFile) -> NDArray[Any]:
         reason = "is missing" if not path.exists() else "is damaged or cut off"
         raise InputError(f"{path.name} of the data set {reason}", AGAIN) from error
     if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
-        raise InputError(f"{path.name} of the data set is no plain .npy array", AGAIN)
+        raise InputError(f"{path.name} of the data set is not a plain .npy array", AGAIN)
     return array
 
 
 def _read_split(path: Path, index: DatasetIndex) -> tuple[str, ...]:
-    """Ids listed in a split file, each once and known."""
+    """The ids in a split file. Raises InputError for an unknown or repeated one."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -219,7 +219,7 @@ def _read_split(path: Path, index: DatasetIndex) -> tuple[str, ...]:
         if name not in index.subjects:
             raise InputError(
                 f"{path.name}, line {number}: no subject {shown(name)} in the data set",
-                f"one id a line, from {INDEX}",
+                f"one id per line, from {INDEX}",
             )
         if name in names:
             raise InputError(f"{path.name}, line {number}: {name} is listed twice", "remove one")
@@ -228,7 +228,7 @@ def _read_split(path: Path, index: DatasetIndex) -> tuple[str, ...]:
 
 
 def _check_disjoint(splits: dict[str, tuple[str, ...]], index: DatasetIndex) -> None:
-    """No subject, and no patient, in two splits."""
+    """Raise InputError if a subject or a patient is in two splits."""
     count = Counter(name for names in splits.values() for name in names)
     owner: dict[str, tuple[str, str]] = {}
     for split, names in splits.items():

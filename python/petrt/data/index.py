@@ -1,4 +1,4 @@
-"""What dataset.json of a prepared data set says: its models, and reading it with care."""
+"""The content of a prepared data set's dataset.json, and its checked reading."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Matrix = tuple[tuple[float, float, float, float], ...]
 
 
 class ArrayFile(Spec):
-    """One .npy file in the folder ``volumes``, and its content's hash."""
+    """One .npy file in the folder ``volumes``, with the hash of its content."""
 
     file: str
     sha256: str
@@ -39,19 +39,19 @@ class ArrayFile(Spec):
 
 
 class VolumeFile(ArrayFile):
-    """Stored value x ``unit`` = the input's own unit, Bq/ml."""
+    """A volume's file. Stored value x ``unit`` = value in the input's own unit, Bq/ml."""
 
     unit: float = Field(gt=0)
 
 
 class LowFile(VolumeFile):
-    """``scale``: petrt.imaging.scaling.scale_of the low-dose volume; both doses are divided by it."""
+    """A low-dose volume's file. ``scale`` (petrt.imaging.scaling.scale_of) divides both doses."""
 
     scale: float = Field(gt=0)
 
 
 class Crop(Spec):
-    """The part of the source volume that was kept: first voxel and whole shape, in its own axes."""
+    """The crop of the source volume: the first voxel kept and the uncropped shape, in its own axes."""
 
     start: tuple[int, int, int]
     source_shape: tuple[int, int, int]
@@ -60,10 +60,9 @@ class Crop(Spec):
 class SubjectEntry(Spec):
     """One subject's volumes, all [Z, H, W] of ``shape``.
 
-    ``placement`` leads from the (cropped) input to that grid and back, exactly; ``affine`` takes the
-    (cropped) input's voxels to RAS millimetres. ``patient`` is shared by scans of one person.
-    ``source`` is the subject's name at its origin where that name is neutral. ``weights`` [Z]: how
-    often a slice is drawn.
+    ``placement`` converts the (cropped) input to that grid and back. ``affine`` maps the (cropped)
+    input's voxels to RAS millimetres. Scans of one person have the same ``patient``. ``source`` is the
+    subject's name in the source, if that name is neutral. ``weights`` [Z]: sampling weight of each slice.
     """
 
     kind: str
@@ -86,11 +85,11 @@ class SubjectEntry(Spec):
         if min(self.low) < 2:
             raise ValueError(f"dose reductions start at 2, got {min(self.low)}")
         if len(self.weights) != self.shape[0] or min(self.weights) < 0 or not sum(self.weights):
-            raise ValueError("weights must be one a slice, none negative, not all zero")
+            raise ValueError("weights must be one per slice, none negative, not all zero")
         return self
 
     def arrays(self) -> dict[str, ArrayFile]:
-        """Every file by its key: full, 1to100, ..., labels and truth where they are there."""
+        """Key -> file: full, 1to100, ..., and labels and truth if they exist."""
         files: dict[str, ArrayFile] = {"full": self.full}
         files |= {f"1to{dose}": entry for dose, entry in self.low.items()}
         optional = {"labels": self.labels, "truth": self.truth}
@@ -98,7 +97,7 @@ class SubjectEntry(Spec):
 
 
 class DatasetIndex(Spec):
-    """What dataset.json says."""
+    """The content of dataset.json."""
 
     format: Literal["petrt-dataset"] = "petrt-dataset"
     version: Literal[1] = 1
@@ -119,7 +118,7 @@ def file_hash(path: Path) -> str:
 
 
 def read_index(folder: Path) -> DatasetIndex:
-    """The index in ``folder``; InputError if it is absent, of another kind or version, or wrong."""
+    """The index in ``folder``. Raises InputError if it is missing, of another kind or version, or invalid."""
     path = folder / INDEX
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -133,7 +132,7 @@ def read_index(folder: Path) -> DatasetIndex:
     if not isinstance(content, dict) or content.get("format") != "petrt-dataset":
         raise InputError(
             f"{shown(folder)}: {INDEX} describes no prepared data set",
-            "petrt prepare makes one of what petrt simulate writes",
+            "if petrt simulate wrote it, run petrt prepare on it",
         )
     if content.get("version") != VERSION:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The dose of a volume: a fraction of the full one, in (0, 1]."""
+"""The dose of a volume, as a fraction of the full dose in (0, 1]."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from petrt.errors import UsageError
 from petrt.model.spec import DomainSpec, ModelSpec
 
 HINT = "give the fraction of the full dose, such as 1/20 or 0.05"
-# A dose this many times the one trained on, or its inverse, is unlike it.
+# A dose that differs from the training dose by more than this factor gives a warning.
 FAR = 2.0
-# 1/3 may be written 0.333.
+# Relative tolerance: 1/3 may be written 0.333.
 ROUNDING = 0.01
 
 
 def parse_dose(text: str) -> float:
-    """The fraction that a text such as 1/20 or 0.05 stands for. Raises UsageError for what is none."""
+    """The fraction written as 1/20 or 0.05. Raises UsageError for any other text."""
     above, slash, below = text.partition("/")
     try:
         return checked(float(above) / (float(below) if slash else 1.0))
     except (ValueError, ZeroDivisionError) as error:
-        raise UsageError(f"dose {text[:40]!r} is no fraction", HINT) from error
+        raise UsageError(f"dose {text[:40]!r} is not a fraction", HINT) from error
 
 
 def checked(fraction: float) -> float:
-    """``fraction`` itself. Raises UsageError where it is not in (0, 1]."""
-    if not 0 < fraction <= 1:  # neither is NaN
+    """``fraction``, unchanged. Raises UsageError if it is not in (0, 1]."""
+    if not 0 < fraction <= 1:  # also refuses NaN
         raise UsageError(f"dose {fraction:g} is not in (0, 1]", HINT)
     return fraction
 
 
 def settle(given: float | None, model: ModelSpec) -> float | None:
-    """The dose that ``model`` is told: as given, else its own. None where nothing is known or needed.
+    """The dose for ``model``: ``given``, or the model's own dose, or None if it has none and needs none.
 
-    Raises UsageError for a bad fraction, or where a model that needs one has none of its own.
+    Raises UsageError for a fraction outside (0, 1], and if the model needs a dose and there is none.
     """
     if given is not None:
         return checked(given)
@@ -43,10 +43,10 @@ def settle(given: float | None, model: ModelSpec) -> float | None:
 
 
 def dose_warnings(dose: float | None, domain: DomainSpec) -> list[str]:
-    """How a dose is unlike the training data's: one line, or none if it is alike or unknown.
+    """One line if ``dose`` differs from the training data's, else an empty list.
 
-    Unlike is a dose outside the range trained on, or, where the model names none, more than twice or
-    less than half the one it was trained on.
+    It differs if it is outside the range trained on. If the model states no range, it differs if it is
+    more than twice or less than half the dose trained on.
     """
     if dose is None:
         return []
@@ -64,6 +64,6 @@ def dose_warnings(dose: float | None, domain: DomainSpec) -> list[str]:
 
 
 def dose_text(fraction: float) -> str:
-    """1/20 for 0.05, and 0.3 for what is no such fraction."""
+    """``fraction`` as 1/n, such as 1/20 for 0.05, or as a decimal if it is no such fraction."""
     parts = round(1 / fraction)
     return f"1/{parts}" if parts > 1 and abs(parts * fraction - 1) < 1.5e-3 else f"{fraction:.3g}"

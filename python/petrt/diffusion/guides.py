@@ -1,4 +1,4 @@
-"""The two auxiliary guides (paper section 3.2): neighbouring axial slices and the spectrum."""
+"""The two guides (paper section 3.2): neighbouring axial slices (NAS) and the spectrum."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NEIGHBOURS = len(OFFSETS)
 def neighbours(
     volume: NDArray[np.float32], first: int, out: NDArray[np.float32], threads: int = 1
 ) -> NDArray[np.float32]:
-    """NAS of slices ``first .. first + B - 1`` of ``volume`` [Z, H, W] into ``out`` [B, 5, H, W].
+    """Write the NAS of slices ``first .. first + B - 1`` of ``volume`` [Z, H, W] to ``out`` [B, 5, H, W].
 
-    Channels are z-2, z-1, z, z+1, z+2; a neighbour outside the volume is the centre slice.
+    Channels are z-2, z-1, z, z+1, z+2. The centre slice replaces a neighbour outside the volume.
     """
     _core.stack_slices(volume, first, out, threads)
     return out
@@ -29,9 +29,9 @@ def neighbours(
 def spectrum(slices: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
     """Log magnitude spectrum of each slice of [B, 1, H, W], same shape, scaled to [0, 1] per slice.
 
-    ``20 ln|fftshift(fft2(x)) + 1e-8|``, then min-max; a slice whose spectrum is flat (an empty one)
-    gives zeros. The transform is in float64: where the spectrum vanishes, float32 round-off would
-    stand 9 orders above the 1e-8 floor and set the minimum.
+    It is ``20 ln|fftshift(fft2(x)) + 1e-8|``, then min-max scaled; a flat spectrum (an empty slice) gives
+    zeros. The transform is in float64: float32 rounding errors would exceed the 1e-8 by 9 orders of
+    magnitude where the spectrum vanishes, and would determine the minimum.
     """
     half = scipy.fft.rfft2(slices.astype(np.float64), axes=(-2, -1), workers=threads)
     out = np.empty(slices.shape, np.float32)
@@ -40,10 +40,10 @@ def spectrum(slices: NDArray[np.float32], threads: int = 1) -> NDArray[np.float3
 
 
 class DeviceSpectrum:
-    """``spectrum`` of one batch on a GPU, by CuPy's FFT, from and into fixed buffers.
+    """Computes ``spectrum`` of one batch on a GPU with CuPy's float64 FFT, from and to fixed buffers.
 
-    ``x`` and ``out``: petrt._cuda.DeviceArray [B, 1, H, W]; all work is enqueued on ``stream``. The
-    plan is made once. In float64 like the CPU's, and with the same formula behind it.
+    ``x`` and ``out``: petrt._cuda.DeviceArray [B, 1, H, W]. All work is enqueued on ``stream``. The FFT
+    plan is made once. The formula is the same as on the CPU.
     """
 
     def __init__(self, x: Any, out: Any, stream: Any) -> None:
@@ -63,7 +63,7 @@ class DeviceSpectrum:
         return importlib.util.find_spec("cupy") is not None
 
     def __call__(self) -> None:
-        """Enqueue the spectrum of what ``x`` holds by then."""
+        """Enqueue the computation of ``out`` from ``x``."""
         from petrt import _cuda
 
         with self._cupy.cuda.Device(self._stream.device), self._order:

@@ -1,11 +1,11 @@
-"""Noise schedules and samplers, as one table of per-step numbers; float64 throughout.
+"""Noise schedules, and samplers as tables of per-step numbers, all in float64.
 
-Every sampler here is the same update with other numbers (method.md section 3)::
+Every sampler is the same update with its own numbers (method.md section 3)::
 
     x0 = clamp(x0_r * r_t - x0_eps * eps, -clip, clip)            Eq. 6
     r  <- a * r_t + b * x0 + c * x0_previous + s * z,   z ~ N(0, I)
 
-``x0_previous`` is the x0 of the step before. Steps run from the noisiest, t = T, to t = 1.
+``x0_previous`` is the x0 of the previous step. Steps run from the noisiest, t = T, to t = 1.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ COLUMNS = ("x0_r", "x0_eps", "a", "b", "c", "s")
 
 @dataclass(frozen=True)
 class StepTable:
-    """The numbers of one reverse process, in the order the steps run.
+    """The numbers of one reverse process, in the order of the steps.
 
-    ``levels`` [steps]: sqrt(gamma_t), the noise level the denoiser is told.
+    ``levels`` [steps]: sqrt(gamma_t), the noise level that the denoiser takes.
     ``coefs`` [steps, 6]: the columns of ``COLUMNS``.
     """
 
@@ -54,11 +54,11 @@ def gamma_of_log_snr(value: Array64) -> Array64:
 
 
 def gammas(schedule: ScheduleSpec, steps: int) -> Array64:
-    """The schedule at ``steps`` steps: [steps + 1] from gamma_0 = 1 to gamma_T, decreasing.
+    """The noise schedule with ``steps`` steps: [steps + 1] from gamma_0 = 1 to gamma_T, decreasing.
 
-    ``linear-beta`` at its own number of timesteps is the schedule itself. At any other number, and
-    always for ``log-snr``, the steps lie evenly in log-SNR between the schedule's two ends (evenly in
-    the schedule's own time for ``linear-beta``); a single step is the noisy end alone.
+    ``linear-beta`` with its own number of timesteps is the schedule itself; with another number, the
+    steps are evenly spaced in the schedule's time. ``log-snr`` steps are evenly spaced in log-SNR. Both
+    span the schedule from end to end; a single step is the noisy end.
     """
     if steps < 1:
         raise UsageError(f"a sampler needs at least 1 step, got {steps}")
@@ -109,8 +109,8 @@ def dpmpp2m(gamma: Array64) -> Array64:
 
     With lambda half the log-SNR, h = lambda_{t-1} - lambda_t and q = h_previous / h:
     r_{t-1} = (sigma_{t-1} / sigma_t) r_t - sqrt(gamma_{t-1}) (e^{-h} - 1) D,
-    D = (1 + 1 / (2 q)) x0 - 1 / (2 q) x0_previous. The first step, having no x0 before it, and the
-    last, where h is infinite, are of first order (D = x0).
+    D = (1 + 1 / (2 q)) x0 - 1 / (2 q) x0_previous. The first step has no previous x0 and the last an
+    infinite h, so both are of first order (D = x0).
     """
     now, before = gamma[:0:-1], gamma[-2::-1]
     half = 0.5 * log_snr(gamma[:0:-1])
@@ -130,13 +130,13 @@ _SOLVERS = {"ddpm": ddpm, "ddim": ddim, "dpmpp2m": dpmpp2m}
 def step_table(schedule: ScheduleSpec, sampler: SamplerSpec) -> StepTable:
     """The table of ``sampler`` on ``schedule``.
 
-    ``mean`` is one evaluation at the noisy end whose x0, the denoiser's estimate of the mean residual,
-    is the answer; it takes no other number of steps than 1.
+    ``mean`` is a single step at the noisy end; its result is x0, the denoiser's estimate of the mean
+    residual. Raises UsageError for ``mean`` with more than 1 step.
     """
     if sampler.kind == "mean":
         if sampler.steps != 1:
             raise UsageError(
-                f"sampler 'mean' is a single step, got --steps {sampler.steps}", "use --steps 1"
+                f"sampler 'mean' has a single step, got --steps {sampler.steps}", "use --steps 1"
             )
         gamma = gammas(schedule, 1)
         solution = np.array([[0.0, 1.0, 0.0, 0.0]])

@@ -1,14 +1,11 @@
-"""Presets of the reverse process: how a model is sampled, under one name.
+"""Presets: names for a sampler, its number of steps and a default number of samples.
 
-``paper`` is the model's own sampler and, unless another number is asked for, a single sample. ``fast`` is the
-mean of an antithetic pair of one-step estimates: sample 1 takes the negated noise of sample 0, so that what
-the noise leaves in one of them it takes from the other. It is the cheapest setting of the curve that
-``python -m benchmarks.quality samplers`` measures whose image is as good by PSNR. Its std is another one:
-a calibration holds for the sampler, steps and samples it was fitted with
-(petrt.evaluation.calibration), so that of another sampler is never applied to it.
+``paper`` is the model's own sampler with one sample. ``fast`` is the mean of an antithetic pair of one-step
+estimates: sample 1 has the negated noise of sample 0, so the noise cancels from their mean. It is the
+cheapest setting with the same PSNR in ``python -m benchmarks.quality samplers``. Its standard deviation differs
+from that of ``paper``, and a calibration is valid only for the sampler, steps and samples of its fit.
 
-A preset fixes the sampler, so a sampler or steps beside it contradict it; its number of samples is only
-the default.
+A preset fixes sampler and steps, so giving one of them too is an error. The number of samples can be changed.
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ KINDS = ("ddpm", "ddim", "dpmpp2m", "mean")
 
 @dataclass(frozen=True)
 class Preset:
-    """``sampler``: None is the model's own. ``samples``: averaged unless the caller says how many."""
+    """``sampler``: None is the model's own. ``samples``: the default number of samples to average."""
 
     sampler: SamplerSpec | None
     samples: int
@@ -38,7 +35,7 @@ DEFAULT = "paper"
 
 @dataclass(frozen=True)
 class Process:
-    """What is run. ``preset``: its name, or None where sampler or steps were given instead."""
+    """The sampler and samples to run. ``preset``: None if sampler or steps were given instead."""
 
     sampler: SamplerSpec
     samples: int
@@ -54,12 +51,12 @@ def settle(
     samples: int | None = None,
     coarse: bool = True,
 ) -> Process:
-    """The process of a model whose own sampler is ``own``, by a preset or by sampler and steps.
+    """The process for a model with the sampler ``own``, from a preset or from sampler and steps.
 
-    A preset never takes more steps than the model's own sampler. ``coarse``: whether the model has a
-    coarse network. Without one the denoiser makes the whole image, which one step from noise is not
-    enough for. Raises UsageError for an unknown preset or sampler, steps or samples out of range, a preset
-    beside a sampler or steps, and ``fast`` where there is no coarse network.
+    A preset never takes more steps than ``own``. ``coarse``: whether the model has a coarse network;
+    without one the denoiser samples the whole image, and one step does not suffice. Raises UsageError
+    for an unknown preset or sampler, steps or samples out of range, a preset together with a sampler or
+    steps, and ``fast`` without a coarse network.
     """
     if samples is not None and samples < 1:
         raise UsageError(f"samples must be at least 1, got {samples}")
@@ -68,7 +65,8 @@ def settle(
         chosen = _named(name)
         if chosen.sampler and not coarse:
             raise UsageError(
-                f"preset '{name}' needs a model with a coarse network", "drop it, or give --steps"
+                f"preset '{name}' needs a model with a coarse network",
+                "leave it out, or give --steps",
             )
         spec = (
             own if chosen.sampler is None or own.steps <= chosen.sampler.steps else chosen.sampler
@@ -78,14 +76,14 @@ def settle(
         given = "a sampler" if sampler is not None else "a number of steps"
         raise UsageError(
             f"preset '{preset}' fixes sampler and steps, and {given} is given too",
-            "drop one of them",
+            "give one of them",
         )
     spec = _explicit(own, sampler, steps)
     return Process(spec, samples or _named(DEFAULT).samples, None)
 
 
 def default_samples(preset: str | None) -> int:
-    """How many samples are averaged where nobody says. Raises UsageError for an unknown preset."""
+    """The default number of samples to average. Raises UsageError for an unknown preset."""
     return _named(preset or DEFAULT).samples
 
 
@@ -96,7 +94,7 @@ def _named(preset: str) -> Preset:
 
 
 def _explicit(own: SamplerSpec, kind: str | None, steps: int | None) -> SamplerSpec:
-    """The model's own sampler with another kind, other steps, or both."""
+    """The model's own sampler with its kind or its steps replaced."""
     if kind not in (None, *KINDS):
         raise UsageError(f"unknown sampler '{kind}'", "choose ddpm, ddim, dpmpp2m or mean")
     if steps is not None and not 1 <= steps <= 1000:

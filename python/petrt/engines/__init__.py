@@ -1,4 +1,4 @@
-"""Engines: what runs the networks. One narrow protocol, one module each."""
+"""Engines run the networks. All of them implement the protocol in ``base``."""
 
 from petrt.engines.base import Engine
 from petrt.engines.select import select_engine

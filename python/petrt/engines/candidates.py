@@ -1,4 +1,4 @@
-"""Which engines can run a bundle on a device, and why the others cannot."""
+"""Finds the engines that can run a bundle on a device, and the reasons why others cannot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from petrt.hardware.gpus import Gpu
 from petrt.model.bundle import Bundle
 from petrt.model.half_precision import Precision
 
-# ``auto`` takes the first that can run, whatever was faster on some day: results depend on it by rounding.
+# ``auto`` takes the first that can run. The order is fixed and not by speed: engines differ by rounding.
 ON_GPU = ("tensorrt", "tensorrt-rtx", "torch", "onnxruntime")
 ON_CPU = ("native", "onnxruntime", "openvino", "torch")
 NAMES = {
@@ -34,7 +34,7 @@ DOCTOR = "see petrt doctor"
 
 @dataclass(frozen=True)
 class Ready:
-    """An engine that can run; ``note`` says more, ``open`` makes it."""
+    """An engine that can run. ``note``: more about it. ``open``: creates it."""
 
     name: str
     version: str
@@ -50,7 +50,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Missing:
-    """An engine, or a GPU, that cannot be used: why, and the next command."""
+    """An engine or GPU that cannot be used. ``reason``: why. ``hint``: the command to run next."""
 
     name: str
     reason: str
@@ -61,7 +61,7 @@ class Missing:
 
 
 def find_gpu(index: int) -> Gpu | Missing:
-    """``cuda:index``, if driver and petrt's CUDA module can use it."""
+    """The GPU ``cuda:index``, or Missing if the driver or petrt's CUDA module cannot use it."""
     name = f"cuda:{index}"
     driver = machine.driver()
     if driver.problem:
@@ -98,7 +98,7 @@ def on_gpu(
     precision: Precision | None,
     verify: Verify | None = None,
 ) -> Ready | Missing:
-    """The engine ``name`` on ``gpu``. Asks packages and installed engines; opens nothing."""
+    """The engine ``name`` on ``gpu``. Looks at packages and installed engines, and opens nothing."""
     missing = _part(name, "cuda")
     if missing is not None:
         return missing
@@ -112,7 +112,7 @@ def on_gpu(
 def on_cpu(
     bundle: Bundle, name: str, precision: Precision | None, threads: int = 1
 ) -> Ready | Missing:
-    """The engine ``name`` on the CPU, with ``threads`` in one call."""
+    """The engine ``name`` on the CPU; each call uses ``threads``."""
     if name == "native":
         return _native(bundle, precision, threads)
     missing = _part(name, "cpu")
@@ -121,9 +121,12 @@ def on_cpu(
     if name == "torch":
         chosen = precision or "fp32"
         return Ready(
-            name, _version(name), chosen, "",
+            name,
+            _version(name),
+            chosen,
+            "",
             lambda: _torch_engine(bundle, precision=chosen, threads=threads),
-        )  # fmt: skip
+        )
     if name == "openvino":
         return _openvino(bundle, precision, threads)
     return _onnxruntime(bundle, None, precision, threads)
@@ -137,7 +140,7 @@ def candidates(
     threads: int = 1,
     verify: Verify | None = None,
 ) -> Iterator[Ready | Missing]:
-    """Each of ``names`` on the GPU, or on the CPU where there is none, asked one after the other."""
+    """Each of ``names`` on ``gpu``, or on the CPU if that is None, looked up one by one."""
     for name in names:
         if gpu is None:
             yield on_cpu(bundle, name, precision, threads)
@@ -146,7 +149,7 @@ def candidates(
 
 
 def _part(name: str, device: str) -> Missing | None:
-    """Why the package of an engine is of no use on ``device``; None if it is."""
+    """The reason why an engine's package cannot be used on ``device``; None if it can."""
     driver, module = machine.driver(), machine.cuda_module()
     place = machine.place(driver, module, machine.gpu_rows(module))
     part = next(p for p in machine.engines(place) if (p.name, p.device) == (name, device))
@@ -185,11 +188,12 @@ def _onnxruntime(
         hint = f"--precision {'fp32' if gpu is None else 'fp16'}, or --engine torch"
         return Missing(name, f"{NAMES[name]} does not run {chosen} on {place}", hint)
     return Ready(
-        name, _version(name), chosen, "",
-        lambda: OnnxRuntimeEngine(
-            bundle, precision=chosen, stream=_stream(gpu), threads=threads
-        ),
-    )  # fmt: skip
+        name,
+        _version(name),
+        chosen,
+        "",
+        lambda: OnnxRuntimeEngine(bundle, precision=chosen, stream=_stream(gpu), threads=threads),
+    )
 
 
 def _openvino(bundle: Bundle, precision: Precision | None, threads: int) -> Ready | Missing:
@@ -199,9 +203,12 @@ def _openvino(bundle: Bundle, precision: Precision | None, threads: int) -> Read
     except UsageError as error:
         return Missing(name, error.message, error.hint)
     return Ready(
-        name, _version(name), chosen, "",
+        name,
+        _version(name),
+        chosen,
+        "",
         lambda: OpenVINOEngine(bundle, precision=chosen, threads=threads),
-    )  # fmt: skip
+    )
 
 
 def _torch(bundle: Bundle, gpu: Gpu, precision: Precision | None) -> Ready | Missing:
@@ -214,9 +221,12 @@ def _torch(bundle: Bundle, gpu: Gpu, precision: Precision | None) -> Ready | Mis
         return Missing("torch", reason, DOCTOR)
     eager = eager_reason()
     return Ready(
-        "torch", _version("torch"), precision or "bf16", f"not compiled: {eager}" if eager else "compiled",
+        "torch",
+        _version("torch"),
+        precision or "bf16",
+        f"not compiled: {eager}" if eager else "compiled",
         lambda: _torch_engine(bundle, precision=precision, stream=_stream(gpu)),
-    )  # fmt: skip
+    )
 
 
 def _torch_engine(bundle: Bundle, **options: Any) -> Engine:
@@ -245,12 +255,12 @@ def _tensorrt(
         return Missing(kind, text, build_command(bundle.source))
     verified = entry.record.verified_on(here)
     return Ready(
-        kind, version, entry.record.precision,
+        kind,
+        version,
+        entry.record.precision,
         "installed and verified" if verified else "installed, to be verified now",
-        lambda: open_installed(
-            bundle, kind, index=gpu.index, precision=precision, verify=verify
-        ),
-    )  # fmt: skip
+        lambda: open_installed(bundle, kind, index=gpu.index, precision=precision, verify=verify),
+    )
 
 
 def _stream(gpu: Gpu | None) -> Any:

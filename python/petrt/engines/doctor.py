@@ -1,6 +1,6 @@
-"""The report of ``petrt doctor``: what is here, what ``auto`` would pick, what to add.
+"""The report of ``petrt doctor``: what this machine has, what ``auto`` picks, what to install.
 
-Nothing that names the machine or its user gets into it: paths are shortened to ``~``.
+It names neither the machine nor its user; paths start at ``~``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AutoChoice:
-    """What ``auto`` picks for ``model`` and why; ``problem`` where it finds nothing that works."""
+    """What ``auto`` picks for ``model``, and why; ``problem`` if no engine works."""
 
     model: str
     engine: str | None
@@ -42,7 +42,7 @@ class AutoChoice:
 
 @dataclass(frozen=True)
 class Fix:
-    """A gap and the one command that closes it. ``needed``: it matters on this very machine."""
+    """A missing part and the command that adds it. ``needed``: whether this machine can use it."""
 
     part: str
     why: str
@@ -52,7 +52,7 @@ class Fix:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything. ``cpu``: cores this process may use, and instruction sets."""
+    """The whole report. ``cpu``: cores that this process may use, and instruction sets."""
 
     petrt: str
     python: str
@@ -70,13 +70,13 @@ class Report:
     fixes: list[Fix]
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-ready, free of the user's name and home folder."""
+        """The report as JSON values, without the user's name and home folder."""
         tidied: dict[str, Any] = tidy({"format": "petrt-doctor", "version": 1, **asdict(self)})
         return tidied
 
 
 def examine(model: str = "demo") -> Report:
-    """Look at this machine. Raises InputError for a ``model`` that cannot be read, nothing else."""
+    """The report on this machine. Raises only InputError, for a ``model`` that cannot be read."""
     bundle = load_bundle(model)
     driver, module = machine.driver(), machine.cuda_module()
     rows = machine.gpu_rows(module)
@@ -102,7 +102,7 @@ def examine(model: str = "demo") -> Report:
 
 @dataclass(frozen=True)
 class Cache:
-    """The folder of installed engines. ``problem``: why petrt does not use it as it is."""
+    """The folder of installed engines. ``problem``: why petrt does not use it, or None."""
 
     path: str
     exists: bool
@@ -131,15 +131,15 @@ def _bytes_under(folder: Path) -> int:
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            with suppress(OSError):  # another process may just be replacing an engine
+            with suppress(OSError):  # another process may be replacing an engine
                 total += (Path(parent) / name).lstat().st_size
     return total
 
 
 @dataclass(frozen=True)
 class InstalledEngine:
-    """One installed engine. ``state``: "verified" with the measured ``psnr_db`` (None: equal to the
-    last bit), "unverified" (then it is verified at first use), or "broken" with the ``problem``."""
+    """One installed engine. ``state``: "verified" with the measured ``psnr_db`` (None: bit for bit
+    equal), "unverified" (it is verified at first use), or "broken" with the ``problem``."""
 
     folder: str
     state: Literal["verified", "unverified", "broken"]
@@ -153,12 +153,12 @@ class InstalledEngine:
 
 
 def installed() -> list[InstalledEngine]:
-    """Every engine in the engine folder; none where that folder cannot be trusted."""
+    """Every engine in the engine folder; empty if the folder is not private."""
     from petrt.engines.store import folder as engines
 
     try:
         entries, broken = engines.installed()
-    except (PetrtError, OSError):  # ``cache`` says why
+    except (PetrtError, OSError):  # ``cache`` reports the reason
         return []
     rows = [_installed(entry.folder.name, entry.record) for entry in entries]
     return rows + [
@@ -181,11 +181,11 @@ def _installed(folder: str, record: EngineRecord) -> InstalledEngine:
 
 
 def choose(model: str, bundle: Bundle, place: Place, engines: list[Part]) -> AutoChoice:
-    """What ``auto`` picks for ``model``. On a CPU it is asked itself; on a GPU no engine is opened, and
-    PyTorch, which takes seconds to import, is taken for what its files say."""
+    """What ``auto`` picks for ``model``. On a CPU ``auto`` itself runs. On a GPU no engine is opened, and
+    PyTorch is judged by its files, because its import takes seconds."""
     try:
         return _asked(model, bundle) if place.blocked else _forecast(model, bundle, engines)
-    except Exception as error:  # an engine's package may fail in any way: that is the finding
+    except Exception as error:  # an engine's package may raise anything; the report shows it
         return AutoChoice(model, None, None, None, None, first_line(error))
 
 
@@ -193,7 +193,7 @@ def _forecast(model: str, bundle: Bundle, engines: list[Part]) -> AutoChoice:
     from petrt.engines.candidates import ON_GPU, Missing, Ready, find_gpu, on_gpu
 
     gpu = find_gpu(0)
-    if isinstance(gpu, Missing):  # the driver shows several GPUs, and only another one is of use
+    if isinstance(gpu, Missing):  # cuda:0 is unusable, but another GPU can be used
         return AutoChoice(model, None, None, None, None, str(gpu))
 
     def asked() -> Iterator[Ready | Missing]:
@@ -229,7 +229,7 @@ def _never() -> Engine:
 
 
 def models() -> list[dict[str, str]]:
-    """Models shipped with petrt: name and identity, or what is wrong with them."""
+    """Models shipped with petrt: name and identity, or why they cannot be read."""
     rows = []
     for name in shipped_models():
         try:
@@ -240,7 +240,7 @@ def models() -> list[dict[str, str]]:
 
 
 def fixes(place: Place, driver: Driver, module: CudaModule, parts: list[Part]) -> list[Fix]:
-    """One command for each gap: those that matter on this machine first, then the others."""
+    """One command for each missing part: first those that this machine can use, then the others."""
     found = []
     if driver.fix:
         what = "GPUs" if driver.fix == packages.CUDA else "driver"
@@ -258,7 +258,7 @@ def fixes(place: Place, driver: Driver, module: CudaModule, parts: list[Part]) -
 
 
 def tidy(value: Any) -> Any:
-    """``value`` (nested, JSON-ready) without the user's home folder and name in any path."""
+    """``value`` (nested JSON values) without the user's home folder and name in any path."""
     if isinstance(value, dict):
         return {key: tidy(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -275,5 +275,5 @@ def tidy(value: Any) -> Any:
 def _user() -> str | None:
     try:
         return getpass.getuser()
-    except Exception:  # no environment variable and no entry for this user id: nothing to hide
+    except Exception:  # neither an environment variable nor an entry for this user id
         return None

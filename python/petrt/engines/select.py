@@ -1,4 +1,4 @@
-"""Which engine and device run a bundle, and why."""
+"""Selects the engine and device that run a bundle."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GPU_ONLY = ("tensorrt", "tensorrt-rtx")
 
 @dataclass(frozen=True)
 class ChosenEngine:
-    """The engine, and in one line which it is and why this one."""
+    """The engine, and one line that says which it is and why it was chosen."""
 
     engine: Engine
     reason: str
@@ -48,7 +48,7 @@ def select_engine(
     threads: int = 1,
     verify: Verify | None = None,
 ) -> Engine:
-    """The engine that ``choose`` finds; the log says which and why."""
+    """The engine that ``choose`` finds. A log line says which and why."""
     choice = choose(bundle, engine, device, precision, threads, verify)
     logger.info("engine: %s", choice.reason)
     return choice.engine
@@ -62,22 +62,22 @@ def choose(
     threads: int = 1,
     verify: Verify | None = None,
 ) -> ChosenEngine:
-    """The engine asked for, or for ``auto`` the best one that this machine offers.
+    """The engine asked for, or with "auto" the first in a fixed order that this machine can run.
 
     Args:
-        engine: one of ENGINES. "auto" takes, on a GPU, an installed TensorRT engine, then PyTorch,
-            then ONNX Runtime; on a CPU petrt's own, then ONNX Runtime, OpenVINO and PyTorch, in "fp32"
-            if not told otherwise.
+        engine: one of ENGINES. On a GPU "auto" takes an installed TensorRT engine, then PyTorch, then
+            ONNX Runtime. On a CPU it takes petrt's own, then ONNX Runtime, OpenVINO and PyTorch, in
+            "fp32" by default.
         device: "auto" (the first GPU, if an engine can use it, else the CPU), "cpu", "cuda" or
             "cuda:1".
-        precision: "fp32", "fp16" or "bf16"; None: the engine's own.
-        threads: that one call of a CPU engine uses; slices run side by side besides
+        precision: "fp32", "fp16" or "bf16"; None: the engine's default.
+        threads: number of threads in one call of a CPU engine. Several workers make calls in parallel
             (petrt.inference.cpu.pipeline).
-        verify: what judges an installed engine that is new on its GPU; petrt.inference.verify_engine.
+        verify: verifies an installed engine that is new on its GPU (petrt.inference.verify_engine).
 
     Raises:
-        UsageError: an unknown or contradictory option. DeviceError: what was asked for cannot be had
-        here, with the next command. InputError: the engine refuses the bundle.
+        UsageError: an unknown or contradictory option. DeviceError: the engine or device is not
+        available; the hint gives the next command. InputError: the engine refuses the bundle.
     """
     index = _check(engine, device, precision, threads)
     wanted = cast(Precision | None, precision)
@@ -97,7 +97,7 @@ def choose(
                 raise _nothing(gpu.name, passed)
     other: list[Missing] = []
     on_cpu = ON_CPU if engine == "auto" else (engine,)
-    if engine == "auto":  # a preference of engines is none of precisions
+    if engine == "auto":  # the engine does not change the default precision
         wanted = wanted or "fp32"
     choice = _first(bundle, None, on_cpu, wanted, other, threads)
     if choice is None:
@@ -106,7 +106,7 @@ def choose(
 
 
 def _check(engine: str, device: str, precision: str | None, threads: int) -> int | None:
-    """The GPU's index, None for the CPU alone. Raises UsageError."""
+    """The GPU's index, None for the CPU. Raises UsageError."""
     if threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")
     if engine not in ENGINES:
@@ -135,9 +135,9 @@ def _first(
     threads: int = 1,
     verify: Verify | None = None,
 ) -> ChosenEngine | None:
-    """The first of ``names`` that opens, None if none does; ``passed`` takes those before it and why.
+    """The first of ``names`` that opens, or None. Those before it are appended to ``passed``.
 
-    Those behind it are not asked.
+    Those after it are not looked up.
     """
     for candidate in candidates(bundle, gpu, names, precision, threads, verify):
         if isinstance(candidate, Missing):
@@ -152,7 +152,7 @@ def _first(
             passed.append(Missing(candidate.name, error.message, error.hint))
             continue
         text = f"{candidate} on {gpu.name if gpu else 'the CPU'}"
-        # The preferred engine is worth a word where something slower runs in its place.
+        # A slower engine runs, so say why the preferred one does not.
         slower = gpu is not None and engine.name not in GPU_ONLY
         return ChosenEngine(engine, _because(text, passed if slower else []))
     return None
@@ -163,14 +163,14 @@ def _because(text: str, passed: Sequence[Missing]) -> str:
 
 
 def _no_gpu(engine: str, device: str, gpu: Missing) -> DeviceError:
-    """The GPU that was asked for, or that the engine needs, is not to be had."""
+    """The error for a GPU that is asked for or needed and not available."""
     if engine in GPU_ONLY:
         return DeviceError(f"{NAMES[engine]} needs a GPU: {gpu.reason}", gpu.hint)
     return DeviceError(f"cannot use {device}: {gpu.reason}", f"{gpu.hint}, or use --device cpu")
 
 
 def _nothing(where: str, passed: Sequence[Missing]) -> DeviceError:
-    """No engine runs there."""
+    """The error if no engine can run."""
     if len(passed) == 1:
         return DeviceError(passed[0].reason, passed[0].hint)
     reasons = "; ".join(missing.reason for missing in passed)

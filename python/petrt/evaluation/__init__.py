@@ -1,1 +1,1 @@
-"""Images against a reference: metrics, activity, calibration, filters, reports."""
+"""Compares images with a reference: metrics, activity, calibration, filters, reports."""

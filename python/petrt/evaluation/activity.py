@@ -1,7 +1,7 @@
-"""What a reconstruction did to the activity: totals, maxima and regions of interest.
+"""Changes of the activity by a reconstruction: totals, maxima and regions of interest.
 
-Numbers that cannot be formed (a ratio over zero) are ``None``, which JSON writes as null; nothing
-is NaN. All ratios are free of the unit, so "SUV" in a name holds for Bq/ml as well.
+Undefined numbers (a ratio over zero) are None, in JSON null; nothing is NaN. Ratios do not depend on the
+unit, so a name with "SUV" also applies to Bq/ml.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 from petrt.errors import InputError
 from petrt.evaluation.metrics import checked_pair
 
-# Radius of the sphere of 1 cm^3 over which SUVpeak is the mean: (3 / (4 pi))^(1/3) cm.
+# Radius of SUVpeak's sphere of 1 cm^3: (3 / (4 pi))^(1/3) cm.
 PEAK_RADIUS_MM = 10.0 * (3.0 / (4.0 * math.pi)) ** (1.0 / 3.0)
 
 
 @dataclass(frozen=True)
 class Change:
-    """What happened to a volume: ``activity_ratio`` = sum(out) / sum(in), ``suvmax_shift_percent``
-    = 100 (max(out) / max(in) - 1). None where the input's sum or maximum is not positive."""
+    """``activity_ratio`` = sum(out) / sum(in), ``suvmax_shift_percent`` = 100 (max(out) / max(in) - 1).
+
+    None if the input's sum or maximum is not positive."""
 
     activity_ratio: float | None
     suvmax_shift_percent: float | None
@@ -32,12 +33,11 @@ class Change:
 
 @dataclass(frozen=True)
 class RoiStatistics:
-    """One region. ``*_bias_percent`` are against the reference; contrast figures need a background.
+    """Statistics of one region. ``*_bias_percent`` need a reference, contrast numbers a background.
 
-    ``peak``: the largest mean over a 1 cm^3 sphere centred in the region. ``cov``: standard
-    deviation (of the population) over mean. ``cnr``: (mean - background mean) / background standard
-    deviation. ``contrast_recovery``: (mean / background - 1) of the image over the same of the
-    reference.
+    ``peak``: the largest mean over a 1 cm^3 sphere centred in the region. ``cov``: population standard
+    deviation / mean. ``cnr``: (mean - background mean) / background standard deviation.
+    ``contrast_recovery``: (mean / background - 1) of the image divided by that of the reference.
     """
 
     label: int
@@ -62,10 +62,10 @@ def change(output: ArrayLike, source: ArrayLike) -> Change:
     """Activity ratio and SUVmax shift of ``output`` against ``source``, arrays of one shape."""
     out, src = np.asarray(output), np.asarray(source)
     if out.shape != src.shape or out.size == 0:
-        raise InputError(f"output {out.shape} and source {src.shape} must be alike and not empty")
+        raise InputError(f"output {out.shape} and source {src.shape} differ in shape or are empty")
     total, total_source = float(out.sum(dtype=np.float64)), float(src.sum(dtype=np.float64))
     if not (math.isfinite(total) and math.isfinite(total_source)):
-        raise InputError("non-finite voxels in a volume whose activity is asked for")
+        raise InputError("output or source has non-finite voxels, so its activity is undefined")
     ratio = total / total_source if total_source > 0 else None
     return Change(ratio, _bias_percent(float(out.max()), float(src.max())))
 
@@ -80,10 +80,9 @@ def roi_statistics(
 ) -> list[RoiStatistics]:
     """Statistics of ``image`` [X, Y, Z] in each region of ``labels`` [X, Y, Z], by rising label.
 
-    Labels are integers (a float array with whole numbers will do); 0 is outside. ``voxel_mm`` (x,
-    y, z) gives volumes and peaks, ``reference`` [X, Y, Z] the biases, ``background`` (a label)
-    contrast. Raises InputError for differing shapes, non-finite voxels, fractional or missing
-    labels.
+    Labels are whole numbers, also as floats; 0 is outside. ``voxel_mm`` (x, y, z) is needed for volumes
+    and peaks, ``reference`` [X, Y, Z] for biases, ``background`` (a label) for contrast. Raises
+    InputError for differing shapes, non-finite voxels, fractional or missing labels.
     """
     img, ref = checked_pair(image, image if reference is None else reference)
     compact, values = _compact_labels(labels, img.shape)
@@ -104,8 +103,8 @@ def roi_statistics(
 def peak_map(volume: ArrayLike, voxel_mm: Sequence[float]) -> NDArray[np.float64]:
     """Mean over the 1 cm^3 sphere around each voxel of ``volume`` [X, Y, Z] (spacing in mm).
 
-    A voxel belongs to a sphere when its centre does, as in IBSI's intensity peaks; the part of a
-    sphere beyond the volume is left out of its mean.
+    A voxel belongs to a sphere if its centre does, as in IBSI's intensity peaks. Voxels beyond the
+    volume do not count.
     """
     from scipy.signal import fftconvolve
 
@@ -124,7 +123,7 @@ def peak_map(volume: ArrayLike, voxel_mm: Sequence[float]) -> NDArray[np.float64
 
 @dataclass(frozen=True)
 class _Table:
-    """Per region, in the order of the labels."""
+    """Arrays with one number per region, in the order of the labels."""
 
     count: NDArray[np.int64]
     mean: NDArray[np.float64]
@@ -139,7 +138,7 @@ def _measure(
     regions: int,
     voxel_mm: Sequence[float] | None,
 ) -> _Table:
-    """Count, mean, spread, maximum and peak in the regions 1..``regions`` of ``compact``."""
+    """Count, mean, standard deviation, maximum and peak in regions 1..``regions`` of ``compact``."""
     from scipy import ndimage
 
     index = np.arange(1, regions + 1)
@@ -149,8 +148,8 @@ def _measure(
     mean = np.bincount(where, flat, regions + 1)[1:] / count
     largest = np.asarray(ndimage.maximum(flat, where, index))
     constant = largest == ndimage.minimum(flat, where, index)
-    mean = np.where(constant, largest, mean)  # exactly, so that their spread is exactly 0
-    # Two passes: E[x^2] - E[x]^2 loses everything where the spread is small against the mean.
+    mean = np.where(constant, largest, mean)  # exact, so that the standard deviation is exactly 0
+    # Two passes, because E[x^2] - E[x]^2 cancels if the deviation is small against the mean.
     std = np.sqrt(np.bincount(where, (flat - mean[where - 1]) ** 2, regions + 1)[1:] / count)
     peak = None
     if voxel_mm is not None:
@@ -242,7 +241,7 @@ def _checked_spacing(voxel_mm: Sequence[float]) -> list[float]:
 
 
 def _bounding_box(inside: NDArray[np.bool_], margin: Sequence[int]) -> tuple[slice, ...]:
-    """The smallest box around ``inside``, widened by ``margin`` voxels where the volume allows."""
+    """The smallest box around ``inside``, widened by ``margin`` voxels within the volume."""
     box = []
     for axis, extra in enumerate(margin):
         line = np.flatnonzero(inside.any(axis=tuple(a for a in range(inside.ndim) if a != axis)))

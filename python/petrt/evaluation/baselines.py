@@ -1,8 +1,7 @@
-"""Classical denoisers with their strength chosen on the reference: what a model has to beat.
+"""Classical filters as baselines, with their parameter chosen on the reference.
 
-Both look at the reference to choose their one parameter (highest PSNR ``standard``), which no
-method may do in use. So they are upper bounds of what a filter can reach on that volume, and a fair
-thing to beat.
+The parameter is the one with the highest PSNR ``standard``. In use there is no reference, so the results
+are upper bounds of what the filter can reach on that volume.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ class Baseline:
 def best_gaussian(image: ArrayLike, reference: ArrayLike) -> Baseline:
     """The Gaussian filter of ``image`` [X, Y, Z] nearest to ``reference``.
 
-    ``parameter`` is sigma in voxels, from 0 to 6: a coarse grid of widths, then a bounded search
-    between the winner's neighbours.
+    ``parameter`` is sigma in voxels, from 0 to 6: the best of a coarse grid, then refined by a bounded
+    search between its neighbours.
     """
     from scipy.ndimage import gaussian_filter
     from scipy.optimize import minimize_scalar
@@ -68,8 +67,8 @@ def best_gaussian(image: ArrayLike, reference: ArrayLike) -> Baseline:
 def nonlocal_means(image: ArrayLike, reference: ArrayLike) -> Baseline:
     """scikit-image's fast non-local means of ``image`` [X, Y, Z] nearest to ``reference``.
 
-    The noise level is the root mean square difference from the reference in the ``standard`` mask,
-    and h is the best of a few multiples of it. ``parameter`` is h in the unit of the image.
+    The noise level is the RMS difference from the reference in the ``standard`` mask. ``parameter`` is
+    h in the unit of the image, the best of a few multiples of the noise level.
     """
     from skimage.restoration import denoise_nl_means
 
@@ -91,7 +90,7 @@ def nonlocal_means(image: ArrayLike, reference: ArrayLike) -> Baseline:
 
 
 def _prepare(image: ArrayLike, reference: ArrayLike) -> tuple[Array, Callable[[Array], float]]:
-    """The image as float32, and its PSNR ``standard`` against the reference as a function."""
+    """The image as float32, and a function that computes the PSNR ``standard`` (dB) of a volume."""
     low, ref = checked_pair(image, reference)
     peak = float(ref.max())
     if peak <= 0:

@@ -1,16 +1,16 @@
-"""Does the spread of the samples say how far the image is off? Coverage, and the factor that makes it so.
+"""Calibration of the samples' standard deviation: its coverage, and the factor that corrects it.
 
-A reconstruction's interval at ``level`` is mean +- z(level) * factor * std, with z the two-sided normal
-quantile. It covers a voxel where ``|mean - full dose| <= z * factor * std``. The factor is found in
-closed form: z * factor is the ``level`` quantile of the scores ``|mean - full dose| / std`` of the active
-voxels. That is split conformal prediction with bands of locally varying width (Lei et al.,
-"Distribution-free predictive inference for regression", JASA 2018), with z taken out so that factor * std
-may be read as a standard deviation. It also pays for what a few samples cannot know: with N independent
-exact samples of a normal distribution the scores follow sqrt(1 + 1/N) times Student's t of N - 1 degrees
-of freedom (a factor of 1.22 at 90 % for N = 8), so a factor holds for its number of samples.
+The interval at ``level`` is mean +- z(level) * factor * std, with z the two-sided normal quantile. It
+covers a voxel if ``|mean - full dose| <= z * factor * std``. The factor has a closed form: z * factor is
+the ``level`` quantile of the scores ``|mean - full dose| / std`` of the active voxels. This is split
+conformal prediction with locally weighted residuals (Lei et al., "Distribution-free predictive inference
+for regression", JASA 2018); division by z makes factor * std a standard deviation. The factor also
+corrects for the number of samples: with N independent exact samples of a normal distribution the scores
+follow sqrt(1 + 1/N) times Student's t of N - 1 degrees of freedom (a factor of 1.22 at 90 % for N = 8).
+So a factor is valid for its number of samples only.
 
-Every subject counts the same, however many active voxels it has. Errors and standard deviations are in
-units of the reference's maximum, as in the protocol ``standard`` of petrt.evaluation.metrics.
+All subjects have equal weights. Errors and standard deviations are in units of the reference's maximum, as
+in the protocol ``standard`` of petrt.evaluation.metrics.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from petrt.evaluation.metrics import standard_mask
 from petrt.model.spec import CalibrationSpec, SamplerSpec
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
-# Active voxels kept of a subject: a coverage is then known to 0.05 % and a total-body frame fits.
+# Most active voxels kept per subject: this gives coverage to 0.05 % and limits the memory.
 MOST_VOXELS = 1 << 20
 
 
@@ -38,8 +38,8 @@ MOST_VOXELS = 1 << 20
 class Voxels:
     """Active voxels of one subject: |error| and sample std [N], in units of the reference's maximum.
 
-    ``active``: how many there were before thinning to N. ``zero_std``: how many of the N have a std of
-    0; such a voxel is covered where its error is 0, too, and by no factor otherwise.
+    ``active``: their number before thinning to N. ``zero_std``: the number of the N with a std of 0,
+    which are covered only if their error is 0, too.
     """
 
     error: NDArray[np.float32]
@@ -53,7 +53,7 @@ class Voxels:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Share of active voxels inside the interval at ``level``: mean over subjects, and its range."""
+    """Fraction of active voxels inside the interval at ``level``: mean and range over subjects."""
 
     level: float
     mean: float
@@ -63,7 +63,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class ErrorBin:
-    """Voxels of similar std: the root mean square of std and of error, and their share."""
+    """Voxels of similar std: the RMS of their std and of their error, and their fraction of all voxels."""
 
     std: float
     error: float
@@ -83,10 +83,10 @@ def active_voxels(
     *,
     most: int = MOST_VOXELS,
 ) -> Voxels:
-    """What calibration needs of one subject; mean, std and full-dose reference of one shape and unit.
+    """The active voxels of one subject, from mean, std and full-dose reference of one shape and unit.
 
-    ``mask`` (bool, that shape): default the protocol's, reference > 5 % of its maximum. Of more than
-    ``most`` active voxels every k-th is kept. Raises InputError for differing shapes, non-finite or
+    ``mask`` (bool, the same shape) is by default reference > 5 % of its maximum. If there are more than
+    ``most`` active voxels, every k-th is kept. Raises InputError for differing shapes, non-finite or
     negative std, a reference without a positive voxel, or an empty mask.
     """
     arrays = [np.asarray(each) for each in (mean, std, reference)]
@@ -110,36 +110,36 @@ def active_voxels(
 
 
 def fit_factor(subjects: Sequence[Voxels], level: float) -> float:
-    """The factor with which the interval at ``level`` covers exactly ``level`` of the active voxels.
+    """The factor with which the interval at ``level`` covers a fraction ``level`` of the active voxels.
 
-    Raises InputError where none does: too many voxels of std 0, or no error at all.
+    Raises InputError if there is none: too many voxels have std 0, or there is no error at all.
     """
     scores, weights = _pooled([_scores(each) for each in subjects])
     order = np.argsort(scores)
     reached = np.cumsum(weights[order])
-    # Sums of weights round; one part in 1e12 of all voxels decides nothing.
+    # Tolerance for rounding in the sums of weights.
     index = int(np.searchsorted(reached, level - 1e-12))
     quantile = float(scores[order[min(index, len(order) - 1)]])
     if math.isinf(quantile):
         raise InputError(
             f"the samples agree exactly in too many voxels: no factor covers {level:.0%} of them",
-            "more samples or steps, or a model with a working denoiser",
+            "use more samples or steps, or a model with a working denoiser",
         )
     if quantile == 0:
         raise InputError("the mean equals the full-dose image: there is no error to calibrate to")
-    # Rounded up, so that the voxel at the quantile itself lies inside.
+    # Rounded up, so that the voxel at the quantile is inside the interval.
     return float(np.nextafter(quantile / z_value(level), np.inf))
 
 
 def coverage(voxels: Voxels, level: float, factor: float = 1.0) -> float:
-    """Share of one subject's active voxels within mean +- z(level) * factor * std."""
+    """Fraction of one subject's active voxels within mean +- z(level) * factor * std."""
     return float(np.mean(_scores(voxels) <= factor * z_value(level)))
 
 
 def coverage_table(
     subjects: Sequence[Voxels], factor: float = 1.0, levels: Sequence[float] = LEVELS
 ) -> list[Coverage]:
-    """A row for each level: coverage over subjects, each with the same weight."""
+    """The coverage at each level, over subjects of equal weight."""
     rows = []
     for level in levels:
         each = [coverage(voxels, level, factor) for voxels in subjects]
@@ -148,10 +148,10 @@ def coverage_table(
 
 
 def error_by_std(subjects: Sequence[Voxels], factor: float = 1.0, bins: int = 20) -> list[ErrorBin]:
-    """RMS error of voxels of similar factor * std, in ``bins`` of equal weight, std rising.
+    """RMS error of voxels of similar factor * std, in ``bins`` of equal weight, by rising std.
 
-    A std that means what it says gives error = std in every bin (Levi et al., "Evaluating and
-    calibrating uncertainty prediction in regression tasks", Sensors 2022).
+    A calibrated std gives error = std in every bin (Levi et al., "Evaluating and calibrating
+    uncertainty prediction in regression tasks", Sensors 2022).
     """
     std, weights = _pooled([factor * each.std.astype(np.float64) for each in subjects])
     error, _ = _pooled([each.error.astype(np.float64) for each in subjects])
@@ -175,10 +175,10 @@ def std_record(
     samples: int,
     dose: float | None = None,
 ) -> dict[str, Any]:
-    """What a std map of such samples is: ``calibrated``, the ``factor`` it is multiplied by, ``level``
-    (the share that the factor was fitted for) and, where it is not calibrated, the ``reason``.
+    """The record of a std map: whether it is ``calibrated``, the ``factor`` that it is multiplied by, the
+    ``level`` that the factor was fitted for, and the ``reason``.
 
-    ``dose``: fraction of the full dose where it is known.
+    ``dose``: fraction of the full dose, or None if it is unknown.
     """
     reason = _why_not(calibration, sampler, samples, dose)
     if calibration is None or reason:
@@ -188,7 +188,7 @@ def std_record(
 
 
 def std_description(record: Mapping[str, Any]) -> str:
-    """What a std map says of itself in its header (at most 79 characters), from ``std_record``."""
+    """The description of a std map in its header (at most 79 characters), from ``std_record``."""
     kind = "std of the samples, not calibrated"
     if record["calibrated"]:
         kind = f"std, calibrated for {100 * record['level']:g} % intervals"
@@ -198,9 +198,9 @@ def std_description(record: Mapping[str, Any]) -> str:
 def _why_not(
     calibration: CalibrationSpec | None, sampler: SamplerSpec, samples: int, dose: float | None
 ) -> str:
-    """Why ``calibration`` does not hold for such samples; "" where it does."""
+    """The reason why ``calibration`` is not valid for such samples; "" if it is."""
     if samples < 2:
-        return "a single sample has no spread"
+        return "a single sample has no standard deviation"
     if calibration is None:
         return "the model has no calibration"
     fitted = calibration.sampler
@@ -215,7 +215,7 @@ def _why_not(
 
 
 def _scores(voxels: Voxels) -> Array64:
-    """|error| / std; 0 where both are 0, infinite where only the std is."""
+    """|error| / std; 0 if both are 0, infinite if only the std is 0."""
     error, std = voxels.error.astype(np.float64), voxels.std.astype(np.float64)
     scores = np.divide(error, std, out=np.full_like(error, np.inf), where=std > 0)
     scores[error == 0] = 0.0
@@ -223,7 +223,7 @@ def _scores(voxels: Voxels) -> Array64:
 
 
 def _pooled(values: Sequence[Array64]) -> tuple[Array64, Array64]:
-    """All subjects' values and their weights, which sum to 1, equal from subject to subject."""
+    """All subjects' values and their weights, which sum to 1, with the same sum for each subject."""
     if not values:
         raise InputError("there is no subject to calibrate on")
     weights = [np.full(len(each), 1 / (len(values) * len(each))) for each in values]

@@ -1,8 +1,7 @@
 """Image quality against a reference, under named protocols.
 
-A PSNR without its mask and range means little: one pair of volumes gave 25.65 and 30.09 dB under
-the two scripts that the method's authors published. So every number here belongs to a protocol, and
-``evaluate`` gives all of them side by side.
+A PSNR depends on its mask and range: one pair of volumes gave 25.65 and 30.09 dB with the two scripts
+that the method's authors published. So every number belongs to a protocol.
 
 ================  =======================  =======================  =========================
                   ``paper``                ``inference``            ``standard``
@@ -21,9 +20,9 @@ NMSE over         reference > 0.05         whole volume             mask
 NMSE divided by   energy of *prediction*   energy of *prediction*   energy of reference
 ================  =======================  =======================  =========================
 
-The oddities of the first two are the authors': they hand the prediction to scikit-image as the true
-image, and leave SSIM's range to the default that scikit-image once had for floats (2).
-NRMSE is the square root of NMSE everywhere, with the same mask and the same energy.
+The first two reproduce the authors' scripts: they pass the prediction to scikit-image as the true image,
+and use SSIM's former default range for floats (2). NRMSE is always the square root of NMSE, with the same
+mask and energy.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from numpy.typing import ArrayLike, NDArray
 from petrt.arrays import Array64
 from petrt.errors import InputError, UsageError
 
-# scikit-image is imported inside the functions: it takes longer to load than the rest of petrt.
+# scikit-image is imported inside the functions, because it takes longer to load than the rest of petrt.
 
 Metrics = dict[str, float]
 
@@ -60,13 +59,13 @@ def evaluate(
     """Compare ``prediction`` with ``reference``, both [X, Y, Z] in the same unit.
 
     ``protocols``: names from ``PROTOCOLS``, default all. ``mask`` [X, Y, Z] (non-zero = inside)
-    replaces the default mask of ``standard``; the other two fix their own. ``scale`` is what both
-    volumes are divided by for ``paper`` and ``inference``, whose thresholds and ranges are
-    absolute: default the reference's maximum; give 1 for volumes that are scaled already.
+    replaces the default mask of ``standard``; the other two have fixed masks. ``scale`` divides both
+    volumes for ``paper`` and ``inference``, whose thresholds and ranges are absolute. It is the
+    reference's maximum by default; give 1 for volumes that are already scaled.
 
-    Returns ``{protocol: {"psnr": dB, "ssim": ., "nmse": ., "nrmse": .}}``. Never NaN. PSNR is
-    ``inf`` where the two agree exactly, NMSE and NRMSE are ``inf`` where a protocol divides by the
-    energy of a prediction that is zero (``json_number`` turns both into null).
+    Returns ``{protocol: {"psnr": dB, "ssim": ., "nmse": ., "nrmse": .}}``, without NaN. PSNR is ``inf``
+    for equal volumes. NMSE and NRMSE are ``inf`` if a protocol divides by the energy of a prediction
+    that is zero. ``json_number`` turns both into null.
 
     Raises InputError for differing shapes, not three axes, non-finite voxels, a reference without a
     positive voxel, an empty mask, a bad scale, or an axis shorter than the SSIM window.
@@ -76,7 +75,9 @@ def evaluate(
         if name not in PROTOCOLS:
             raise UsageError(f"unknown protocol {name!r}", f"known: {', '.join(PROTOCOLS)}")
     if mask is not None and "standard" not in names:
-        raise UsageError("a mask applies to 'standard' only", "the other protocols fix theirs")
+        raise UsageError(
+            "a mask applies to 'standard' only", "add 'standard' or leave out the mask"
+        )
     pred, ref = checked_pair(prediction, reference)
     peak = float(ref.max())
     if peak <= 0:
@@ -115,7 +116,7 @@ def paper(prediction: Array64, reference: Array64) -> Metrics:
 
 
 def inference(prediction: Array64, reference: Array64) -> Metrics:
-    """What the authors' ``inference.py`` prints, for volumes [X, Y, Z] scaled to about [0, 1]."""
+    """The metrics of the authors' ``inference.py``, for volumes [X, Y, Z] scaled to about [0, 1]."""
     prediction = np.maximum(prediction, 0.0)
     nrmse_ = nrmse(prediction, reference, energy_of=prediction)
     return {
@@ -127,10 +128,10 @@ def inference(prediction: Array64, reference: Array64) -> Metrics:
 
 
 def standard(prediction: Array64, reference: Array64, mask: NDArray[np.bool_]) -> Metrics:
-    """Metrics that do not depend on the unit: everything is relative to the reference [X, Y, Z].
+    """Metrics relative to the reference [X, Y, Z], which do not depend on the unit.
 
-    PSNR = 10 log10(max(ref)^2 / MSE), NMSE = sum (pred - ref)^2 / sum ref^2, both over ``mask``;
-    SSIM over the whole volume with Gaussian weights (Wang et al. 2004).
+    PSNR = 10 log10(max(ref)^2 / MSE) and NMSE = sum (pred - ref)^2 / sum ref^2 are over ``mask``. SSIM
+    is over the whole volume with Gaussian weights (Wang et al. 2004).
     """
     peak = reference.max()
     prediction, reference = prediction / peak, reference / peak
@@ -167,10 +168,10 @@ def standard_psnr(prediction: Array64, reference: Array64) -> float:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A named way to compare, and what a reader must know to compare its numbers with others'.
+    """A named set of metrics, with the definitions of its mask, PSNR, SSIM and NMSE as text.
 
-    ``slices``: its PSNR alone, (prediction, reference) -> dB, for some slices of two volumes that
-    are both divided by the reference volume's maximum.
+    ``slices``: (prediction, reference) -> PSNR in dB, for slices of two volumes that are both divided
+    by the reference volume's maximum.
     """
 
     compute: Callable[..., Metrics]
@@ -221,14 +222,14 @@ def psnr(prediction: Array64, reference: Array64, data_range: float) -> float:
 
     if np.array_equal(prediction, reference):
         return math.inf
-    with np.errstate(divide="ignore"):  # a difference so small that its square is 0
+    with np.errstate(divide="ignore"):  # the square of a tiny difference may be 0
         return float(peak_signal_noise_ratio(reference, prediction, data_range=data_range))
 
 
 def nrmse(prediction: Array64, reference: Array64, *, energy_of: Array64) -> float:
-    """||prediction - reference|| / ||energy_of||, Euclidean norms; ``inf`` where the latter is 0.
+    """||prediction - reference|| / ||energy_of||, Euclidean norms; ``inf`` if the latter is 0.
 
-    ``energy_of`` is one of the two: scikit-image divides by the energy of its first argument.
+    ``energy_of`` is one of the two, because scikit-image divides by the energy of its first argument.
     """
     from skimage.metrics import normalized_root_mse
 
@@ -265,12 +266,12 @@ def gaussian_ssim(prediction: Array64, reference: Array64, *, data_range: float)
 
 
 def json_number(value: float | None) -> float | None:
-    """``value`` for a JSON file, which has no infinity: null where it is not finite."""
+    """``value`` for a JSON file, which has no infinity: None if it is not finite."""
     return None if value is None or not math.isfinite(value) else float(value)
 
 
 def checked_pair(prediction: ArrayLike, reference: ArrayLike) -> tuple[Array64, Array64]:
-    """Both volumes as float64 [X, Y, Z]; InputError unless they match and are finite."""
+    """Both volumes as float64 [X, Y, Z]. Raises InputError unless they match and are finite."""
     pred = np.asarray(prediction, dtype=np.float64)
     ref = np.asarray(reference, dtype=np.float64)
     if pred.shape != ref.shape:

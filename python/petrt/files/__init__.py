@@ -1,1 +1,1 @@
-"""Files and folders that appear whole or not at all, and names that are safe to show."""
+"""Files and folders that appear complete or not at all, and names that are safe to show."""

@@ -1,12 +1,11 @@
-"""Files that appear whole or not at all.
+"""Files that appear complete or not at all.
 
-Content goes to a scratch file in the target's folder, is flushed and fsynced, and only then takes
-the target's name. Any failure, an interrupt included, leaves the old file as it was and nothing
-new. Where the system allows it (Linux, ``O_TMPFILE``) the scratch file has no name, so that even a
-killed process leaves nothing behind.
+Content is written to a scratch file in the target's folder, flushed and fsynced, and then gets the
+target's name. A failure or interrupt leaves the old file unchanged and no new one. On Linux
+(``O_TMPFILE``) the scratch file has no name, so even a killed process leaves nothing behind.
 
-Every problem with an output (it exists, it is an input, its folder is missing or read-only, the
-disk is full) is a UsageError, exit code 2: another output path solves it, the input is fine.
+Every problem with an output (it exists, it is an input, its folder is missing or read-only, the disk is
+full) is a UsageError, exit code 2, because another output path solves it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from petrt.files.names import shown
 
 PathLike = str | os.PathLike[str]
 
-# What an output path can be at fault for; other errors inside a write are not ours to rename.
+# Errors caused by the output path. Other errors inside a write pass unchanged.
 _REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -46,10 +45,10 @@ _REASONS = {
 def check_output(
     path: PathLike, inputs: Iterable[PathLike] = (), *, overwrite: bool = False
 ) -> None:
-    """Refuse, before any work, an output that could not be written at the end.
+    """Raise UsageError if the output ``path`` cannot be written. To be called before any work.
 
-    ``inputs`` are files that must survive: an output that is one of them, also by a symbolic or
-    hard link, is refused whatever ``overwrite`` says. Raises UsageError.
+    ``inputs`` are files that must not be replaced: an output that is one of them, also by a symbolic
+    or hard link, is refused even with ``overwrite``.
     """
     target = Path(path)
     try:
@@ -67,7 +66,7 @@ def check_output(
 def check_outputs(
     paths: Iterable[PathLike], inputs: Iterable[PathLike] = (), *, overwrite: bool = False
 ) -> None:
-    """check_output for all outputs of a run, which must also differ from each other."""
+    """``check_output`` for all outputs of a run. They must also differ from each other."""
     inputs = list(inputs)
     seen: set[str] = set()
     for path in paths:
@@ -80,11 +79,11 @@ def check_outputs(
 
 @contextmanager
 def atomic_file(path: PathLike, *, overwrite: bool = False) -> Iterator[BufferedRandom]:
-    """A binary file to write to; it becomes ``path`` when the block ends without an exception.
+    """A binary file to write to. It becomes ``path`` if the block ends without an exception.
 
-    A symbolic link at ``path`` is replaced, not followed. Without ``overwrite`` a file that
-    appeared meanwhile is kept and UsageError raised. Prepare the content before entering: an
-    OSError inside the block is taken for a failed write.
+    A symbolic link at ``path`` is replaced, not followed. Without ``overwrite``, a file that appears
+    meanwhile is kept and UsageError is raised. An OSError inside the block counts as a failed write, so
+    prepare the content before.
     """
     target = Path(path)
     check_output(target, overwrite=overwrite)
@@ -108,24 +107,24 @@ def atomic_file(path: PathLike, *, overwrite: bool = False) -> Iterator[Buffered
 
 
 def atomic_write_bytes(path: PathLike, content: bytes, *, overwrite: bool = False) -> None:
-    """Write ``content`` to ``path``, whole or not at all."""
+    """Write ``content`` to ``path``, completely or not at all."""
     with atomic_file(path, overwrite=overwrite) as handle:
         handle.write(content)
 
 
 def atomic_write_json(path: PathLike, value: Any, *, overwrite: bool = False) -> None:
-    """Write ``value`` as indented JSON; NaN and infinity, which JSON lacks, raise ValueError."""
+    """Write ``value`` as indented JSON. Raises ValueError for NaN and infinity, which JSON lacks."""
     text = json.dumps(value, indent=2, allow_nan=False)
     atomic_write_bytes(path, f"{text}\n".encode("ascii"), overwrite=overwrite)
 
 
 def is_scratch(name: str) -> bool:
-    """Whether a file of this name is what a killed process left of an output."""
+    """Whether this is the name of a scratch file, left by a killed process."""
     return name.startswith(".petrt-") and name.endswith(".tmp")
 
 
 def _exists(target: Path) -> bool:
-    """Whether a file or link, even a dangling one, has this name; impossible names raise."""
+    """Whether a file or link, even a dangling one, has this name. Impossible names raise."""
     try:
         target.lstat()
     except FileNotFoundError:
@@ -141,7 +140,7 @@ def _check_existing(target: Path, inputs: Iterable[PathLike], overwrite: bool) -
             raise UsageError(
                 f"{shown(target)}: the output is also an input", "choose another output path"
             )
-    # Replacing a device or pipe by a file would break it, and a link may point anywhere.
+    # A device or pipe must not be replaced by a file.
     if not stat.S_ISREG(target.lstat().st_mode) and not target.is_symlink():
         raise UsageError(f"{shown(target)}: the output is not a regular file")
     if not overwrite:
@@ -152,7 +151,7 @@ def _check_existing(target: Path, inputs: Iterable[PathLike], overwrite: bool) -
 
 @contextmanager
 def explained(target: Path) -> Iterator[None]:
-    """Turn the errors that an output path can be blamed for into a UsageError."""
+    """Turn errors caused by the output path into UsageError."""
     try:
         yield
     except FileExistsError as error:
@@ -168,15 +167,15 @@ def explained(target: Path) -> Iterator[None]:
 
 
 def _scratch_name(folder: Path) -> Path:
-    # Not made from the target's name, which may already be as long as a name can be.
+    # Independent of the target's name, which may already have the maximum length.
     return folder / f".petrt-{secrets.token_hex(8)}.tmp"
 
 
 def _open_scratch(folder: Path) -> tuple[int, Path | None]:
-    """An open scratch file in ``folder`` and its name, None where it needs none."""
+    """An open scratch file in ``folder`` and its name, None if it has none."""
     nameless = getattr(os, "O_TMPFILE", None)
     if nameless is not None and os.path.isdir("/proc/self/fd"):
-        # Old kernels and some file systems refuse the flag; a real fault shows again below.
+        # Old kernels and some file systems refuse the flag. Other errors occur again below.
         with suppress(OSError):
             return os.open(folder, nameless | os.O_RDWR, 0o666), None
     scratch = _scratch_name(folder)
@@ -185,10 +184,10 @@ def _open_scratch(folder: Path) -> tuple[int, Path | None]:
 
 
 def _give_name(handle: BufferedRandom, scratch: Path) -> None:
-    """Link a nameless file into its folder; copy it where the file system cannot link."""
+    """Link a nameless file into its folder, or copy it if the file system has no links."""
     try:
-        # Naming a folder makes Python call linkat(AT_SYMLINK_FOLLOW), without which the link in
-        # /proc itself would be linked. The source is absolute, so the folder is not used.
+        # With a folder Python calls linkat(AT_SYMLINK_FOLLOW), which links the file and not the
+        # link in /proc. The source is absolute, so the folder is not used.
         source = f"/proc/self/fd/{handle.fileno()}"
         os.link(source, scratch, src_dir_fd=handle.fileno(), follow_symlinks=True)
     except OSError:
@@ -216,7 +215,7 @@ def _publish(scratch: Path, target: Path, overwrite: bool) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the new name itself durable, where folders can be opened."""
+    """Flush a folder to disk, so that new names in it are durable, if folders can be opened."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all."""
+"""Folders that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from petrt.files.names import shown
 
 @contextmanager
 def atomic_folder(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
-    """A new folder to fill; it becomes ``path`` when the block ends without an exception.
+    """A new folder to fill. It becomes ``path`` if the block ends without an exception.
 
-    A folder already at ``path`` is replaced only where it holds a file called ``replaces``, which
-    proves that it is of the same kind; anything else there, or a place where nothing can be
-    written, raises UsageError. Until the very end
-    the old folder stays untouched. Missing parents are made.
+    An existing folder is replaced only if it holds a file named ``replaces``, which shows that it is
+    of the same kind, and only at the end of the block. Anything else at ``path``, or a parent that
+    cannot be written, raises UsageError. Missing parents are created.
     """
     check_folder(path, replaces=replaces)
     with explained(path):
@@ -49,13 +48,13 @@ def atomic_folder(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
 
 
 def check_folder(path: Path, *, replaces: str | None = None) -> None:
-    """Refuse what atomic_folder would refuse to replace. Raises UsageError."""
+    """Raise UsageError if ``atomic_folder`` would refuse to replace ``path``."""
     if os.path.lexists(path) and not (replaces and (path / replaces).is_file()):
         raise UsageError(f"{shown(path)} exists", "choose another folder")
 
 
 def _sync(path: Path) -> None:
-    """Force content to disk, so that the new name never outruns it."""
+    """Flush the content to disk before the folder gets its name."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""File names as text that is safe in a message, a log line and a report."""
+"""File names as text that is safe in messages, logs and reports."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ LONGEST = 120
 def shown(path: str | os.PathLike[str]) -> str:
     """The last part of ``path``, printable on one line.
 
-    Control characters, line ends, text-direction marks and undecodable bytes are written as
-    escapes, and a name over 120 characters is cut in the middle. The folders are left out: people
-    name them after patients.
+    Control characters, line ends, text-direction marks and undecodable bytes are escaped. A name over
+    120 characters is cut in the middle. Folders are left out, because they may be named after patients.
     """
     text = Path(path).name or str(path)
     safe = "".join(

@@ -1,6 +1,6 @@
-"""Parameters, operations and bytes of models: ``petrt flops``. Needs no torch, uses it where it is.
+"""Counts parameters, operations and bytes of models, for ``petrt flops``. torch is optional.
 
-``bundle_macs``: the work of each part of a bundle, from its steps.
+``bundle_macs``: the work of each network of a bundle, from its steps.
 """
 
 from petrt.flops.bundle import bundle_macs

@@ -1,4 +1,4 @@
-"""What the networks of a bundle cost: folded, as they run. No torch."""
+"""Counts the work of a bundle's networks, folded as they run, without torch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from petrt.model.bundle import Bundle
 def bundle_macs(
     bundle: Bundle, height: int, width: int, *, slices: int = 1, samples: int = 1
 ) -> dict[str, Work]:
-    """Work of one call of each part for ``slices`` slices of height x width, by name, in their order.
+    """Name -> work of one call of each network for ``slices`` slices of height x width.
 
-    The denoiser's call is one step on ``slices * samples`` images. Raises InputError where a size does
+    A call of the denoiser is one step on ``slices * samples`` images. Raises InputError if a size does
     not fit the networks.
     """
     dimensions = {"height": height, "width": width, "slices": slices, "images": slices * samples}
@@ -19,5 +19,5 @@ def bundle_macs(
 
 
 def noise_bias_parameters(bundle: Bundle) -> int:
-    """Parameters behind the noise-bias table; its frequencies are fixed."""
+    """Number of parameters of the noise-bias table, without its fixed frequencies."""
     return sum(w.size for name, w in bundle.noise_bias_weights().items() if name != "frequencies")

@@ -1,4 +1,4 @@
-"""Parameters, MACs and bytes of one network at given sizes, from its steps alone. No torch.
+"""Counts parameters, MACs and bytes of one network at given sizes from its steps, without torch.
 
 The convention is that of ``petrt.model.size``.
 """
@@ -18,10 +18,10 @@ FLOAT = 4  # bytes
 
 @dataclass(frozen=True)
 class Work:
-    """One call of one network.
+    """The work of one call of one network.
 
-    The bytes are moved at least once whatever the engine does, all as float32: a weight that is stored
-    as float16 is computed with as float32.
+    The bytes are those that every engine must move at least once, all as float32, also for weights
+    stored as float16.
     """
 
     count: Count
@@ -31,14 +31,14 @@ class Work:
 
     @property
     def bytes(self) -> int:
-        """All that must come in or go out."""
+        """All bytes that must be read or written."""
         return self.weight_bytes + self.input_bytes + self.output_bytes
 
 
 def count_network(network: Network, dimensions: Mapping[str, int]) -> Work:
     """The work of one call of ``network`` with the named dimensions set to numbers.
 
-    Raises InputError for a name without a number and for a number that is no multiple.
+    Raises InputError for a name without a number, and a number that is not the needed multiple.
     """
     interface = network.sized(dimensions)
     shapes = network.shapes({name: interface[name] for name in network.inputs})
@@ -49,7 +49,7 @@ def count_network(network: Network, dimensions: Mapping[str, int]) -> Work:
         match step:
             case Conv():
                 row = weights[step.weight] // network.weights[step.weight].shape[0]
-                # A transposed convolution spreads every input value over its row of the weight.
+                # A transposed convolution multiplies every input value with its row of the weight.
                 macs += (sizes[step.x] if step.transposed else sizes[step.out]) * row
                 if step.norm is not None:
                     norms += weights[step.norm.weight] + weights[step.norm.bias]

@@ -1,4 +1,4 @@
-"""Counts as plain values, for JSON files and for tables; the same numbers in both."""
+"""Counts as plain values, for JSON files and tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONVENTION = (
 
 
 def describe(counted: Counted, steps: int, samples: int) -> dict[str, Any]:
-    """One slice of ``counted`` with ``samples`` samples of ``steps`` steps."""
+    """The counts of one slice with ``samples`` samples of ``steps`` steps."""
     folded = describe_form(counted.folded, steps, samples)
     unfolded = counted.unfolded and describe_form(counted.unfolded, steps, samples)
     return {
@@ -35,7 +35,7 @@ def describe(counted: Counted, steps: int, samples: int) -> dict[str, Any]:
 
 
 def describe_form(count: ModelCount, steps: int, samples: int) -> dict[str, Any]:
-    """Every part the model has: one call, how many calls a slice takes, and its share of the work."""
+    """For each network the count of one call, the number of calls per slice, and its share of the work."""
     calls, total = count.calls(steps, samples), count.total(steps, samples)
     parts = {}
     for name, part in count.parts.items():
@@ -64,7 +64,7 @@ def describe_count(count: Count) -> dict[str, int]:
 
 
 def describe_table2(rows: list[Row]) -> dict[str, Any]:
-    """Table 2: printed and counted side by side."""
+    """Table 2, with the paper's numbers and our counts."""
     return {
         "size": list(SIZE),
         "convention": "millions of parameters without GroupNorms', G MACs without attention's products",

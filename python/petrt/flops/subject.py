@@ -1,4 +1,4 @@
-"""What is counted: a preset, a checkpoint or a bundle, from PyTorch and from steps, which must agree."""
+"""Counts a preset, a checkpoint or a bundle, both as PyTorch modules and as steps, which must agree."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 Kind = Literal["preset", "checkpoint", "bundle"]
 CHECKPOINT = "checkpoint.json"  # petrt.nets.checkpoint.HEADER, which needs PyTorch
-RECORDED_SIZE = (128, 128)  # of model.json's export.size
+RECORDED_SIZE = (128, 128)  # slice size of the counts in model.json's export.size
 
 
 @dataclass(frozen=True)
 class Counted:
-    """A subject at one size. ``source`` says for each form what it was counted from.
+    """The counts of a subject at one size. ``source``: what each form was counted from.
 
-    ``unfolded`` is None where there is nothing to count it from; ``source`` then says why.
-    ``steps``: the subject's own number of evaluations of the denoiser.
+    ``unfolded`` is None if it cannot be counted; ``source`` then gives the reason. ``steps``: the
+    subject's own number of sampler steps.
     """
 
     kind: Kind
@@ -51,26 +51,27 @@ def count_subject(
 ) -> Counted:
     """Count ``subject``: the name of a preset, the folder of a checkpoint or run, or a bundle.
 
-    ``upsample`` is how an export would write the upsampling; a bundle has decided. Presets and
-    checkpoints need PyTorch; a bundle is then counted from both. Raises UsageError for what needs
-    PyTorch without it, InputError for what cannot be read or counted and where a bundle's graphs are
-    not those of its model.json, DeviceError where the two counts of one network differ.
+    ``upsample``: the form of upsampling in an export; a bundle has its own. Presets and checkpoints need
+    PyTorch; a bundle is counted from its steps, and also from PyTorch if it is installed. Raises
+    UsageError if PyTorch is needed and missing, InputError for a subject that cannot be read or counted
+    and a bundle whose networks are not those of its model.json, DeviceError if two counts differ.
     """
     kind = _kind(subject)
     if kind == "bundle":
         if upsample is not None:
-            raise UsageError("a bundle's upsampling is as it was exported", "leave out --upsample")
+            raise UsageError("a bundle's upsampling cannot be changed", "leave out --upsample")
         return _count_bundle(subject, height, width)
     if not has_torch():
-        raise UsageError(f"'{subject}' is no bundle, and anything else needs PyTorch", TORCH)
+        raise UsageError(f"'{subject}' is not a bundle, and anything else needs PyTorch", TORCH)
     network, steps = _preset(subject) if kind == "preset" else _checkpoint(subject)
     check_size(network, height, width)
     return _count_network(kind, subject, network, steps, (height, width), upsample or "conv")
 
 
 def check_size(network: NetworkSpec, height: int, width: int) -> None:
-    """Raise UsageError unless the networks can halve the size as often as they must, to more than one
-    position: over a single one a norm may have nothing to normalise, and PyTorch refuses it."""
+    """Raise UsageError unless the networks can halve the size as often as needed, to more than one pixel.
+
+    Over a single pixel a norm may have nothing to normalise, and PyTorch refuses it."""
     granule = 2**network.scales
     if height % granule or width % granule or min(height, width) < granule:
         raise UsageError(f"--size is {height}x{width}", f"give multiples of {granule}")
@@ -79,7 +80,7 @@ def check_size(network: NetworkSpec, height: int, width: int) -> None:
 
 
 def _kind(subject: str) -> Kind:
-    """What ``subject`` names. A folder that happens to be called like a preset does not hide it."""
+    """The kind of ``subject``. A folder with the name of a preset does not hide the preset."""
     path = Path(subject)
     if path.is_file() or (path / MANIFEST).is_file() or subject in shipped_models():
         return "bundle"
@@ -89,13 +90,13 @@ def _kind(subject: str) -> Kind:
 
 
 def has_torch() -> bool:
-    """Whether PyTorch is here and not broken."""
+    """Whether PyTorch is installed and not broken."""
     found = packages.torch()
     return found is not None and found.broken is None
 
 
 def _presets() -> Mapping[str, NetworkSpec]:
-    """None without PyTorch, which they need anyway."""
+    """Name -> preset; empty without PyTorch, which presets need."""
     if not has_torch():
         return {}
     from petrt.nets.presets import PRESETS
@@ -122,9 +123,13 @@ def _checkpoint(folder: str) -> tuple[NetworkSpec, int]:
 
 
 def _count_network(
-    kind: Kind, name: str, network: NetworkSpec, steps: int, size: tuple[int, int],
+    kind: Kind,
+    name: str,
+    network: NetworkSpec,
+    steps: int,
+    size: tuple[int, int],
     upsample: Upsample,
-) -> Counted:  # fmt: skip
+) -> Counted:
     from petrt.export.size import folded_count, hollow_networks
     from petrt.nets.count import count
 
@@ -176,7 +181,7 @@ def _count_bundle(name: str, height: int, width: int) -> Counted:
 
 
 def _upsample(bundle: Bundle) -> Upsample:
-    """How the networks upsample; asked of the steps themselves, not of the record."""
+    """The form of upsampling in the networks' steps."""
     for graph in bundle.graphs:
         steps = bundle.network(graph).steps
         if any(isinstance(step, Conv) and step.transposed for step in steps):
@@ -185,7 +190,7 @@ def _upsample(bundle: Bundle) -> Upsample:
 
 
 def _recorded(bundle: Bundle, size: tuple[int, int]) -> tuple[ModelCount | None, str]:
-    """The unfolded networks as the export counted them, which is at 128 x 128 only."""
+    """The counts of the unfolded networks recorded at export, for 128 x 128 only, and their source."""
     record: Any = bundle.manifest.export.get("size")
     if record is None:
         return None, f"unknown: its {MANIFEST} records none; PyTorch would count it"
@@ -198,7 +203,7 @@ def _recorded(bundle: Bundle, size: tuple[int, int]) -> tuple[ModelCount | None,
 
 
 def differences(modules: ModelCount, graphs: Mapping[str, Count]) -> str:
-    """What differs between the folded modules and the graphs; empty if nothing does."""
+    """The differences between the counts of folded modules and steps as text; empty if there are none."""
     found = []
     for part, expected in modules.parts.items():
         got = graphs.get(part, Count())

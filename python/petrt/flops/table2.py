@@ -1,9 +1,9 @@
-"""Table 2 of the paper (Han, Wang et al., MICCAI 2023): sizes and work of its ablation, beside ours.
+"""Table 2 of the paper (Han, Wang et al., MICCAI 2023), its ablation, with our counts.
 
-Its "MParam." leave the GroupNorms out and its "BFLOPs" are MACs in G of convolutions and linear layers,
-batch 1, 128 x 128, attention's products left out. Row d fits four neighbouring slices, as the paper's
-text has it; the code that came with it stacks five. Its work fits the authors' code, which runs every
-extractor twice, once for each network, the second time with Eq. 5's heads and the downsampled target.
+"MParam." excludes the GroupNorms. "BFLOPs" are MACs in units of 1e9 of convolutions and linear layers at
+batch 1, 128 x 128, without attention's products. Row d fits the four neighbouring slices of the paper's
+text; its code stacks five. The work fits the authors' code, which runs every extractor twice, once per
+network, the second time with Eq. 5's heads and the downsampled target.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FOUR = (-2, -1, 1, 2)
 
 @dataclass(frozen=True)
 class Printed:
-    """A row as the paper prints it: millions of parameters and "BFLOPs". ``preset`` names the networks."""
+    """A row of the paper: millions of parameters and "BFLOPs". ``preset``: the name of its networks."""
 
     row: str
     preset: str
@@ -45,7 +45,7 @@ STEPS = {printed.preset: printed.steps for printed in ROWS}
 
 @dataclass(frozen=True)
 class Row:
-    """``macs``: every part as often as it must run; ``macs_as_printed``: as the authors' code runs them."""
+    """A counted row. ``macs``: each network as often as needed; ``macs_as_printed``: as the authors do."""
 
     printed: Printed
     parameters: int
@@ -62,12 +62,12 @@ class Row:
 
     @property
     def off(self) -> tuple[float, float]:
-        """Ours minus the printed: millions of parameters, G MACs as the authors' code runs them."""
+        """Ours minus the paper's: millions of parameters, 1e9 MACs as in the authors' code."""
         return self.parameters_m - self.printed.parameters_m, self.macs_g - self.printed.macs_g
 
 
 def table2() -> list[Row]:
-    """Every row, counted from the networks in PyTorch."""
+    """All rows, counted from the networks in PyTorch."""
     return [_row(printed) for printed in ROWS]
 
 

@@ -1,1 +1,1 @@
-"""What this machine has: CPU, memory, GPUs, packages."""
+"""Detects this machine's CPU, memory, GPUs and packages."""

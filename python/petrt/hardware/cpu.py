@@ -7,7 +7,7 @@ import platform
 import re
 from pathlib import Path
 
-# Instruction sets that change how fast the CPU path is.
+# Instruction sets that change the speed of the CPU engines.
 ISA = (
     "avx2",
     "avx512f",
@@ -22,19 +22,19 @@ ISA = (
 
 
 def default_threads() -> int:
-    """Cores this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def has_bf16() -> bool:
-    """Whether this CPU multiplies in bfloat16: x86's two instruction sets, or ARM's one."""
+    """Whether this CPU has bfloat16 multiplication (two instruction sets on x86, one on ARM)."""
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(isa())
 
 
 def isa() -> list[str]:
-    """Instruction sets of this CPU that matter here; empty where Linux does not tell."""
+    """The instruction sets in ``ISA`` that this CPU has; empty if they are unknown."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -45,7 +45,7 @@ def isa() -> list[str]:
 
 
 def cpu_model() -> str:
-    """The CPU's name, or its architecture where the system does not tell."""
+    """The CPU's name, or its architecture if the name is unknown."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -1,11 +1,11 @@
-"""Which NVIDIA GPUs and which driver this machine has, asked of the driver by nvidia-ml-py (NVML).
+"""Lists the NVIDIA GPUs and the driver of this machine, through nvidia-ml-py (NVML).
 
-Asking creates no CUDA context and costs no GPU memory. NVML lists every GPU, in an order of its own:
-which one is ``cuda:1``, and which ones CUDA_VISIBLE_DEVICES hides, is asked of the CUDA runtime in
-petrt's CUDA module, and the two are matched by PCI bus id. Without that module, which does all work on a
-GPU, the order is NVML's. The driver is asked once per process, as CUDA reads its variables once.
+NVML creates no CUDA context and uses no GPU memory. It lists every GPU in its own order. The CUDA runtime
+in petrt's CUDA module gives CUDA's order and the GPUs hidden by CUDA_VISIBLE_DEVICES; the two lists are
+matched by PCI bus id. Without that module the order is NVML's. The driver is queried once per process, as
+CUDA reads its environment variables once.
 
-Needs nothing else of petrt: ``benchmarks/gpu/needs.py`` loads this file before petrt is built.
+This file imports nothing of petrt, because ``benchmarks/gpu/needs.py`` loads it before petrt is built.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any
 
 logger = logging.getLogger("petrt")
 
-# Compute capability of the GPUs that TensorRT for RTX builds engines for without having them.
+# Compute capability of the GPUs for which TensorRT for RTX builds engines without such a GPU.
 RTX_TARGETS: dict[str, tuple[int, int]] = {"rtx30": (8, 6), "rtx40": (8, 9), "rtx50": (12, 0)}
 RTX_CAPABILITIES = "8.6, 8.9 and 12.x"
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# How ``why_none`` begins; ``petrt.hardware.machine`` knows what to do about each.
+# The beginnings of ``why_none``; ``petrt.hardware.machine`` has a remedy for each.
 HIDDEN = VISIBLE
 NO_NVML = "nvidia-ml-py, which lists the GPUs, is not installed"
 NO_DRIVER = "no NVIDIA driver"
@@ -38,13 +38,13 @@ Pci = tuple[int, int, int]  # domain, bus, device
 
 
 def serves_rtx(compute_capability: tuple[int, int]) -> bool:
-    """Whether TensorRT for RTX runs on such a GPU: on RTX_CAPABILITIES and no others."""
+    """Whether TensorRT for RTX runs on this compute capability, one of RTX_CAPABILITIES."""
     return compute_capability in ((8, 6), (8, 9)) or compute_capability[0] == 12
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU; ``index`` is its CUDA ordinal, as in ``cuda:0``. ``memory_bytes``: 0 if it does not tell."""
+    """One GPU; ``index`` is its CUDA ordinal, as in ``cuda:0``. ``memory_bytes``: 0 if unknown."""
 
     index: int
     name: str
@@ -53,12 +53,12 @@ class Gpu:
 
 
 def list_gpus() -> list[Gpu]:
-    """All GPUs that CUDA shows; empty where there is none (``why_none`` tells the reason)."""
+    """All GPUs visible to CUDA; empty if there is none (``why_none`` gives the reason)."""
     return list(_driver().gpus)
 
 
 def why_none() -> str | None:
-    """Why ``list_gpus`` is empty, in one line; None if it is not."""
+    """The reason why ``list_gpus`` is empty, in one line; None if it is not empty."""
     return _driver().reason
 
 
@@ -74,7 +74,7 @@ def driver_version() -> str | None:
 
 @dataclass(frozen=True)
 class _Driver:
-    """The answers of one round of questions."""
+    """What the driver answered. ``reason``: why there is no GPU, None if there is one."""
 
     version: str | None = None
     cuda: tuple[int, int] | None = None
@@ -84,7 +84,7 @@ class _Driver:
 
 @dataclass(frozen=True)
 class _Device:
-    """A GPU as NVML knows it. ``uuids``: its own and, where it is divided (MIG), its instances'."""
+    """A GPU in NVML's list. ``uuids``: its own and those of its MIG instances."""
 
     pci: Pci
     uuids: tuple[str, ...]
@@ -117,7 +117,7 @@ def _ask(nvml: Any) -> _Driver:
     version = str(nvml.nvmlSystemGetDriverVersion())
     try:
         cuda = divmod(int(nvml.nvmlSystemGetCudaDriverVersion_v2()) // 10, 100)
-    except nvml.NVMLError:  # NVML found no libcuda beside itself
+    except nvml.NVMLError:  # NVML found no libcuda
         hint = "in a container, set NVIDIA_DRIVER_CAPABILITIES=compute,utility"
         return _Driver(version, reason=f"the NVIDIA driver is here without CUDA: {hint}")
     devices, failure = _devices(nvml)
@@ -134,7 +134,7 @@ def _ask(nvml: Any) -> _Driver:
 
 
 def _devices(nvml: Any) -> tuple[list[_Device], str | None]:
-    """All GPUs that answer, and what is wrong with the last one that does not."""
+    """All GPUs that answer, and the failure of the last one that does not."""
     found: list[_Device] = []
     failure = None
     for index in range(nvml.nvmlDeviceGetCount()):
@@ -142,7 +142,7 @@ def _devices(nvml: Any) -> tuple[list[_Device], str | None]:
             found.append(_device(nvml, nvml.nvmlDeviceGetHandleByIndex(index)))
         except nvml.NVMLError as error:
             failure = _text(nvml, error)
-            if error.value != nvml.NVML_ERROR_NO_PERMISSION:  # on clusters, the GPUs of other jobs
+            if error.value != nvml.NVML_ERROR_NO_PERMISSION:  # GPUs of other jobs on a cluster
                 logger.warning("GPU %d of the driver's list is left out: %s", index, failure)
     return found, failure
 
@@ -153,7 +153,7 @@ def _device(nvml: Any, handle: Any) -> _Device:
     major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
     named = os.environ.get(VISIBLE, "").split(",")
     chosen = [one for uuid, one in instances if any(n and uuid.startswith(n) for n in named)]
-    # Of a divided GPU a process sees one instance only: the one it names, else the first.
+    # A process sees one instance of a MIG GPU: the one it names, or the first.
     shown = [*chosen, *(one for _, one in instances), handle][0]
     return _Device(
         (pci.domain & 0xFFFF, pci.bus, pci.device),
@@ -165,20 +165,20 @@ def _device(nvml: Any, handle: Any) -> _Device:
 
 
 def _instances(nvml: Any, handle: Any) -> list[tuple[str, Any]]:
-    """UUID and handle of each part of a GPU that is divided (MIG); empty for a whole one."""
+    """UUID and handle of each MIG instance of a GPU; empty without MIG."""
     found: list[tuple[str, Any]] = []
-    with suppress(nvml.NVMLError):  # a GPU or a driver that cannot divide
+    with suppress(nvml.NVMLError):  # a GPU or a driver without MIG
         if nvml.nvmlDeviceGetMigMode(handle)[0] != nvml.NVML_DEVICE_MIG_ENABLE:
             return found
         for index in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
-            with suppress(nvml.NVMLError):  # places that are not taken
+            with suppress(nvml.NVMLError):  # unused instance slots
                 instance = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
                 found.append((str(nvml.nvmlDeviceGetUUID(instance)), instance))
     return found
 
 
 def _memory(nvml: Any, handle: Any) -> int:
-    """0 where it is not told: GPUs that share the CPU's memory have none of their own."""
+    """The GPU's memory in bytes; 0 if unknown, as for GPUs that share the CPU's memory."""
     try:
         return int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
     except nvml.NVMLError:
@@ -186,7 +186,7 @@ def _memory(nvml: Any, handle: Any) -> int:
 
 
 def _in_cuda_order(devices: Sequence[_Device]) -> list[_Device]:
-    """The GPUs that CUDA shows, by ordinal, up to one that NVML does not list."""
+    """The GPUs visible to CUDA, by ordinal, up to the first that NVML does not list."""
     ids = _cuda_bus_ids() if devices else None
     if ids is None:
         return list(_named(devices, os.environ.get(VISIBLE)))
@@ -194,17 +194,18 @@ def _in_cuda_order(devices: Sequence[_Device]) -> list[_Device]:
     found: list[_Device] = []
     for text in ids:
         device = by_pci.get(parse_pci(text))
-        if device is None:  # leaving a gap would give the later ones wrong ordinals
-            logger.warning("cuda:%d (%s) and later ones are left out: NVML does not list it",
-                           len(found), text)  # fmt: skip
+        if device is None:  # a gap would give the later GPUs wrong ordinals
+            text = f"cuda:{len(found)} ({text})"
+            logger.warning("%s and later ones are left out: NVML does not list it", text)
             break
         found.append(device)
     return found
 
 
 def _cuda_bus_ids() -> list[str] | None:
-    """PCI bus ids by CUDA ordinal; None where the CUDA module is absent or does not get to CUDA, which
-    ``petrt.hardware.machine.cuda_module`` explains."""
+    """PCI bus ids by CUDA ordinal; None if the CUDA module is absent or cannot use CUDA.
+
+    ``petrt.hardware.machine.cuda_module`` gives the reason."""
     try:
         module: Any = importlib.import_module("petrt._cuda")
     except ImportError:
@@ -216,14 +217,16 @@ def _cuda_bus_ids() -> list[str] | None:
 
 
 def parse_pci(text: str) -> Pci:
-    """ "0000:3B:00.0" -> (0, 59, 0). NVML has 32 bits for the domain, CUDA writes the lower 16."""
+    """ "0000:3B:00.0" -> (0, 59, 0). Only 16 bits of the domain are kept, as in CUDA; NVML has 32."""
     domain, bus, rest = text.split(":")
     return int(domain, 16) & 0xFFFF, int(bus, 16), int(rest.split(".")[0], 16)
 
 
 def _named(devices: Sequence[_Device], names: str | None) -> Iterator[_Device]:
-    """What CUDA_VISIBLE_DEVICES leaves, by CUDA's rules: indices or beginnings of UUIDs, up to the first
-    that names no GPU; nothing at all where one is named twice."""
+    """The GPUs named by CUDA_VISIBLE_DEVICES, by CUDA's rules.
+
+    Names are indices or beginnings of UUIDs, up to the first that names no GPU. If one GPU is named
+    twice, none is visible."""
     if names is None:
         yield from devices
         return

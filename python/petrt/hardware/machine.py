@@ -1,6 +1,6 @@
-"""What this machine has for petrt: driver, GPUs, CUDA module, engines, and the command for each gap.
+"""Lists driver, GPUs, CUDA module and engines of this machine, and a command for each missing part.
 
-Everything is asked cheaply: no engine package is imported, no GPU context is created.
+It is quick: no engine package is imported, no GPU context is created.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DRIVER = (
     "in a container, start it with --gpus all"
 )
 NO_CARD = "no NVIDIA card seen"
-# What to do about a reason of ``petrt.hardware.gpus`` that begins so; about any other: DRIVER.
+# Beginning of a reason from ``petrt.hardware.gpus`` -> its remedy; DRIVER for all other reasons.
 REMEDIES = {
     gpus.NO_NVML: packages.CUDA,
     gpus.HIDDEN: f"unset {gpus.VISIBLE}",
@@ -39,7 +39,7 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class Part:
-    """A part that may be there. ``fix``: the command that adds or repairs it, None if it is ready."""
+    """An optional part. ``fix``: the command that adds or repairs it, None if it is ready."""
 
     name: str
     device: str
@@ -51,7 +51,7 @@ class Part:
 
 @dataclass(frozen=True)
 class CudaModule:
-    """``petrt._cuda``, compiled where nvcc was found; ``architectures`` such as "90"."""
+    """petrt's CUDA module ``petrt._cuda``; ``architectures``: what it is compiled for, such as "90"."""
 
     state: State
     architectures: tuple[str, ...]
@@ -61,7 +61,7 @@ class CudaModule:
 
 @dataclass(frozen=True)
 class GpuRow:
-    """``code``: what of the compiled CUDA module runs on it ("sm_90", "PTX"); None: nothing."""
+    """A GPU. ``code``: the CUDA module's code that runs on it ("sm_90", "PTX"), None if there is none."""
 
     index: int
     name: str
@@ -72,7 +72,7 @@ class GpuRow:
 
 @dataclass(frozen=True)
 class Driver:
-    """NVIDIA's driver; ``problem``: why it shows no GPU. ``card``: an NVIDIA card is built in."""
+    """NVIDIA's driver. ``problem``: why it shows no GPU. ``card``: whether there is an NVIDIA card."""
 
     version: str | None
     cuda: str | None
@@ -82,24 +82,24 @@ class Driver:
 
 
 def driver() -> Driver:
-    """Ask the driver, and the PCI bus whether there should be one."""
+    """The driver's state, and whether the PCI bus has an NVIDIA card."""
     problem, cuda, fix = gpus.why_none(), gpus.cuda_version(), None
     card = problem is None or _card()
     if problem is not None and card:
         known = next((start for start in REMEDIES if problem.startswith(start)), None)
         fix = DRIVER if known is None else REMEDIES[known]
     if problem is not None and problem.startswith(gpus.NO_NVML):
-        problem = gpus.NO_NVML if card else NO_CARD  # who has no card needs nothing to list it
+        problem = gpus.NO_NVML if card else NO_CARD  # without a card nvidia-ml-py is not needed
     version = f"{cuda[0]}.{cuda[1]}" if cuda else None
     return Driver(gpus.driver_version(), version, problem, card, fix)
 
 
-# A driver that is loaded, or Windows' that shows itself in WSL, where the PCI bus shows no card.
+# Signs of a loaded driver; in WSL, where the PCI bus shows no card, of Windows' driver.
 _SIGNS = ("/proc/driver/nvidia/version", "/usr/lib/wsl/lib/libcuda.so.1")
 
 
 def _card() -> bool:
-    """An NVIDIA display or compute device on the PCI bus, or a sign of one."""
+    """Whether there is an NVIDIA display or compute device on the PCI bus, or a sign of one."""
     if any(Path(sign).exists() for sign in _SIGNS):
         return True
     for device in Path("/sys/bus/pci/devices").glob("*"):
@@ -113,7 +113,7 @@ def _card() -> bool:
 
 
 def cuda_module() -> CudaModule:
-    """Whether petrt was built with its CUDA part, and for which GPUs."""
+    """The state of petrt's CUDA module and the GPUs it is built for."""
     fix = REBUILD if _nvcc() else f"{TOOLKIT}: {REBUILD}"
     try:
         module: Any = importlib.import_module("petrt._cuda")
@@ -125,7 +125,7 @@ def cuda_module() -> CudaModule:
     if gpus.why_none() is None:
         try:
             module.device_count()
-        except module.CudaError as error:  # a driver older than the CUDA it was built with
+        except module.CudaError as error:  # the driver is older than the module's CUDA
             return CudaModule("unusable", architectures, first_line(error), DRIVER)
     return CudaModule("ready", architectures, "", None)
 
@@ -136,10 +136,10 @@ def _nvcc() -> str | None:
 
 
 def code_for(capability: tuple[int, int], architectures: tuple[str, ...]) -> str | None:
-    """What runs on a GPU of ``capability``: machine code of its generation, else PTX, else nothing.
+    """The code that runs on a GPU of ``capability``: machine code such as "sm_90", "PTX", or None.
 
-    Machine code runs on GPUs of the same major version and an equal or higher minor one; PTX of
-    the newest architecture is compiled by the driver for anything newer.
+    Machine code runs on GPUs of the same major version and an equal or higher minor version. The driver
+    compiles PTX of the newest architecture for all newer GPUs.
     """
     major, minor = capability
     numbers = sorted(int(re.sub(r"\D", "", name)) for name in architectures)
@@ -150,7 +150,7 @@ def code_for(capability: tuple[int, int], architectures: tuple[str, ...]) -> str
 
 
 def gpu_rows(module: CudaModule) -> list[GpuRow]:
-    """The GPUs, with what the CUDA module holds for each."""
+    """The GPUs, each with the code that the CUDA module holds for it."""
     return [
         GpuRow(
             gpu.index,
@@ -164,14 +164,14 @@ def gpu_rows(module: CudaModule) -> list[GpuRow]:
 
 
 def onnxruntime_command() -> str:
-    """The command that adds ONNX Runtime to this machine, or a sound one in place of what is there."""
+    """The command that installs ONNX Runtime on this machine, or replaces a broken one."""
     return packages.onnxruntime_command(packages.onnxruntime(), driver().card)
 
 
 @dataclass(frozen=True)
 class Place:
-    """What every CUDA engine depends on. ``blocked``: why none can run, None if one can. ``card``: of
-    the driver."""
+    """What every CUDA engine depends on. ``blocked``: why none can run, None if one can. ``card``: as
+    in ``Driver``."""
 
     cuda_major: int
     driver_cuda: str | None
@@ -181,7 +181,7 @@ class Place:
 
 
 def place(driver: Driver, module: CudaModule, rows: list[GpuRow]) -> Place:
-    """Judge driver, GPUs and CUDA module together."""
+    """Combine driver, GPUs and CUDA module."""
     blocked = driver.problem
     if blocked is None and module.state != "ready":
         blocked = f"petrt's CUDA module is {module.state}"
@@ -199,16 +199,20 @@ def place(driver: Driver, module: CudaModule, rows: list[GpuRow]) -> Place:
 
 
 def engines(place: Place) -> list[Part]:
-    """Every engine on every device it knows."""
+    """The state of every engine on each of its devices."""
     n = place.cuda_major
     runtime, torch = packages.onnxruntime(), packages.torch()
     command, onnxruntime = packages.tensorrt_command, packages.onnxruntime_command
     rtx = _on_cuda("tensorrt-rtx", packages.tensorrt_rtx(), place, command("tensorrt-rtx", n))
     if rtx.state == "ready" and not place.rtx:
         rtx = Part(
-            rtx.name, "cuda", "unusable", rtx.version,
-            f"runs on compute capability {gpus.RTX_CAPABILITIES} only", None,
-        )  # fmt: skip
+            rtx.name,
+            "cuda",
+            "unusable",
+            rtx.version,
+            f"runs on compute capability {gpus.RTX_CAPABILITIES} only",
+            None,
+        )
     own = Part(
         "native", "cpu", "ready", _core.__version__, f"{_core.native_kernels()} kernels", None
     )
@@ -238,7 +242,7 @@ def _on_cpu(name: str, package: Package | None, fix: str) -> Part:
 
 
 def _on_cuda(name: str, package: Package | None, place: Place, fix: str) -> Part:
-    """The state of ``package`` on a GPU; ``fix`` also replaces a build without CUDA."""
+    """The state of ``package`` on a GPU. ``fix`` installs it, also in place of a build without CUDA."""
     if package is None:
         return Part(name, "cuda", "missing", None, "", fix)
     version, major = package.version, (package.cuda or "").split(".")[0]
@@ -257,6 +261,6 @@ def _on_cuda(name: str, package: Package | None, place: Place, fix: str) -> Part
 
 
 def _again(package: Package, fix: str) -> str:
-    """``fix`` for what is there and no good: pip would keep it, or put the other beside it."""
+    """``fix`` for an unusable package. Without an uninstall pip would keep it or add another one."""
     forced = "--force-reinstall" in fix or fix.startswith("pip uninstall")
     return fix if forced else packages.instead(package.installed, fix)

@@ -1,8 +1,7 @@
-"""Which optional packages are installed, told without importing them: importing torch takes seconds.
+"""Finds the optional packages that are installed, without importing them: torch takes seconds to import.
 
-Versions come from the packages' metadata, CUDA builds from files inside them. What a package says
-of itself can be wrong (a folder left over from an uninstall, a wheel without its libraries), so
-each answer is one of: absent, broken with the reason, or found.
+Versions come from the packages' metadata, CUDA versions from files inside them. Each package is absent,
+broken with a reason (a folder left by an uninstall, a wheel without its libraries), or found.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ ORT_DISTRIBUTIONS = ("onnxruntime-gpu", "onnxruntime")
 CUPY_DISTRIBUTIONS = ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy")
 TENSORRT_DISTRIBUTIONS = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 RTX_DISTRIBUTIONS = ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12")
-# Each of these writes all files of its module; the others stand for one another.
+# The distributions in a group write the same files, so only one of them can be installed.
 SHARING = (ORT_DISTRIBUTIONS, CUPY_DISTRIBUTIONS)
-NEWEST_CUDA = 13  # that there are wheels for, and what petrt's extras name
+NEWEST_CUDA = 13  # the newest CUDA with wheels, used by petrt's extras
 
 
 def extra(*names: str) -> str:
-    """The command that adds optional parts of petrt, as pyproject.toml names them."""
+    """The command that installs extras of petrt, named as in pyproject.toml."""
     return f"pip install 'petrt[{','.join(names)}]'"
 
 
 def instead(distributions: Sequence[str], command: str) -> str:
-    """``command`` after what would stand in its way is gone; pip skips what is not installed."""
+    """``command`` after uninstalling ``distributions``; pip skips those that are not installed."""
     return f"pip uninstall -y {' '.join(distributions)} && {command}"
 
 
@@ -37,8 +36,9 @@ CUDA, TORCH, OPENVINO = extra("cuda"), extra("torch"), extra("openvino")
 
 
 def torch_command(cuda_major: int, *, replaces: bool) -> str:
-    """The command for a PyTorch with CUDA; ``replaces`` one without, or for a newer driver, which pip
-    would keep."""
+    """The command that installs PyTorch with CUDA.
+
+    ``replaces``: replace an installed one that is without CUDA or for a newer driver; pip would keep it."""
     if cuda_major >= NEWEST_CUDA and not replaces:
         return TORCH
     index = f"https://download.pytorch.org/whl/cu{130 if cuda_major >= NEWEST_CUDA else 126}"
@@ -46,7 +46,7 @@ def torch_command(cuda_major: int, *, replaces: bool) -> str:
 
 
 def cupy_command(cuda_major: int) -> str:
-    """The command for a CuPy that fits a driver's CUDA version, with the CUDA libraries it needs."""
+    """The command that installs CuPy and its CUDA libraries for a driver's CUDA version."""
     return CUDA if cuda_major >= NEWEST_CUDA else f'pip install "cupy-cuda{cuda_major}x[ctk]"'
 
 
@@ -58,8 +58,8 @@ def tensorrt_command(kind: str, cuda_major: int) -> str:
 @dataclass(frozen=True)
 class Package:
     """One importable package. ``cuda``: the CUDA version it is built for, "" for a CPU-only build,
-    None where its files do not tell. ``broken``: why it cannot work, None if nothing speaks against
-    it. ``present``: all distributions of it that are installed; more than one overwrite each other."""
+    None if unknown. ``broken``: why it cannot work, or None. ``present``: its installed distributions;
+    if there are several, they have overwritten each other's files."""
 
     name: str
     distribution: str
@@ -70,16 +70,15 @@ class Package:
 
     @property
     def installed(self) -> tuple[str, ...]:
-        """What pip has to uninstall."""
+        """The distributions that pip has to uninstall."""
         return self.present or (self.distribution,)
 
 
 def onnxruntime_command(found: Package | None, gpu: bool) -> str:
-    """The command for an ONNX Runtime that runs on this machine's CPU, and on its ``gpu`` if it has one,
-    with ``found`` there so far.
+    """The command that installs ONNX Runtime for the CPU and, if there is a ``gpu``, for the GPU.
 
-    Two distributions write the files of one module: the one for GPUs runs on a CPU too, the one for CPUs
-    has to go before it comes.
+    ``found`` is the installed one. The distribution for GPUs also runs on a CPU; it writes the same files
+    as the one for CPUs, which must be uninstalled first.
     """
     command = extra("onnxruntime-gpu" if gpu else "onnxruntime")
     if found is None:
@@ -89,7 +88,7 @@ def onnxruntime_command(found: Package | None, gpu: bool) -> str:
 
 
 def onnxruntime() -> Package | None:
-    """ONNX Runtime; ``cuda`` is "yes" where its CUDA provider is there, without the version."""
+    """ONNX Runtime; ``cuda`` is "yes" if it has a CUDA provider, since its version is unknown."""
     found, folder = _find("onnxruntime", ORT_DISTRIBUTIONS)
     if found is None or folder is None or found.broken:
         return found
@@ -98,7 +97,7 @@ def onnxruntime() -> Package | None:
 
 
 def has_onnxruntime() -> bool:
-    """Whether ONNX Runtime is there and sound; on a CPU any build of it works."""
+    """Whether ONNX Runtime is installed and not broken; every build of it works on a CPU."""
     found = onnxruntime()
     return found is not None and found.broken is None
 
@@ -118,7 +117,7 @@ def torch() -> Package | None:
     except OSError:
         return _but(found, broken="its version.py is missing")
     cuda = re.search(r"^cuda\b.*=\s*'([\d.]+)'", text, re.M)
-    # What torch.__version__ will say: the metadata may lack the build ("+cu130"), or have it alone.
+    # The value of torch.__version__: metadata and version.py differ in the build tag ("+cu130").
     own = re.search(r"^__version__\s*=\s*'([^']+)'", text, re.M)
     found = replace(found, version=own[1] if own else found.version)
     return _but(found, cuda=cuda[1] if cuda else "")
@@ -134,12 +133,12 @@ def cupy() -> Package | None:
 
 
 def tensorrt() -> Package | None:
-    """TensorRT, with the CUDA major version of its libraries where their name tells."""
+    """TensorRT, with the CUDA major version in the name of its libraries, if it is there."""
     found, folder = _find("tensorrt", TENSORRT_DISTRIBUTIONS)
     if found is None and _spec_folder("tensorrt_bindings")[0]:
         version = _version("tensorrt-cu13-bindings") or _version("tensorrt-cu12-bindings")
         return Package(
-            "tensorrt", "tensorrt", version, broken="the bindings are installed alone, no libraries"
+            "tensorrt", "tensorrt", version, broken="only the bindings are installed, no libraries"
         )
     if found is None or folder is None:
         return found
@@ -153,7 +152,7 @@ def tensorrt_rtx() -> Package | None:
 
 
 def _find(module: str, distributions: tuple[str, ...]) -> tuple[Package | None, Path | None]:
-    """The package and its folder; no folder where it is broken or absent."""
+    """The package and its folder; no folder if it is broken or absent."""
     found, folder, problem = _spec_folder(module)
     if not found:
         return None, None
@@ -165,22 +164,22 @@ def _find(module: str, distributions: tuple[str, ...]) -> tuple[Package | None, 
 
 
 def _spec_folder(module: str) -> tuple[bool, Path | None, str | None]:
-    """Whether ``module`` is importable by name, its folder, and what is wrong with it."""
+    """Whether Python finds ``module``, its folder, and what is wrong with it."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError, AttributeError) as error:
-        return True, None, f"Python cannot find its way in: {error}"
+        return True, None, f"Python cannot look it up: {error}"
     if spec is None:
         return False, None, None
     if not spec.origin:  # a folder without __init__.py
-        return True, None, "a folder of that name without a package in it, left by an uninstall"
+        return True, None, "a folder of its name without a package in it, left by an uninstall"
     return True, Path(spec.origin).parent, None
 
 
 def _version(distribution: str) -> str | None:
     try:
         return importlib.metadata.version(distribution)
-    except Exception:  # not installed, or metadata that cannot be parsed: no version either way
+    except Exception:  # not installed, or its metadata cannot be parsed
         return None
 
 

@@ -1,1 +1,1 @@
-"""A volume on the grid and the scale of the networks, and back."""
+"""Brings a volume to the grid and scale of the networks, and results back."""

@@ -1,4 +1,4 @@
-"""Affines: voxel indices to millimetres."""
+"""Affines, matrices [4, 4] from voxel indices to millimetres."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from petrt.errors import InputError
 
 
 def check_affine(affine: Any, name: str = "volume") -> np.ndarray:
-    """``affine`` as float64 [4, 4]; InputError if it is not finite, not affine or singular."""
+    """``affine`` as float64 [4, 4]. Raises InputError if it is not finite, not affine, or singular."""
     matrix = np.asarray(affine, dtype=np.float64)
     if matrix.shape != (4, 4):
         raise InputError(f"{name}: affine of shape {matrix.shape}", "expected (4, 4)")
@@ -19,7 +19,7 @@ def check_affine(affine: Any, name: str = "volume") -> np.ndarray:
     if not np.array_equal(matrix[3], [0, 0, 0, 1]):
         raise InputError(f"{name}: the affine's last row is {matrix[3]}", "expected 0 0 0 1")
     lengths = np.linalg.norm(matrix[:3, :3], axis=0)
-    # Unit columns, so that the test does not depend on the voxel size.
+    # Columns of length 1, so the test does not depend on the voxel size.
     if lengths.min() == 0 or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-4:
         raise InputError(f"{name}: the affine is singular", "correct sform or qform")
     return matrix

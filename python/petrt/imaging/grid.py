@@ -1,12 +1,9 @@
-"""Volume <-> network grid, with the exact inverse.
+"""The network grid: an array [Z, H, W] made from a volume [X, Y, Z], and the way back.
 
-A volume [X, Y, Z] in any orientation and voxel size becomes an array [Z, H, W] for the networks:
-axes turned to the nearest canonical ones (x to the right, y to the front, z up; permutation and
-flips only), resampled where its voxels differ from the model's by more than 1 %, padded in-plane
-with zeros to a multiple of 8. H is canonical x and W canonical y, as in the authors' code; slices
-lie along z.
-
-Without resampling, the way there and back is bit exact.
+The volume's axes are permuted and flipped to the nearest canonical ones (x to the right, y to the
+front, z up). Axes whose voxel size differs from the model's by more than 1 % are resampled. H and W
+are padded with zeros to a multiple of 8. H is canonical x, W is canonical y, as in the authors' code,
+and slices lie along z. Without resampling, the way there and back is bit exact.
 """
 
 from __future__ import annotations
@@ -29,23 +26,23 @@ if TYPE_CHECKING:
 Shape3 = tuple[int, int, int]
 Size3 = tuple[float, float, float]
 
-# A relative difference of voxel sizes up to this is taken for rounding: no resampling.
+# Voxel sizes with a relative difference up to this are equal: no resampling.
 SAME_VOXEL = 0.01
-# Fewer in-plane voxels than the networks' coarsest level can hold.
+# The fewest in-plane voxels for which the networks' coarsest level is not empty.
 MIN_IN_PLANE = 8
-# 2 GiB as float32; a volume of 1 m voxels on a grid of 2 mm must not exhaust the memory.
+# 2 GiB as float32. A volume with voxels of 1 m must not exhaust the memory on a grid of 2 mm.
 MAX_NETWORK_VOXELS = 1 << 29
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a volume of ``input_shape`` lies on the network grid; made by plan.
+    """The placement of a volume of ``input_shape`` on the network grid, made by ``plan``.
 
-    ``axes[i]`` is the input axis that becomes canonical axis i, reversed where ``flips[i]``.
-    ``voxel_mm`` (None for a bare array) and ``grid_mm`` are the voxel sizes before and after
-    resampling, ``resampled`` says which axes it concerns, ``grid_shape`` is the result before
-    padding, all along canonical x, y, z. ``padding`` is (before, after) for x and y. ``tilt_deg``
-    is the angle by which an oblique volume is off the canonical axes.
+    ``axes[i]`` is the input axis that becomes canonical axis i; it is reversed if ``flips[i]``. The
+    next four are along canonical x, y, z: ``voxel_mm`` and ``grid_mm``, the voxel sizes before (None
+    for a bare array) and after resampling; ``resampled``, which axes are resampled; ``grid_shape``,
+    the shape before padding. ``padding`` is (before, after) for x and y. ``tilt_deg`` is the angle
+    between an oblique volume's axes and the canonical ones.
     """
 
     input_shape: Shape3
@@ -73,7 +70,7 @@ class Placement:
     def to_network(self, data: np.ndarray, threads: int = 1) -> np.ndarray:
         """``data`` [X, Y, Z] on the network grid: float32 [Z, H, W], contiguous.
 
-        ``threads`` share the copying; nothing depends on them.
+        The result does not depend on ``threads``.
         """
         if data.shape != self.input_shape:
             raise ValueError(f"expected a volume of shape {self.input_shape}, got {data.shape}")
@@ -90,7 +87,7 @@ class Placement:
             raise ValueError(f"expected an array of shape {self.network_shape}, got {array.shape}")
         canonical = np.asarray(array, np.float32)[self._inside].transpose(1, 2, 0)
         if any(self.resampled):
-            # Cubics overshoot beside steep edges; activity must not turn negative there.
+            # Cubic splines overshoot beside steep edges; activity must not turn negative there.
             lowest = canonical.min()
             canonical = np.maximum(apply(canonical, self._operators(forward=False)), lowest)
         result = np.empty(self.input_shape, np.float32)
@@ -122,7 +119,7 @@ class Placement:
                 operators.append(operator(here, there, step, smooth=True))
             else:
                 # No smoothing on the way back: the network's image is about as smooth as its
-                # input, and blurring it to coarser voxels would only lower small peaks.
+                # input, and smoothing would lower small peaks.
                 operators.append(operator(there, here, 1.0 / step, smooth=False))
         return operators
 
@@ -137,12 +134,13 @@ def plan(
     max_voxels: int = MAX_NETWORK_VOXELS,
     name: str = "volume",
 ) -> Placement:
-    """Place a volume of ``shape`` (X, Y, Z) on the grid of a model of voxel size ``target_mm``.
+    """Place a volume of ``shape`` (X, Y, Z) on the grid of a model with voxel size ``target_mm``.
 
-    ``affine`` [4, 4] takes voxel indices to RAS millimetres; ``voxel_mm`` instead of it means axes
-    that are canonical already. With neither, the array lies on the model's grid: only padding.
-    Without ``target_mm`` nothing is resampled. Raises InputError (``name`` in the message) for a
-    bad affine and for grids under 8 voxels in-plane or over ``max_voxels`` in all.
+    ``affine`` [4, 4] maps voxel indices to RAS millimetres. ``voxel_mm`` replaces it if the axes are
+    canonical. With neither, the array is taken to lie on the model's grid and is only padded.
+    Without ``target_mm`` nothing is resampled. Raises UsageError for both an affine and ``voxel_mm``,
+    and InputError (with ``name``) for an invalid affine or voxel size and for a grid with fewer than 8
+    voxels in-plane or more than ``max_voxels`` in all.
     """
     if len(shape) != 3:
         raise ValueError(f"expected a shape (X, Y, Z), got {shape}")
@@ -174,11 +172,11 @@ def plan(
 
 
 def domain_warnings(placement: Placement, domain: DomainSpec) -> list[str]:
-    """How a volume's grid is unlike the training data's; one line each, none if alike.
+    """One line for each difference between a volume's grid and the training data's.
 
-    Voxel sizes off by more than a quarter, in-plane fields of view off by more than half, and
-    slices tilted by more than 15 degrees. A bare array has no voxel size and only its matrix is
-    compared.
+    Reported are voxel sizes that differ by more than a quarter, in-plane fields of view that differ by
+    more than half, and slices tilted by more than 15 degrees. Of a bare array, which has no voxel size,
+    only the matrix is compared.
     """
     warnings = []
     sizes = placement.voxel_mm or domain.voxel_mm
@@ -204,9 +202,10 @@ def domain_warnings(placement: Placement, domain: DomainSpec) -> list[str]:
 
 
 def _copy(source: np.ndarray, target: np.ndarray, threads: int) -> None:
-    """Copy ``source`` into ``target``, 3-D arrays of one shape, whatever their memory order.
+    """Copy ``source`` into ``target``, 3-D arrays of one shape and any memory order.
 
-    Plane by plane: in planes that hold the fastest axis of both sides, a transposition stays in the cache.
+    Planes that hold the fastest axis of both arrays are copied one by one, so a transposition stays in
+    the cache.
     """
     fastest = {int(np.argmin(np.abs(array.strides))) for array in (source, target)}
     across = next(axis for axis in range(3) if axis not in fastest)
@@ -220,7 +219,7 @@ def _copy(source: np.ndarray, target: np.ndarray, threads: int) -> None:
 
 
 def _orientation(affine: np.ndarray) -> tuple[Shape3, tuple[bool, bool, bool], Size3, float]:
-    """Axes, flips, voxel sizes and tilt that bring the volume to the nearest canonical axes."""
+    """Axes, flips and voxel sizes (mm) for the nearest canonical axes, and the tilt (degrees)."""
     from nibabel.orientations import io_orientation
 
     target_and_sign = io_orientation(affine)  # row i: canonical axis and direction of input axis i
@@ -237,7 +236,7 @@ def _orientation(affine: np.ndarray) -> tuple[Shape3, tuple[bool, bool, bool], S
 def _target_grid(
     shape: Shape3, sizes: Size3, target_mm: Size3
 ) -> tuple[Shape3, Size3, tuple[bool, bool, bool]]:
-    """Shape and voxel size after resampling; whole voxels that cover the field of view."""
+    """Shape and voxel size after resampling, and which axes are resampled. The grid covers the volume."""
     if not all(math.isfinite(size) and size > 0 for size in target_mm):
         raise ValueError(f"expected voxel sizes above 0, got target_mm {target_mm}")
     ratios = [size / target for size, target in zip(sizes, target_mm, strict=True)]
@@ -245,7 +244,7 @@ def _target_grid(
     counts = list(shape)
     grid_mm = list(sizes)
     for axis in np.flatnonzero(needed):
-        # A remainder under a thousandth of a voxel is rounding, not another voxel.
+        # A remainder under a thousandth of a voxel is a rounding error, not another voxel.
         counts[axis] = max(1, math.ceil(shape[axis] * ratios[axis] - 1e-3))
         grid_mm[axis] = float(target_mm[axis])
     return (

@@ -1,4 +1,4 @@
-"""Work of the host over threads: NumPy and SciPy release the interpreter inside large arrays."""
+"""Threads for work in NumPy and SciPy, which release Python's global lock inside large arrays."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from itertools import pairwise
 
 
 def over_parts(work: Callable[[slice], object], length: int, threads: int) -> None:
-    """Call ``work`` once for each of ``threads`` even parts of range(``length``), side by side.
+    """Call ``work`` in parallel, once for each of ``threads`` even parts (slices) of range(``length``).
 
-    A part is a slice. Parts must not touch each other's results: then no bit depends on ``threads``.
-    The first exception of a part is raised once all of them have ended.
+    Parts must not write to each other's results; then the result does not depend on ``threads``. The
+    first exception of a part is raised after all of them have ended.
     """
     count = max(1, min(threads, length))
     edges = [length * i // count for i in range(count + 1)]

@@ -1,4 +1,4 @@
-"""The number a volume is divided by before the networks see it."""
+"""The scale: the number that a volume is divided by before the networks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from petrt.errors import UsageError
 from petrt.imaging.resample import FWHM
 from petrt.model.spec import ScaleRule
 
-# One voxel in so many tells where about the wanted level lies, and this share of voxels above it is
-# looked at: some more than needed, since a sample is not the whole.
+# Every STRIDE-th voxel estimates the level, and this factor more voxels than needed are taken above
+# it, because a subset does not give the exact level.
 STRIDE = 61
 MARGIN = 1.25
 
@@ -26,13 +26,13 @@ def scale_of(
     voxel_mm: tuple[float, float, float] | None,
     threads: int = 1,
 ) -> float:
-    """The number that ``data`` [X, Y, Z], a low-dose volume on its own grid, is divided by.
+    """The scale of ``data`` [X, Y, Z], a low-dose volume on its own grid, in its unit.
 
     ``maximum``: the largest voxel. ``smoothed-hottest``: after a Gaussian of ``fwhm_mm``, the level
-    that the hottest ``volume_ml`` exceed (at most half of the voxels); beyond its edges the volume
-    is continued by its edge voxels. ``voxel_mm`` is along the data's axes. Returns 0.0 for a volume
-    with nothing to scale by (constant, or nowhere above 0): the caller leaves it unchanged. The
-    result does not depend on ``threads``. Raises UsageError where the rule needs a voxel size.
+    that the hottest ``volume_ml`` exceed (at most half of the voxels); edge voxels continue the volume
+    beyond its edges. ``voxel_mm`` is along the data's axes. Returns 0.0 for a volume that is constant
+    or nowhere above 0; the caller leaves it unscaled. The result does not depend on ``threads``.
+    Raises UsageError if the rule needs a voxel size and there is none.
     """
     if data.size == 0 or float(data.max()) == float(data.min()):
         return 0.0
@@ -45,19 +45,21 @@ def scale_of(
         smooth = smoothed(np.asarray(data, np.float32), sigma, threads)
         hottest = round(1000 * rule.volume_ml / math.prod(voxel_mm))
         scale = nth_largest(smooth, min(max(hottest, 1), max(smooth.size // 2, 1)))
-    # Dividing by less than the smallest normal float32 would overflow.
+    # Division by less than the smallest normal float32 would overflow.
     return scale if scale >= float(np.finfo(np.float32).tiny) else 0.0
 
 
 def smoothed(data: Array, sigma: Sequence[float], threads: int) -> Array:
-    """A Gaussian of ``sigma`` voxels along each axis of ``data``; edge voxels continue it beyond its edges.
+    """``data`` smoothed by a Gaussian of ``sigma`` voxels along each axis; edge voxels continue the volume.
 
-    One axis after the other: the bits of ``scipy.ndimage.gaussian_filter(data, sigma, mode="nearest")``,
-    in a fifth of its time on two cores.
+    The bits equal ``scipy.ndimage.gaussian_filter(data, sigma, mode="nearest")``; it takes a fifth of
+    its time on two cores.
     """
     turned = data.flags.f_contiguous and not data.flags.c_contiguous
     source = np.ascontiguousarray(data.T if turned else data)
-    buffers = np.empty((2, *source.shape), np.float32)  # two take turns: fresh memory costs time
+    buffers = np.empty(
+        (2, *source.shape), np.float32
+    )  # reused in turn, since new memory costs time
     for axis, width in enumerate(sigma):
         weights = gaussian_weights(width)
         along = source.ndim - 1 - axis if turned else axis
@@ -69,7 +71,7 @@ def smoothed(data: Array, sigma: Sequence[float], threads: int) -> Array:
 
 
 def gaussian_weights(sigma: float) -> NDArray[np.float64]:
-    """Weights 0 .. radius of a Gaussian cut off at 4 ``sigma``, normalised over both sides."""
+    """Weights [radius + 1] of one side of a Gaussian cut off at 4 ``sigma``; both sides sum to 1."""
     radius = int(4.0 * sigma + 0.5)
     both = np.exp(-0.5 / (sigma * sigma) * np.arange(-radius, radius + 1) ** 2)
     weights: NDArray[np.float64] = (both / both.sum())[radius:]
@@ -77,11 +79,11 @@ def gaussian_weights(sigma: float) -> NDArray[np.float64]:
 
 
 def nth_largest(data: Array, n: int) -> float:
-    """The ``n``-th largest number of ``data``, 1 <= n <= its size; exactly what sorting would give.
+    """The ``n``-th largest number of ``data``, 1 <= n <= its size, exact.
 
-    A partition of the whole is slow where many numbers are nearly equal, as in smoothed air. So a
-    sample finds a level that somewhat more than ``n`` numbers should reach, and only these are
-    partitioned. Where they are too few after all, the whole is.
+    Partitioning all numbers is slow if many are nearly equal, as in smoothed air. So a subset estimates
+    a level that slightly more than ``n`` numbers exceed, and only these are partitioned. If they are
+    fewer than ``n``, all numbers are partitioned.
     """
     flat = data.reshape(-1)
     sample = np.sort(flat[::STRIDE])

@@ -1,1 +1,1 @@
-"""Volumes and files: NIfTI in and out, atomic writes, names that are safe to print."""
+"""Reads NIfTI, Analyze and DICOM volumes, and writes NIfTI."""

@@ -1,8 +1,7 @@
-"""NIfTI-1, NIfTI-2 and Analyze headers: recognised, checked field by field, reduced to the grid.
+"""NIfTI-1, NIfTI-2 and Analyze headers: recognises them and checks them field by field.
 
-nibabel repairs many faulty headers on loading, with a log line at most: a zero voxel size becomes
-1, a NaN slope means "unscaled". Here such a field refuses the file and is named, before any voxel
-is read.
+nibabel repairs many faulty headers on loading with at most a log line: a voxel size of 0 becomes 1, a
+NaN slope means "unscaled". petrt refuses such a file and names the field before it reads any voxel.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from petrt.imaging.affine import check_affine
 
 logger = logging.getLogger(__name__)
 
-# The longest header of the three, NIfTI-2; the others have 348 bytes.
+# Bytes of a NIfTI-2 header; the other two have 348.
 LONGEST_HEADER = 540
-# Header extensions lie before the voxels; beyond this the offset is taken for damage.
+# Header extensions lie before the voxels. A larger offset is treated as damage.
 MAX_OFFSET = 1 << 26
 
 _REAL_TYPES = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}
@@ -38,7 +37,7 @@ _OTHER_TYPES = {
     2048: "complex256",
     2304: "RGBA",
 }
-# What places the grid in space and time, the same in NIfTI-1 and NIfTI-2.
+# The fields that place the grid in space and time, the same in NIfTI-1 and NIfTI-2.
 _GRID_FIELDS = (
     *("pixdim", "xyzt_units", "toffset", "qform_code", "sform_code"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
@@ -48,10 +47,9 @@ _GRID_FIELDS = (
 
 @dataclass(frozen=True)
 class SourceHeader:
-    """A recognised header as stored, before any check of its values.
+    """A recognised header as stored, with unchecked values.
 
-    ``kind`` is NIfTI-1, NIfTI-2 or Analyze; ``single`` says that the voxels follow in the same
-    file.
+    ``kind`` is NIfTI-1, NIfTI-2 or Analyze. ``single``: the voxels follow in the same file.
     """
 
     kind: str
@@ -66,7 +64,7 @@ class SourceHeader:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The array's shape, from dim."""
+        """The array's shape, from the field dim."""
         dim = self.field["dim"]
         return tuple(int(n) for n in dim[1 : int(dim[0]) + 1])
 
@@ -77,13 +75,13 @@ class SourceHeader:
 
     @property
     def summary(self) -> str:
-        """One line for people, as in ``NIfTI-1, int16, big-endian``."""
+        """A description such as ``NIfTI-1, int16, big-endian``."""
         endian = "little" if self.raw.endianness == "<" else "big"
         return f"{self.kind}, {self.raw.get_data_dtype().name}, {endian}-endian"
 
 
 def recognise(block: bytes, name: str) -> SourceHeader:
-    """The header at the start of ``block`` (up to 540 bytes); InputError if there is none."""
+    """The header at the start of ``block`` (up to 540 bytes). Raises InputError if there is none."""
     for endian, order in (("<", "little"), (">", "big")):
         size = int.from_bytes(block[:4], order)  # type: ignore[arg-type]
         if size == 540 and block[4:8] in (b"n+2\0", b"ni2\0") and len(block) >= 540:
@@ -96,7 +94,7 @@ def recognise(block: bytes, name: str) -> SourceHeader:
                 single = magic[1:2] == b"+"
                 nifti1 = Nifti1Header if single else Nifti1PairHeader
                 return SourceHeader("NIfTI-1", single, nifti1(block[:348], endian, check=False))
-            # nibabel takes this class for any Analyze file.
+            # nibabel uses this class for all Analyze files.
             analyze = Spm2AnalyzeHeader(block[:348], endian, check=False)
             return SourceHeader("Analyze", False, analyze)
     if len(block) < 348:
@@ -110,7 +108,7 @@ _GET_IT_AGAIN = "check that this is the image itself, or copy or download it aga
 
 
 def check_header(source: SourceHeader, name: str, max_voxels: int) -> None:
-    """InputError, naming the field, for a header that describes no real 3-D or 4-D volume."""
+    """Raise InputError, which names the field, if the header is not that of a real 3-D or 4-D volume."""
     _check_shape(source, name, max_voxels)
     _check_datatype(source, name)
     _check_offset(source, name)
@@ -122,7 +120,7 @@ def check_header(source: SourceHeader, name: str, max_voxels: int) -> None:
 
 
 def slope_and_intercept(source: SourceHeader, name: str) -> tuple[float, float]:
-    """The scaling ``value = slope * stored + intercept``; (1, 0) where the header has none."""
+    """The scaling ``value = slope * stored + intercept``; (1, 0) if the header has none."""
     slope, intercept = source.raw.get_slope_inter()
     if slope is None:
         if float(source.field["scl_slope"]) == 0 and source.kind != "Analyze":
@@ -132,7 +130,7 @@ def slope_and_intercept(source: SourceHeader, name: str) -> tuple[float, float]:
 
 
 def header_affine(source: SourceHeader, name: str) -> np.ndarray:
-    """Voxel indices to world, float64 [4, 4], by nibabel's rule: sform, else qform, else pixdim."""
+    """The affine float64 [4, 4] from voxel indices to world coordinates: sform, else qform, else pixdim."""
     fields = source.field
     if source.kind == "Analyze":
         return check_affine(source.raw.get_best_affine(), name)
@@ -151,18 +149,17 @@ def header_affine(source: SourceHeader, name: str) -> np.ndarray:
         affine = header.get_best_affine()
     except (HeaderDataError, ValueError) as error:
         raise InputError(
-            f"{name}: the quaternion (quatern_b, _c, _d) is no rotation", "correct the qform"
+            f"{name}: the quaternion (quatern_b, _c, _d) is not a rotation", "correct the qform"
         ) from error
     return check_affine(affine, name)
 
 
 def grid_header(source: Nifti1Header | Spm2AnalyzeHeader, shape: tuple[int, ...]) -> Nifti1Header:
-    """A fresh float32 header on the same grid, of the same NIfTI version, little-endian.
+    """A new float32, little-endian header with the same grid and NIfTI version.
 
-    Orientation, codes, voxel sizes, repetition time and units are copied bit for bit (only a qfac
-    of 0, which means 1, is written as 1: nibabel rejects it). Everything else starts empty:
-    scaling, display range, intent, slice timing, and the free texts and extensions, which may name
-    a patient. An Analyze header has no such grid: see affine_header.
+    Orientation, codes, voxel sizes, repetition time and units are copied bit for bit. Only a qfac of 0
+    is written as 1, its meaning, because nibabel rejects 0. All other fields start empty, also texts
+    and extensions, which may name a patient. For an Analyze header use ``affine_header``.
     """
     fresh = (Nifti2Header if isinstance(source, Nifti2Header) else Nifti1Header)(endianness="<")
     fresh.set_data_dtype(np.float32)
@@ -176,9 +173,9 @@ def grid_header(source: Nifti1Header | Spm2AnalyzeHeader, shape: tuple[int, ...]
 
 
 def affine_header(affine: np.ndarray, shape: tuple[int, ...]) -> Nifti1Header:
-    """A NIfTI-1 header for a volume that had none: sform with code 2 (aligned), qform code 0.
+    """A NIfTI-1 header for a volume without one: float32 sform with code 2 (aligned), qform code 0.
 
-    As nibabel converts, too. The sform holds float32.
+    nibabel converts in the same way.
     """
     fresh = Nifti1Header(endianness="<")
     fresh.set_data_dtype(np.float32)
@@ -190,7 +187,7 @@ def affine_header(affine: np.ndarray, shape: tuple[int, ...]) -> Nifti1Header:
 
 
 def check_shape(shape: tuple[int, ...], name: str, max_voxels: int) -> None:
-    """Refuse (InputError) a shape that is not 3-D or 4-D, is empty, or holds too many voxels."""
+    """Raise InputError if a shape is not 3-D or 4-D, is empty, or has too many voxels."""
     if len(shape) not in (3, 4):
         raise InputError(
             f"{name}: {len(shape)}-D image, expected a 3-D volume or a 4-D series",
@@ -202,7 +199,7 @@ def check_shape(shape: tuple[int, ...], name: str, max_voxels: int) -> None:
     if math.prod(shape) > max_voxels:
         raise InputError(
             f"{name}: claims {size} = {math.prod(shape)} voxels, the limit is {max_voxels}",
-            "if that is right, raise --max-voxels",
+            "if the size is right, raise --max-voxels",
         )
 
 
@@ -244,6 +241,6 @@ def _check_offset(source: SourceHeader, name: str) -> None:
 def _check_scaling(source: SourceHeader, name: str) -> None:
     for field in ("scl_slope", "scl_inter"):
         value = float(source.field[field])
-        # Without a slope the intercept has no meaning, whatever it holds.
+        # Without a slope the intercept has no meaning.
         if not math.isfinite(value) and (field == "scl_slope" or source.field["scl_slope"] != 0):
             raise _faulty(name, field, value, "a finite number")

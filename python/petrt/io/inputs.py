@@ -1,4 +1,4 @@
-"""The kinds of volume that come in, and their way back: path, image, NumPy, CuPy or torch array."""
+"""Accepts a volume as path, nibabel image, NumPy, CuPy or torch array, and returns results as the same."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Frames = list[NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Loaded:
-    """A volume of any kind as frames [X, Y, Z], and how to give results back as that kind.
+    """A volume as frames [X, Y, Z], with the function that returns results as the input's kind.
 
     ``affine_mm`` [4, 4] and ``voxel_mm`` (along the data's axes) are None for a bare array, which lies
-    on the model's grid. ``restore`` takes an array of the input's shape to the input's kind.
+    on the model's grid. ``restore`` converts an array of the input's shape to the input's kind.
     """
 
     name: str
@@ -43,8 +43,8 @@ def load(
 ) -> Loaded:
     """Read a volume of any accepted kind.
 
-    Raises InputError for an unfit volume, UsageError for ``affine`` or ``voxel_mm`` beside a kind that
-    has its own.
+    Raises InputError for an unsuitable volume, and UsageError for ``affine`` or ``voxel_mm`` with a
+    volume that has its own.
     """
     if isinstance(volume, str | os.PathLike):
         _no_grid(affine, voxel_mm, "a file")
@@ -59,7 +59,7 @@ def load(
 
 
 def give_back(loaded: Loaded, frames: Sequence[NDArray[np.float32]]) -> Any:
-    """Results, one per frame, as the kind that came in."""
+    """Results, one per frame, as the input's kind of volume."""
     return loaded.restore(np.stack(frames, axis=-1) if loaded.series else frames[0])
 
 
@@ -116,10 +116,10 @@ def _from_array(
         raise InputError(f"array of shape {array.shape}", "expected [X, Y, Z] or [X, Y, Z, T]")
     if array.dtype.kind not in "iufb":
         raise InputError(f"array of type {array.dtype}", "real numbers are needed")
-    with np.errstate(over="ignore"):  # what exceeds float32 is found non-finite just below
+    with np.errstate(over="ignore"):  # overflow becomes infinity, which is checked below
         data = np.asarray(array, np.float32)
     if nonfinite == "zero" and np.shares_memory(data, array):
-        data = data.copy()  # the caller's array stays as it is
+        data = data.copy()  # the caller's array must not change
     stats = count_voxels(data, "array", nonfinite)
     if affine is not None:
         affine = np.asarray(affine, np.float64)
@@ -134,4 +134,4 @@ def _split(data: NDArray[np.float32]) -> Frames:
 
 def _no_grid(affine: Any, voxel_mm: Any, kind: str) -> None:
     if affine is not None or voxel_mm is not None:
-        raise UsageError(f"{kind} has its own grid", "drop affine and voxel_mm")
+        raise UsageError(f"{kind} has its own grid", "leave out affine and voxel_mm")

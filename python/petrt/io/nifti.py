@@ -1,8 +1,8 @@
-"""NIfTI volumes in and out, on exactly the grid they came on.
+"""Reads NIfTI and Analyze volumes, and writes NIfTI on exactly the same grid.
 
-Reads NIfTI-1, NIfTI-2 (``.nii``, ``.nii.gz``, ``.hdr``/``.img``) and Analyze 7.5, of any byte order
-and any real type; writes float32 NIfTI. A file that is damaged or says something impossible is
-refused with an InputError of one line (exit code 3) and nothing is repaired by guessing.
+Reads NIfTI-1, NIfTI-2 (``.nii``, ``.nii.gz``, ``.hdr``/``.img``) and Analyze 7.5 of any byte order and
+any real type. Writes float32 NIfTI. A damaged file or an impossible header raises an InputError of one
+line (exit code 3); nothing is repaired by guessing.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def read(
 ) -> Volume:
     """Read and check a file; ``nonfinite="zero"`` replaces NaN and infinite voxels and counts them.
 
-    Raises InputError naming the file, the fault and, for a header, the field. Nothing large is
-    allocated before the header, ``max_voxels`` (all frames together) and the file's size agree.
+    Raises InputError, which names the file, the fault and the header's field. ``max_voxels`` counts
+    all frames. It and the file's size are checked before anything large is allocated.
     """
     header_path, image_path = _files(Path(path))
     name = shown(path)
@@ -99,11 +99,11 @@ def write(
     description: str = DESCRIPTION,
     overwrite: bool = False,
 ) -> None:
-    """Write ``data`` (the shape of ``like``) as float32 on exactly the grid of ``like``.
+    """Write ``data`` (the shape of ``like``) as float32 to a ``.nii`` or ``.nii.gz`` file.
 
-    Affine, qform, sform, their codes, voxel sizes, repetition time and units equal the input's bit
-    for bit. ``.nii`` or ``.nii.gz``; equal data give equal bytes. The file appears whole or not at
-    all (petrt.files.atomic). Raises UsageError for the path, InputError for non-finite data.
+    Affine, qform, sform, their codes, voxel sizes, repetition time and units equal those of ``like``
+    bit for bit. Equal data give equal bytes. The file appears complete or not at all
+    (petrt.files.atomic). Raises UsageError for a bad path, InputError for non-finite data.
     """
     target = Path(path)
     check_nifti_output(target, [like.path] if like.path else [], overwrite=overwrite)
@@ -112,8 +112,8 @@ def write(
         if target.suffix.lower() != ".gz":
             image.to_stream(handle)
             return
-        # No name and no time in the gzip header, so that equal data give equal files. Level 1, as
-        # in nibabel: noise hardly compresses, and higher levels only take longer.
+        # No name and no time in the gzip header, so equal data give equal files. Level 1, as in
+        # nibabel: noise hardly compresses, and higher levels only take longer.
         with gzip.GzipFile("", "wb", compresslevel=1, fileobj=handle, mtime=0) as zipped:
             image.to_stream(zipped)
 
@@ -124,14 +124,14 @@ def check_nifti_output(
     *,
     overwrite: bool = False,
 ) -> None:
-    """check_output for a NIfTI file: names other than .nii and .nii.gz are a UsageError, too."""
+    """``check_output`` for a NIfTI file. Also raises UsageError for names other than .nii and .nii.gz."""
     if not str(path).lower().endswith((".nii", ".nii.gz")):
         raise UsageError(f"{shown(path)}: not a NIfTI output", "end its name in .nii or .nii.gz")
     check_output(path, inputs, overwrite=overwrite)
 
 
 def _files(path: Path) -> tuple[Path, Path]:
-    """Header and image file of ``path``, the same one for .nii."""
+    """The header file and the image file of ``path``; the same file for .nii."""
     lower = path.name.lower()
     suffix = next((s for s in sorted(_SUFFIXES, key=len, reverse=True) if lower.endswith(s)), None)
     if suffix is None:
@@ -147,7 +147,7 @@ def _files(path: Path) -> tuple[Path, Path]:
 
 
 def _check_pairing(source: SourceHeader, header_path: Path, image_path: Path) -> None:
-    """The header's magic must agree with the file's name on where the voxels are."""
+    """Raise InputError if the header's magic and the file's name disagree on where the voxels are."""
     if source.single != (header_path == image_path):
         where = "this file, named .nii" if source.single else "an .img file beside a .hdr"
         raise InputError(
@@ -157,7 +157,7 @@ def _check_pairing(source: SourceHeader, header_path: Path, image_path: Path) ->
 
 
 def _analyze_affine(image_path: Path) -> np.ndarray | None:
-    """The affine from the .mat file that SPM puts beside an Analyze pair; None without one."""
+    """The affine from the .mat file that SPM writes beside an Analyze pair; None without one."""
     stem = image_path.name[: image_path.name.lower().rindex(".img")]
     matrix = image_path.with_name(f"{stem}.mat")
     if not matrix.exists():
@@ -166,7 +166,7 @@ def _analyze_affine(image_path: Path) -> np.ndarray | None:
         if matrix.stat().st_size > _LARGEST_MATRIX:
             raise ValueError(f"over {_LARGEST_MATRIX} bytes")
         affine: np.ndarray = nibabel.load(image_path).affine  # type: ignore[attr-defined]
-    except Exception as error:  # a damaged .mat file fails in SciPy in many ways
+    except Exception as error:  # SciPy raises many kinds of errors for a damaged .mat file
         reason = " ".join(str(error).split())
         raise InputError(f"{shown(matrix)}: cannot read: {reason}", "move it away") from error
     return affine

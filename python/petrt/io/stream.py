@@ -1,7 +1,7 @@
-"""Bytes of a plain or gzip file, read once to the end and never beyond what was announced.
+"""Reads a plain or gzip file once, to its end, and checks its length.
 
-A compressed file tells neither its size nor whether it is intact before its last byte, so the
-voxels are read piece by piece into one array, and the rest is read for gzip's check sum.
+The size and integrity of a compressed file are known only at its end. So the voxels are read piece by
+piece into one array, and then the rest, for gzip's check sum.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from petrt.errors import InputError
 from petrt.files.names import shown
 
 _PIECE = 1 << 20
-# Deflate cannot compress further (zlib's documentation), so a file's size bounds its content.
+# The largest compression ratio of deflate (zlib's documentation); it bounds the content's size.
 _DEFLATE_LIMIT = 1032
-# Some writers pad the end; more than this means that the header does not describe the content.
+# Some writers pad the end. More bytes than this mean that the header does not fit the content.
 _MAX_TRAILING = 1 << 20
 _COPY_AGAIN = "copy or download it again"
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BufferedIOBase]:
-    """The decompressed content of ``path`` as a stream; errors of the file become InputError."""
+    """The decompressed content of ``path`` as a stream. Errors of the file become InputError."""
     name = shown(path)
     try:
         _check_regular(path)
@@ -58,7 +58,7 @@ def opened(path: Path) -> Iterator[BufferedIOBase]:
 
 
 def read_start(stream: BufferedIOBase, length: int) -> bytes:
-    """The first ``length`` bytes, fewer where the file ends before."""
+    """The first ``length`` bytes, or fewer if the file is shorter."""
     start = b""
     while len(start) < length and (piece := _some(stream, length - len(start))):
         start += piece
@@ -70,8 +70,8 @@ def read_voxels(
 ) -> np.ndarray:
     """``count`` values of ``dtype`` from byte ``offset`` of the stream, flat in file order.
 
-    Reads the stream to its end. Raises InputError with the expected and actual byte counts where it
-    ends early, before allocating where the file's size already tells, or where it goes on.
+    Reads the stream to its end. Raises InputError, with the expected and actual byte counts, if it is
+    too short or too long; before it allocates memory if the file's size already shows that.
     """
     expected = offset + count * dtype.itemsize
     _check_size(stream, path, expected)
@@ -91,7 +91,7 @@ def read_voxels(
     trailing = _skip(stream, _MAX_TRAILING + 1)
     if trailing > _MAX_TRAILING:
         raise InputError(
-            f"{shown(path)}: goes on beyond the {expected} bytes that its header announces",
+            f"{shown(path)}: longer than the {expected} bytes that its header announces",
             "the header is wrong, or this is not a volume",
         )
     _check_end(stream, path)
@@ -121,7 +121,7 @@ def _check_suffix(path: Path, zipped: bool) -> None:
 
 
 def _some(stream: BufferedIOBase, most: int) -> bytes:
-    """Up to ``most`` next bytes; none at the end, also at the abrupt end of a cut gzip file."""
+    """The next bytes, at most ``most``; none at the end, also of a truncated gzip file."""
     try:
         return stream.read1(min(most, _PIECE))
     except EOFError:
@@ -129,7 +129,7 @@ def _some(stream: BufferedIOBase, most: int) -> bytes:
 
 
 def _skip(stream: BufferedIOBase, count: int) -> int:
-    """Read and drop up to ``count`` bytes; the number there were."""
+    """Skip up to ``count`` bytes. Returns how many there were."""
     done = 0
     while done < count and (piece := _some(stream, count - done)):
         done += len(piece)
@@ -146,7 +146,7 @@ def _check_size(stream: BufferedIOBase, path: Path, expected: int) -> None:
 
 
 def _check_end(stream: BufferedIOBase, path: Path) -> None:
-    """A gzip stream must end with its check sum, which reading beyond the content verifies."""
+    """Raise InputError unless the stream ends here; reading to the end verifies gzip's check sum."""
     try:
         stream.read(1)
     except EOFError as error:

@@ -1,4 +1,4 @@
-"""A PET volume in memory, its grid and what is to be said of its voxels; nibabel both ways."""
+"""A PET volume in memory with its grid and counts of unusual voxels; to and from nibabel images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class VoxelStats:
-    """Voxels that deserve a word: below zero (kept), NaN or infinite, and replaced by zero."""
+    """Numbers of voxels: below zero (kept), NaN or infinite, and replaced by zero."""
 
     negative: int = 0
     nonfinite: int = 0
@@ -42,9 +42,9 @@ class VoxelStats:
 class Volume:
     """A PET volume or series in memory.
 
-    ``data`` is float32 [X, Y, Z] or [X, Y, Z, T] in the file's axes and units; ``affine`` (float64
-    [4, 4]) takes voxel indices to world coordinates in the file's length unit; ``header`` holds the
-    grid as an output will state it (see grid_header); ``source`` describes the file in one line.
+    ``data`` is float32 [X, Y, Z] or [X, Y, Z, T] in the file's axes and units. ``affine`` (float64
+    [4, 4]) maps voxel indices to world coordinates in the file's length unit. ``header`` is the header
+    that an output gets (see ``grid_header``). ``source`` describes the file in one line.
     """
 
     data: np.ndarray
@@ -56,7 +56,7 @@ class Volume:
 
     @property
     def affine_mm(self) -> np.ndarray:
-        """``affine`` in millimetres, whatever unit the header states."""
+        """``affine`` in millimetres."""
         scale = _UNIT_MM.get(int(self.header["xyzt_units"]) & 7, 1.0)
         return np.diag([scale, scale, scale, 1.0]) @ self.affine
 
@@ -70,7 +70,7 @@ class Volume:
 def from_image(
     image: Any, *, max_voxels: int = MAX_VOXELS, nonfinite: Nonfinite = "refuse"
 ) -> Volume:
-    """A Volume from a nibabel image in memory; the image stays as it is. Raises InputError."""
+    """A Volume from a nibabel image in memory, which is not changed. Raises InputError."""
     filename = image.get_filename()
     name = shown(filename) if filename else "image"
     if image.affine is None:
@@ -83,7 +83,7 @@ def from_image(
     try:
         values = np.asanyarray(image.dataobj)
     except (OSError, ValueError, EOFError, zlib.error) as error:
-        fault = type(error).__name__  # nibabel's text would show the whole path
+        fault = type(error).__name__  # nibabel's text contains the whole path
         raise InputError(
             f"{name}: its voxels cannot be read ({fault})", "check the file"
         ) from error
@@ -102,8 +102,8 @@ def to_image(
 ) -> Nifti1Image | Nifti2Image:
     """``data`` (the shape of ``like``) as a float32 nibabel image on the grid of ``like``.
 
-    A NIfTI-2 image where ``like`` was one, else NIfTI-1. Raises ValueError for another shape and
-    InputError for non-finite values.
+    It is NIfTI-2 if ``like`` is, else NIfTI-1. Raises ValueError for another shape and InputError for
+    non-finite values.
     """
     if data.shape != like.data.shape:
         raise ValueError(f"expected an array of shape {like.data.shape}, got {data.shape}")
@@ -114,14 +114,14 @@ def to_image(
     header = like.header.copy()
     header["descrip"] = description.encode("ascii", "replace")[:79]
     cls = Nifti2Image if isinstance(header, Nifti2Header) else Nifti1Image
-    # nibabel leaves the header's orientation alone as long as it says the same as the affine.
+    # nibabel keeps the header's orientation as long as it agrees with the affine.
     return cls(data, like.affine, header)
 
 
 def as_float32(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    """``slope * stored + intercept`` in float64, rounded once to float32; flat, in blocks.
+    """``slope * stored + intercept``, computed in float64 and rounded once to float32; flat.
 
-    What exceeds float32 becomes infinite and is counted as such later.
+    Values beyond float32 become infinite and are counted later.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         if (slope, intercept) == (1.0, 0.0):
@@ -134,7 +134,7 @@ def as_float32(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray
 
 
 def count_voxels(data: np.ndarray, name: str, nonfinite: Nonfinite) -> VoxelStats:
-    """Count negative and non-finite voxels; refuse the latter or zero them in place."""
+    """Count negative and non-finite voxels. Raises InputError for the latter, or zeroes them in place."""
     if nonfinite not in ("refuse", "zero"):
         raise UsageError(f"nonfinite is {nonfinite!r}", "expected 'refuse' or 'zero'")
     finite = np.isfinite(data)
@@ -151,7 +151,7 @@ def count_voxels(data: np.ndarray, name: str, nonfinite: Nonfinite) -> VoxelStat
 
 
 def _image_header(image: Any, shape: tuple[int, ...]) -> Nifti1Header:
-    """The grid header of an image in memory, in step with its affine as nibabel would save it."""
+    """The grid header of an image in memory; its affine is that of the image, as nibabel saves it."""
     if not isinstance(image.header, Nifti1Header):
         return affine_header(image.affine, shape)
     header = grid_header(image.header, shape)

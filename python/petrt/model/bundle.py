@@ -1,10 +1,10 @@
-"""The bundle: a model ready to run. Three networks, the noise-bias weights and ``model.json``.
+"""The bundle: a model ready to run. It holds up to three networks, noise-bias weights and ``model.json``.
 
-In version 2 a network is a list of steps with its weights (``petrt.model.network``), and the same as
-ONNX for those who take it elsewhere. Version 1 had the ONNX alone; its steps are read from that.
+In version 2 a network is stored as a list of steps with its weights (``petrt.model.network``), and also
+as ONNX for other programs. Version 1 has ONNX only; its steps are read from that.
 
-A bundle is a directory or a .zip of the same files. Either is read into memory whole and checked
-against the sizes and SHA-256 of its manifest; nothing is ever unpacked to disk, and no code runs.
+A bundle is a folder or a .zip of the same files. It is read into memory and checked against the sizes
+and SHA-256 hashes of its manifest. Nothing is unpacked to disk, and no code in it runs.
 """
 
 from __future__ import annotations
@@ -38,20 +38,19 @@ NOISE_BIAS = "noise_bias.safetensors"
 GOLDEN = "golden.safetensors"
 GRAPHS = ("guidance", "coarse", "denoiser")
 VERSION: Literal[2] = 2
-# The files of one network, by version of the bundle.
+# Bundle version -> the files of one network.
 SUFFIXES = {1: (".onnx",), 2: (".onnx", ".json", ".safetensors")}
 KNOWN = frozenset(
     {NOISE_BIAS, GOLDEN, *(graph + suffix for graph in GRAPHS for suffix in SUFFIXES[VERSION])}
 )
 
-# The paper's model is 137 MB in fp32; a bundle 15 times that is a mistake or an attack.
+# The paper's model has 137 MB in fp32. A file 15 times as large is a mistake or an attack.
 MAX_BYTES = 2 << 30
 MAX_MANIFEST_BYTES = 1 << 20
 
-# Models that come with the package.
 SHIPPED = Path(__file__).parents[1] / "models"
 
-# (name, limit) -> the file's content, never more than limit + 1 bytes of it.
+# (name, limit) -> the file's content, at most its first limit + 1 bytes.
 Reader = Callable[[str, int], bytes]
 
 
@@ -68,7 +67,7 @@ def file_entry(data: bytes) -> FileEntry:
 
 
 class Manifest(Spec):
-    """``model.json``. ``export`` records how the files were made and the errors measured then."""
+    """``model.json``. ``export`` records how the files were made and the errors measured at export."""
 
     format: Literal["petrt-bundle"] = "petrt-bundle"
     version: Literal[1, 2] = VERSION
@@ -80,10 +79,10 @@ class Manifest(Spec):
 def noise_bias_table(
     weights: Mapping[str, NDArray[Any]], levels: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """The bias each step adds inside the denoiser (method.md section 4, item 3): [steps, channels].
+    """The bias that each timestep adds inside the denoiser: [steps, channels] (method.md section 4, item 3).
 
-    ``levels`` [steps] is sqrt(gamma). Encoding ``l * frequencies``, sin then cos; Linear, SiLU,
-    Linear; then every block's own Linear at once. Computed in float64, rounded once.
+    ``levels`` [steps] is sqrt(gamma). The level is encoded as sin and cos of ``l * frequencies``, then
+    Linear, SiLU, Linear, then the Linear layers of all blocks. Computed in float64, rounded once.
     """
     w = {key: value.astype(np.float64) for key, value in weights.items()}
     angles = levels[:, None] * w["frequencies"][None]
@@ -96,7 +95,7 @@ def noise_bias_table(
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle in memory. ``identity``: SHA-256 of the manifest, which fixes all the files'."""
+    """A checked bundle in memory. ``identity``: SHA-256 of the manifest, which holds all files' hashes."""
 
     manifest: Manifest
     files: dict[str, bytes]
@@ -109,16 +108,16 @@ class Bundle:
 
     @cached_property
     def _checked(self) -> set[str]:
-        """Graphs whose ONNX was checked."""
+        """Names of the networks whose ONNX was checked."""
         return set()
 
     @property
     def graphs(self) -> tuple[str, ...]:
-        """The names of the networks that this model has, in the order of computation."""
+        """The names of this model's networks, in the order of computation."""
         return tuple(graph for graph in GRAPHS if f"{graph}.onnx" in self.files)
 
     def network(self, graph: str) -> Network:
-        """The network ``graph``, read anew by each call. Raises InputError, see ``from_onnx``."""
+        """The network named ``graph``, parsed at each call. Raises InputError if it is invalid."""
         if self.manifest.version == 1:
             from petrt.model.from_onnx import read_onnx
 
@@ -129,10 +128,10 @@ class Bundle:
         return from_files(graph, text, weights, self.source)
 
     def onnx(self, graph: str, precision: Precision = "fp32") -> bytes | None:
-        """The serialised ONNX model of ``graph``; None where the model has no such part.
+        """The serialised ONNX model of the network ``graph``; None if this model has no such network.
 
-        In 16 bit it is written from the steps. Raises InputError for weights beyond the range, and for
-        a file that is not a self-contained ONNX model.
+        In 16 bit it is written from the steps. Raises InputError for weights beyond the range of the
+        precision, and for a file that is not a self-contained ONNX model.
         """
         if graph not in self.graphs:
             return None
@@ -147,26 +146,26 @@ class Bundle:
         return data
 
     def noise_bias(self, levels: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Noise-bias table for the given levels: [steps, channels]."""
+        """The noise-bias table [steps, channels] for ``levels`` [steps], sqrt(gamma)."""
         return noise_bias_table(self.noise_bias_weights(), levels)
 
     def noise_bias_weights(self) -> dict[str, NDArray[Any]]:
-        """The weights behind ``noise_bias``; none where the model has no denoiser."""
+        """The weights that ``noise_bias`` is computed from; empty if the model has no denoiser."""
         return _tensors(self.files[NOISE_BIAS], self.source) if NOISE_BIAS in self.files else {}
 
     def golden(self) -> dict[str, NDArray[Any]]:
-        """Inputs and outputs that the exporter recorded, named ``graph/in/name``, ``graph/out/name``."""
+        """Inputs and outputs recorded at export, named ``graph/in/name`` and ``graph/out/name``."""
         return _tensors(self.files[GOLDEN], self.source)
 
 
 def load_bundle(source: str | Path) -> Bundle:
-    """Read and check a bundle: a directory, a .zip, or the name of a model shipped with petrt.
+    """Read and check a bundle: a folder, a .zip, or the name of a model shipped with petrt.
 
     Raises InputError for anything missing, altered, unknown or unsafe.
     """
     path = Path(source)
     shipped = SHIPPED / str(source)
-    # A folder that happens to be called "demo" must not hide the shipped model of that name.
+    # A folder named "demo" without a bundle in it does not hide the shipped model of that name.
     local = path.is_file() or (path / MANIFEST).is_file()
     if not local and path.name == str(source) and (shipped / MANIFEST).is_file():
         path = shipped
@@ -192,9 +191,7 @@ def load_bundle(source: str | Path) -> Bundle:
             )
         files[name] = data
     bundle = Bundle(manifest, files, hashlib.sha256(text).hexdigest(), str(source))
-    for (
-        graph
-    ) in bundle.graphs:  # what the engines read; ONNX beside steps only where it is asked for
+    for graph in bundle.graphs:  # checked now; the ONNX of version 2 is checked on first use
         if manifest.version == 1:
             bundle.onnx(graph)
         else:
@@ -268,7 +265,7 @@ def _directory_reader(path: Path) -> Reader:
 
 
 def _archive_reader(path: Path) -> Reader:
-    """Check every member's name and kind first; members are then read into memory by name."""
+    """Check the names and kinds of all members first. Members are then read by name."""
     try:
         archive = zipfile.ZipFile(path)
         members = archive.infolist()
@@ -291,7 +288,7 @@ def _archive_reader(path: Path) -> Reader:
         if name not in names:
             raise InputError(f"{path}: no {name}")
         try:
-            # Never more than the manifest allows, whatever the member claims to hold.
+            # The manifest limits the size, not the archive's own table.
             with archive.open(name) as stream:
                 return stream.read(limit + 1)
         except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, zlib.error) as error:
@@ -308,10 +305,9 @@ def _tensors(data: bytes, source: str) -> dict[str, NDArray[Any]]:
 
 
 def check_onnx(data: bytes, where: str) -> None:
-    """Refuse what is not a self-contained ONNX model: empty, broken, or pointing to other files.
+    """Raise InputError unless ``data`` is a non-empty ONNX model with all its tensors inside.
 
-    ``onnx.load`` takes an empty file for an empty model, and ONNX Runtime follows hard links of
-    external data, so both are checked here.
+    ``onnx.load`` accepts an empty file, and ONNX Runtime follows external data out of the folder.
     """
     import onnx
     from google.protobuf.message import DecodeError

@@ -1,4 +1,4 @@
-"""A bundle again, with another ``model.json`` or in the newest version: nothing is exported anew."""
+"""Writes a bundle with another ``model.json`` or in the newest version, without a new export."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from petrt.model.spec import ModelSpec
 
 
 def check_bundle_output(out: Path, *, overwrite: bool = False) -> None:
-    """Refuse, before any work, a new bundle that could not be written. Raises UsageError."""
+    """Raise UsageError if a new bundle cannot be written to ``out``. To be called before any work."""
     if _is_archive(out):
         check_output(out, overwrite=overwrite)
     else:
@@ -24,15 +24,13 @@ def check_bundle_output(out: Path, *, overwrite: bool = False) -> None:
 
 
 def check_in_place(source: str | Path) -> Path:
-    """The path of a bundle whose model.json may be replaced: a folder or .zip of the user's.
+    """The path of a bundle, folder or .zip, whose model.json may be replaced.
 
-    Raises UsageError for the name of a shipped model, which belongs to the package.
+    Raises UsageError for the name of a shipped model, which must not be changed.
     """
     path = Path(source)
     if not (path.is_file() or (path / MANIFEST).is_file()):
-        raise UsageError(
-            f"'{source}' is no folder or .zip, only a name", "write a new bundle with -o"
-        )
+        raise UsageError(f"'{source}' is not a folder or .zip", "write a new bundle with -o")
     check_output(path if path.is_file() else path / MANIFEST, overwrite=True)
     return path
 
@@ -45,10 +43,10 @@ def write_bundle(
     note: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Bundle:
-    """Write ``bundle`` with ``model`` as its specification to ``out``: a folder, or a .zip if it ends so.
+    """Write ``bundle`` with the specification ``model`` to ``out``, a .zip if it ends in .zip, else a folder.
 
-    ``note`` is added to the manifest's record of how the bundle was made. The bundle appears whole or
-    not at all, and is read back and checked. Raises UsageError where ``out`` exists.
+    ``note`` is added to the manifest's ``export`` record. The bundle appears complete or not at all, and
+    is read back and checked. Raises UsageError if ``out`` exists.
     """
     text = _manifest(bundle, model, note)
     if _is_archive(out):
@@ -63,9 +61,9 @@ def write_bundle(
 
 
 def upgraded(bundle: Bundle) -> Bundle:
-    """A bundle of version 1 in the newest one: its files are the same bytes, steps stand beside them.
+    """A bundle of version 1 converted to the newest version: the same files, and the steps added.
 
-    Raises UsageError where it is of the newest version, InputError for ONNX that petrt did not write.
+    Raises UsageError if it has the newest version, InputError for ONNX that petrt did not write.
     """
     if bundle.manifest.version == VERSION:
         raise UsageError(f"{bundle.source} is of version {VERSION} already")
@@ -83,7 +81,7 @@ def replace_model(
 ) -> Bundle:
     """Replace the model.json of the bundle at ``path``, from which ``bundle`` was read.
 
-    In a folder no other file is touched; a .zip is written anew. An interrupt leaves the old bundle.
+    In a folder no other file changes; a .zip is written anew. After an interrupt the old bundle remains.
     """
     text = _manifest(bundle, model, note)
     if path.is_file():
@@ -100,7 +98,7 @@ def _manifest(bundle: Bundle, model: ModelSpec, note: dict[str, Any] | None) -> 
 
 
 def _write_archive(handle: IO[bytes], bundle: Bundle, manifest: bytes) -> None:
-    """Equal content gives equal bytes: no member carries a time."""
+    """Write a .zip without times, so that equal content gives equal bytes."""
     with zipfile.ZipFile(handle, "w") as archive:
         for name, data in {MANIFEST: manifest, **bundle.files}.items():
             info = zipfile.ZipInfo(name)

@@ -1,8 +1,8 @@
-"""An ONNX graph of a bundle of version 1 as a network.
+"""Reads a network from an ONNX graph, the format of bundles of version 1.
 
-The exporter wrote a dozen operators in a few fixed patterns (those of ``petrt.model.to_onnx``): a norm
-is five nodes, a guide map added to every sample of a slice is eight. Here each pattern becomes one step
-again. A graph with anything else in it is refused, never approximated.
+The exporter writes each step as a fixed pattern of nodes (``petrt.model.to_onnx``): a norm is five nodes,
+a guide map added to every sample of a slice is eight. The reader turns each pattern back into a step and
+refuses a graph with any other node.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ HINT = "use --engine onnxruntime, or export the model again"
 
 
 def read_onnx(model: bytes, name: str) -> Network:
-    """The network ``name`` of a serialised ONNX model. Raises InputError."""
+    """The network ``name`` from a serialised ONNX model. Raises InputError for an unknown pattern."""
     try:
         graph = onnx.load_model_from_string(model).graph
     except DecodeError as error:
@@ -64,7 +64,7 @@ def read_onnx(model: bytes, name: str) -> Network:
 
 
 class _Reader:
-    """Walks the nodes once; ``_values`` holds what each name stands for."""
+    """Visits each node once. ``_values``: name of a value -> its form, see ``onnx_forms``."""
 
     def __init__(self, graph: onnx.GraphProto, name: str) -> None:
         self._graph, self._name = graph, name
@@ -115,7 +115,7 @@ class _Reader:
             results = made if isinstance(made, list) else [made]
             self._values |= dict(zip(node.output, results, strict=True))
         for name in self._outputs:
-            if self._values.get(name) != Image(name):  # an input or an alias handed through
+            if self._values.get(name) != Image(name):  # an input, or another value's name
                 raise InputError(f"{self._name}.onnx: the output {name} is not computed", HINT)
         steps = tuple(self._steps)
         return Network(self._name, self._inputs, self._outputs, steps, self._weights)
@@ -126,13 +126,13 @@ class _Reader:
         return Image(step.out)
 
     def _keep(self, constant: Constant, shape: tuple[int, ...] | None = None) -> str:
-        """The name of a weight, which is kept."""
+        """Add a weight to the network, in ``shape`` if given, and return its name."""
         array = constant.array
         self._weights[constant.name] = array if shape is None else array.reshape(shape)
         return constant.name
 
     def _vector(self, value: Any) -> str | None:
-        """The name of a weight [C, 1, 1], kept as [C]."""
+        """Add a weight [C, 1, 1] as [C] and return its name; None if ``value`` is not one."""
         if isinstance(value, Constant) and value.array.shape[1:] == (1, 1):
             return self._keep(value, (-1,))
         return None
@@ -210,7 +210,7 @@ class _Reader:
         if isinstance(b, Bias) and b.turned:
             return self._emit(AddBias(out=out, x=a.name, bias=b.name))
         if isinstance(b, Image) and a.per_slice and b.shared:
-            # The Reshape behind it has the name of the sum.
+            # The next Reshape gives the sum its name.
             return Pair(a.name, b.name)
         plain = isinstance(b, Image) and a.plain and b.plain
         return self._emit(Add(out=out, a=a.name, b=b.name)) if plain else None
@@ -219,7 +219,7 @@ class _Reader:
         return Gate(values[0]) if isinstance(values[0], Ready) and values[0].norm else None
 
     def _reshape(self, node: onnx.NodeProto, values: list[Any]) -> Any:
-        """By a constant: groups of a norm, or attention's positions. By a shape: back to images."""
+        """A constant shape makes the groups of a norm or the rows of attention; a computed one, images."""
         x, shape = values
         out = node.output[0]
         if isinstance(shape, Shape):
@@ -247,7 +247,7 @@ class _Reader:
         return None
 
     def _unsqueeze(self, node: onnx.NodeProto, values: list[Any]) -> Any:
-        """A map in front of its addition, or a vector that becomes [n, C, 1, 1]."""
+        """Prepares a map for its addition, or makes a vector [n, C, 1, 1]."""
         x, axes = values
         where = axes.array.tolist() if isinstance(axes, Constant) else []
         if isinstance(x, Image) and where == [1]:

@@ -1,8 +1,7 @@
-"""GroupNorm from statistics of each channel, for GPUs: the torch engine and the networks in training.
+"""GroupNorm from per-channel statistics, for the torch engine and for training on a GPU.
 
-On a GPU pixels lie channels-last. A group of a few channels is then a few bytes of each pixel, and a
-reduction over groups reads the whole line of memory for them, once a group. A reduction for each channel
-reads every pixel once.
+On a GPU the memory order is channels-last, so a group is a few bytes of each pixel. A reduction over
+groups reads whole cache lines once per group; a reduction per channel reads each of them once.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ Norm = Callable[[Tensor, int, Tensor, Tensor, float], Tensor]
 def group_norm_by_channel(
     x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float
 ) -> Tensor:
-    """GroupNorm of ``x`` [B, C, H, W], in the dtype of ``x``, float32 or float64.
+    """GroupNorm of ``x`` [B, C, H, W], float32 or float64; ``weight`` and ``bias``: [C].
 
-    The mean of a group is the mean of its channels' means; its variance is the mean of their variances
-    plus the variance of their means (both of the population). ``weight``, ``bias``: [C].
+    The mean of a group is the mean of its channels' means. Its variance is the mean of their variances
+    plus the variance of their means (population variances).
     """
     batch, channels = x.shape[:2]
     split = (batch, groups, channels // groups)

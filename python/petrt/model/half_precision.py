@@ -1,9 +1,9 @@
-"""What 16 bit means for a network: which values are rounded, to what, and what stays float32.
+"""16-bit precision of a network: which values are rounded, and which stay float32 ("wide").
 
-TensorRT 11 runs every operator in the types its graph gives it, so this is decided here. Convolutions,
-matrix products, sums and moves of data are 16 bit. Float32 ("wide") are the statistics of norms,
-softmax, the logarithm of the dose, and what rounds once instead of several times for it: scale, shift
-and SiLU behind a norm, the biases that the dose gives, and the factor in front of a softmax.
+TensorRT 11 runs every operator in the types of its graph, so the graph decides. Convolutions, matrix
+products, sums and copies are 16 bit. Norm statistics, softmax and the logarithm of the dose stay float32.
+So do the operations next to them, which saves roundings: scale, shift and SiLU after a norm, the biases
+computed from the dose, and the factor before a softmax.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from petrt.errors import InputError
 
 Precision = Literal["fp32", "fp16", "bf16"]
 
-# Interfaces that stay float32 in every precision: images, guides, the dose, the noise bias.
+# Inputs and outputs that stay float32 in every precision: images, guides, the dose, the noise bias.
 WIDE_INTERFACE = frozenset({"r", "eps", "x", "x_cp", "nas", "spectrum", "dose", "film"})
 
-# From here on a number rounds to infinity: the largest number and half of its last digit.
+# From here on a number rounds to infinity: the largest finite number plus half a unit in its last place.
 LIMITS = {"fp16": 65520.0, "bf16": (2 - 2**-8) * 2.0**127}
 
 
 def narrowed(array: NDArray[np.float32], precision: Precision, what: str) -> NDArray[np.uint16]:
-    """The bits of ``array`` in 16 bit, ties to even.
+    """The bits of ``array`` rounded to 16 bit, ties to even; same shape.
 
-    Raises InputError, which names ``what``, for what is not finite or would not be after rounding.
+    Raises InputError, which names ``what``, if a number is not finite or overflows.
     """
     check_finite(array, what)
     largest = float(np.abs(array).max(initial=0.0))
@@ -48,6 +48,6 @@ def check_finite(array: NDArray[np.float32], what: str) -> None:
 
 
 def _bfloat16(array: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """The upper half of a float32, after rounding."""
+    """The upper half of each float32's bits, rounded to nearest even."""
     bits = np.ascontiguousarray(array).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)

@@ -1,4 +1,4 @@
-"""A network: its steps with its weights."""
+"""A network: its steps and its weights."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from petrt.errors import InputError
 from petrt.model.shapes import shapes
 from petrt.model.steps import Dim, Dims, Step, weights_of
 
-LARGEST = 1 << 20  # of a dimension
+LARGEST = 1 << 20  # dimension
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Network:
-    """One graph of a bundle. ``inputs``, ``outputs``: name -> dimensions, in order. ``weights``: float32,
-    or float16 for those of convolutions where the bundle was exported so.
+    """One network of a bundle. ``inputs``, ``outputs``: name -> dimensions, in order.
 
-    Raises InputError, in one line, for steps that do not fit together, for an output that no step
-    makes, and for a weight that no step reads.
+    ``weights``: name -> float32 array. Convolution weights are float16 if they were exported so.
+    Raises InputError for steps that do not fit together, an output that no step computes, and a weight
+    that no step reads.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Network:
 
     @cached_property
     def dims(self) -> dict[str, Dims]:
-        """name -> dimensions of every value."""
+        """Name of every value -> its dimensions."""
         return self._shapes(self.inputs)
 
     def shapes(self, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-        """name -> shape of every value, for inputs of these shapes. InputError where they do not fit."""
+        """Name of every value -> its shape, for these input shapes. Raises InputError if they do not fit."""
         return cast(dict[str, tuple[int, ...]], self._shapes(inputs))
 
     def _shapes(self, inputs: Mapping[str, Dims]) -> dict[str, Dims]:
@@ -66,14 +66,14 @@ class Network:
         return shapes(self.steps, sizes, inputs, f"network {self.name}")
 
     def weight(self, name: str) -> NDArray[np.float32]:
-        """The weight as networks compute with it."""
+        """The weight ``name`` as float32."""
         array: NDArray[np.float32] = self.weights[name].astype(np.float32, copy=False)
         return array
 
     def sized(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-        """Shapes of inputs and outputs with numbers for the names of dimensions.
+        """Name -> shape of all inputs and outputs; ``sizes`` gives a number for each named dimension.
 
-        Raises InputError for a name without a number and a number that is no multiple.
+        Raises InputError for a dimension without a number, and a number that is not the needed multiple.
         """
 
         def number(dim: Dim, name: str) -> int:

@@ -1,6 +1,6 @@
-"""A network as the two files of a bundle, and back.
+"""Writes and reads a network as two files of a bundle.
 
-``NAME.json`` holds inputs, outputs and steps, ``NAME.safetensors`` the weights by name.
+``NAME.json`` holds inputs, outputs and steps; ``NAME.safetensors`` holds the weights by name.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _File(Spec):
 
 
 def to_files(network: Network) -> tuple[bytes, bytes]:
-    """The content of ``NAME.json`` and of ``NAME.safetensors``; the same network gives the same bytes."""
+    """The contents of ``NAME.json`` and ``NAME.safetensors``. The same network gives the same bytes."""
     head = {"format": "petrt-network", "version": 1}
     lines = [f'"{key}": {json.dumps(value)}' for key, value in head.items()]
     for key in ("inputs", "outputs"):
@@ -50,7 +50,7 @@ def to_files(network: Network) -> tuple[bytes, bytes]:
 
 
 def from_files(name: str, text: bytes, weights: bytes, where: str) -> Network:
-    """The network of two files. Raises InputError, in one line, for anything that is not as written."""
+    """The network from the contents of its two files. Raises InputError if they are damaged or invalid."""
     if len(text) > MAX_JSON_BYTES:
         raise InputError(f"{where}: {name}.json has {len(text)} bytes, at most {MAX_JSON_BYTES}")
     try:
@@ -70,7 +70,7 @@ def from_files(name: str, text: bytes, weights: bytes, where: str) -> Network:
 
 
 def _plain(step: Step) -> dict[str, Any]:
-    """A step without what is as it is by default."""
+    """The fields of a step that differ from their defaults."""
     values = asdict(step)
     default = {field.name: field.default for field in fields(step) if field.name != "kind"}
     return {key: value for key, value in values.items() if value != default.get(key, MISSING)}

@@ -1,6 +1,6 @@
-"""What a value of an exported ONNX graph stands for while ``petrt.model.from_onnx`` reads it.
+"""The forms that a value of an exported ONNX graph can have while ``petrt.model.from_onnx`` reads it.
 
-A step is several nodes; these are what lies between them.
+A step consists of several nodes; a form describes a value between two of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from petrt.model.steps import Norm
 
 @dataclass(frozen=True)
 class Image:
-    """A graph's input, or what a step makes; both of its forms in front of the addition of a map."""
+    """A graph's input or a step's output.
+
+    ``per_slice``: reshaped to [slices, samples, C, H, W]. ``shared``: a map as [slices, 1, C, H, W].
+    """
 
     name: str
     per_slice: bool = False
@@ -28,7 +31,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Bias:
-    """A vector of biases; ``turned``: as [n, C, 1, 1], ready to be added."""
+    """A vector of biases [n, C]; ``turned``: as [n, C, 1, 1], ready to be added to an image."""
 
     name: str
     turned: bool
@@ -36,7 +39,7 @@ class Bias:
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """A stored tensor, by the name of its initializer."""
+    """A stored tensor with the name of its initializer."""
 
     name: str
     array: NDArray[Any]
@@ -44,12 +47,12 @@ class Constant:
 
 @dataclass(frozen=True)
 class Shape:
-    """Dimensions, or arithmetic with them."""
+    """A vector of dimensions, read or computed."""
 
 
 @dataclass(frozen=True)
 class Flat:
-    """Channels in ``groups`` rows: of a norm or of an attention."""
+    """An image as [n, ``groups``, -1], for a norm or an attention."""
 
     x: str
     groups: int
@@ -57,7 +60,7 @@ class Flat:
 
 @dataclass(frozen=True)
 class Normed:
-    """A norm up to its scale; ``back``: an image again."""
+    """A norm without its shift; ``back``: reshaped to an image again; ``weight``: its scale, once applied."""
 
     x: str
     groups: int
@@ -68,7 +71,7 @@ class Normed:
 
 @dataclass(frozen=True)
 class Ready:
-    """What a convolution reads: normalised, or doubled."""
+    """A convolution's input: normalised, or doubled in size if ``norm`` is None."""
 
     x: str
     norm: Norm | None
@@ -76,7 +79,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Gate:
-    """The sigmoid of a norm."""
+    """The sigmoid of a norm's output."""
 
     of: Ready
 
@@ -92,7 +95,7 @@ class Third:
 
 @dataclass(frozen=True)
 class Scores:
-    """The products of queries and keys; ``name``: of the attention, once they are scaled."""
+    """The products of queries and keys; ``name``: the attention's name, once they are scaled."""
 
     qkv: str
     scale: float = 1.0
@@ -103,7 +106,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Log:
-    """The logarithm of a dose, times ``scale``."""
+    """The logarithm of a dose, times ``scale`` once that is applied."""
 
     x: str
     scale: float | None = None
@@ -111,7 +114,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Product:
-    """A level times a weight."""
+    """A dose level times a weight."""
 
     level: str
     weight: str
@@ -119,14 +122,14 @@ class Product:
 
 @dataclass(frozen=True)
 class LevelMade:
-    """The level of the dose."""
+    """The dose level that a Level step computes."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Images plus a map, by slice."""
+    """The sum of images and a map, as [slices, samples, C, H, W]."""
 
     x: str
     map: str
@@ -134,7 +137,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Mixed:
-    """The result of an attention, before it is an image again."""
+    """The result of an attention, before it is reshaped to an image."""
 
     qkv: str
     scale: float

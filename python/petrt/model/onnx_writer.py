@@ -1,7 +1,7 @@
 """Builds one ONNX graph, operator by operator, in float32 or in 16 bit.
 
-Networks consist of a dozen operators, so their graphs are written directly rather than traced: the
-file depends on no torch version, keeps no leftover of a trace, has plain names, and takes milliseconds.
+The graph is written directly and not traced, since networks use only a dozen operators. The file does not
+depend on a torch version, has plain names, and takes milliseconds to write.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from onnx import TensorProto, helper, numpy_helper
 from petrt.model.half_precision import WIDE_INTERFACE, Precision, check_finite, narrowed
 from petrt.model.steps import Dims
 
-# The oldest that has all operators used: read by every ONNX Runtime, OpenVINO and TensorRT in use.
+# The oldest opset with all operators used, so every ONNX Runtime, OpenVINO and TensorRT in use reads it.
 OPSET, IR_VERSION = 17, 8
-# Conv, ConvTranspose and InstanceNormalization take bfloat16 from opset 22 on, which needs IR 10. The
-# operators used kept their meaning: they gained types, and attributes whose default is the old meaning.
+# Conv, ConvTranspose and InstanceNormalization take bfloat16 from opset 22 on, which needs IR 10. All
+# operators used here mean the same in both opsets.
 BFLOAT16_OPSET, BFLOAT16_IR = 22, 10
 
 FLOAT = int(TensorProto.FLOAT)
@@ -28,10 +28,10 @@ KINDS = {"fp32": FLOAT, "fp16": int(TensorProto.FLOAT16), "bf16": int(TensorProt
 
 
 class GraphWriter:
-    """One graph under construction. Values are names; a method that adds a node returns its output.
+    """One graph under construction. A value is a name; a method that adds a node returns its output's name.
 
-    A value has a version in each type it is read in: the one that was there first keeps its name, and
-    one Cast makes the other. ``wide`` asks for float32; in float32 all is.
+    A value exists in each type in which it is read: the first version has its name, a Cast makes the
+    other. ``wide`` asks for float32 in a 16-bit graph.
     """
 
     def __init__(self, name: str, precision: Precision = "fp32") -> None:
@@ -52,13 +52,13 @@ class GraphWriter:
         self._versions[name] = {kind: name}
 
     def output(self, name: str, dims: Dims) -> None:
-        """An output, to be made by an operator later."""
+        """Declare an output. A later operator computes it."""
         self._outputs[name] = helper.make_tensor_value_info(name, self._interface(name), dims)
 
     def op(
         self, kind: str, *inputs: str, out: str = "", wide: bool = False, **attributes: Any
     ) -> str:
-        """A node with one output, named ``out`` or after the node."""
+        """Add a node with one output, named ``out`` or after the node."""
         name = self._next(kind)
         return self._add(kind, name, inputs, [out or name], wide, attributes)[0]
 
@@ -79,7 +79,7 @@ class GraphWriter:
         return name
 
     def join(self, *shapes: str) -> str:
-        """Vectors of integers one after the other."""
+        """The concatenation of vectors of integers."""
         name = self._next("Concat")
         self._nodes.append(helper.make_node("Concat", shapes, [name], name=name, axis=0))
         return name
@@ -89,7 +89,7 @@ class GraphWriter:
         return self._constant("i" + "_".join(map(str, values)), np.array(values, np.int64))
 
     def scales(self, *values: float) -> str:
-        """A float32 vector that is no data: the factors of a Resize."""
+        """A float32 vector in every precision: the factors of a Resize."""
         return self._constant("scales", np.array(values, np.float32))
 
     def number(self, name: str, value: float) -> str:
@@ -101,8 +101,10 @@ class GraphWriter:
         return self.weight(f"fill_{value:g}_{count}", np.full(count, value, np.float32), wide=True)
 
     def weight(self, name: str, value: NDArray[np.float32], *, wide: bool = False) -> str:
-        """A parameter. In float32 one that comes as float16 is stored so, with a Cast behind it: the
-        file halves, the arithmetic stays float32. InputError for one beyond the range of 16 bit."""
+        """A parameter. Raises InputError if it exceeds the range of 16 bit.
+
+        In a float32 graph a float16 parameter is stored as float16 with a Cast after it: the file is
+        half as large, the arithmetic stays float32."""
         kind = FLOAT if wide else self._narrow
         if kind != FLOAT:
             self._versions[name] = {kind: self._narrow_constant(name, value)}
@@ -145,7 +147,7 @@ class GraphWriter:
         wide: bool,
         attributes: dict[str, Any],
     ) -> list[str]:
-        """Append a node that computes in one type, and the Casts that it and the outputs need."""
+        """Append a node that computes in one type, and the Casts of its inputs and outputs."""
         computed = FLOAT if wide else self._narrow
         made = [self._version(i, computed) if i in self._versions else i for i in inputs]
         results = []
@@ -163,7 +165,7 @@ class GraphWriter:
         return self._interface(name) if name in self._outputs else computed
 
     def _version(self, value: str, kind: int, name: str = "") -> str:
-        """``value`` in the type ``kind``, cast where it is not there yet."""
+        """``value`` in the type ``kind``; adds a Cast if it does not exist in that type yet."""
         versions = self._versions[value]
         if kind not in versions:
             source, made = next(iter(versions.values())), name or f"{value}.{self._labels[kind]}"
@@ -174,7 +176,7 @@ class GraphWriter:
         return versions[kind]
 
     def _constant(self, name: str, value: NDArray[Any]) -> str:
-        """A constant, stored once however often it is asked for."""
+        """A constant, stored once for all uses of its name."""
         if name not in self._constants:
             self._constants[name] = numpy_helper.from_array(value, name)
         return name

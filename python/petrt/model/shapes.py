@@ -1,7 +1,6 @@
-"""Dimensions of every value of a network, and the check that its steps fit together.
+"""Computes the dimensions of every value of a network and checks that its steps fit together.
 
-One set of rules serves named dimensions ("height/2") and numbers: a network is checked with names
-when it is read, and sized with numbers when it is run.
+The same rules serve named dimensions ("height/2"), when a network is read, and numbers, when it is run.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ def shapes(
     inputs: Mapping[str, Dims],
     where: str,
 ) -> dict[str, Dims]:
-    """name -> dimensions of every value, ``inputs`` first, then in the order of the steps.
+    """Name of every value -> its dimensions: ``inputs``, then in the order of the steps.
 
-    ``weights``: name -> shape. Raises InputError, in one line that starts with ``where`` and names the
-    step: for a value that is read before it is made or made twice, and for what does not fit.
+    ``weights``: name -> shape. Raises InputError, which starts with ``where`` and names the step, for a
+    value that is read before it is computed, a value that is computed twice, and shapes that do not fit.
     """
     return _Shapes(weights, inputs, where).run(steps)
 
@@ -135,7 +134,7 @@ class _Shapes:
 
     def _add_map(self, step: AddMap) -> Dims:
         x, each = self._image(step.x), self._image(step.map)
-        # Of named dimensions nothing is known but that a batch holds whole slices.
+        # Named dimensions cannot be compared; a batch is taken to hold whole slices.
         whole = not (isinstance(x[0], int) and isinstance(each[0], int)) or x[0] % each[0] == 0
         if x[1:] != each[1:] or not whole:
             self._refuse(f"adds a map of {list(each)} to images of {list(x)}")

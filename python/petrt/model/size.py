@@ -1,9 +1,9 @@
-"""Size and work of networks as numbers, whoever counted them. Needs nothing but Python.
+"""Parameters and operations of networks as numbers.
 
-Convention: a multiply-accumulate (MAC) is one product added to a sum; FLOPs are 2 x MACs. Counted are
-convolutions and linear layers; biases, norms and activations are free, and padding counts as if it
-were data. The two matrix products of attention are counted apart. "BFLOPs" in the paper's Table 2 are
-these MACs in G, without attention's; its parameters leave the GroupNorms out.
+A multiply-accumulate (MAC) is one product added to a sum; FLOPs are 2 x MACs. Convolutions and linear
+layers are counted, with padding as if it were data; biases, norms and activations are not. The two matrix
+products of attention are counted separately. "BFLOPs" in the paper's Table 2 are these MACs in units of
+1e9 without attention; its parameters exclude the GroupNorms'.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Count:
-    """Size and work of one part for one slice, or of one call where the part runs once a step."""
+    """Parameters and operations of one network for one slice; of the denoiser, for one timestep."""
 
     parameters: int = 0
     norm_parameters: int = 0
@@ -27,21 +27,21 @@ class Count:
 
     @property
     def all_macs(self) -> int:
-        """MACs with attention's."""
+        """MACs including attention."""
         return self.macs + self.attention_macs
 
     @property
     def flops(self) -> int:
-        """The other convention: two operations a MAC, attention's included."""
+        """Two operations per MAC, including attention."""
         return 2 * self.all_macs
 
 
 @dataclass(frozen=True)
 class ModelCount:
-    """The parts: P once a slice, D once a step, the extractors once a slice.
+    """The counts of a model's networks: P and the extractors for a slice, D for a timestep.
 
-    Unfolded, the extractors' parameters include their training-only heads, their MACs do not. Folded,
-    ``noise_bias`` is what the table of noise biases is computed from, once a model.
+    Unfolded, the extractors' parameters include their training-only heads; their MACs do not. Folded,
+    ``noise_bias`` is the number of weights that the noise-bias table is computed from.
     """
 
     coarse: Count
@@ -55,11 +55,11 @@ class ModelCount:
         return {"guidance": self.guidance, "coarse": self.coarse, "denoiser": self.denoiser}
 
     def calls(self, steps: int, samples: int = 1) -> dict[str, int]:
-        """How often each part runs for one slice: the denoiser once a step and sample."""
+        """How often each network runs for one slice: the denoiser once per step and sample."""
         return {"guidance": 1, "coarse": 1, "denoiser": steps * samples}
 
     def total(self, steps: int, samples: int = 1) -> Count:
-        """One slice: ``samples`` of it, ``steps`` evaluations of D each."""
+        """The count for one slice with ``samples`` samples of ``steps`` steps."""
         parts, calls = self.parts, self.calls(steps, samples)
         return Count(
             parameters=sum(p.parameters for p in parts.values()) + self.noise_bias,

@@ -1,4 +1,4 @@
-"""What a model is, apart from its weights: the part that a checkpoint and a bundle share."""
+"""The specification of a model without its weights. Checkpoints and bundles share it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ Guides = Literal["none", "nas", "nas+spectrum"]
 
 
 class Spec(BaseModel):
-    """Strict base: unknown keys are errors, so that a misspelt setting never passes silently."""
+    """Base of all specifications. An unknown key is an error, so a misspelt setting is found."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class UNetSpec(Spec):
-    """One U-Net of the method: levels of ``base * multipliers`` channels, ``blocks`` residual blocks each."""
+    """One U-Net. Level i has ``base * multipliers[i]`` channels and ``blocks`` residual blocks."""
 
     base: int = Field(gt=0)
     multipliers: tuple[int, ...] = (1, 2, 3, 4)
     blocks: int = Field(default=3, gt=0)
     norm_groups: int = Field(default=32, gt=0)
-    # Levels (0 = full resolution) whose blocks carry self-attention; the first mid block always does.
+    # Levels (0 = full resolution) with self-attention in their blocks; the first mid block always has it.
     attention_levels: tuple[int, ...] = ()
 
     @model_validator(mode="after")
@@ -37,12 +37,12 @@ class UNetSpec(Spec):
 
 
 class GuidanceSpec(Spec):
-    """The guidance extractors: a 3x3 conv to ``stem`` channels, then blocks to ``widths``."""
+    """The guidance extractors: a 3x3 conv to ``stem`` channels, then one residual block per width."""
 
     stem: int = 8
     widths: tuple[int, ...] = (16, 32, 48, 64)
     norm_groups: int = 8
-    # z offsets of the neighbouring slices; the paper text says four, its code stacks five.
+    # z offsets of the neighbouring slices. The paper's text has four, its code five.
     neighbours: tuple[int, ...] = (-2, -1, 0, 1, 2)
 
     @model_validator(mode="after")
@@ -54,10 +54,10 @@ class GuidanceSpec(Spec):
 
 
 class NetworkSpec(Spec):
-    """The networks: coarse P, denoiser D (or none), and the guides both share.
+    """The networks: coarse network P, denoiser D, at least one of them, and the guides they share.
 
-    The SR3 baseline has no coarse network: its denoiser samples the image itself. With ``dose``, the
-    guidance also takes the fraction of the full dose, so that one model serves several.
+    Without a coarse network (the SR3 baseline) the denoiser samples the image itself. With ``dose``,
+    the guidance also takes the fraction of the full dose, so one model serves several doses.
     """
 
     guides: Guides = "nas+spectrum"
@@ -80,7 +80,7 @@ class NetworkSpec(Spec):
 
     @property
     def scales(self) -> int:
-        """Number of times H and W are halved; both must be multiples of 2 ** scales."""
+        """How often H and W are halved. Both must be multiples of 2 ** scales."""
         return max(len(u.multipliers) for u in (self.coarse, self.denoiser) if u is not None) - 1
 
     @property
@@ -90,11 +90,11 @@ class NetworkSpec(Spec):
 
 
 class ScaleRule(Spec):
-    """How the low-dose volume alone gives the number it is divided by.
+    """The rule that computes a volume's scale, the number it is divided by, from the low-dose volume.
 
     ``maximum`` is the authors' rule. ``smoothed-hottest`` smooths the volume by a Gaussian of
-    ``fwhm_mm`` and takes the level that its hottest ``volume_ml`` exceed: noise, which owns the maximum
-    of a 1/100-dose volume, hardly moves it, and neither does air around the body or a small lesion.
+    ``fwhm_mm`` and takes the level that its hottest ``volume_ml`` exceed. Noise determines the maximum
+    of a 1/100-dose volume, but hardly changes this level; nor does air around the body or a small lesion.
     """
 
     kind: Literal["maximum", "smoothed-hottest"] = "smoothed-hottest"
@@ -116,17 +116,17 @@ class ScheduleSpec(Spec):
 
 
 class SamplerSpec(Spec):
-    """Which solver walks the schedule, and in how many steps."""
+    """The sampler of the reverse process and its number of steps."""
 
     kind: Literal["ddpm", "ddim", "dpmpp2m", "mean"] = "ddpm"
     steps: int = Field(default=10, ge=1, le=1000)
 
 
 class DomainSpec(Spec):
-    """What the model was trained on; a volume unlike it gives a warning.
+    """The training data. A volume that differs from them gives a warning.
 
-    ``dose_fraction``: the dose it was mostly trained on, as a fraction of the full one; ``dose_range``:
-    the smallest and largest fraction, where it saw several.
+    ``dose_fraction``: the most frequent dose, as a fraction of the full dose. ``dose_range``: the
+    smallest and largest fraction, if there were several.
     """
 
     voxel_mm: tuple[float, float, float]
@@ -137,10 +137,11 @@ class DomainSpec(Spec):
 
 
 class CalibrationSpec(Spec):
-    """What turns the samples' standard deviation into an uncertainty: mean +- z(level) * factor * std
-    covers the full-dose image at ``level`` of the active voxels of the subjects it was fitted on.
+    """The calibration of the samples' standard deviation.
 
-    It holds for the sampler, number of steps and samples it was fitted with.
+    The interval mean +- z(level) * factor * std holds the full-dose image in a fraction ``level`` of
+    the active voxels of the subjects used for the fit. It is valid for this sampler, number of steps
+    and number of samples only.
     """
 
     factor: float = Field(gt=0)
@@ -152,7 +153,7 @@ class CalibrationSpec(Spec):
 
 
 class ModelSpec(Spec):
-    """Everything beside the weights that fixes what a model computes, and how it is to be labelled."""
+    """Everything except the weights that determines a model's output, and the label of its outputs."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""

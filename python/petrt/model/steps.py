@@ -1,11 +1,10 @@
-"""The language that networks are written in: one step after the other, each with its inputs by name.
+"""The steps of a network. A network is a list of them; each names its inputs, outputs and weights.
 
-A folded network consists of nine kinds of steps. Everything else is written from them: ONNX
-(``to_onnx``), the programs of the native engine, the torch engine's modules, operation counts.
+A folded network consists of nine kinds of steps. ONNX (``to_onnx``), the programs of the native engine,
+the torch engine's modules and the operation counts are all generated from them.
 
-Values are images [batch, channels, height, width] or vectors [batch or 1, channels], float32 or
-narrower. A step reads what the graph's inputs or earlier steps make. Weights are named; their values
-stand beside the steps, see ``petrt.model.network``.
+A value is an image [batch, channels, height, width] or a vector [batch or 1, channels], float32 or 16 bit. A
+step reads the network's inputs and outputs of earlier steps. ``petrt.model.network`` holds the weights.
 """
 
 from __future__ import annotations
@@ -13,20 +12,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# A number, a name ("slices"), or a name over a power of two ("height/4").
+# A number, a name ("slices"), or a name divided by a number ("height/4").
 Dim = int | str
 Dims = tuple[Dim, ...]
 
 
 class _Strict:
-    """Read from a file, an unknown key is an error."""
+    """Base of all steps. An unknown key in a file is an error."""
 
     __pydantic_config__ = {"extra": "forbid", "strict": True}  # noqa: RUF012
 
 
 @dataclass(frozen=True, kw_only=True)
 class Norm(_Strict):
-    """GroupNorm with a scale and shift of each channel [C], and SiLU behind it or not."""
+    """GroupNorm with scale ``weight`` [C] and shift ``bias`` [C], followed by SiLU if ``silu``."""
 
     groups: int
     epsilon: float
@@ -37,11 +36,11 @@ class Norm(_Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class Conv(_Strict):
-    """``out`` = convolution of ``x`` + bias; zeros around the image, so that stride 1 keeps its size.
+    """``out`` = convolution of ``x`` + bias, with zero padding that keeps the size at stride 1.
 
-    ``x`` is first normalised, or doubled in height and width (nearest neighbour), or neither.
-    Kernels: 1 or 3, weight [out, in, k, k]. ``transposed``: kernel 4, stride 2, weight [in, out, 4, 4],
-    which doubles height and width.
+    ``x`` is first normalised (``norm``) or doubled in height and width by nearest neighbours
+    (``upsampled``), or neither. ``weight`` is [out, in, k, k] with k = 1 or 3. With ``transposed`` it is
+    [in, out, 4, 4], the stride is 2, and height and width double.
     """
 
     kind: Literal["conv"] = "conv"
@@ -57,7 +56,7 @@ class Conv(_Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class Add(_Strict):
-    """``out`` = a + b, images of one size."""
+    """``out`` = a + b, images of the same shape."""
 
     kind: Literal["add"] = "add"
     out: str
@@ -67,9 +66,9 @@ class Add(_Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class AddMap(_Strict):
-    """``out`` = x + map: the map of a slice is added to every sample of the slice.
+    """``out`` = x + map. The map of a slice is added to every sample of the slice.
 
-    x [slices * samples, C, H, W], the samples of a slice side by side; map [slices, C, H, W].
+    ``x`` is [slices * samples, C, H, W], the samples of a slice consecutive; ``map`` is [slices, C, H, W].
     """
 
     kind: Literal["add_map"] = "add_map"
@@ -80,7 +79,7 @@ class AddMap(_Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class AddBias(_Strict):
-    """``out`` = x + bias, a vector [batch or 1, C] that is added to every pixel."""
+    """``out`` = x + bias. The vector ``bias`` [batch or 1, C] is added to every pixel."""
 
     kind: Literal["add_bias"] = "add_bias"
     out: str
@@ -90,7 +89,7 @@ class AddBias(_Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class Concat(_Strict):
-    """``out`` = the channels of ``parts`` side by side."""
+    """``out`` = the images ``parts`` concatenated along the channels."""
 
     kind: Literal["concat"] = "concat"
     out: str
@@ -101,7 +100,7 @@ class Concat(_Strict):
 class Attend(_Strict):
     """``out`` = softmax(scale q k^T) v over all pixels; q, k and v are thirds of the channels of ``qkv``.
 
-    ``qkv`` is what a convolution makes of an image that is like ``out``.
+    ``qkv`` is the output of a convolution whose input has the shape of ``out``.
     """
 
     kind: Literal["attend"] = "attend"
@@ -112,7 +111,7 @@ class Attend(_Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class Split(_Strict):
-    """``outs`` = the vector ``x`` [batch or 1, C] cut into pieces of ``sizes``."""
+    """``outs`` = the vector ``x`` [batch or 1, C] split into pieces of ``sizes`` channels."""
 
     kind: Literal["split"] = "split"
     outs: tuple[str, ...]
@@ -122,7 +121,7 @@ class Split(_Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class Level(_Strict):
-    """``out`` [batch, 1] = ln(x) * scale, of the numbers ``x`` [batch]: the dose as the networks take it."""
+    """``out`` [batch, 1] = ln(x) * scale, the dose level that the networks take; ``x`` [batch]: doses."""
 
     kind: Literal["level"] = "level"
     out: str
@@ -132,7 +131,7 @@ class Level(_Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class Linear(_Strict):
-    """``out`` [batch, C] = x * weight + bias, of numbers ``x`` [batch, 1]; weight and bias [C]."""
+    """``out`` [batch, C] = x * weight + bias; ``x`` [batch, 1], weight and bias [C]."""
 
     kind: Literal["linear"] = "linear"
     out: str
@@ -145,7 +144,7 @@ Step = Conv | Add | AddMap | AddBias | Concat | Attend | Split | Level | Linear
 
 
 def inputs_of(step: Step) -> tuple[str, ...]:
-    """The values that a step reads."""
+    """The names of the values that a step reads."""
     match step:
         case Add():
             return step.a, step.b
@@ -162,7 +161,7 @@ def inputs_of(step: Step) -> tuple[str, ...]:
 
 
 def outputs_of(step: Step) -> tuple[str, ...]:
-    """The values that a step makes."""
+    """The names of the values that a step computes."""
     return step.outs if isinstance(step, Split) else (step.out,)
 
 

@@ -1,7 +1,8 @@
-"""A network as ONNX, in float32 or in the 16 bit of ``petrt.model.half_precision``.
+"""Writes a network as ONNX, in float32 or in 16 bit (``petrt.model.half_precision``).
 
-Forms were chosen by time on ONNX Runtime's CPU provider; the paper's denoiser at 128 x 128 took
-272 ms a step with the GroupNormalization operator and 248 ms with the form below, one thread.
+Each step is written in the form that was fastest on ONNX Runtime's CPU provider. The paper's denoiser at
+128 x 128 took 272 ms a step with the GroupNormalization operator and 248 ms with InstanceNormalization,
+on one thread.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from petrt.model.steps import (
 
 
 def to_onnx(network: Network, precision: Precision = "fp32") -> onnx.ModelProto:
-    """The checked model, dynamic where the network is. In 16 bit, inputs and outputs named
-    ``features_*``, ``x_half`` and ``<block>.g1/.g2`` are 16 bit, all others float32.
+    """The checked ONNX model. Named dimensions of the network are dynamic.
 
-    Raises InputError for weights beyond the range of the precision.
+    In 16 bit the inputs and outputs ``features_*``, ``x_half`` and ``<block>.g1/.g2`` are 16 bit, all
+    others float32. Raises InputError for weights beyond the range of the precision.
     """
     return _Writer(network, precision).run()
 
 
 def onnx_bytes(network: Network, precision: Precision = "fp32") -> bytes:
-    """``to_onnx`` serialised; the same network gives the same bytes."""
+    """The serialised ONNX model. The same network gives the same bytes."""
     return to_onnx(network, precision).SerializeToString(deterministic=True)
 
 
 class _Writer:
-    """One method for each kind of step. ``_values``: the value of each name in the graph."""
+    """Has one method for each kind of step. ``_values``: name of a value -> its name in the graph."""
 
     def __init__(self, network: Network, precision: Precision) -> None:
         self._network = network
@@ -60,7 +61,7 @@ class _Writer:
         return self._g.model(_core.__version__)
 
     def _out(self, name: str) -> str:
-        """The name that a graph's output must have; others are named after their nodes."""
+        """The name of a network's output; "" for other values, which are named after their nodes."""
         return name if name in self._network.outputs else ""
 
     def _channels(self, name: str) -> int:
@@ -96,7 +97,7 @@ class _Writer:
         )
 
     def _norm(self, norm: Norm, x: str) -> str:
-        """GroupNorm as InstanceNormalization of groups, the form that engines recognise and fuse."""
+        """GroupNorm as InstanceNormalization of groups, a form that engines recognise and fuse."""
         g = self._g
         ones, zeros = g.fill(1.0, norm.groups), g.fill(0.0, norm.groups)
         weight, bias = (
@@ -114,7 +115,7 @@ class _Writer:
         self._values[step.out] = self._g.op("Add", a, b, out=self._out(step.out))
 
     def _add_map(self, step: AddMap) -> None:
-        """Through [slices, samples, C, H, W]; reshapes copy nothing."""
+        """Reshapes to [slices, samples, C, H, W] and back; reshapes copy nothing."""
         g, width = self._g, self._channels(step.x)
         x, each = self._values[step.x], self._values[step.map]
         slices, area = g.shape(each, start=0, end=1), g.shape(each, start=2)
@@ -151,7 +152,7 @@ class _Writer:
         self._values |= dict(zip(step.outs, pieces, strict=True))
 
     def _level(self, step: Level) -> None:
-        """[batch, 1, 1, 1], as everything that is computed from it has four dimensions."""
+        """Written as [batch, 1, 1, 1], because all values computed from it have four dimensions."""
         g = self._g
         scaled = g.op("Log", self._values[step.x], wide=True)
         scaled = g.op("Mul", scaled, g.number(f"{step.x}.scale", step.scale), wide=True)

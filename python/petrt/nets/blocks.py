@@ -15,8 +15,8 @@ from petrt.model.group_norm import group_norm_by_channel
 class GroupNorm(nn.GroupNorm):
     """PyTorch's GroupNorm: the same parameters and, on a CPU, the same bits.
 
-    On a GPU statistics are taken channel by channel (petrt.model.group_norm), in float32 at least; under
-    autocast the result stays float32, as PyTorch's does.
+    On a GPU the statistics are computed per channel (petrt.model.group_norm), in float32 or float64. Under
+    autocast the result is float32, as PyTorch's.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 def conv3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
-    """3x3 convolution that keeps H and W, or halves them with ``stride`` 2."""
+    """A 3x3 convolution that keeps H and W, or halves them with ``stride`` 2."""
     return nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1)
 
 
@@ -100,8 +100,7 @@ def noise_mlp(width: int) -> nn.Sequential:
 class Block(nn.Module):
     """Residual block: GroupNorm, SiLU, 3x3 conv, twice; a 1x1 shortcut where widths differ.
 
-    ``noise`` is the width of the noise embedding; a linear map of it is added to the first conv's
-    output.
+    ``noise`` is the width of the noise embedding. A linear map of it is added to the first conv's output.
     """
 
     def __init__(
@@ -123,7 +122,7 @@ class Block(nn.Module):
         self.attention = Attention(c_out, groups) if attention else nn.Identity()
 
     def first(self, x: Tensor, embedding: Tensor | None) -> Tensor:
-        """First half, the noise bias added: [B, c_in, H, W] -> [B, c_out, H, W]."""
+        """First half, with the noise bias: [B, c_in, H, W] -> [B, c_out, H, W]."""
         h = self.conv1(F.silu(self.norm1(x)))
         if self.noise is not None:
             h = h + self.noise(embedding)[:, :, None, None]
@@ -139,16 +138,24 @@ class Block(nn.Module):
 
 
 class GuidedBlock(Block):
-    """Residual block that mixes the guides' features in before each half.
+    """Residual block that adds the guides' features before each half.
 
-    ``guide1``/``guide2`` are shared by the guides; ``mix1``/``mix2`` take ``cat[x, guide(a),
-    guide(f)]``. ``scale`` k says which features it wants: those at H/2^k.
+    The guides share ``guide1`` and ``guide2``; ``mix1`` and ``mix2`` take ``cat[x, guide(a), guide(f)]``.
+    It uses the features at H/2^k with k = ``scale``.
     """
 
     def __init__(
-        self, c_in: int, c_out: int, groups: int, *, scale: int, guides: int, guide_width: int,
-        noise: int | None = None, attention: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        c_in: int,
+        c_out: int,
+        groups: int,
+        *,
+        scale: int,
+        guides: int,
+        guide_width: int,
+        noise: int | None = None,
+        attention: bool = False,
+    ) -> None:
         super().__init__(c_in, c_out, groups, noise=noise, attention=attention)
         self.scale = scale
         self.guide1 = nn.Conv2d(guide_width, c_in, 1)
@@ -167,7 +174,7 @@ class GuidedBlock(Block):
 
 
 class Head(nn.Module):
-    """The end of a U-Net: GroupNorm, SiLU, 3x3 conv."""
+    """The last layers of a U-Net: GroupNorm, SiLU, 3x3 conv."""
 
     def __init__(self, c_in: int, c_out: int, groups: int) -> None:
         super().__init__()

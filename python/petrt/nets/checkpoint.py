@@ -1,6 +1,6 @@
-"""A checkpoint: a directory of ``checkpoint.json`` and the safetensors files it vouches for.
+"""A checkpoint: a folder with ``checkpoint.json`` and the safetensors files whose hashes it holds.
 
-Nothing is ever unpickled, so a checkpoint from a stranger can do no more than be refused.
+Nothing is unpickled, so reading a foreign checkpoint executes no code.
 """
 
 from __future__ import annotations
@@ -38,12 +38,11 @@ def save_checkpoint(
     state: Mapping[str, Tensor] | None = None,
     **info: Any,
 ) -> None:
-    """Write float32 ``model`` and ``spec`` to directory ``path``, replacing a checkpoint there.
+    """Write float32 ``model`` and ``spec`` to the folder ``path``, which may be an older checkpoint.
 
-    ``state`` is what training needs to go on (optimiser moments and the like), ``info`` whatever
-    JSON should travel along (``step=...``). Everything is written beside ``path`` first, then
-    renamed, so an interrupted save leaves no half checkpoint. Raises InputError for weights that
-    ``load_checkpoint`` would refuse, UsageError where ``path`` is something else.
+    ``state`` holds the training state (optimiser moments), ``info`` any JSON values (``step=...``). Files
+    are written beside ``path`` and then renamed, so an interrupt leaves no incomplete checkpoint. Raises
+    InputError for weights that ``load_checkpoint`` refuses, UsageError if ``path`` is something else.
     """
     path = Path(path)
     if model.spec != spec.network:
@@ -57,7 +56,7 @@ def save_checkpoint(
     with atomic_folder(path, replaces=HEADER) as folder:
         hashes = {}
         for name, tensors in files.items():
-            # Written by Python: safetensors' own writer hides why a write failed.
+            # Written by Python, because safetensors' own writer hides the reason of a failure.
             data = save({k: v.cpu().contiguous() for k, v in tensors.items()})
             hashes[name] = hashlib.sha256(data).hexdigest()
             (folder / name).write_bytes(data)
@@ -76,7 +75,7 @@ def save_checkpoint(
 def load_checkpoint(path: str | Path) -> tuple[Model, ModelSpec, dict[str, Any]]:
     """Read a checkpoint: model (float32, CPU, eval mode), specification and saved info.
 
-    Raises InputError where anything is missing, altered, of an unknown version, or does not fit.
+    Raises InputError if anything is missing, altered, of an unknown version, or does not fit.
     """
     path = Path(path)
     header = _read_header(path)
@@ -95,13 +94,13 @@ def load_checkpoint(path: str | Path) -> tuple[Model, ModelSpec, dict[str, Any]]
 
 
 def load_state(path: str | Path) -> dict[str, Tensor]:
-    """The ``state`` tensors saved with a checkpoint. Raises InputError where there are none."""
+    """The ``state`` tensors saved with a checkpoint. Raises InputError if there are none."""
     path = Path(path)
     return _read_tensors(path, _read_header(path), STATE)
 
 
 def _header_hash(header: Mapping[str, Any]) -> str:
-    """SHA-256 of what the header says beside its own hash, whatever its layout."""
+    """SHA-256 of the header's content without its own hash, independent of its layout."""
     content = {key: value for key, value in header.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

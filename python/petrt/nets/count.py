@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates (MACs) of a network, by forward hooks on the meta device.
+"""Counts parameters and multiply-accumulates (MACs) of networks, by forward hooks on the meta device.
 
 The convention is that of ``petrt.model.size``.
 """
@@ -19,7 +19,7 @@ from petrt.nets.unet import Features
 
 
 class MacCounter:
-    """Sums the MACs of every call of ``module`` while the context lasts."""
+    """Sums the MACs of all calls of ``module`` inside the context."""
 
     def __init__(self, module: nn.Module) -> None:
         self.macs = self.attention_macs = 0
@@ -62,7 +62,7 @@ def _count(part: nn.Module | None, call: MacCounter | None) -> Count:
 
 @cache
 def count(spec: NetworkSpec, height: int = 128, width: int = 128) -> ModelCount:
-    """Parameters and MACs of each part of ``spec`` at one slice of ``height`` x ``width``."""
+    """Parameters and MACs of each network of ``spec`` for one slice of ``height`` x ``width``."""
     calls: dict[str, MacCounter] = {}
     with torch.device("meta"), torch.no_grad():
         model = Model(spec)
@@ -88,8 +88,9 @@ def count(spec: NetworkSpec, height: int = 128, width: int = 128) -> ModelCount:
 
 @cache
 def guidance_macs_as_trained(spec: NetworkSpec, height: int = 128, width: int = 128) -> int:
-    """MACs of the extractors where they also predict and compare: Eq. 5's heads on the features, and
-    the trainable downsampling of the standard-dose guide. The authors' code does so in inference, too.
+    """MACs of the extractors with Eq. 5's heads and the trainable downsampling of the standard-dose guide.
+
+    The authors' code runs both also in inference.
     """
     with torch.device("meta"), torch.no_grad():
         guidance = Model(spec).guidance

@@ -1,4 +1,4 @@
-"""The auxiliary guidance: feature extractors of neighbouring slices and spectrum (Eq. 5)."""
+"""The guidance network: feature extractors for neighbouring slices and spectrum (Eq. 5)."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from petrt.model.spec import GuidanceSpec
 from petrt.nets.blocks import Block, Down, conv3
 from petrt.nets.unet import Features
 
-# The range of levels: from -1 at a hundredth of the full dose to 0 at the full dose.
+# Dose levels run from -1 at a hundredth of the full dose to 0 at the full dose.
 DECADES = 2.0
 
 
 def dose_level(fraction: Tensor) -> Tensor:
-    """What the extractors are told of the dose, a fraction of the full one: log10(fraction) / 2."""
+    """The dose level log10(fraction) / 2, an input of the extractors; ``fraction``: of the full dose."""
     return fraction.log10() / DECADES
 
 
 class Extractor(nn.Module):
     """One guide at one scale k: [B, channels, H, W] -> features [B, widths[-1], H/2^k, W/2^k].
 
-    ``head`` serves training only: it predicts the same-scale standard-dose guide from the features.
-    ``dose`` maps the dose level to a bias on the stem's output. It starts as zero, so that the weights
-    of an extractor without it give the same features with it.
+    ``head``, used only in training, predicts the same-scale standard-dose guide from the features.
+    ``dose`` maps the dose level to a bias on the stem's output. It starts at zero, so that the weights
+    of an extractor without it give the same features.
     """
 
     def __init__(self, spec: GuidanceSpec, channels: int, scale: int, dose: bool = False) -> None:
@@ -42,7 +42,7 @@ class Extractor(nn.Module):
         self.head = conv3(widths[-1], channels)
 
     def forward(self, guide: Tensor, level: Tensor | None = None) -> Tensor:
-        """guide [B, channels, H, W]; level [B] (``dose_level``) where there is a ``dose``."""
+        """guide [B, channels, H, W]; level [B] (``dose_level``), only with a ``dose``."""
         h = self.stem(self.downs(guide))
         if self.dose is not None and level is not None:
             h = h + self.dose(level[:, None])[:, :, None, None]
@@ -50,7 +50,7 @@ class Extractor(nn.Module):
 
 
 class Guidance(nn.Module):
-    """Extractors of every guide at scales k = 1 .. ``scales``, separate weights."""
+    """The extractors of every guide at scales k = 1 .. ``scales``, with separate weights."""
 
     def __init__(self, spec: GuidanceSpec, guides: int, scales: int, dose: bool = False) -> None:
         super().__init__()
@@ -66,8 +66,8 @@ class Guidance(nn.Module):
     ) -> list[list[Tensor]]:
         """nas [B, neighbours, H, W], spectrum [B, 1, H, W] -> features[k - 1] = [NAS, spectrum].
 
-        ``dose`` [B]: fraction of the full dose, in (0, 1]. Raises ValueError where the spectrum or the
-        dose is missing, or given to a network without that input.
+        ``dose`` [B]: fraction of the full dose, in (0, 1]. Raises ValueError if the spectrum or the dose
+        is missing, or given to a network without that input.
         """
         takes = {"spectrum": bool(self.spectrum), "dose": self.dose}
         for name, given in (("spectrum", spectrum), ("dose", dose)):
@@ -81,7 +81,7 @@ class Guidance(nn.Module):
         return features
 
     def predict(self, features: Features) -> list[list[Tensor]]:
-        """Eq. 5 heads: standard-dose guides, nested as ``features``, with the guides' channels."""
+        """The standard-dose guides predicted by Eq. 5's heads, nested as ``features``."""
         guides = (self.nas, self.spectrum) if self.spectrum else (self.nas,)
         return [
             [cast(Extractor, e).head(f) for e, f in zip(at_scale, maps, strict=True)]

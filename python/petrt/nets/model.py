@@ -10,7 +10,7 @@ from petrt.nets.unet import Coarse, Denoiser
 
 
 class Model(nn.Module):
-    """The networks of one ``NetworkSpec``; parts that the specification leaves out are None.
+    """The networks of one ``NetworkSpec``; those that the specification leaves out are None.
 
     features = model.guidance(nas, spectrum, dose)    per scale, per guide; dose [B] iff spec.dose
     x_cp     = model.coarse(x, features)              Eq. 3

@@ -1,11 +1,11 @@
-"""The checkpoints of the method's authors, converted: the same networks, the same sampler.
+"""Converts the checkpoints of the method's authors to petrt checkpoints, with the authors' sampler.
 
 Their code (github.com/Show-han/PET-Reconstruction) saves eight state dicts,
-``{prefix}_{PreNet|DenoiseNet|guide_3D_1..3|guide_spectrum_1..3}_gen.pth``. The files are pickles, so
-only torch's weights-only reader touches them: it builds tensors and refuses anything else.
+``{prefix}_{PreNet|DenoiseNet|guide_3D_1..3|guide_spectrum_1..3}_gen.pth``. The files are pickles. Only
+torch's weights-only reader reads them; it builds tensors and refuses anything else.
 
-Widths, blocks and attention are read off the tensors. The group counts of the norms leave no trace
-there; they are taken to be the authors' 32 (U-Nets) and 8 (extractors).
+Widths, blocks and attention follow from the tensors. The norms' numbers of groups do not, and are assumed
+to be the authors' 32 (U-Nets) and 8 (extractors).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from petrt.nets import Model, save_checkpoint
 
 CODE = "github.com/Show-han/PET-Reconstruction"
 UNET_GROUPS, EXTRACTOR_GROUPS = 32, 8
-LEVELS = 4  # their U-Net finds its guides at H/2, H/4 and H/8; it runs at no other depth
+LEVELS = 4  # their U-Net needs guides at H/2, H/4 and H/8, so it has no other depth
 WIDEST = 1 << 16  # a wider layer is a damaged or hostile file
 
 FILES = {"coarse": "PreNet", "denoiser": "DenoiseNet"} | {
@@ -49,7 +49,7 @@ FILES = {"coarse": "PreNet", "denoiser": "DenoiseNet"} | {
     for ours, theirs in (("nas", "3D"), ("spectrum", "spectrum"))
     for k in range(LEVELS - 1)
 }
-"""Part of ``petrt.nets.Model`` -> the file that holds it."""
+"""Part of ``petrt.nets.Model`` -> the name of its file."""
 
 # Pattern of our layer's path -> theirs. The first that matches the whole path applies.
 _Rules = tuple[tuple[str, str], ...]
@@ -79,7 +79,7 @@ _EXTRACTOR: _Rules = (
     *_BLOCK,
 )
 _DENOISER = "denoise_fn."  # the U-Net's place inside their GaussianDiffusion
-# What their GaussianDiffusion saves beside the U-Net: the schedule of training, not of inference.
+# Buffers of their GaussianDiffusion: the noise schedule of training, not of inference.
 _SCHEDULE_BUFFERS = {
     "betas",
     "alphas_cumprod",
@@ -103,9 +103,9 @@ def import_official(
 ) -> Path:
     """Convert the eight files of ``prefix`` (such as ``checkpoint/I500000_E100``) to checkpoint ``out``.
 
-    Returns ``out``. Nothing in the files is executed. Raises InputError for a file that is missing,
-    damaged, carries code or does not fit the authors' networks; UsageError where ``out`` exists
-    (``overwrite`` replaces a checkpoint, nothing else), cannot be written, or ``name`` is no name.
+    Returns ``out``. No code in the files is executed. Raises InputError for a file that is missing,
+    damaged, contains code or does not fit the authors' networks. Raises UsageError if ``out`` exists
+    (``overwrite`` replaces only a checkpoint) or cannot be written, and for an invalid ``name``.
     """
     out = Path(out)
     if os.path.lexists(out) and not overwrite:
@@ -133,7 +133,7 @@ def official_key(part: str, name: str) -> str:
     path, leaf = name.rsplit(".", 1)
     rules, root = _UNET, _DENOISER if part == "denoiser" else ""
     if part.startswith("guidance."):
-        rules = _EXTRACTOR  # whose list of blocks starts with the stem
+        rules = _EXTRACTOR  # its list of blocks starts with the stem
         path = re.sub(r"^blocks\.(\d+)", lambda index: f"block.{int(index[1]) + 1}", path)
     for pattern, theirs in rules:
         if match := re.fullmatch(pattern, path):
@@ -143,14 +143,14 @@ def official_key(part: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class _File:
-    """One of the eight: its name for messages, its hash, and its tensors by the authors' keys."""
+    """One of the eight files: its name for messages, its hash, and its tensors by the authors' keys."""
 
     label: str
     sha256: str
     tensors: Mapping[str, Tensor]
 
     def __getitem__(self, key: str) -> Tensor:
-        """Raises InputError where there is no such tensor."""
+        """The tensor ``key``. Raises InputError if there is none."""
         if key not in self.tensors:
             raise InputError(f"{self.label}: no tensor {key}", _FOREIGN)
         return self.tensors[key]
@@ -170,7 +170,7 @@ class _File:
 
 
 def _read(path: Path) -> _File:
-    """Read one state dict, building nothing but tensors. Raises InputError."""
+    """Read one state dict of tensors. Raises InputError for anything else."""
     label = shown(path)
     try:
         data = path.read_bytes()
@@ -180,36 +180,36 @@ def _read(path: Path) -> _File:
         raise InputError(f"{label} cannot be read: {error.strerror}") from error
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on a file that is about to be refused
+            warnings.simplefilter("ignore")  # warnings about a file that is refused anyway
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever a stranger's bytes make it stumble over
+    except Exception as error:  # torch raises many kinds of errors for invalid bytes
         raise InputError(f"{label} {_reason(error)}", "copy it again, if you trust it") from error
     if not isinstance(content, Mapping) or not all(map(_is_entry, content.items())):
         raise InputError(f"{label} is not a state dict of tensors", _FOREIGN)
-    if all(key.startswith("module.") for key in content):  # saved from inside DataParallel
+    if all(key.startswith("module.") for key in content):  # saved from a DataParallel module
         content = {key.removeprefix("module."): value for key, value in content.items()}
     return _File(label, hashlib.sha256(data).hexdigest(), content)
 
 
 def _prefixes_near(missing: Path) -> str:
-    """A hint: the prefixes for which the folder of ``missing`` does hold files."""
+    """A hint with the prefixes of the files in the folder of ``missing``."""
     ends = (f"_{stem}_gen.pth" for stem in FILES.values())
     found = {p.name.removesuffix(end) for end in ends for p in missing.parent.glob(f"*{end}")}
     if not found:
-        return "give the folder and what the eight names share, like checkpoint/I500000_E100"
+        return "give the folder and the common start of the eight names, as checkpoint/I500000_E100"
     return "the folder has files of " + ", ".join(shown(prefix) for prefix in sorted(found)[:5])
 
 
 def _reason(error: Exception) -> str:
-    """What torch's refusal of a file comes down to."""
+    """The reason why torch refused a file, in short."""
     named = re.search(r"GLOBAL (\S+)", str(error))
     if isinstance(error, pickle.UnpicklingError) and named:
-        return f"carries Python code or objects ({shown(named[1])}); nothing was run"
-    return "is damaged, or no PyTorch file of plain tensors; nothing in it was run"
+        return f"contains Python code or objects ({shown(named[1])}); nothing was run"
+    return "is damaged, or not a PyTorch file of plain tensors; nothing in it was run"
 
 
 def _is_entry(item: tuple[object, object]) -> bool:
-    """Whether an item of a dict is a name and a plain tensor, no larger than the data behind it."""
+    """Whether an item of a dict is a name and a plain tensor, no larger than its stored data."""
     key, value = item
     if not (isinstance(key, str) and isinstance(value, Tensor)) or value.is_nested:
         return False
@@ -219,7 +219,7 @@ def _is_entry(item: tuple[object, object]) -> bool:
 
 @contextmanager
 def _sizes_of(file: _File) -> Iterator[None]:
-    """Turn a specification's refusal of the sizes read off ``file`` into an InputError."""
+    """Turn a specification's error about the sizes in ``file`` into an InputError."""
     try:
         yield
     except ValidationError as error:
@@ -228,7 +228,7 @@ def _sizes_of(file: _File) -> Iterator[None]:
 
 
 def _unet(file: _File, root: str) -> UNetSpec:
-    """``downs`` is the input conv, then per level its blocks and, but for the last, a Downsample."""
+    """The specification of a U-Net. ``downs``: the input conv, then each level's blocks and Downsample."""
     base = file.width(f"{root}downs.0.weight")
     levels: list[list[int]] = [[]]
     attention = set()
@@ -255,7 +255,7 @@ def _unet(file: _File, root: str) -> UNetSpec:
 
 
 def _guidance(file: _File) -> GuidanceSpec:
-    """``block`` is the stem conv, then the residual blocks. All six extractors are alike."""
+    """The specification of the extractors, which are alike. ``block``: the stem conv, then the blocks."""
     keys = (f"block.{k}.res_block.block1.block.3.weight" for k in range(1, file.entries("block")))
     stem, widths = file.width("block.0.weight"), tuple(file.width(key) for key in keys)
     with _sizes_of(file):
@@ -263,7 +263,7 @@ def _guidance(file: _File) -> GuidanceSpec:
 
 
 def _convert(part: str, file: _File, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``file``'s tensors under our names. Raises InputError at the first that does not fit."""
+    """``file``'s tensors by our names. Raises InputError for the first that does not fit."""
     converted, used = {}, set(_SCHEDULE_BUFFERS if part == "denoiser" else ())
     for name, like in expected.items():
         key = official_key(part, name)
@@ -283,7 +283,7 @@ def _convert(part: str, file: _File, expected: Mapping[str, Tensor]) -> dict[str
 
 
 def _model_spec(name: str, network: NetworkSpec) -> ModelSpec:
-    """The authors' inference: scale, schedule, sampler and clamp of their code."""
+    """The specification of the authors' inference: scale, schedule, sampler and clamp of their code."""
     try:
         return ModelSpec(
             name=name,
@@ -303,4 +303,4 @@ def _model_spec(name: str, network: NetworkSpec) -> ModelSpec:
         )
     except ValidationError as error:
         hint = "use letters, digits, '.', '_' and '-'"
-        raise UsageError(f"'{shown(name)}' is no model name", hint) from error
+        raise UsageError(f"'{shown(name)}' is not a model name", hint) from error

@@ -1,4 +1,4 @@
-"""Named network specifications: the paper, its ablation rows (Table 2), and smaller ones."""
+"""Named network specifications: the paper's, its ablation rows (Table 2), and smaller ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SR3 = UNetSpec(base=64, multipliers=(1, 2, 4, 8, 8), attention_levels=(3,))
 
 
 def _reduced(coarse: int, denoiser: int, blocks: int, groups: int) -> NetworkSpec:
-    """The paper's layout with other base widths and fewer blocks a level."""
+    """The paper's layout with other base widths and fewer blocks per level."""
     return NetworkSpec(
         coarse=UNetSpec(base=coarse, blocks=blocks, norm_groups=groups),
         denoiser=UNetSpec(base=denoiser, blocks=blocks, norm_groups=groups),
@@ -28,7 +28,7 @@ PRESETS: dict[str, NetworkSpec] = {
     "d": NetworkSpec(guides="nas", coarse=_P, denoiser=_D),
     "e": _PAPER,
     "f": _PAPER,
-    # Same layout, for small data sets and CPUs.
+    # The same layout, for small data sets and CPUs.
     "small": _reduced(32, 16, blocks=2, groups=8),
     "mini": _reduced(16, 8, blocks=1, groups=4),
     # A few thousand parameters, three levels (H and W multiples of 4): for tests.

@@ -11,14 +11,14 @@ from petrt.model.spec import UNetSpec
 from petrt.nets.blocks import Block, Down, GuidedBlock, Head, Up, conv3, noise_mlp
 
 Features = Sequence[Sequence[Tensor]]
-"""Per scale k = 1, 2, ...: one [B, width, H/2^k, W/2^k] per guide. Empty without guides."""
+"""For each scale k = 1, 2, ... one [B, width, H/2^k, W/2^k] per guide. Empty without guides."""
 
 
 class UNet(nn.Module):
     """Encoder, middle and decoder over ``len(spec.multipliers)`` levels.
 
-    With guides, the encoder blocks of every level but the first and the deepest are guided, and so
-    is the middle. ``downs`` starts with the input conv; both lists run in the order of computation.
+    With guides, the middle is guided, and so are the encoder blocks of all levels except the first and
+    the deepest. ``downs`` starts with the input conv. All lists are in the order of computation.
     """
 
     def __init__(
@@ -123,9 +123,9 @@ class Denoiser(UNet):
 
     def __init__(self, spec: UNetSpec, guides: int, guide_width: int) -> None:
         super().__init__(spec, 2, guides=guides, guide_width=guide_width, noise=True)
-        # Start near eps = 0, the best answer that looks at nothing: training then never has to
-        # unlearn the random field that an untouched last conv would add. Small rather than zero,
-        # so that every layer gets a gradient from the first step.
+        # Start near eps = 0, the best prediction that ignores the input: training need not unlearn
+        # the random output of an unscaled last conv. Small rather than zero, so that every layer
+        # gets a gradient from the first step.
         with torch.no_grad():
             self.head.conv.weight.mul_(0.1)
             self.head.conv.bias.zero_()  # type: ignore[union-attr]

@@ -1,1 +1,1 @@
-"""Training (needs torch): configuration, data, losses and the loop."""
+"""Training: configuration, data, losses and the loop. Needs torch."""

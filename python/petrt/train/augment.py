@@ -1,4 +1,4 @@
-"""What is varied when a slice is drawn: where it is cut, how it is turned, its intensity, its dose."""
+"""Augmentation of a drawn slice: crop, rotation, flip, intensity and dose."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class View:
-    """One way of looking at slices [H, W], the same for every slice that belongs to an item.
+    """A transformation of slices [H, W], the same for all slices of an item.
 
-    A window of ``size`` (h, w) lies ``shift`` voxels off the centre, kept inside the slice where it
-    fits; where the slice is smaller it lies whole inside the window, with zeros around it.
-    ``rotation_deg`` turns the slice about the window's centre, from H towards W. ``flip`` mirrors H,
-    the canonical x axis: left and right, the one direction in which anatomy may be mirrored.
-    ``gain`` multiplies all voxels.
+    The window of ``size`` (h, w) lies ``shift`` voxels off the centre, inside the slice if it fits. A
+    smaller slice lies completely inside the window, with zeros around it. ``rotation_deg`` rotates the
+    slice about the window's centre, from H towards W. ``flip`` mirrors H, the canonical x axis (left and
+    right), the only direction in which anatomy may be mirrored. ``gain`` multiplies all voxels.
 
-    Rotation interpolates linearly, which smooths noise: a rotated slice looks a little less noisy
-    than its dose.
+    Rotation interpolates linearly, so a rotated slice is slightly less noisy than its dose.
     """
 
     size: Size
@@ -34,7 +32,7 @@ class View:
     gain: float = 1.0
 
     def __call__(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``slices`` [N, H, W] seen this way: a new array [N, h, w]."""
+        """``slices`` [N, H, W] transformed: a new array [N, h, w]."""
         start = [
             _start(*axis) for axis in zip(slices.shape[1:], self.size, self.shift, strict=True)
         ]
@@ -46,7 +44,7 @@ class View:
 
 
 def draw_view(rng: np.random.Generator, size: Size, config: DataConfig) -> View:
-    """A view of ``size`` with shift, flip, rotation and gain as ``config`` spreads them."""
+    """A view of ``size`` with shift, flip, rotation and gain drawn as ``config`` states."""
     shift = rng.integers(-config.shift, config.shift + 1, 2)
     return View(
         size=size,
@@ -60,21 +58,21 @@ def draw_view(rng: np.random.Generator, size: Size, config: DataConfig) -> View:
 def mixed_dose(weight: float, first: float, second: float) -> float:
     """Dose fraction of ``weight`` * first image + (1 - weight) * second image, from their fractions.
 
-    The variance of an image goes as 1 / dose, hence 1/d = weight^2 / first + (1 - weight)^2 / second.
-    This takes the noise of the two for independent; where one was made from the other's counts, the
-    mixture is noisier than that.
+    The variance of an image is proportional to 1 / dose, hence 1/d = weight^2 / first +
+    (1 - weight)^2 / second. This assumes independent noise; if one image was made from the other's
+    counts, the mixture is noisier.
     """
     return 1 / (weight**2 / first + (1 - weight) ** 2 / second)
 
 
 def _start(extent: int, wanted: int, shift: int) -> int:
-    """Where a window of ``wanted`` voxels begins on an axis of ``extent``; negative where it overlaps."""
+    """First voxel of a window of ``wanted`` voxels on an axis of ``extent``; negative if it is larger."""
     slack = extent - wanted
     return int(np.clip(slack // 2 + shift, min(0, slack), max(0, slack)))
 
 
 def _cut(slices: NDArray[np.float32], start: list[int], size: Size) -> NDArray[np.float32]:
-    """The window of ``slices`` as a new array, zero outside of them."""
+    """The window of ``slices`` as a new array, zero outside the slices."""
     out = np.zeros((len(slices), *size), np.float32)
     source, target = [], []
     for begin, wanted, extent in zip(start, size, slices.shape[1:], strict=True):
@@ -88,7 +86,7 @@ def _cut(slices: NDArray[np.float32], start: list[int], size: Size) -> NDArray[n
 def _turn(
     slices: NDArray[np.float32], start: list[int], size: Size, degrees: float
 ) -> NDArray[np.float32]:
-    """The window of ``slices`` turned about its centre, read once through order-1 interpolation."""
+    """The window of ``slices`` rotated about its centre, with linear interpolation."""
     angle = np.deg2rad(degrees)
     back = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     middle = (np.array(size) - 1) / 2

@@ -1,4 +1,4 @@
-"""TensorBoard: curves of training and validation, and pictures of fixed validation slices."""
+"""Writes curves of training and validation and pictures of validation slices for TensorBoard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from petrt.train.validate import Images, Scores, ValidationSlices
 
 FOLDER = "board"
-# Brightness of an error as large as the full-dose volume's maximum; smaller ones show better so.
+# Factor that brightens errors in pictures.
 ERROR_GAIN = 5.0
 SLICES = 3
 
@@ -21,10 +21,9 @@ logger = logging.getLogger(__name__)
 
 
 class Board:
-    """Writes ``RUN/board``; without TensorBoard it says so once and does nothing.
+    """Writes ``RUN/board``. Without TensorBoard it logs that once and writes nothing.
 
-    ``first``: the first step that this process adds; what an interrupted one left from there on is
-    hidden.
+    ``first``: the first step of this process. Values of an interrupted process from there on are hidden.
     """
 
     def __init__(self, run: Path, first: int) -> None:
@@ -39,28 +38,28 @@ class Board:
         self._writer = SummaryWriter(str(run / FOLDER), purge_step=first)
 
     def curves(self, step: int, values: Mapping[str, float]) -> None:
-        """Training values, by their tags."""
+        """Write training values; ``values``: tag -> value."""
         for tag, value in values.items():
             self._write("add_scalar", tag, value, step)
 
     def scores(self, step: int, scores: Scores) -> None:
-        """One curve for each protocol and image, dB."""
+        """Write one PSNR curve (dB) for each protocol and image."""
         self.curves(
             step,
             {f"psnr {name}/{image}": v for name, s in scores.items() for image, v in s.items()},
         )
 
     def panel(self, step: int, case: ValidationSlices, images: Images) -> None:
-        """Rows of slices of one subject, see ``panel``."""
+        """Write a picture with slices of one subject, see the function ``panel``."""
         title = " | ".join([*images, "full", f"{ERROR_GAIN:g} x error"])
         self._write("add_image", f"{case.pair.name}: {title}", panel(case, images), step)
 
     def close(self) -> None:
-        """Write out what is pending."""
+        """Write pending values."""
         self._write("close")
 
     def _write(self, method: str, *arguments: object) -> None:
-        """Call the writer. Where the disk does not take it, training goes on without curves."""
+        """Call the writer. If the disk refuses, training continues without curves."""
         if self._writer is None:
             return
         try:
@@ -71,10 +70,10 @@ class Board:
 
 
 def panel(case: ValidationSlices, images: Images) -> NDArray[np.float32]:
-    """Up to ``SLICES`` slices as rows: each image, the full dose, |last image - full|. [1, h, w] in 0..1.
+    """A picture [1, h, w] in 0..1 of up to ``SLICES`` slices: each image, the full dose, |last image - full|.
 
-    White is the full-dose volume's maximum. Radiological: the patient's right is on the left, anterior
-    is up; H and W run along canonical x and y.
+    White is the full-dose volume's maximum. The orientation is radiological: the patient's right is on
+    the left, anterior is up.
     """
     full = case.full
     rows = np.unique(np.linspace(0, len(full) - 1, SLICES + 2)[1:-1].round().astype(int))

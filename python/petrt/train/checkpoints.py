@@ -1,7 +1,7 @@
-"""The checkpoints of a run: ``RUN/checkpoints/step-00001000``, the newest few, each whole.
+"""The checkpoints of a run: ``RUN/checkpoints/step-00001000``, of which the newest few are kept.
 
-A folder takes its name when everything in it is on disk, and an old one loses its name before it is
-deleted: whenever a run is killed, what bears a name can be resumed.
+A folder gets its name when all its files are on disk, and is renamed before it is deleted. So a run can be
+resumed from every checkpoint with a name, even if it was killed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from petrt.train.config import TrainConfig
 from petrt.train.trainer import Trainer
 
 FOLDER = "checkpoints"
-OLD_FOLDER = "checkpoint"  # the only one of a run, in runs of the first release
+OLD_FOLDER = "checkpoint"  # the only checkpoint in runs of the first release
 KEEP = 2
-# What may differ when a run goes on; anything else would make it another run.
+# Configuration keys that may change when a run is resumed.
 FREE = ("steps", "checkpoint_every", "validate_every", "precision", "validation", "data.workers")
 
 
@@ -38,14 +38,14 @@ def steps_of(run: Path) -> list[int]:
 
 
 def path_of(run: Path, step: int) -> Path:
-    """Folder of the checkpoint of ``step``, whether it is there or not."""
+    """Folder of the checkpoint of ``step``, which need not exist."""
     return run / FOLDER / f"step-{step:08d}"
 
 
 def newest(source: Path) -> Path:
     """The newest checkpoint of the run ``source``, or ``source`` itself if it is a checkpoint.
 
-    Raises InputError where there is neither.
+    Raises InputError if it is neither.
     """
     if (source / HEADER).is_file():
         return source
@@ -54,23 +54,23 @@ def newest(source: Path) -> Path:
     if (source / OLD_FOLDER / HEADER).is_file():
         return source / OLD_FOLDER
     raise InputError(
-        f"{shown(source)} holds no checkpoint", "name a checkpoint's folder or a training run's"
+        f"{shown(source)} holds no checkpoint", "give the folder of a checkpoint or training run"
     )
 
 
 def model_spec(config: TrainConfig, sigma_r: float | None) -> ModelSpec:
     """The specification of the trained model. x0 is clamped to +-1 in units of the image, as in the
-    paper, hence to +-1/sigma_r in units of the scaled residual."""
+    paper, which is +-1/sigma_r in units of the scaled residual."""
     sigma = 1.0 if sigma_r is None else sigma_r
     fields = config.model.model_dump(exclude={"residual_std"})
     return ModelSpec(**fields, sigma_r=sigma, clip=1.0 / sigma)
 
 
 def save(trainer: Trainer, run: Path, info: Mapping[str, Any]) -> Path:
-    """Write the checkpoint of this step: averaged weights as the model, and what is needed to go on.
+    """Write the checkpoint of this step: the averaged weights as the model, and the training state.
 
     Older ones beyond ``KEEP`` are deleted. Raises TrainingCollapsed for weights that are not finite
-    and UsageError where the disk does not take it; either way the earlier checkpoints stay.
+    and UsageError if the disk refuses; earlier checkpoints then remain.
     """
     state: dict[str, Tensor] = {}
     for name, parameter in trainer.model.named_parameters():
@@ -96,7 +96,7 @@ def save(trainer: Trainer, run: Path, info: Mapping[str, Any]) -> Path:
         raise _not_finite(trainer.step) from error
     except UsageError as error:
         raise UsageError(
-            error.message, "earlier checkpoints are whole: make room, then continue with --resume"
+            error.message, "earlier checkpoints remain: make room, then continue with --resume"
         ) from error
     for step in steps_of(run)[:-KEEP]:
         remove(run, step)
@@ -111,23 +111,23 @@ def _not_finite(step: int) -> TrainingCollapsed:
 
 
 def remove(run: Path, step: int) -> None:
-    """Delete a checkpoint; killed meanwhile, it leaves one that ``clean`` finds."""
+    """Delete a checkpoint. If this is interrupted, ``clean`` deletes the rest."""
     grave = Path(tempfile.mkdtemp(prefix=".petrt-", dir=run / FOLDER))
     path_of(run, step).rename(grave / "old")
     shutil.rmtree(grave, ignore_errors=True)
 
 
 def clean(run: Path) -> None:
-    """Delete what a killed process left half written or half deleted."""
+    """Delete incomplete checkpoints of a killed process."""
     for path in (run / FOLDER).glob(".petrt-*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def restore(trainer: Trainer, run: Path, step: int, dataset: str) -> dict[str, Any]:
-    """Continue from the checkpoint of ``step``; returns its info. ``dataset``: hash of the data.
+    """Load the checkpoint of ``step`` into ``trainer`` and return its info. ``dataset``: hash of the data.
 
-    Raises InputError for a damaged one, naming the one before it, and for a run with another
-    configuration, save for the keys of ``FREE``, or with other data.
+    Raises InputError for a damaged checkpoint, naming the one before it, and for a run with other data
+    or another configuration, except the keys in ``FREE``.
     """
     path = path_of(run, step)
     try:
@@ -142,10 +142,10 @@ def restore(trainer: Trainer, run: Path, step: int, dataset: str) -> dict[str, A
 
 
 def start_from(trainer: Trainer, source: Path) -> tuple[int, int]:
-    """Take the weights of a checkpoint or of a run's newest one, for a new run.
+    """Load the weights of a checkpoint, or of a run's newest one, for a new run.
 
-    Tensors that only the new networks have keep their start. Returns how many were taken and how
-    many kept. Raises InputError where none fits or one has another shape.
+    Tensors that only the new networks have keep their initial values. Returns the numbers of tensors
+    loaded and kept. Raises InputError if none has the same name or one has another shape.
     """
     given = load_checkpoint(newest(source))[0].state_dict()
     own = trainer.model.state_dict()
@@ -167,12 +167,12 @@ def start_from(trainer: Trainer, source: Path) -> tuple[int, int]:
 
 def _check_same(config: TrainConfig, info: Mapping[str, Any], dataset: str) -> None:
     """Raise InputError, naming the first key, unless the checkpoint belongs to this run."""
-    try:  # keys that are younger than the checkpoint get what they stand for
+    try:  # keys newer than the checkpoint get their defaults
         written = TrainConfig.model_validate(info["config"])
     except ValidationError as error:
         raise InputError(
             "the run was trained with another release's configuration",
-            "resume with that release, or begin a new run with --init",
+            "resume with that release, or start a new run with --init",
         ) from error
     then, now = (dict(_flat(each.model_dump(mode="json"))) for each in (written, config))
     for key in sorted(then.keys() | now.keys()):
@@ -180,12 +180,12 @@ def _check_same(config: TrainConfig, info: Mapping[str, Any], dataset: str) -> N
         if not free and then.get(key) != now.get(key):
             raise InputError(
                 f"the run was trained with {key} = {then.get(key)}, not {now.get(key)}",
-                "resume with its configuration, or begin a new run with --init",
+                "resume with its configuration, or start a new run with --init",
             )
     if info.get("dataset") != dataset:
         raise InputError(
             "the run was trained on another data set or split",
-            "resume with its data, or begin a new run with --init",
+            "resume with its data, or start a new run with --init",
         )
 
 
@@ -199,7 +199,7 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _take(trainer: Trainer, averaged: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    """Weights, their average and Adam's moments; InputError for a missing or misshapen tensor."""
+    """Load weights, their average and Adam's moments. Raises InputError for a missing or wrong tensor."""
     weights: Mapping[str, Tensor] = averaged
     if trainer.ema is not None:
         trainer.ema.load_state_dict(averaged)
@@ -210,7 +210,7 @@ def _take(trainer: Trainer, averaged: Mapping[str, Tensor], state: Mapping[str, 
             if f"adam/step/{name}" not in state:
                 continue
             moments = {
-                # In the parameter's own memory format, which decides how sums are ordered.
+                # In the parameter's own memory format, which determines the order of sums.
                 key: torch.empty_like(parameter, requires_grad=False).copy_(
                     state[f"adam/{key}/{name}"]
                 )
@@ -223,7 +223,7 @@ def _take(trainer: Trainer, averaged: Mapping[str, Tensor], state: Mapping[str, 
 
 
 def _with_way_back(error: InputError, run: Path, step: int) -> InputError:
-    """The same error, with the checkpoint that one can go back to."""
+    """The same error with a hint to the previous checkpoint."""
     older = [s for s in steps_of(run) if s < step]
     if not older or "--init" in error.hint:
         return error

@@ -1,4 +1,4 @@
-"""When to give a run up: it no longer learns, or never did (method.md section 5 lists the causes)."""
+"""Detects training runs that do not learn or no longer learn (method.md section 5 lists the causes)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from petrt.train.config import TrainConfig
 
 Scores = Mapping[str, Mapping[str, float]]
 
-# Steps over which a guidance target's spread is averaged: one batch may hold mostly air.
+# Steps over which a target's standard deviation is averaged, since one batch may hold mostly air.
 WINDOW = 50
-# Share of its first spread below which a target has collapsed. In the authors' code it fell to 0.12.
+# A target has collapsed below this fraction of its first standard deviation (authors' code: 0.12).
 SPREAD_LEFT = 0.25
-# Validations in which P makes the input worse and is not on its way: it gained less than GAIN dB.
+# Number of validations in which P may be worse than its input while it gains less than GAIN dB.
 PATIENCE = 2
 GAIN = 0.1
 
 
 class Watch:
-    """Fed with every step and validation of a run; raises TrainingCollapsed, with what to change.
+    """Gets the values of every step and validation, and raises TrainingCollapsed with a remedy.
 
     ``start``: mean standard deviation of each guidance target over its first ``WINDOW`` steps.
     """
@@ -35,9 +35,9 @@ class Watch:
     def step(
         self, step: int, values: Mapping[str, float], targets: Mapping[str, float] | None = None
     ) -> None:
-        """``values``: terms of the loss and the gradient's norm; ``targets``: names and spreads.
+        """``values``: terms of the loss and the gradient's norm. ``targets``: name -> standard deviation.
 
-        Call it before the weights are changed, so that they stay the last good ones.
+        Call it before the weights change, so that the last good ones remain.
         """
         for name, value in values.items():
             if not math.isfinite(value):
@@ -49,7 +49,7 @@ class Watch:
             self._follow(step, name, spread)
 
     def validation(self, step: int, scores: Scores) -> None:
-        """``scores``: protocol -> image -> PSNR; compares ``coarse`` with ``low`` once P is warm."""
+        """``scores``: protocol -> image -> PSNR. Compares ``coarse`` with ``low`` after P's warm-up."""
         warm = self.config.coarse_steps or self.config.steps // 10
         pairs = [(s["coarse"], s["low"]) for s in scores.values() if "coarse" in s]
         if step < warm or not pairs:
@@ -62,7 +62,7 @@ class Watch:
         self._best = max(coarse, self._best)
         if self._worse >= PATIENCE:
             raise TrainingCollapsed(
-                f"the coarse prediction is worse than its input at step {step} and does not gain: "
+                f"the coarse prediction is worse than its input at step {step} and does not improve: "
                 f"PSNR {coarse:.2f} dB, input {low:.2f} dB",
                 self._teach(),
             )
@@ -82,16 +82,16 @@ class Watch:
             )
 
     def _teach(self) -> str:
-        """What may keep P from learning."""
+        """A remedy if P does not learn."""
         loss = self.config.loss
         if not loss.coarse_weight:
             return "give P a loss of its own (loss.coarse_weight) and a warm-up (coarse_steps)"
         if not self.config.coarse_steps:
-            return "let P learn alone first (coarse_steps), or lower optimizer.rate"
+            return "train P alone first (coarse_steps), or lower optimizer.rate"
         return "lower optimizer.rate, or raise loss.coarse_weight or coarse_steps"
 
     def _calmer(self) -> str:
-        """What may keep the gradient finite."""
+        """A remedy if the gradient is not finite."""
         config = self.config
         options = ["lower optimizer.rate"]
         if not config.optimizer.clip:

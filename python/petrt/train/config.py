@@ -19,17 +19,16 @@ else:
 
 
 class DataConfig(Spec):
-    """How slices are drawn from a prepared data set and varied.
+    """How slices are drawn from a prepared data set and augmented.
 
-    ``doses``: dose reduction -> weight of being drawn. ``crops``: in-plane sizes (H, W) drawn per
-    batch, so that the networks and the spectrum guide meet several fields of view. ``shift``: largest
-    offset of a crop from the centre, voxels. ``flip``: mirror left and right. ``rotation_deg``:
-    standard deviation of an in-plane rotation. ``intensity``: standard deviation of the log of a common
-    gain. ``blend``: share of items whose input is a mixture of two doses of the subject.
-    ``negatives``: slices of other subjects near the same height for the contrastive term;
-    ``negative_offset``: standard deviation of their distance from it, slices. ``rescale``: ``volume``,
-    the scale of the whole low-dose volume as at inference, or ``batch``, the minimum and maximum of
-    each batch as in the authors' code. ``workers``: loader processes; 0 loads in the training process.
+    ``doses``: dose reduction -> sampling weight. ``crops``: in-plane sizes (H, W), of which one is drawn per
+    batch, so that training has several fields of view. ``shift``: largest offset of a crop from the centre,
+    voxels. ``flip``: mirror left and right. ``rotation_deg``: standard deviation of an in-plane rotation.
+    ``intensity``: standard deviation of the log of a common gain. ``blend``: fraction of items whose input
+    is a mixture of two doses. ``negatives``: number of slices of other subjects near the same height, for
+    the contrastive term. ``negative_offset``: standard deviation of their distance in slices. ``rescale``:
+    ``volume``, the scale of the low-dose volume as in inference, or ``batch``, the minimum and maximum of
+    each batch as in the authors' code. ``workers``: loader processes; 0: load in the training process.
     """
 
     doses: dict[int, float] = Field(default_factory=lambda: {100: 1.0})
@@ -53,10 +52,10 @@ class DataConfig(Spec):
 
 
 class ModelConfig(Spec):
-    """The model to train; sigma_r and the clip follow from the data (see petrt.train.fit).
+    """The model to train. sigma_r and the clip are computed from the data (see petrt.train.fit).
 
-    ``residual_std``: standard deviation that the residual is brought to, measured when the denoiser
-    joins; 0 leaves the residual as it is (sigma_r = 1), as in the paper.
+    ``residual_std``: standard deviation of the scaled residual, measured when the denoiser joins; 0: no
+    scaling (sigma_r = 1), as in the paper.
     """
 
     name: str
@@ -71,16 +70,16 @@ class ModelConfig(Spec):
 
 
 class LossConfig(Spec):
-    """Terms and weights (Eq. 9).
+    """Terms and weights of the loss (Eq. 9).
 
-    ``coarse``: P's own loss, which keeps it from collapsing (method.md section 5); weight 0 leaves P to
-    L_main as in the paper, together with ``detach`` = false. ``denoiser``: the norm of L_main (Eq. 8);
-    ``weighting``: ``eps`` as in the paper, or ``v``, each error divided by sqrt(gamma), which weighs errors
-    of x0 at high noise more. ``nas`` and ``spectrum`` are m and n; ``guidance_target``: y_aux under a fixed
-    pooling, or through the extractor's own downsampler as in the authors' code.
-    ``contrastive``: the form of L_CL (Eq. 7), ``contrastive_weight`` is k. ``levels``: how gamma is drawn:
-    ``wavegrad`` as in the paper, ``log-snr`` evenly between gamma_min and gamma_max, or ``sampler``, only
-    the levels that the model's own sampler visits.
+    ``coarse``: P's own loss, which prevents its collapse (method.md section 5). As in the paper, L_main
+    alone trains P with weight 0 and ``detach`` = false. ``denoiser``: the norm of L_main (Eq. 8).
+    ``weighting``: ``eps`` as in the paper, or ``v``, errors divided by sqrt(gamma), which gives errors of
+    x0 at high noise more weight. ``nas`` and ``spectrum`` are m and n. ``guidance_target``: y_aux pooled
+    by a fixed filter, or by the extractor's own downsampler as in the authors' code. ``contrastive``: the
+    form of L_CL (Eq. 7); ``contrastive_weight`` is k. ``levels``: how gamma is drawn, ``wavegrad`` as in
+    the paper, ``log-snr`` uniform between gamma_min and gamma_max, or ``sampler``, only the levels of the
+    model's own sampler.
     """
 
     coarse: Literal["l1", "l2"] = "l2"
@@ -108,9 +107,9 @@ class LossConfig(Spec):
 
 
 class OptimizerConfig(Spec):
-    """Adam. ``schedule``: constant, or a cosine to ``final_rate`` of the rate, after a linear warm-up.
-    ``clip``: largest norm of the gradient, 0 for no limit. ``ema``: 0 for no moving average.
-    ``weight_decay`` is Adam's (L2). ``init``: PyTorch's own, or orthogonal as in the authors' code."""
+    """Adam. ``schedule``: constant, or cosine decay to ``final_rate`` times the rate, after a linear
+    warm-up. ``clip``: largest norm of the gradient, 0: no limit. ``ema``: 0: no moving average.
+    ``weight_decay``: Adam's (L2). ``init``: PyTorch's, or orthogonal as in the authors' code."""
 
     rate: float = Field(default=1e-4, gt=0)
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -123,8 +122,8 @@ class OptimizerConfig(Spec):
 
 
 class ValidationConfig(Spec):
-    """Which fixed slices and noise a model is judged on: the first ``subjects`` of the validation
-    split, every ``every``-th slice, ``samples`` averaged."""
+    """The validation slices: every ``every``-th slice of the first ``subjects`` of the validation split.
+    ``samples`` are averaged."""
 
     subjects: int = Field(default=4, ge=0)
     every: int = Field(default=8, ge=1)
@@ -135,7 +134,7 @@ class ValidationConfig(Spec):
 class TrainConfig(Spec):
     """One training run. The denoiser joins after ``coarse_steps`` steps of P alone.
 
-    ``batch`` is the number of slices of one step over all processes.
+    ``batch`` is the number of slices per step of all processes together.
     """
 
     seed: int = Field(default=0, ge=0)
@@ -166,9 +165,9 @@ class TrainConfig(Spec):
 
 
 def load_config(source: str | Path) -> TrainConfig:
-    """Read a TOML file, or the preset of that name shipped in ``petrt/train/presets``.
+    """Read a TOML file, or a preset in ``petrt/train/presets`` by its name.
 
-    Raises InputError naming the first wrong key.
+    Raises InputError, which names the first wrong key.
     """
     preset = files("petrt.train") / "presets" / f"{source}.toml"
     path = Path(source)

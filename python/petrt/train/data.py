@@ -1,7 +1,7 @@
-"""Batches of slices drawn from a prepared data set.
+"""Draws batches of slices from a prepared data set.
 
-Everything random of a training step is in its batch, and item i of step s depends on (seed, s, i)
-alone: how many processes train, how many workers load and where a run was resumed change nothing.
+A batch holds all random numbers of its training step. Item i of step s depends only on (seed, s, i), not on
+the number of processes, the number of loader workers, or where a run was resumed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from petrt.train.config import TrainConfig
 from petrt.train.levels import draw_gamma
 from petrt.train.matching import check, doses_of, others_than
 
-# Voxels above this share of the volume's scale hold activity.
+# Voxels above this fraction of the volume's scale are active.
 ACTIVE = 0.05
 CENTRE = OFFSETS.index(0)
 
@@ -40,8 +40,8 @@ class Batch:
 
     ``x``, ``y`` [B, 1, h, w]; ``x_nas``, ``y_nas`` [B, 5, h, w]; ``dose`` [B], fraction of the full
     dose; ``noise`` [B, 1, h, w] ~ N(0, 1); ``gamma`` [B], the noise level. ``x_spectrum``,
-    ``y_spectrum`` [B, 1, h, w] where the networks take a spectrum, else None; ``negatives``
-    [B, n, h, w], full-dose slices of other subjects, where the objective has a contrastive term.
+    ``y_spectrum`` [B, 1, h, w]: None if the networks take no spectrum. ``negatives`` [B, n, h, w]:
+    full-dose slices of other subjects, None without a contrastive term.
     """
 
     x: Tensor
@@ -56,7 +56,7 @@ class Batch:
     negatives: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
-        """A copy on ``device``; from pinned memory the transfer does not wait."""
+        """A copy on ``device``; the transfer from pinned memory is asynchronous."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
@@ -64,7 +64,7 @@ class Batch:
         return self._map(Tensor.pin_memory)
 
     def part(self, items: slice) -> Batch:
-        """Only these items."""
+        """The batch with only these items."""
         return self._map(lambda tensor: tensor[items])
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -76,7 +76,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Item:
-    """One slice before it joins a batch: NAS [5, h, w] at both doses, negatives [n, h, w], the rest."""
+    """One slice of a batch: NAS [5, h, w] at both doses, negatives [n, h, w], and its numbers."""
 
     x_nas: NDArray[np.float32]
     y_nas: NDArray[np.float32]
@@ -87,9 +87,9 @@ class Item:
 
 
 def nas(volume: NDArray[Any], z: int) -> NDArray[np.float32]:
-    """Slices z-2 .. z+2 of ``volume`` [Z, H, W] as petrt.diffusion.guides.neighbours gives them: [5, H, W].
+    """Slices z-2 .. z+2 of ``volume`` [Z, H, W], as petrt.diffusion.guides.neighbours: a copy [5, H, W].
 
-    Only these slices are read, whatever the type of a memory map; the result is a copy.
+    Only these slices of a memory map are read.
     """
     depth = len(volume)
     index = [z + offset if 0 <= z + offset < depth else z for offset in OFFSETS]
@@ -97,9 +97,9 @@ def nas(volume: NDArray[Any], z: int) -> NDArray[np.float32]:
 
 
 class Slices(TorchDataset[Batch]):
-    """Batches by their step. Volumes are opened where they are read: a copy for a worker is small.
+    """Step -> batch. Volumes are opened in the process that reads them, so a copy for a worker is small.
 
-    With ``rank`` and ``world``, only that process's share of each batch. Raises what ``check`` does.
+    With ``rank`` and ``world``, only that process's part of each batch. Raises the errors of ``check``.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Slices(TorchDataset[Batch]):
         rng = np.random.default_rng([config.seed, step, 0])
         size = config.data.crops[int(rng.integers(len(config.data.crops)))]
         subjects = [self.ids[k] for k in rng.integers(len(self.ids), size=config.batch)]
-        # The minimum and maximum are those of the whole batch, whatever share of it is wanted.
+        # The minimum and maximum are those of the whole batch, also for a part of it.
         whole = config.data.rescale == "batch"
         wanted = range(config.batch)[slice(None) if whole else self.share]
         items = [self._item(step, i, size, subjects) for i in wanted]
@@ -149,7 +149,7 @@ class Slices(TorchDataset[Batch]):
         if rng.random() < self.config.data.blend:
             other = self.dataset.pair(name, self._draw_dose(rng, name, without=reduction))
             weight = rng.random()
-            # Each low volume is divided by its own scale; the mixture's is taken for their mean.
+            # Each low volume is divided by its own scale; the mixture's scale is their mean.
             scale = weight * pair.scale + (1 - weight) * other.scale
             low *= np.float32(weight * pair.scale / scale)
             low += np.float32((1 - weight) * other.scale / scale) * nas(other.low, z)
@@ -166,10 +166,10 @@ class Slices(TorchDataset[Batch]):
     def _negatives(
         self, rng: np.random.Generator, name: str, subjects: list[str], height: float, view: View
     ) -> NDArray[np.float32]:
-        """Full-dose slices of other people near the same relative ``height``: [n, h, w].
+        """Full-dose slices [n, h, w] of other people near the same relative ``height``.
 
-        None is of anybody in this batch where there are enough others. They are seen through the
-        item's own view, so that place and intensity do not tell them apart from it.
+        If there are enough other people, none of them is in this batch. They get the item's own view,
+        so that place and intensity do not distinguish them from it.
         """
         count, spread = self.config.data.negatives, self.config.data.negative_offset
         others = others_than(self.dataset, self.ids, subjects)
@@ -203,27 +203,26 @@ def loader(
 ) -> Iterable[Batch]:
     """Batches of steps ``first_step``, ``first_step + 1``, ... without end.
 
-    Process ``rank`` of ``world`` gets items ``rank * B / world`` up to the next one's of each batch of B.
-    Loads in ``config.data.workers`` processes of one thread each. Raises what ``check`` does before
-    anything is loaded.
+    Process ``rank`` of ``world`` gets its B / world consecutive items of each batch of B. Loading uses
+    ``config.data.workers`` processes of one thread each. Raises the errors of ``check`` first.
     """
     workers = config.data.workers
     batches: DataLoader[Batch] = _Loader(
         Slices(dataset, ids, config, rank, world),
         sampler=_StepsFrom(first_step),
-        batch_size=None,  # what an index gives is a batch already
+        batch_size=None,  # an index gives a whole batch
         num_workers=workers,
         pin_memory=pin,
         worker_init_fn=_begin_worker,
         persistent_workers=workers > 0,
         prefetch_factor=2 if workers else None,
-        generator=torch.Generator(),  # DataLoader draws from it; the global one stays as it was
+        generator=torch.Generator(),  # so that DataLoader does not draw from the global one
     )
     return batches
 
 
 def _collate(items: list[Item], with_spectrum: bool) -> Batch:
-    """Items of one size as a batch; the centre channel of the NAS is the slice itself."""
+    """A batch of items of one size. The centre channel of the NAS is the slice itself."""
     x_nas, y_nas = (np.stack([getattr(item, key) for item in items]) for key in ("x_nas", "y_nas"))
     x, y = (np.ascontiguousarray(stack[:, CENTRE : CENTRE + 1]) for stack in (x_nas, y_nas))
     negatives = [item.negatives for item in items if item.negatives is not None]
@@ -242,9 +241,9 @@ def _collate(items: list[Item], with_spectrum: bool) -> Batch:
 
 
 def _rescaled(batch: Batch) -> Batch:
-    """Each image tensor by its own minimum and maximum over the batch, as in the authors' training.
+    """Rescale each image tensor by its minimum and maximum over the batch, as in the authors' training.
 
-    Low and full dose then no longer share a scale. Spectra are between 0 and 1 as they are.
+    Low and full dose then have different scales. Spectra already lie between 0 and 1.
     """
 
     def rescale(images: Tensor) -> Tensor:
@@ -263,7 +262,7 @@ def _rescaled(batch: Batch) -> Batch:
 
 @dataclass(frozen=True)
 class _StepsFrom:
-    """first, first + 1, ... anew for each pass."""
+    """Yields first, first + 1, ..., from the start in each pass."""
 
     first: int
 
@@ -272,8 +271,8 @@ class _StepsFrom:
 
 
 class _Loader(DataLoader[Batch]):
-    """A DataLoader whose workers begin with SIGTERM blocked, and so do all their threads: SciPy's start
-    within the fork, before ``_begin_worker``, and one that lets the signal through would end the worker."""
+    """A DataLoader whose workers start with SIGTERM blocked in all threads. SciPy's threads start during
+    the fork, before ``_begin_worker``; one that does not block the signal would end the worker."""
 
     def __iter__(self) -> Any:
         if not self.num_workers or not hasattr(signal, "sigwaitinfo"):
@@ -286,19 +285,19 @@ class _Loader(DataLoader[Batch]):
 
 
 def _begin_worker(_: int) -> None:
-    """Let only the training process end this one.
+    """Let only the training process end this worker.
 
-    A signal to all processes of a run must not stop its loading: the training process then writes a
-    checkpoint first. DataLoader sets the number of threads to one by itself.
+    A signal to all processes of a run must not stop loading, because the training process first writes
+    a checkpoint. DataLoader itself sets the number of threads to one.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # tells who sent a signal; not on macOS and Windows
+    if hasattr(signal, "sigwaitinfo"):  # gives a signal's sender; not on macOS and Windows
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_when_told, daemon=True).start()
 
 
 def _end_when_told() -> None:
-    """Wait until the training process ends this one, as it does when it exits."""
+    """Wait until the training process ends this worker, which it does when it exits."""
     parent = multiprocessing.parent_process()
     assert parent is not None  # this is a worker
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:

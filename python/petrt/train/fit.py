@@ -1,4 +1,4 @@
-"""The training run: start or resume, steps, validation, checkpoints, records."""
+"""Runs a training: start or resume, steps, validation, checkpoints, records."""
 
 from __future__ import annotations
 
@@ -47,21 +47,20 @@ def fit(
     threads: int = 1,
     progress: Progress | None = None,
 ) -> Path:
-    """Train ``config`` on the prepared data set ``data``; returns the newest checkpoint's folder in ``out``.
+    """Train ``config`` on the prepared data set ``data`` and return the folder of the newest checkpoint.
 
-    As one process, or as every process of ``accelerate launch`` (or torchrun): the batch is shared
-    evenly, gradients are averaged. ``config.precision`` decides, whatever the launcher says of it.
+    It runs in one process, or in every process of ``accelerate launch`` or torchrun: they share the batch
+    evenly and average gradients. The precision is ``config.precision``, not the launcher's.
 
-    A checkpoint's weights are the moving average; beside them lie the raw weights and Adam's
-    moments. All that is random in a step is in its batch, which depends on (seed, step) alone, so a
-    run interrupted and resumed (``resume``: from the newest checkpoint; ``resume_from``: from the one
-    of that step, later ones are deleted) gives the weights of an uninterrupted one: to the bit on one
-    thread; on several, PyTorch's sums run in no fixed order. ``init``: a checkpoint or run whose
-    weights a new run begins with. ``progress`` is called with each step and its losses, in the main
-    process.
+    A checkpoint holds the moving average as the model, the raw weights and Adam's moments. ``resume``
+    continues from the newest checkpoint of ``out``, ``resume_from`` from that step, and deletes later ones.
+    All random numbers depend only on (seed, step), so a resumed run gives the weights of an uninterrupted
+    one: bit for bit on one thread; on several, PyTorch's sums have no fixed order. ``init``: a checkpoint
+    or run whose weights a new run starts with. ``progress`` is called in the main process with each step
+    and its losses.
 
-    Raises InputError for missing or unfit data or checkpoints, UsageError where ``out`` holds a run
-    and is not to be resumed (or holds none and is), is in use, or cannot be written to,
+    Raises InputError for missing or unsuitable data or checkpoints. Raises UsageError if ``out`` is in
+    use, cannot be written, holds a run that is not resumed, or holds no run to resume. Raises
     TrainingCollapsed, and TrainingStopped after SIGTERM or SIGINT.
     """
     torch.set_num_threads(threads)
@@ -77,7 +76,7 @@ def fit(
         taken, kept = checkpoints.start_from(trainer, init)
         if accelerator.is_main_process:
             logger.info("%d tensors taken from %s, %d begin anew", taken, shown(init), kept)
-    accelerator.wait_for_everyone()  # all have looked at the folder before one changes it
+    accelerator.wait_for_everyone()  # all must read the folder before one changes it
     with _owned(out, accelerator), Interrupt(accelerator) as interrupt:
         loop.open_journal(init)
         try:
@@ -109,7 +108,7 @@ class _Loop:
         }
 
     def take_up(self, step: int) -> None:
-        """Go on from the checkpoint of ``step``."""
+        """Continue from the checkpoint of ``step``."""
         then = checkpoints.restore(self.trainer, self.out, step, self.info["dataset"])
         if self.trainer.accelerator.is_main_process:
             logger.info("continuing after step %d", step)
@@ -117,7 +116,7 @@ class _Loop:
         self.info |= {key: then[key] for key in ("seconds", "validation")}
 
     def open_journal(self, init: Path | None) -> None:
-        """Clean the run's folder and begin its records; in the main process alone."""
+        """Clean the run's folder and open its records, in the main process only."""
         trainer = self.trainer
         if not trainer.accelerator.is_main_process:
             return
@@ -139,7 +138,7 @@ class _Loop:
     def run(self, interrupt: Interrupt, progress: Progress | None) -> Path:
         """Train to the last step; returns the newest checkpoint."""
         trainer, config = self.trainer, self.trainer.config
-        if not trainer.step:  # so that the run can be resumed, and the disk is tried, from here on
+        if not trainer.step:  # tests the disk, and makes the run resumable from the start
             self._save()
         batches = loader(
             self.dataset,
@@ -171,7 +170,7 @@ class _Loop:
         return checkpoints.path_of(self.out, trainer.step)
 
     def close(self) -> None:
-        """Write out what the journal has pending."""
+        """Write pending records."""
         if self.journal:
             self.journal.close()
 
@@ -196,7 +195,7 @@ class _Loop:
         """Mean scores over all validation subjects, the same in every process; {} without any."""
         trainer, validation = self.trainer, self.trainer.config.validation
         spec = checkpoints.model_spec(trainer.config, trainer.sigma_r)
-        # A denoiser that has not joined yet has nothing to show.
+        # Before the denoiser joins there are no samples.
         samples = 0 if trainer.sigma_r is None else validation.samples
         rows: list[Scores] = []
         for case in self.cases:
@@ -226,12 +225,12 @@ class _Loop:
 
 
 def _accelerator(config: TrainConfig, threads: int) -> Accelerator:
-    """Accelerate's view of the processes; says where it is not what its launcher was asked for."""
-    # Accelerate allows one precision a process and keeps the first; runs may differ in theirs.
+    """Set up accelerate, and warn if its setting differs from what its launcher was asked for."""
+    # Accelerate keeps the first precision of a process, but a process may have several runs.
     AcceleratorState._reset_state()
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # else accelerate chooses for itself
     mixed = {"fp32": "no", "bf16": "bf16"}[config.precision]
-    # Without being told of the CPU, processes that see no GPU do not join each other.
+    # Without this argument, processes without a GPU do not form a group.
     cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(mixed_precision=mixed, cpu=cpu)
     if accelerator.is_main_process:
@@ -239,13 +238,13 @@ def _accelerator(config: TrainConfig, threads: int) -> Accelerator:
         if asked not in ("no", mixed):
             logger.warning("precision is the configuration's %s, not %s", config.precision, asked)
         if accelerator.num_processes == 1 and "MASTER_PORT" in os.environ:
-            # Accelerate sets it for several processes, but starts one where there are only CPUs.
+            # Accelerate sets this for several processes, but starts only one on CPUs.
             logger.warning("this is the only process; torchrun starts several on CPUs")
     return accelerator
 
 
 def _check_model(config: TrainConfig, dataset: Dataset) -> None:
-    """Raise InputError unless the model scales volumes, and sees voxels, as the data set has them."""
+    """Raise InputError unless scale rule and voxel size of the model equal the data set's."""
     for key, wanted, got in (
         ("model.scale", config.model.scale, dataset.scale_rule),
         ("model.domain.voxel_mm", config.model.domain.voxel_mm, dataset.voxel_mm),
@@ -258,7 +257,7 @@ def _check_model(config: TrainConfig, dataset: Dataset) -> None:
 
 
 def _first_step(out: Path, resume: bool, wanted: int | None) -> int | None:
-    """The step to go on from, None for a new run. Raises UsageError where that is not possible."""
+    """The step to continue from, None for a new run. Raises UsageError if that is not possible."""
     steps = checkpoints.steps_of(out)
     if not resume:
         if steps or (out / checkpoints.OLD_FOLDER).exists():
@@ -279,7 +278,7 @@ def _first_step(out: Path, resume: bool, wanted: int | None) -> int | None:
 
 @contextmanager
 def _owned(out: Path, accelerator: Accelerator) -> Iterator[None]:
-    """The run's folder, made and locked by the main process. Raises UsageError if it is in use."""
+    """Make and lock the run's folder in the main process. Raises UsageError if it is in use."""
     if not accelerator.is_main_process:
         yield
         return

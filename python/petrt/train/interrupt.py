@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a wish to stop: the step is finished and a checkpoint written first."""
+"""Handles SIGTERM and SIGINT: training finishes the step and writes a checkpoint, then stops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class TrainingStopped(PetrtError):
-    """A run that a signal ended after a whole checkpoint. Exit code 128 + signal: 143 or 130."""
+    """A signal stopped a run after it wrote a checkpoint. Exit code 128 + signal: 143 or 130."""
 
     def __init__(self, number: int, step: int) -> None:
         super().__init__(
@@ -27,11 +27,11 @@ class TrainingStopped(PetrtError):
 
 
 class Interrupt:
-    """While entered, the first of the two signals is noted instead of obeyed.
+    """Records the first of the two signals, inside the context, instead of ending the process.
 
-    One process alone gives the next signal back its usual effect, for people in a hurry: what a kill
-    leaves can be resumed, too. Of several processes each may get a signal twice, from the terminal
-    and from the launcher, so there all are only noted. Outside the main thread nothing is changed.
+    With a single process the next signal ends it at once; the run can still be resumed. With several
+    processes, each may get a signal twice, from the terminal and from the launcher, so all signals are
+    only recorded. Outside the main thread nothing changes.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
@@ -49,8 +49,8 @@ class Interrupt:
         self._previous = {}
 
     def agreed(self) -> int:
-        """The signal that any process got, 0 for none: the same in all processes, so all stop at
-        the same step. Call it once a step in each of them."""
+        """The signal that any process got, or 0. It is the same in all processes, so all stop at the
+        same step. Call it once per step in each process."""
         if self.accelerator.num_processes == 1:
             return self.signal
         mine = torch.tensor([self.signal], device=self.accelerator.device)

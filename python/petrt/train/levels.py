@@ -1,4 +1,4 @@
-"""Which noise levels a denoiser is trained at: p_gamma of Eq. 3."""
+"""Draws the noise levels for training: p_gamma of Eq. 3."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BETAS = (1e-6, 1e-2, 2000)
 
 
 def draw_gamma(rng: np.random.Generator, count: int, config: TrainConfig) -> NDArray[np.float32]:
-    """``count`` levels gamma in (0, 1), as ``config.loss.levels`` says: [count]."""
+    """Noise levels gamma [count] in (0, 1), drawn as ``config.loss.levels`` states."""
     loss, model = config.loss, config.model
     if loss.levels == "wavegrad":
         return _wavegrad(rng, count)
@@ -26,7 +26,7 @@ def draw_gamma(rng: np.random.Generator, count: int, config: TrainConfig) -> NDA
 
 
 def training_time(gamma: NDArray[np.float32]) -> NDArray[np.float32]:
-    """t / T in [0, 1] of the last step of the paper's training schedule whose gamma is not below this."""
+    """t / T in [0, 1] of the last step of the paper's training schedule with at least this gamma."""
     falling = linear_beta_gammas(*BETAS)
     steps = np.searchsorted(-falling, -gamma.astype(np.float64), side="right") - 1
     return (np.maximum(steps, 0) / BETAS[2]).astype(np.float32)
@@ -43,9 +43,9 @@ def _wavegrad(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
 def _log_snr(
     rng: np.random.Generator, count: int, gamma_min: float, gamma_max: float
 ) -> NDArray[np.float32]:
-    """log-SNR uniform between that of gamma_min and gamma_max.
+    """log-SNR uniform between that of gamma_min and gamma_max, the range of the samplers.
 
-    Trains where samplers go; the paper's training schedule spends 44 % of its draws beyond its sampler's.
+    The paper's training schedule draws 44 % of its levels outside the range of its sampler.
     """
     low, high = log_snr(np.array([gamma_min, gamma_max]))
     return gamma_of_log_snr(rng.uniform(low, high, count)).astype(np.float32)

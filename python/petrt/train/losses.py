@@ -1,7 +1,7 @@
-"""The terms of the training objective, one short function each, with the paper's equation numbers.
+"""The terms of the training objective, with the paper's equation numbers.
 
-Every term is a mean over the items of a batch, so gradients averaged over processes are those of one
-process with the whole batch.
+Every term is a mean over the items of a batch, so the average of the processes' gradients is the gradient
+of the whole batch.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def per_item(kind: str, a: Tensor, b: Tensor) -> Tensor:
 
 
 def coarse_loss(x_cp: Tensor, y: Tensor, kind: str) -> Tensor:
-    """P's own loss: how far the coarse prediction is from the standard-dose slice, both [B, 1, H, W].
+    """P's own loss: the distance of coarse prediction and standard-dose slice, both [B, 1, H, W].
 
-    Not in the paper's Eq. 9, where P is fixed only up to what D can predict (method.md section 5).
+    The paper's Eq. 9 does not have it, so there D can compensate any error of P (method.md section 5).
     """
     return per_item(kind, x_cp, y).mean()
 
@@ -35,11 +35,11 @@ def noisy_residual(r0: Tensor, gamma: Tensor, noise: Tensor) -> Tensor:
 
 
 def main_loss(eps: Tensor, noise: Tensor, gamma: Tensor, kind: str, weighting: str) -> Tensor:
-    """L_main (Eq. 8; Eq. 3 without P): how far the predicted noise is from the true one.
+    """L_main (Eq. 8; Eq. 3 without P): the distance of predicted and true noise.
 
     ``weighting`` eps: as in the paper. v: the error of an item is divided by sqrt(gamma) before the
-    norm. By Eq. 6 an error e of eps is one of e sqrt((1 - gamma) / gamma) of r_0, so the paper's weights
-    let errors of r_0 at high noise pass almost unseen; under v they count about alike at all levels.
+    norm. By Eq. 6 an error e of eps is an error e sqrt((1 - gamma) / gamma) of r_0. So the paper's
+    weights almost ignore errors of r_0 at high noise; with v they have similar weights at all levels.
     """
     if weighting == "v":
         root = gamma.sqrt().view(-1, 1, 1, 1)
@@ -50,8 +50,7 @@ def main_loss(eps: Tensor, noise: Tensor, gamma: Tensor, kind: str, weighting: s
 def guidance_targets(y_aux: Tensor, scales: int) -> list[Tensor]:
     """y_aux^k of Eq. 5 for k = 1 .. scales by fixed average pooling over 2^k: [B, C, H/2^k, W/2^k].
 
-    Pooling it with the extractor's own trainable downsampler, as the authors' code does, lets the
-    target collapse.
+    With the extractor's own trainable downsampler, as in the authors' code, the target can collapse.
     """
     return [F.avg_pool2d(y_aux, 2**k) for k in range(1, scales + 1)]
 
@@ -71,23 +70,22 @@ def one_step_residual(r_t: Tensor, eps: Tensor, gamma: Tensor) -> Tensor:
 def contrastive_paper(y_tilde: Tensor, y: Tensor, negatives: Tensor) -> Tensor:
     """L_CL (Eq. 7): -log p(y) minus the sum of -log p(y^i) over the negatives.
 
-    ``y_tilde``, ``y`` [B, 1, H, W]; ``negatives`` [B, N, H, W]. The paper gives no density; the one that
-    belongs to its L1 losses is Laplace around y~ with scale 1 per voxel, whose -log p is |y - y~| up to
-    a constant; means over voxels instead of sums, as in the other terms. It has no lower bound: N
-    negatives can be pushed away without end.
+    ``y_tilde``, ``y`` [B, 1, H, W]; ``negatives`` [B, N, H, W]. The paper states no density. Its L1 losses
+    imply a Laplace density around y~ with scale 1 per voxel, whose -log p is |y - y~| up to a constant.
+    As in the other terms, voxels are averaged. The loss has no lower bound, because the distance to the
+    negatives can grow without limit.
     """
     return (_far(y_tilde, y).squeeze(1) - _far(y_tilde, negatives).sum(1)).mean()
 
 
 def contrastive_official(y_tilde: Tensor, y: Tensor, negatives: Tensor, time: Tensor) -> Tensor:
-    """L_CL as the authors' code has it; ``time`` [B] is t / T.
+    """L_CL as in the authors' code; ``time`` [B] is t / T.
 
-    Pull: y (log y - log y~), weight 2 - t/T. Push: the mean over the negatives of the same, weight
-    1 + t/T. Neither at t = 0. Both are means over voxels: the code sums them and then divides its whole
-    loss by the number of voxels. It asks D a second time, at the level of step t; here y~ comes from the
-    evaluation that L_main has, at the item's own level. Arguments of logarithms are at least 1e-30, as
-    in the code. On one channel this is no divergence: both parts grow without bound, and a brighter
-    y~ lowers the pull (method.md section 5).
+    Pull: y (log y - log y~), weight 2 - t/T. Push: its mean over the negatives, weight 1 + t/T. Both are
+    0 at t = 0. Both are means over voxels: the code sums them and divides its whole loss by the number of
+    voxels. The code evaluates D again at the level of step t; here y~ is from L_main's evaluation, at the
+    item's own level. Arguments of logarithms are at least 1e-30, as in the code. On one channel this is
+    not a divergence: both parts are unbounded, and a brighter y~ lowers the pull (method.md section 5).
     """
 
     def divergence(true: Tensor) -> Tensor:
@@ -99,8 +97,8 @@ def contrastive_official(y_tilde: Tensor, y: Tensor, negatives: Tensor, time: Te
 
 
 def contrastive_margin(y_tilde: Tensor, y: Tensor, negatives: Tensor, margin: float) -> Tensor:
-    """Bounded L_CL: y~ shall be nearer to y than to each negative by ``margin`` (mean absolute
-    difference). Zero, with no gradient, where it is."""
+    """Bounded L_CL: zero if y~ is nearer to y than to each negative by ``margin`` (mean absolute
+    difference)."""
     gap = _far(y_tilde, y) - _far(y_tilde, negatives)
     return F.relu(margin + gap).mean()
 
@@ -108,7 +106,7 @@ def contrastive_margin(y_tilde: Tensor, y: Tensor, negatives: Tensor, margin: fl
 def contrastive_infonce(
     y_tilde: Tensor, y: Tensor, negatives: Tensor, temperature: float
 ) -> Tensor:
-    """Bounded L_CL: the cross-entropy of telling y from the negatives by -distance / temperature
+    """Bounded L_CL: the cross-entropy of y among the negatives, with logits -distance / temperature
     (InfoNCE, van den Oord et al. 2018)."""
     distances = torch.cat([_far(y_tilde, y), _far(y_tilde, negatives)], dim=1)
     return -F.log_softmax(-distances / temperature, dim=1)[:, 0].mean()

@@ -1,4 +1,4 @@
-"""Whether a configuration, a prepared data set and a number of processes fit each other."""
+"""Checks that a configuration, a prepared data set and the number of processes fit together."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from petrt.train.config import TrainConfig
 
 
 def check(dataset: Dataset, ids: Sequence[str], config: TrainConfig, world: int = 1) -> None:
-    """Raise InputError, naming the key, where ``config`` does not fit the data set or the networks.
+    """Raise InputError, which names the key, if ``config`` does not fit the data set or the networks.
 
-    UsageError for a batch that ``world`` processes cannot share evenly.
+    Raises UsageError for a batch that ``world`` processes cannot share evenly.
     """
     if not ids:
         raise InputError("no training subjects", "list some in train.txt of the data set")
@@ -38,7 +38,7 @@ def check(dataset: Dataset, ids: Sequence[str], config: TrainConfig, world: int 
 
 
 def _check_doses(dataset: Dataset, name: str, config: TrainConfig) -> None:
-    """InputError where subject ``name`` lacks the doses that are drawn, or the second one to mix."""
+    """Raise InputError if subject ``name`` lacks the doses to draw, or a second one to mix."""
     count = len(doses_of(dataset, name, config))
     hint = "change data.doses, or prepare the data set with more doses"
     there = ", ".join(f"1/{dose}" for dose in dataset.doses(name))

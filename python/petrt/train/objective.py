@@ -1,4 +1,4 @@
-"""The training objective (Eq. 9): the networks on one batch, and the weighted terms of their loss."""
+"""The training objective (Eq. 9): runs the networks on a batch and computes the weighted loss terms."""
 
 from __future__ import annotations
 
@@ -25,20 +25,19 @@ class Objective(nn.Module):
 
     @property
     def diagnostics(self) -> dict[str, float]:
-        """Of the last forward, the standard deviation over the batch of each guide's target
-        (``nas_target_std``, ...): a target that falls towards a constant is how the guidance collapses.
+        """The standard deviation of each guide's target over the last batch (``nas_target_std``, ...).
 
-        Reading it waits for the device.
+        It goes to 0 if the guidance collapses. Reading it waits for the device.
         """
         return {name: float(spread) for name, spread in self._spreads.items()}
 
     def forward(
         self, batch: Batch, *, denoising: bool, sigma_r: float | None = None
     ) -> dict[str, Tensor]:
-        """The weighted terms, each a scalar; their sum is minimised.
+        """Name -> weighted term, a scalar. Training minimises their sum.
 
-        With ``denoising``, D takes part, on residuals divided by ``sigma_r``. Without a P the
-        residual is the image itself (SR3). Raises ValueError if D takes part without ``sigma_r``.
+        With ``denoising``, D is trained too, on residuals divided by ``sigma_r``. Without P the residual
+        is the image itself (SR3). Raises ValueError for ``denoising`` without ``sigma_r``.
         """
         loss, model = self.config.loss, self.model
         features = guidance_features(model, batch)
@@ -83,8 +82,8 @@ class Objective(nn.Module):
     ) -> dict[str, Tensor]:
         """L_main (Eq. 8) and L_CL (Eq. 7).
 
-        Both train D and the guidance, and P unless ``loss.detach``. P is reached through what D is
-        shown, r_t, alone: in y~, by Eq. 2 and 6, x_cp cancels.
+        Both train D and the guidance, and P unless ``loss.detach``. The gradient reaches P only through
+        D's input r_t, because x_cp cancels in y~ (Eq. 2 and 6).
         """
         loss = self.config.loss
         assert self.model.denoiser is not None
@@ -94,7 +93,7 @@ class Objective(nn.Module):
         main = losses.main_loss(eps, batch.noise, batch.gamma, loss.denoiser, loss.weighting)
         terms = {"denoiser": loss.denoiser_weight * main}
         if loss.contrastive != "none":
-            # The one-step estimate y~ = x_cp + r~_0, in units of the image: y plus D's error, scaled.
+            # The one-step estimate y~ = x_cp + r~_0, in units of the image.
             y_tilde = x_cp + sigma_r * losses.one_step_residual(r_t, eps, batch.gamma)
             terms["contrastive"] = loss.contrastive_weight * self._contrastive(batch, y_tilde)
         return terms

@@ -1,4 +1,4 @@
-"""What a run writes about itself: run.json, log.jsonl and, through petrt.train.board, its curves."""
+"""Writes the records of a run: run.json, log.jsonl and, through petrt.train.board, curves."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EVERY = 10
 
 
 def dataset_hash(dataset: Dataset) -> str:
-    """SHA-256 of what is trained on: dataset.json, which holds every volume's, and train.txt."""
+    """SHA-256 of the training data: dataset.json, which holds the volumes' hashes, and train.txt."""
     content = [(dataset.folder / name).read_bytes() for name in (INDEX, "train.txt")]
     return hashlib.sha256(b"".join(content)).hexdigest()
 
@@ -52,9 +52,9 @@ def write_run(
     threads: int,
     init: Path | None,
 ) -> None:
-    """run.json: configuration, data, and one entry for each time the run was begun or continued.
+    """Write run.json: configuration, data, and one entry for each start or resumption of the run.
 
-    Paths appear as their last part only.
+    Of paths only the last part is written.
     """
     path = run / RUN
     sessions = []
@@ -94,14 +94,14 @@ def write_run(
 
 
 class Clock:
-    """The share of the training steps' time that waits for data."""
+    """Measures the fraction of the training steps' time spent waiting for data."""
 
     def __init__(self) -> None:
         self._waited = self._worked = 0.0
         self._ready = monotonic()
 
     def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The same batches; the time it takes to get one is waiting."""
+        """Yield ``batches``, and count the time to get each as waiting."""
         iterator = iter(batches)
         while True:
             begun = monotonic()
@@ -111,11 +111,11 @@ class Clock:
             yield batch
 
     def stepped(self) -> None:
-        """The step is done: what follows, such as a validation, is none of its time."""
+        """Mark the end of a step, so that a validation after it does not count."""
         self._worked += monotonic() - self._ready
 
     def waiting(self) -> float:
-        """Share of waiting since this was last asked."""
+        """The fraction of waiting since the last call."""
         total = self._waited + self._worked
         share = self._waited / total if total else 0.0
         self._waited = self._worked = 0.0
@@ -123,10 +123,10 @@ class Clock:
 
 
 class Journal:
-    """log.jsonl and the board. Only the main process has one.
+    """Writes log.jsonl and the board, in the main process.
 
-    ``step``: the last one done before; lines beyond it, of an interrupted process, are dropped.
-    ``seconds``: what the run had taken until then.
+    ``step``: the last step done before; later lines, of an interrupted process, are deleted.
+    ``seconds``: the run's time until then.
     """
 
     def __init__(self, run: Path, *, step: int, seconds: float) -> None:
@@ -138,20 +138,20 @@ class Journal:
 
     @property
     def seconds(self) -> float:
-        """What the run has taken, interrupted or not."""
+        """The total time of the run in seconds, over all its processes' starts."""
         return round(monotonic() - self._begun, 1)
 
     def add(self, losses: Losses, rate: float) -> None:
-        """One more step towards the next line's means."""
+        """Add one step to the next line's means."""
         values = {f"terms/{name}": value for name, value in losses.terms.items()}
         values |= {f"targets/{name}": value for name, value in losses.targets.items()}
         for name, value in (values | {"norm": losses.norm, "rate": rate}).items():
             self._values[name].append(value)
 
     def line(self, step: int, waiting: float, scores: Scores) -> None:
-        """Means since the last line, the share of waiting, and a validation's scores if there are any.
+        """Write means since the last line, the fraction of waiting, and a validation's scores, if any.
 
-        Raises UsageError where the disk does not take it.
+        Raises UsageError if the disk refuses.
         """
         means = {name: fmean(values) for name, values in self._values.items()}
         content: dict[str, Any] = {
@@ -172,16 +172,16 @@ class Journal:
         self._values.clear()
 
     def picture(self, step: int, case: ValidationSlices, images: Images) -> None:
-        """Pictures of a validation's first subject, onto the board."""
+        """Write pictures of a validation subject to the board."""
         self._board.panel(step, case, images)
 
     def close(self) -> None:
-        """Write out what the board has pending."""
+        """Write pending values of the board."""
         self._board.close()
 
 
 def _keep_lines(path: Path, last: int) -> None:
-    """Drop lines after step ``last`` and what a killed or full disk left half written."""
+    """Delete lines after step ``last``, and an incomplete last line."""
     kept = []
     if last and path.is_file():
         for line in path.read_bytes().splitlines():

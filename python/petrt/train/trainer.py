@@ -1,4 +1,4 @@
-"""One training step: gradient, optimiser, moving average. The loop around it is petrt.train.fit."""
+"""Computes a training step: gradient, optimiser, moving average. petrt.train.fit holds the loop."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from petrt.train.objective import Objective, guidance_features
 
 @dataclass(frozen=True)
 class Losses:
-    """What one step measured before the weights changed, means over all processes.
+    """Values of one step before the weights change, means over all processes.
 
-    ``terms``: the weighted terms of the objective; ``norm``: of the gradient, before clipping;
+    ``terms``: the weighted terms of the objective. ``norm``: the gradient's norm before clipping.
     ``targets``: the objective's diagnostics.
     """
 
@@ -32,10 +32,10 @@ class Losses:
 
 
 class Trainer:
-    """The networks, their moving average and the optimiser of one run; alike in every process.
+    """The networks, their moving average and the optimiser of one run, the same in every process.
 
-    ``sigma_r``: what residuals are divided by before D sees them, None until D joins (method.md
-    section 3: an unscaled residual loses most of its spread). ``step``: steps done.
+    ``sigma_r``: divisor of the residuals for D, None until D joins (method.md section 3: samples of an
+    unscaled residual lose most of their standard deviation). ``step``: number of steps done.
     """
 
     def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
@@ -61,12 +61,12 @@ class Trainer:
 
     @property
     def averaged(self) -> Model:
-        """The weights to keep: their moving average, where there is one."""
+        """The model with the averaged weights, or the model itself without a moving average."""
         return self.model if self.ema is None else self.ema
 
     @property
     def denoising(self) -> bool:
-        """True once P's warm-up is over and there is a denoiser to train."""
+        """Whether there is a denoiser and P's warm-up is over."""
         return self.model.denoiser is not None and self.step >= self.config.coarse_steps
 
     def rate(self) -> float:
@@ -80,9 +80,9 @@ class Trainer:
 
     @torch.no_grad()
     def measure_sigma_r(self, batches: Iterable[Batch]) -> float:
-        """RMS of y - x_cp over active voxels, over ``residual_std``; x_cp = 0 without a P.
+        """RMS of y - x_cp over active voxels / ``residual_std``; x_cp = 0 without P.
 
-        ``batches`` are this process's shares; the result is that of all, the same in each process.
+        ``batches`` are this process's parts; the result is over all processes and the same in each.
         """
         wanted, model = self.config.model.residual_std, self.model
         if not wanted:
@@ -99,7 +99,7 @@ class Trainer:
         return math.sqrt(total / count) / wanted if total else 1.0
 
     def gradients(self, batch: Batch) -> Losses:
-        """Forward and backward of this process's share of a batch; gradients are clipped means."""
+        """Forward and backward pass of this process's part of a batch; gradients are averaged and clipped."""
         terms = self._wrapped()(batch, denoising=self.denoising, sigma_r=self.sigma_r)
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
@@ -107,7 +107,7 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         assert self._objective is not None
         targets = dict(self._objective.diagnostics)
-        # One reduction and one wait for the device.
+        # All values in one tensor: one reduction, one wait for the device.
         values = torch.stack(
             [norm.detach(), *(term.detach() for term in terms.values())]
             + [torch.tensor(value).to(norm) for value in targets.values()]
@@ -121,22 +121,22 @@ class Trainer:
         )
 
     def update(self) -> None:
-        """Change the weights by the last gradients, and their moving average."""
+        """Update the weights with the last gradients, and their moving average."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
         self.optimizer.step()
         if self.ema is not None:
-            # A shorter memory in the first steps.
+            # A shorter average in the first steps.
             decay = min(self.config.optimizer.ema, (1 + self.step) / (10 + self.step))
             average = get_ema_multi_avg_fn(decay)
             average(list(self.ema.parameters()), list(self.model.parameters()), self.step)
         self.step += 1
 
     def _wrapped(self) -> nn.Module:
-        """The objective as accelerate runs it: mixed precision, gradients averaged over processes.
+        """The objective wrapped by accelerate: mixed precision, gradients averaged over processes.
 
-        Wrapped anew when D joins: until then its weights are frozen, since the averaging waits for
-        every weight's gradient.
+        It is wrapped again when D joins. Until then D's weights are frozen, because the averaging waits
+        for the gradient of every weight.
         """
         if self._forward is None or self._with_denoiser != self.denoising:
             self._forward = None
@@ -150,9 +150,9 @@ class Trainer:
 
 
 def orthogonal(model: nn.Module) -> None:
-    """Orthogonal weights and zero biases in all convolutions and linear maps, as in the authors' code.
+    """Set orthogonal weights and zero biases in all convolutions and linear maps, as in the authors' code.
 
-    Weights that start as zero keep that: they are no part of their networks.
+    Weights that start as zero are not in the authors' networks and stay zero.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear) and bool(module.weight.any()):

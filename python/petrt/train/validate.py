@@ -1,4 +1,4 @@
-"""Validation on fixed slices and noise, through the same reverse loop that the runtime uses."""
+"""Validates a model on fixed slices and noise, with the reverse loop of the runtime."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from petrt.nets import Model
 from petrt.train.config import TrainConfig
 from petrt.train.data import ACTIVE, CENTRE, nas
 
-# Slices that go through the networks together.
+# Slices per batch.
 TOGETHER = 16
 
 Images = dict[str, Array]
@@ -30,7 +30,7 @@ Scores = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class ValidationSlices:
-    """The slices ``ids`` of one subject. ``peak``: maximum of the full-dose volume over the scale."""
+    """The slices ``ids`` of one subject. ``peak``: maximum of the full-dose volume / scale."""
 
     pair: Pair
     ids: tuple[int, ...]
@@ -38,17 +38,17 @@ class ValidationSlices:
 
     @property
     def full(self) -> Array:
-        """The full-dose slices over the scale, [n, H, W]."""
+        """The full-dose slices [n, H, W], divided by the scale."""
         return np.asarray(self.pair.full)[list(self.ids)].astype(np.float32) * np.float32(
             self.pair.gain
         )
 
 
 def cases(dataset: Dataset, config: TrainConfig) -> list[ValidationSlices]:
-    """The validation split's first subjects, each at the dose that training draws most.
+    """The validation split's first subjects, each at the dose that training draws most often.
 
-    Of each, every ``every``-th slice that holds activity. Raises InputError for a subject without any
-    of the configuration's doses.
+    Each has every ``every``-th slice with activity. Raises InputError for a subject without any of the
+    configuration's doses.
     """
     chosen = []
     for name in dataset.split("validation")[: config.validation.subjects]:
@@ -69,7 +69,7 @@ def cases(dataset: Dataset, config: TrainConfig) -> list[ValidationSlices]:
 
 
 def scores(case: ValidationSlices, images: Images, protocols: Sequence[str]) -> Scores:
-    """PSNR in dB of each of ``images`` [n, H, W] under each protocol, over the case's slices."""
+    """Protocol -> image -> PSNR in dB of ``images`` [n, H, W], over the case's slices."""
     full = case.full.astype(np.float64) / case.peak
     return {
         protocol: {
@@ -89,7 +89,7 @@ def mean_scores(rows: Sequence[Scores]) -> Scores:
 
 
 def as_json(scores: Scores) -> dict[str, dict[str, float | None]]:
-    """For a JSON file, which has neither NaN nor infinity."""
+    """The scores for a JSON file, with None for NaN and infinity."""
     return {p: {k: json_number(v) for k, v in images.items()} for p, images in scores.items()}
 
 
@@ -104,11 +104,11 @@ def predict(
     samples: int,
     threads: int = 1,
 ) -> Images:
-    """What the model makes of slices ``ids`` of ``low`` [Z, H, W], each image [len(ids), H, W].
+    """Name -> image [len(ids), H, W] that the model predicts for slices ``ids`` of ``low`` [Z, H, W].
 
-    ``low``: the slices themselves; ``coarse`` with a P; with a denoiser ``sample``, the first one, and
-    ``ams``, the mean of ``samples``, unless that is 0. All clipped at 0 as the runtime does.
-    ``dose``: fraction of the full dose. The noise of a slice depends on its number alone.
+    The names are ``low``, the slices themselves; ``coarse``, if there is P; and with a denoiser, unless
+    ``samples`` is 0, ``sample``, the first sample, and ``ams``, the mean of all. All are clipped at 0 as
+    in the runtime. ``dose``: fraction of the full dose. The noise of a slice depends only on its number.
     """
     parts = [
         _predict(model, spec, low, ids[first : first + TOGETHER], dose, samples, threads)
@@ -146,7 +146,7 @@ def _predict(
     if model.denoiser is None or not samples:
         return images
     table = step_table(spec.schedule, spec.sampler)
-    # The network takes the level itself here, so the table of noise biases has nothing to carry.
+    # The network takes the level itself here, so the noise-bias table is not used.
     film = np.zeros((table.steps, 1), np.float32)
     height, width = x.shape[2:]
     loop = ReverseLoop(table.coefs, spec.clip, film, len(ids), 1, height, width, threads)
@@ -158,7 +158,7 @@ def _predict(
         eps.copy_(model.denoiser(on_device, r.to(device), level, features))  # type: ignore[misc]
 
     for sample in range(samples):
-        levels = iter(table.levels)  # enqueue reads the name, hence the new walk
+        levels = iter(table.levels)  # enqueue reads this variable
         loop.run(enqueue, 0, np.asarray(ids, np.int64), sample)
         if sample == 0:
             images["sample"] = np.maximum(x_cp + np.float32(spec.sigma_r) * loop.r, 0)

@@ -62,7 +62,7 @@ def test_a_header_may_round():
         ({"data": scan(0)}, "the same volume as the full dose"),
         (
             {"data": scan(0, 20) / 20},
-            r"total activity over the full dose's is 0\.05.*not corrected",
+            r"total activity over the full dose's is 0\.05.*dose correction",
         ),
         ({"data": scan(0, 20) * 1.3}, r"total activity over the full dose's is 1\.3"),
         ({"data": scan(1, 20) * (scan(0).sum() / scan(1).sum())}, r"unlike the full dose \(corr"),

@@ -80,7 +80,7 @@ def test_workers_change_nothing(clean, tmp_path):
 
 def test_a_worker_that_dies_is_said(clean, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "Job", Dying)
-    with pytest.raises(DeviceError, match=r"want of memory.*--workers"):
+    with pytest.raises(DeviceError, match=r"lack of memory.*--workers"):
         prepare([clean], tmp_path / "set", Options(workers=2))
 
 
@@ -114,8 +114,8 @@ def test_other_folders_and_sources_are_not_replaced(clean, source, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "file").write_text("kept")
     for out, words in (
-        ("other", "other exists and is no data set"),
-        ("file", "file exists and is no data set"),
+        ("other", "other exists and is not a data set"),
+        ("file", "file exists and is not a data set"),
         ("file/set", "its folder is not a folder"),
         ("source", "is or holds a source"),
         (".", "is or holds a source"),

@@ -266,7 +266,7 @@ def test_an_unusable_folder_is_told_once(tiny: Bundle, private_cache: Path, capl
     with caplog.at_level(logging.INFO, "petrt"):
         for graph in ("coarse", "denoiser"):
             forward(engine, graph, golden_inputs(tiny, graph))
-    told = [m for m in caplog.messages if m.startswith("compiled OpenVINO models cannot be kept")]
+    told = [m for m in caplog.messages if m.startswith("compiled OpenVINO models cannot be cached")]
     assert len(told) == 1
     assert "chmod 700" in told[0]
     assert not (private_cache / "openvino").exists()

@@ -204,7 +204,7 @@ def test_an_engine_of_another_model_or_of_other_networks_is_refused(tiny):
     with pytest.raises(DeviceError, match="built from another model"):
         load_graphs(put(), tiny)
     part = {name: data for name, data in FILES.items() if name != "coarse.plan"}
-    with pytest.raises(DeviceError, match="files of other networks"):
+    with pytest.raises(DeviceError, match="lists other networks"):
         load_graphs(put(part, model=of_bundle(tiny)), tiny)
 
 
@@ -321,4 +321,4 @@ def test_a_verification_is_kept_in_the_record(tiny, caplog):
     gone = replace(entry, folder=entry.folder.parent / "gone")
     with caplog.at_level(logging.INFO, "petrt"):
         assert record_verification(gone, VERIFIED) == gone
-    assert "cannot be kept" in caplog.text
+    assert "cannot be saved" in caplog.text

@@ -131,7 +131,7 @@ def test_a_folder_that_is_gone_or_full_is_said_and_nothing_more(file, monkeypatc
         shutil.rmtree(file.path.parent)  # another process installed a newer engine
         file.save(KERNELS)
         assert file.load() == b""
-    assert caplog.text.count("compiled kernels cannot be kept") == 2
+    assert caplog.text.count("compiled kernels cannot be saved") == 2
     assert not file.path.parent.exists()
 
 

@@ -63,7 +63,7 @@ def test_size_and_columns(tmp_path):
         "output",
         "full dose",
         "output - full dose",
-        "spread of the samples (std)",
+        "std of the samples",
     ]
     calibrated = comparison(data, data, uncertainty=data, calibrated=True)
     assert list(calibrated)[-1] == "uncertainty (calibrated std)"

@@ -79,7 +79,7 @@ def test_a_real_engine_is_installed_unverified_with_a_true_record(built, tiny_bu
     assert broken == []
     assert done.stdout == f"{entry.folder}\n"
     assert "building tiny, TensorRT-RTX" in done.stderr
-    assert "no such GPU here; it will be on first use" in done.stderr
+    assert "no such GPU here; it will be verified at first use" in done.stderr
     record = entry.record
     assert (record.engine, record.precision) == ("tensorrt-rtx", "fp16")
     assert record.targets == ((8, 9),)
@@ -181,7 +181,7 @@ def test_damage_to_a_real_plan_is_refused(tiny_bundle, cache):
         (["demo", "--gpu", "rtx20"], 2, "unknown GPU 'rtx20'"),
         (["demo", "--engine", "fast", "--gpu", "rtx40"], 2, "unknown engine 'fast'"),
         (["absent"], 3, "no model 'absent'"),
-        (["demo"], 4, "no driver here; --gpu rtx40 builds for a GPU that is elsewhere"),
+        (["demo"], 4, "no driver here; --gpu rtx40 builds without a GPU"),
         (["demo", "--gpu", "rtx40"], 4, "TensorRT-RTX is not installed; pip install 'petrt[tensorrt-rtx]'"),
     ],
 )  # fmt: skip

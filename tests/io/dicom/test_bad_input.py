@@ -192,7 +192,7 @@ def test_a_truncated_file(tmp_path, left):
 @pytest.mark.parametrize("content", [b"", b"<html>DOE</html>", bytes(500)])
 def test_a_file_that_only_has_the_name(tmp_path, content):
     write_series(tmp_path, DATA, AFFINE)[3].write_bytes(content)
-    refused(tmp_path, rf"file 4 of 7: named as DICOM, but is none \({len(content)} bytes\)")
+    refused(tmp_path, rf"file 4 of 7: named as DICOM but is not DICOM \({len(content)} bytes\)")
 
 
 def test_random_damage_is_an_input_error_or_harmless(tmp_path):
@@ -240,7 +240,7 @@ def test_what_is_no_series(tmp_path):
     refused(tmp_path, "no DICOM image among 0 files")
     (tmp_path / "DOE.txt").write_text("DOE")
     refused(tmp_path, "no DICOM image among 1 files")
-    refused(tmp_path / "DOE.txt", "one file is no DICOM series")
+    refused(tmp_path / "DOE.txt", "one file is not a DICOM series")
     refused([tmp_path / "DOE.dcm"], "file 1 of 1: no such file")
     refused([tmp_path], "file 1 of 1: not a file")
 

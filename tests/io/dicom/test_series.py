@@ -134,7 +134,7 @@ def test_other_files_are_left_out_and_counted(tmp_path, caplog):
     (tmp_path / ".folder" / "x.dcm").write_bytes(b"")
     with caplog.at_level(logging.INFO, "petrt"):
         assert dicom.read(tmp_path).data.shape == SHAPE
-    assert "2 of 9 files are no DICOM images" in caplog.text
+    assert "2 of 9 files are not DICOM images" in caplog.text
 
 
 def test_missing_maker_and_number_are_accepted_with_a_warning(tmp_path, caplog):

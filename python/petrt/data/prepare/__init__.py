@@ -1,4 +1,4 @@
-"""From pairs of low- and full-dose volumes as scanners leave them to a data set for training."""
+"""Makes a data set for training from pairs of low- and full-dose scans."""
 
 from petrt.data.prepare.run import Options, Report, prepare
 

@@ -1,7 +1,8 @@
-"""BIDS: ``sub-*/[ses-*/]pet/*_pet.nii[.gz]``, the dose in the entity ``rec`` or ``desc``.
+"""The BIDS layout: ``sub-*/[ses-*/]pet/*_pet.nii[.gz]``, with the dose in the entity ``rec`` or ``desc``.
 
-Accepted values, in any case: full, fulldose, normal; 1to100, DRF100, D100. Files whose other entities
-agree (subject, session, tracer, task, run) are one scan at its doses. Files with no dose are left out.
+Accepted values, in any case: full, fulldose, normal; 1to100, DRF100, D100. Files with the same other
+entities (subject, session, tracer, task, run) are one scan at several doses. Files without a dose are
+left out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _ENDS = ("_pet.nii", "_pet.nii.gz")
 
 
 def is_bids(folder: Path) -> bool:
-    """Whether ``folder`` is laid out as BIDS, with PET."""
+    """Whether ``folder`` has the BIDS layout, with PET."""
     return next(_pet_folders(folder), None) is not None
 
 
@@ -63,7 +64,7 @@ def find(folder: Path) -> list[FoundScan]:
 
 
 def sidecar_unit(path: Path) -> str | None:
-    """``Units`` in the JSON file beside a volume; None without one. InputError if it is damaged."""
+    """``Units`` in the JSON file beside a volume; None without one. Raises InputError if it is damaged."""
     stem = path.name.removesuffix(".gz").removesuffix(".nii")
     sidecar = path.with_name(f"{stem}.json")
     if not sidecar.is_file():
@@ -86,14 +87,14 @@ def _pet_folders(folder: Path) -> Iterator[Path]:
 
 
 def _entities(path: Path) -> tuple[str, list[str]]:
-    """The name without the entities that state the dose, and the values of these."""
+    """The name without the entities that state the dose, and the values of these entities."""
     parts = path.name[: path.name.rindex(".nii")].split("_")
     dose = [part for part in parts if part.startswith(("rec-", "desc-"))]
     return "_".join(part for part in parts if part not in dose), [p.split("-", 1)[1] for p in dose]
 
 
 def _dose(values: list[str]) -> int | None:
-    """The one dose that the values state."""
+    """The dose that the values state. Raises InputError if they differ."""
     doses = {dose_of_entity(value) for value in values} - {None}
     if len(doses) > 1:
         raise InputError("rec- and desc- of a file state different doses", "rename it")

@@ -1,4 +1,4 @@
-"""Arrays of a prepared data set on disk: number formats, files, the folder while it grows."""
+"""Writes the arrays of a data set, and manages its folder until it is complete."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from petrt.files.atomic import atomic_file, atomic_write_bytes, atomic_write_jso
 from petrt.files.names import shown
 
 Dtype = Literal["float16", "float32"]
-# Records of finished subjects; they leave when the data set is complete.
+# Folder for records of finished subjects, removed when the data set is complete.
 RECORDS = "subjects"
 
 
 def encode(array: NDArray[np.float32], unit: float, dtype: Dtype) -> NDArray[Any]:
     """``array`` / ``unit`` as ``dtype``; ``array`` is divided in place.
 
-    float16 keeps 11 bits, a relative error of at most 2^-11, of values from 2^-14 to 65504 units;
-    below, an absolute one of 2^-25 units. Raises InputError for values above it.
+    The relative error of float16 is at most 2^-11 from 2^-14 to 65504 units; below, the absolute error is
+    at most 2^-25 units. Raises InputError for larger values.
     """
     array /= np.float32(unit)
     largest = max(float(array.max()), -float(array.min()))
@@ -41,7 +41,7 @@ def encode(array: NDArray[np.float32], unit: float, dtype: Dtype) -> NDArray[Any
 
 
 def write_array(folder: Path, name: str, array: NDArray[Any]) -> ArrayFile:
-    """Write ``volumes/<name>.npy`` in ``folder``, whole or not at all."""
+    """Write ``volumes/<name>.npy`` in ``folder``, completely or not at all."""
     path = folder / VOLUMES / f"{name}.npy"
     with atomic_file(path, overwrite=True) as handle:
         np.save(handle, array, allow_pickle=False)
@@ -51,17 +51,18 @@ def write_array(folder: Path, name: str, array: NDArray[Any]) -> ArrayFile:
 def write_volume(
     folder: Path, name: str, array: NDArray[np.float32], unit: float, dtype: Dtype
 ) -> VolumeFile:
-    """encode and write_array: stored value x ``unit`` = value. ``array`` is changed."""
+    """Encode ``array``, which is changed, and write it: stored value x ``unit`` = value."""
     written = write_array(folder, name, encode(array, unit, dtype))
     return VolumeFile(file=written.file, sha256=written.sha256, unit=unit)
 
 
 def begin(out: Path, *, overwrite: bool) -> Path:
-    """The folder in which the data set ``out`` grows: ``<out>.partial``, with what an interrupted run
-    left there. Raises UsageError where ``out`` exists or nothing can be written."""
+    """The folder ``<out>.partial`` for the incomplete data set, with the files of an interrupted run.
+
+    Raises UsageError if ``out`` exists or nothing can be written."""
     if os.path.lexists(out):
         if not is_prepared(out):
-            raise UsageError(f"{shown(out)} exists and is no data set", "choose another folder")
+            raise UsageError(f"{shown(out)} exists and is not a data set", "choose another folder")
         if not overwrite:
             raise UsageError(f"{shown(out)} exists", "--overwrite replaces it")
     partial = out.with_name(f"{out.name}.partial")
@@ -75,7 +76,7 @@ def begin(out: Path, *, overwrite: bool) -> Path:
 
 
 def salt(partial: Path) -> bytes:
-    """Random bytes for the patient keys of this data set, the same until it is complete."""
+    """Random bytes for the patient keys of this data set. They stay the same until it is complete."""
     path = partial / RECORDS / "salt"
     if not path.exists():
         atomic_write_bytes(path, secrets.token_bytes(16), overwrite=True)
@@ -83,7 +84,7 @@ def salt(partial: Path) -> bytes:
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether a prepared data set, of any version, lies at ``folder``."""
+    """Whether ``folder`` is a prepared data set of any version."""
     try:
         content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -92,14 +93,14 @@ def is_prepared(folder: Path) -> bool:
 
 
 def abandon(partial: Path) -> None:
-    """Remove a folder that holds no usable subject; finished ones wait for the next run."""
+    """Remove the folder if it holds no finished subject; otherwise keep it for the next run."""
     records = (partial / RECORDS).glob("*.json")
     if not any(json.loads(path.read_text())["outcome"]["entry"] for path in records):
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def publish(partial: Path, out: Path, keep: set[str]) -> None:
-    """Give the finished folder its name, with only ``keep`` of its volumes; an old one goes last."""
+    """Rename the finished folder to ``out``, with only ``keep`` of its volumes, then remove an old one."""
     with explained(out):
         for path in (partial / VOLUMES).iterdir():
             if f"{VOLUMES}/{path.name}" not in keep:
@@ -119,13 +120,13 @@ def publish(partial: Path, out: Path, keep: set[str]) -> None:
 
 
 def remember(partial: Path, outcome: Outcome, fingerprint: str) -> None:
-    """Note that a subject's volumes are written."""
+    """Record that a subject's volumes are written."""
     record = {"fingerprint": fingerprint, "outcome": outcome.model_dump(mode="json")}
     atomic_write_json(_record(partial, outcome.name), record, overwrite=True)
 
 
 def recall(partial: Path, name: str, fingerprint: str) -> Outcome | None:
-    """What an interrupted run wrote of subject ``name``, if its source and files are still the same."""
+    """The outcome of subject ``name`` in an interrupted run, if its source and files have not changed."""
     try:
         record = json.loads(_record(partial, name).read_text(encoding="utf-8"))
         if record["fingerprint"] != fingerprint:

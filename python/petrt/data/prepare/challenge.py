@@ -1,12 +1,12 @@
-"""The Ultra-low Dose PET challenge's folders, and any others whose names state the dose.
+"""The layout of the Ultra-low Dose PET challenge: folders and files whose names state the dose.
 
     Subject_184-189/<date_id>/{Full_dose, 1-2 dose, ..., 1-100 dose}/        Siemens Quadra
     uExplorerPART1/Anonymous_.../{... NORMAL, ... D2, ..., ... D100}/        uEXPLORER
     Anonymous-06_DRF-50.nii.gz                                               test sets
 
-A folder whose name states a dose (petrt.data.prepare.doses) holds one DICOM series or one NIfTI file, and its
-parent is a subject. NIfTI files that state a dose belong to the subject that the rest of the name names.
-Subjects of one name are one patient.
+A folder whose name states a dose (petrt.data.prepare.doses) holds one DICOM series or one NIfTI file; its
+parent is the subject. For a NIfTI file whose name states a dose, the rest of the name is the subject.
+Subjects with the same name are one patient.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ENDS = (".nii", ".nii.gz")
 
 @dataclass
 class _Subject:
-    """What is gathered of one subject."""
+    """The scans and problems of one subject found so far."""
 
     name: str
     scans: list[Scan] = field(default_factory=list)
@@ -36,14 +36,14 @@ class _Subject:
 
 
 def find(folder: Path) -> list[FoundScan]:
-    """The subjects below ``folder``, by sorted place."""
+    """The subjects below ``folder``, sorted by path."""
     subjects: dict[tuple[Path, str], _Subject] = {}
     left_out = 0
     seen: set[str] = set()
     for place, folders, files in os.walk(folder.resolve(), followlinks=True):
         parent = Path(place)
         if (real := os.path.realpath(place)) in seen:
-            folders.clear()  # a link back
+            folders.clear()  # a link to a parent folder
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -60,7 +60,7 @@ def find(folder: Path) -> list[FoundScan]:
         logger.warning("%d NIfTI files state no dose in their names and are left out", left_out)
     names = Counter(subject.name.casefold() for subject in subjects.values())
     if repeated := sum(count for count in names.values() if count > 1):
-        logger.warning("%d subjects share a name with another: taken for one patient", repeated)
+        logger.warning("%d subjects have the name of another: treated as one patient", repeated)
     return [
         FoundScan(
             kind="challenge",
@@ -80,7 +80,7 @@ def _add(
     path: Path,
     name: str,
 ) -> bool:
-    """Add ``path`` to the subject ``key`` if ``name`` states a dose; whether it does."""
+    """Add ``path`` to the subject ``key`` if ``name`` states a dose. Returns whether it does."""
     try:
         dose = dose_in(name)
         if dose is None:

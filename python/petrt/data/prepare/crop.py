@@ -1,4 +1,4 @@
-"""A part of a volume, given along canonical axes as Python slices: "166:294,191:319,-129:-1"."""
+"""Crops a volume to a box along canonical axes, given as Python slices: "166:294,191:319,-129:-1"."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Box = tuple[tuple[int | None, int | None], ...]
 
 
 def parse_box(text: str) -> Box:
-    """``x0:x1,y0:y1,z0:z1`` in voxels; an end may be left out or, counted from the far side, negative."""
+    """The box ``x0:x1,y0:y1,z0:z1`` in voxels. As in Python, an end may be left out or negative."""
     try:
         ends = [
             [int(end) if end.strip() else None for end in part.split(":")]
@@ -28,9 +28,9 @@ def parse_box(text: str) -> Box:
 
 
 def cropped(loaded: LoadedScan, box: Box) -> tuple[LoadedScan, Crop]:
-    """``loaded`` within ``box`` (voxels to the right, front and up), and what that left out.
+    """``loaded`` cropped to ``box`` (voxels to the right, front and up), and the crop's record.
 
-    Raises InputError where the box is empty or reaches beyond the volume.
+    Raises InputError if the box is empty or exceeds the volume.
     """
     shape = loaded.data.shape
     there = plan(shape, loaded.affine)

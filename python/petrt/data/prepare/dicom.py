@@ -1,4 +1,4 @@
-"""One DICOM series of a source as a volume with what its headers say of patient and place."""
+"""Loads a DICOM series of a source, with its patient key and frame of reference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from petrt.io.dicom import series as dicom
 
 
 def load_series(folder: Path, salt: bytes) -> LoadedScan:
-    """The only series in ``folder``; raises InputError as petrt.io.dicom.series.read does."""
+    """The only series in ``folder``. Raises InputError as petrt.io.dicom.series.read."""
     volume = dicom.read(folder)
     (info,) = dicom.inspect(folder, salt=salt)
     return LoadedScan(

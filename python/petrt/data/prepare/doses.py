@@ -1,6 +1,6 @@
-"""The dose in the name of a folder or file, the only place where the challenge data states it.
+"""Reads the dose from the name of a folder or file, the only place where the challenge data states it.
 
-Patterns are anchored: D10 is not D100, drf_100 is 1/100 and not full dose, and a date is no dose.
+Patterns are anchored: D10 is not D100, drf_100 is 1/100 and not full dose, and a date is not a dose.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from petrt.data.prepare.scan import FULL
 from petrt.errors import InputError
 
-# A pattern begins and ends where letters and digits do; "D10.5" and "2022-1-10" are not meant.
+# A pattern is delimited by characters other than letters and digits; "D10.5" and "2022-1-10" do not match.
 _BEGIN, _END = r"(?<![a-z0-9.\-])", r"(?![a-z0-9]|\.\d)"
 _FULL = re.compile(
     rf"(?<![a-z0-9])(?:full[ _-]?dose|normal(?:[ _-]?dose)?|full$){_END}", re.IGNORECASE
@@ -28,9 +28,9 @@ _ENTITY = re.compile(r"(?:1to|drf|d)(\d{1,3})|(full|fulldose|normal)", re.IGNORE
 
 
 def dose_in(name: str) -> int | None:
-    """The dose reduction that ``name`` states, 1 for full dose, None where it states none.
+    """The dose reduction that ``name`` states, 1 for full dose, or None.
 
-    Raises InputError where it states two, or 1/0.
+    Raises InputError if it states two, or 1/0.
     """
     return _the_one({dose for dose, _ in _matches(name)})
 

@@ -1,4 +1,4 @@
-"""What became of one subject: its entry in the data set, its numbers, and what was refused."""
+"""The outcome of one subject: its entry in the data set, its numbers, and its refused pairs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from petrt.model.spec import Spec
 
 
 class Refusal(Spec):
-    """A pair, or with ``dose`` None a whole subject or unusable scan, and why it is not in the data set."""
+    """A refused pair (``dose`` None: a whole subject or an unusable scan), and the reason."""
 
     name: str
     dose: int | None
@@ -17,23 +17,23 @@ class Refusal(Spec):
 
     @property
     def line(self) -> str:
-        """One line for people."""
+        """The refusal in one line."""
         dose = "" if self.dose is None else f", 1/{self.dose}"
         return f"{self.name}{dose}: {self.reason}"
 
 
 class Scanned(Spec):
-    """Numbers of one volume: total activity over the full dose's, relative noise (None: not measured)."""
+    """Numbers of one volume: total activity / full dose's, and relative noise (None: not measured)."""
 
     activity_ratio: float | None
     noise: float | None
 
 
 class Outcome(Spec):
-    """One subject. ``scans`` by dose reduction, 1 the full dose.
+    """The outcome of one subject. ``scans``: dose reduction -> numbers, 1 for the full dose.
 
-    ``patient``: a salted hash of what the files say of the patient, to find other scans of the same
-    one; it does not enter the data set.
+    ``patient``: a salted hash of the files' patient fields, which finds other scans of the same patient.
+    It is not stored in the data set.
     """
 
     name: str

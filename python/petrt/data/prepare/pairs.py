@@ -1,6 +1,6 @@
-"""Whether a low- and a full-dose volume are a pair: one grid, patient and unit, one image but for noise.
+"""Checks that a low- and a full-dose volume are a pair: same grid, patient and unit, same image except noise.
 
-A pair that is none is refused with a reason that names no file and no patient.
+The reason of a refusal names no file and no patient.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from petrt.errors import InputError
 from petrt.imaging.scaling import scale_of
 from petrt.model.spec import ScaleRule
 
-# Corners of two equal grids may lie this far apart, in voxels: headers round.
+# Largest distance in voxels between the corners of two equal grids, since headers round.
 GRID_TOLERANCE = 0.01
-# Largest difference of the total activities of a pair. The tracer is the same, and so is the scan.
+# Largest relative difference of the total activities of a pair, which are from one scan.
 ACTIVITY_TOLERANCE = 0.25
-# A volume at a lower dose may come out this much less noisy, by chance.
+# A volume at a lower dose may be less noisy by this factor, by chance.
 NOISE_TOLERANCE = 0.9
-# Two doses of one scan agree in blocks of this size, where noise is averaged out: a correlation of 0.99
-# and more at 1/100 of simulated brains, against 0.8 and less between subjects or with one mirrored.
+# Size of the blocks that average out the noise. Two doses of one scan then have a correlation of 0.99 or
+# more (simulated brains at 1/100), two subjects or a mirrored volume 0.8 or less.
 BLOCK_MM = 12.0
 LOWEST_CORRELATION = 0.9
 FEWEST_BLOCKS = 30
-# Voxels above this share of the scale show noise; planes looked at, and voxels needed, to measure it.
+# Noise is measured in voxels above this fraction of the scale; number of planes and voxels needed.
 ACTIVE_SHARE = 0.2
 NOISE_PLANES = 48
 NOISE_VOXELS = 200
-# Median magnitude of N(0, 1).
+# Median absolute value of N(0, 1).
 NORMAL_MEDIAN = 0.6745
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the checks need of a volume once its voxels are gone.
+    """The numbers of a volume that the checks need, so that its voxels can be freed.
 
-    ``scale`` is petrt.imaging.scaling.scale_of it. ``noise``: relative to the mean level, None where too
-    few voxels are active. ``active``: the voxels it was measured in. ``blocks``: sums over blocks of
-    BLOCK_MM, and ``busy`` those with activity.
+    ``scale``: of petrt.imaging.scaling.scale_of. ``noise``: relative to the mean level, None if too few
+    voxels are active. ``active``: the voxels in which it is measured. ``blocks``: sums over blocks of
+    BLOCK_MM. ``busy``: the blocks with activity.
     """
 
     shape: tuple[int, ...]
@@ -61,7 +61,7 @@ class Facts:
 
 
 def measure(loaded: LoadedScan, rule: ScaleRule, reference: Facts | None = None) -> Facts:
-    """Facts of a volume; those of a low-dose one in the active voxels of its full-dose ``reference``.
+    """The facts of a volume; a low-dose volume is measured in the active voxels of its ``reference``.
 
     Raises InputError for a volume that is empty or constant.
     """
@@ -92,16 +92,16 @@ def measure(loaded: LoadedScan, rule: ScaleRule, reference: Facts | None = None)
 
 
 def noise_planes(data: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Some planes [X, Y, n] of ``data`` [X, Y, Z], evenly along its last axis."""
+    """Some planes [X, Y, n] of ``data`` [X, Y, Z], evenly spaced along its last axis."""
     return data[:, :, :: max(1, data.shape[2] // NOISE_PLANES)]
 
 
 def noise_level(planes: NDArray[np.float32], active: NDArray[np.bool_]) -> float | None:
-    """Noise over level in the ``active`` voxels of ``planes``, from fourth differences along x.
+    """Noise / mean level in the ``active`` voxels of ``planes``, from fourth differences along x.
 
     For white noise of standard deviation s, v[i-2] - 4 v[i-1] + 6 v[i] - 4 v[i+1] + v[i+2] has the
-    deviation sqrt(70) s; anatomy, which is smoother, hardly shows in its median magnitude. Post
-    filters lower the number, for all doses alike.
+    standard deviation sqrt(70) s. Anatomy is smoother and hardly affects its median absolute value.
+    Post filters lower the number, equally for all doses.
     """
     if np.count_nonzero(active) < NOISE_VOXELS:
         return None
@@ -114,26 +114,26 @@ def noise_level(planes: NDArray[np.float32], active: NDArray[np.bool_]) -> float
 
 
 def block_sums(data: NDArray[np.float32], counts: Sequence[int]) -> NDArray[np.float32]:
-    """Sums of ``data`` over blocks of ``counts`` voxels; those at the far ends may hold fewer."""
+    """Sums of ``data`` over blocks of ``counts`` voxels; blocks at the far ends may be smaller."""
     for axis, count in enumerate(counts):
         data = np.add.reduceat(data, np.arange(0, data.shape[axis], count), axis=axis)
     return data
 
 
 def likeness(low: Facts, full: Facts) -> float | None:
-    """Correlation of the two in the blocks where the full dose is active; None for too few of them."""
+    """Correlation of the two in blocks where the full dose is active; None if these are too few."""
     if np.count_nonzero(full.busy) < FEWEST_BLOCKS:
         return None
     return float(np.corrcoef(low.blocks[full.busy], full.blocks[full.busy])[0, 1])
 
 
 def activity_ratio(low: Facts, full: Facts) -> float | None:
-    """Total of the low-dose volume over that of the full-dose one."""
+    """Total activity of the low-dose volume / that of the full-dose volume."""
     return low.total / full.total if full.total > 0 else None
 
 
 def check_pair(low: Facts, full: Facts) -> None:
-    """Raise InputError with the reason if the two are no pair."""
+    """Raise InputError with the reason if the two are not a pair."""
     if not same_grid(low, full):
         raise InputError(f"another grid than the full dose: {grid(low)}, not {grid(full)}")
     if low.patient and full.patient and low.patient != full.patient:
@@ -149,7 +149,7 @@ def check_pair(low: Facts, full: Facts) -> None:
         shown = "undefined" if ratio is None else f"{ratio:.3g}"
         raise InputError(
             f"total activity over the full dose's is {shown}, not near 1",
-            "not one scan, another unit, or not corrected for the dose",
+            "check for another scan, another unit, or a missing dose correction",
         )
     alike = likeness(low, full)
     if alike is not None and not alike >= LOWEST_CORRELATION:
@@ -165,12 +165,12 @@ def check_pair(low: Facts, full: Facts) -> None:
 
 
 def quieter(noise: float, other: float) -> bool:
-    """Whether ``noise``, at the lower dose, is too low beside ``other``, at the higher one."""
+    """Whether ``noise`` at a lower dose is too low compared with ``other`` at a higher dose."""
     return noise < NOISE_TOLERANCE * other
 
 
 def disordered(noise: dict[int, float | None]) -> dict[int, str]:
-    """Dose reductions, with the reason, whose noise does not rise with the reduction."""
+    """Dose reduction -> reason, for reductions whose noise does not rise with the reduction."""
     reasons: dict[int, str] = {}
     known = sorted((dose, level) for dose, level in noise.items() if level is not None)
     for (more, low), (less, high) in combinations(known, 2):
@@ -182,7 +182,7 @@ def disordered(noise: dict[int, float | None]) -> dict[int, str]:
 
 
 def same_grid(a: Facts, b: Facts) -> bool:
-    """Whether both have the same voxels in the same places, to a hundredth of a voxel."""
+    """Whether both have the same grid, to a hundredth of a voxel."""
     if a.shape != b.shape:
         return False
     corners = np.array([(x, y, z, 1) for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
@@ -192,7 +192,7 @@ def same_grid(a: Facts, b: Facts) -> bool:
 
 
 def grid(facts: Facts) -> str:
-    """Shape, voxel size and origin for people."""
+    """Shape, voxel size and origin as text."""
     sizes = np.linalg.norm(facts.affine[:3, :3], axis=0)
     shape, size, origin = (
         form.join(f"{n:.5g}" for n in numbers)
@@ -202,6 +202,6 @@ def grid(facts: Facts) -> str:
 
 
 def plain_unit(unit: str) -> str:
-    """One spelling of a unit: BQML, Bq/mL and Bq/ml are the same."""
+    """A unit in one spelling: BQML, Bq/mL and Bq/ml are the same."""
     plain = unit.strip().lower().replace(" ", "")
     return {"bqml": "bq/ml", "bq/cc": "bq/ml", "bq/cm3": "bq/ml"}.get(plain, plain)

@@ -1,4 +1,4 @@
-"""Preparing a data set: find subjects, write their volumes, draw the splits, describe it, name it."""
+"""Prepares a data set: finds subjects, writes their volumes, draws the splits, writes the index."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from petrt.model.spec import ScaleRule
 
 logger = logging.getLogger(__name__)
 
-# More scans than this under one patient ID, or all of several, mean an ID that anonymisation left.
+# More scans than this with one patient ID, or all scans of several, mean a placeholder ID.
 MOST_SCANS = 5
 ALL_ALIKE = 3
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to prepare.
+    """Options of ``prepare``.
 
-    ``voxel_mm``: of the model grid along canonical x, y, z; None for the first subject's. ``split``:
-    shares of train, validation and test, drawn by ``seed``; None for the source's own splits, else
+    ``voxel_mm``: voxel size of the model grid along canonical x, y, z; None: the first subject's. ``split``:
+    fractions of train, validation and test patients, drawn with ``seed``; None: the source's own splits, or
     0.8, 0.1, 0.1. ``split_file``: a CSV ``subject,split`` instead. ``doses``: only these reductions.
-    ``crop``: the part to keep (petrt.data.prepare.crop). ``strict``: a refused pair refuses the data set.
+    ``crop``: the part to keep (petrt.data.prepare.crop). ``strict``: one refused pair refuses the data set.
     """
 
     layout: Layout = "auto"
@@ -58,7 +58,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Report:
-    """What went in: the index as written, the split of each id, and all outcomes in order of ids."""
+    """The result: the index as written, the split of each id, and all outcomes in order of ids."""
 
     out: Path
     index: DatasetIndex
@@ -77,13 +77,13 @@ def prepare(
     options: Options | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Prepare the subjects of ``sources`` (layouts: petrt.data.prepare.sources) into the folder ``out``.
+    """Prepare the subjects of ``sources`` (layouts: petrt.data.prepare.sources) in the folder ``out``.
 
-    The folder appears whole or not at all; what an interrupted run finished waits in
-    ``<out>.partial`` and is used by the next one. ``progress`` is called with (done, total) subjects.
-    Pairs that are none are refused one by one and listed in the report and the summary. Raises
-    UsageError for ``out``, InputError for a source that contradicts itself, where no subject is left,
-    and with ``strict`` for any refusal.
+    The folder appears complete or not at all. Subjects finished in an interrupted run are kept in
+    ``<out>.partial`` for the next run. ``progress`` is called with (done, total) subjects. Volumes that
+    are not a pair are refused; the report and the summary list them. Raises UsageError for ``out``, and
+    InputError for a source that contradicts itself, if no subject is left, and with ``strict`` for any
+    refusal.
     """
     options = options or Options()
     if options.workers < 1:
@@ -117,7 +117,7 @@ def prepare(
 
 
 def _keep_sources(sources: Sequence[Path], out: Path) -> None:
-    """UsageError where writing ``out`` would replace a source."""
+    """Raise UsageError if writing ``out`` would replace a source."""
     for source in sources:
         target = source.resolve()
         if out.resolve() == target or out.resolve() in target.parents:
@@ -127,7 +127,7 @@ def _keep_sources(sources: Sequence[Path], out: Path) -> None:
 
 
 def _given_splits(subjects: Mapping[str, FoundScan], options: Options) -> dict[str, str] | None:
-    """The split of each id where a file or the source says so; None where they are to be drawn."""
+    """Id -> split from the split file or the source; None if the splits are to be drawn."""
     if options.split_file is not None:
         if options.split is not None:
             raise UsageError("both split shares and a split file are given", "give one of them")
@@ -137,12 +137,14 @@ def _given_splits(subjects: Mapping[str, FoundScan], options: Options) -> dict[s
     given = {ident: found.split for ident, found in subjects.items() if found.split}
     if given and len(given) < len(subjects):
         missing = next(ident for ident in subjects if ident not in given)
-        raise InputError(f"{missing} has no split, others have", "give all subjects one, or none")
+        raise InputError(
+            f"{missing} has no split, others have", "give all subjects a split, or none"
+        )
     return given or None
 
 
 def _each(job: Job, subjects: Mapping[str, FoundScan], workers: int) -> Iterator[Outcome]:
-    """Outcomes as they come, from ``workers`` processes."""
+    """Outcomes in the order in which ``workers`` processes finish them."""
     if workers == 1 or len(subjects) == 1:
         yield from map(job, subjects.keys(), subjects.values())
         return
@@ -153,7 +155,7 @@ def _each(job: Job, subjects: Mapping[str, FoundScan], workers: int) -> Iterator
             yield future.result()
     except BrokenProcessPool as error:
         raise DeviceError(
-            "a worker process was ended, probably for want of memory", "give fewer --workers"
+            "a worker process was killed, probably for lack of memory", "use fewer --workers"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -171,7 +173,7 @@ def _first_voxel_mm(subjects: Mapping[str, FoundScan]) -> Size3:
                 loaded = load(scan.path)
                 sizes = plan(loaded.data.shape, loaded.affine).voxel_mm
             except InputError:
-                continue  # said of its own subject, when its turn comes
+                continue  # reported later, with its subject
             assert sizes is not None
             x, y, z = (round(size, 4) for size in sizes)
             return x, y, z
@@ -186,7 +188,7 @@ def _report(
     given: Mapping[str, str] | None,
     options: Options,
 ) -> Report:
-    """The index and the splits of all that was not refused."""
+    """The index and the splits of all subjects that were not refused."""
     refused = [each for outcome in outcomes for each in outcome.refused]
     entries = {o.name: o.entry for o in outcomes if o.entry is not None}
     if not entries or (options.strict and refused):
@@ -217,7 +219,7 @@ def _report(
 def _patient_keys(
     subjects: Mapping[str, FoundScan], outcomes: Sequence[Outcome]
 ) -> dict[str, list[str]]:
-    """What tells the patient of each usable subject: its name in the source, and the files' own key."""
+    """Id of each usable subject -> keys of its patient: the source's name, and the files' own key."""
     used = [outcome for outcome in outcomes if outcome.entry is not None]
     count = Counter(outcome.patient for outcome in used if outcome.patient)
     common = {
@@ -225,7 +227,7 @@ def _patient_keys(
     }
     for key in common:
         logger.warning(
-            "%d subjects share one patient ID, taken for a placeholder: their folders tell the patient",
+            "%d subjects share one patient ID, a placeholder: their folders identify the patient",
             count[key],
         )
     keys = {}
@@ -238,7 +240,7 @@ def _patient_keys(
 
 
 def _write(partial: Path, report: Report) -> None:
-    """Splits, summary and, last, the index; then the folder takes its name."""
+    """Write splits, summary and index, then rename the folder."""
     for split in SPLITS:
         names = [name for name in report.index.subjects if report.split_of[name] == split]
         content = "".join(f"{name}\n" for name in names).encode()

@@ -1,4 +1,4 @@
-"""A scan, a subject as its source holds it, and the voxels read of it."""
+"""A scan, a subject found in a source, and a loaded scan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 FULL = 1
 
 
-# A name that says no more than a number may be shown and kept.
+# A name that is only a number with a neutral prefix may be shown and stored.
 _NEUTRAL = re.compile(r"(sub|subject|anonymous|anon|case)[-_ ]?\d{1,4}", re.IGNORECASE)
 
 
@@ -27,11 +27,11 @@ class Scan:
 
 @dataclass(frozen=True)
 class FoundScan:
-    """One subject as a source holds it.
+    """One subject found in a source.
 
-    ``name`` at its origin (shown only if neutral) and ``patient``: equal keys mean one person.
-    ``ident``: the id it keeps; None for the next free one. ``split``: where the source says so.
-    ``problems``: scans that cannot be used, one reason each.
+    ``name``: its name there, shown only if neutral. ``patient``: equal keys mean one person. ``ident``:
+    its id; None for the next free one. ``split``: the source's split, if it states one. ``problems``:
+    one reason for each scan that cannot be used.
     """
 
     kind: str
@@ -46,14 +46,14 @@ class FoundScan:
 
     @property
     def neutral_name(self) -> str | None:
-        """``name``, if it says nothing about a person."""
+        """``name``, if it cannot identify a person."""
         return self.name if _NEUTRAL.fullmatch(self.name) else None
 
 
 @dataclass(frozen=True)
 class LoadedScan:
-    """A scan's voxels [X, Y, Z], their affine to RAS millimetres, and what the file says of unit, patient
-    and frame of reference, if anything."""
+    """A scan's voxels [X, Y, Z], their affine to RAS millimetres, and the file's unit, patient key and
+    frame of reference, if known."""
 
     data: NDArray[np.float32]
     affine: NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""The folder that ``petrt simulate`` writes, with its labels and noise-free volumes."""
+"""The layout that ``petrt simulate`` writes, with labels and noise-free volumes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOW = re.compile(r"1to(\d+)")
 
 
 def is_simulated(folder: Path) -> bool:
-    """Whether ``folder`` holds what ``petrt simulate`` wrote."""
+    """Whether ``petrt simulate`` wrote ``folder``."""
     try:
         return "simulated" in _read(folder)["description"]
     except (InputError, KeyError, TypeError):
@@ -24,7 +24,7 @@ def is_simulated(folder: Path) -> bool:
 
 
 def find(folder: Path) -> list[FoundScan]:
-    """The simulated subjects of ``folder``, each under its own id."""
+    """The simulated subjects of ``folder``, with their own ids."""
     index = _read(folder)
     try:
         return [_subject(folder, ident, files) for ident, files in sorted(index["files"].items())]
@@ -40,7 +40,7 @@ def _read(folder: Path) -> Any:
     except (OSError, ValueError) as error:
         raise InputError(
             f"{shown(folder)}: no {INDEX} of petrt simulate here",
-            "it is written last: simulate the data set again",
+            "simulate the data set again; an interrupted run leaves none",
         ) from error
 
 

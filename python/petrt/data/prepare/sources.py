@@ -1,7 +1,7 @@
-"""What a source holds before anything large is read: subjects and their scans at each dose.
+"""Finds the subjects of a source and their scans at each dose, without reading volumes.
 
-Each layout has a module that finds them; paths and names at the origin stay in memory, because
-people name folders after patients.
+Each layout has a module. The source's paths and names are not stored, because folders may be named after
+patients.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ LAYOUTS: tuple[str, ...] = get_args(Layout)
 
 
 def find(sources: Sequence[Path], layout: Layout = "auto") -> dict[str, FoundScan]:
-    """The subjects of ``sources`` by their neutral id, in the sorted order of their places.
+    """Neutral id -> subject of ``sources``, sorted by path.
 
-    Raises InputError where there is none or the source contradicts itself.
+    Raises InputError if there is none or the source contradicts itself.
     """
     subjects: dict[str, FoundScan] = {}
     unnamed: list[FoundScan] = []
@@ -41,7 +41,7 @@ def find(sources: Sequence[Path], layout: Layout = "auto") -> dict[str, FoundSca
     if not subjects:
         raise InputError(
             "no subjects found",
-            "a subject is a folder with one folder or file a dose; see petrt prepare --help",
+            "a subject is a folder with one folder or file per dose; see petrt prepare --help",
         )
     return subjects
 
@@ -60,9 +60,9 @@ def detect(source: Path) -> Layout:
 
 
 def load(path: Path, salt: bytes = b"") -> LoadedScan:
-    """Read and check one static volume; raises InputError, which may name the file or folder.
+    """Read and check one static volume. Raises InputError, which may name the file or folder.
 
-    ``salt``: of the patient key (petrt.io.dicom.series.inspect).
+    ``salt``: salt of the patient key (petrt.io.dicom.series.inspect).
     """
     from petrt.io import nifti
 

@@ -1,4 +1,4 @@
-"""Who is for training, validation and test: by patient, never by slice or scan."""
+"""Splits subjects into training, validation and test, by patient and not by slice or scan."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ DEFAULT: Fractions = (0.8, 0.1, 0.1)
 
 
 def parse_fractions(text: str) -> Fractions:
-    """``0.8,0.1,0.1``: shares of train, validation and test, which add up to 1."""
+    """The fractions of train, validation and test from text such as ``0.8,0.1,0.1``; they add up to 1."""
     try:
         train, validation, test = (float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"split '{text}' is not three numbers", "as in 0.8,0.1,0.1") from None
     fractions = (train, validation, test)
     if not all(0 <= share <= 1 for share in fractions) or abs(sum(fractions) - 1) > 1e-6:
-        raise UsageError(f"split '{text}'", "three shares between 0 and 1 that add up to 1")
+        raise UsageError(f"split '{text}'", "give three fractions from 0 to 1 that add up to 1")
     return fractions
 
 
 def groups(keys: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The patient of each id, named after its first scan: ids that share any of their ``keys``."""
+    """Id -> patient, named after its first scan. Ids that share any of their ``keys`` are one patient."""
     leader: dict[str, str] = {}
 
     def find(node: str) -> str:
@@ -41,16 +41,16 @@ def groups(keys: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
     for ident, own in keys.items():
         for key in own:
-            # Keys and ids are of different kinds and must not meet by their text.
+            # Prefixes keep keys and ids with the same text apart.
             leader[find(f"key {key}")] = find(f"id {ident}")
     first: dict[str, str] = {}
     return {ident: first.setdefault(find(f"id {ident}"), ident) for ident in keys}
 
 
 def draw(patients: Mapping[str, str], fractions: Fractions, seed: int) -> dict[str, str]:
-    """The split of each id: patients drawn by ``seed``, shares as near to ``fractions`` as may be.
+    """Id -> split: patients are drawn with ``seed``, as near to ``fractions`` as possible.
 
-    A share above 0 gets a patient where there are enough of them.
+    A split with a fraction above 0 gets at least one patient if there are enough.
     """
     people = sorted(set(patients.values()))
     order = np.random.default_rng(seed).permutation(len(people))
@@ -69,10 +69,10 @@ def draw(patients: Mapping[str, str], fractions: Fractions, seed: int) -> dict[s
 
 
 def read_split_file(path: Path, subjects: Mapping[str, FoundScan]) -> dict[str, str]:
-    """The split of each id from a CSV ``subject,split``; a subject goes by its id or its own name.
+    """Id -> split from a CSV ``subject,split``, which gives a subject's id or its name in the source.
 
-    Raises InputError, with the line, for an unknown subject or split and one that is named twice, and
-    where a subject is missing.
+    Raises InputError, with the line, for an unknown subject or split and a repeated subject, and also
+    if a subject is missing.
     """
     ids: dict[str, list[str]] = {ident: [ident] for ident in subjects}
     for ident, found in subjects.items():
@@ -100,7 +100,7 @@ def read_split_file(path: Path, subjects: Mapping[str, FoundScan]) -> dict[str, 
 
 
 def check(split_of: Mapping[str, str], patients: Mapping[str, str]) -> None:
-    """InputError where two scans of one patient are in two splits."""
+    """Raise InputError if two scans of one patient are in different splits."""
     there: dict[str, str] = {}
     for ident, patient in patients.items():
         if there.setdefault(patient, split_of[ident]) != split_of[ident]:

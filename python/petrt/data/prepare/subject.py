@@ -1,4 +1,4 @@
-"""One subject from its files to the arrays of the data set, one volume in memory at a time."""
+"""Writes one subject's arrays of the data set from its files, with one volume in memory at a time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from petrt.files.names import shown
 from petrt.imaging.grid import Placement, Size3, plan
 from petrt.model.spec import ScaleRule
 
-# Voxels above this share of the scale hold activity; a slice with this area of them is a full one.
+# Voxels above this fraction of the scale are active; a slice with this active area has full weight.
 ACTIVE = 0.05
 ACTIVE_AREA = 0.1
 EMPTY_SLICE_WEIGHT = 0.02
@@ -41,7 +41,7 @@ EMPTY_SLICE_WEIGHT = 0.02
 
 @dataclass(frozen=True)
 class Settings:
-    """How every subject of a data set is prepared. ``doses``: only these reductions; None for all."""
+    """Settings for all subjects of a data set. ``doses``: only these reductions; None for all."""
 
     voxel_mm: Size3
     dtype: Dtype = "float16"
@@ -52,11 +52,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """Writes subjects into ``folder``; called with an id and what was found under it.
+    """Writes subjects to ``folder``; called with an id and the subject found in the source.
 
-    What is wrong with a subject or one of its pairs is in the outcome; only a folder that cannot be
-    written to raises (UsageError). What an earlier run wrote of the same files is kept. ``salt`` is
-    that of the patient keys.
+    Faults of a subject or of its pairs are in the outcome. Only a folder that cannot be written raises,
+    UsageError. Volumes that an earlier run wrote from the same files are kept. ``salt``: salt of the
+    patient keys.
     """
 
     folder: Path
@@ -74,7 +74,7 @@ class Job:
 
 @dataclass(frozen=True)
 class _Full:
-    """The full-dose volume once it is written."""
+    """The full-dose volume after it is written."""
 
     facts: Facts
     placement: Placement
@@ -95,7 +95,7 @@ class _Writer:
     name: str
 
     def subject(self, found: FoundScan) -> Outcome:
-        """All of it that can be used."""
+        """Write all usable volumes of the subject."""
         refused = [self._refusal(None, reason) for reason in found.problems]
         scans: dict[int, Scanned] = {}
         entry, full = None, None
@@ -207,7 +207,7 @@ class _Writer:
 
 
 def label_grid(labels: NDArray[np.float32], placement: Placement) -> NDArray[np.uint8]:
-    """``labels`` [X, Y, Z] on the network grid: in each voxel the one that fills most of it."""
+    """``labels`` [X, Y, Z] on the network grid: each voxel gets the label that fills most of it."""
     if not any(placement.resampled):
         return placement.to_network(labels).astype(np.uint8)
     best = np.zeros(placement.network_shape, np.uint8)
@@ -220,7 +220,7 @@ def label_grid(labels: NDArray[np.float32], placement: Placement) -> NDArray[np.
 
 
 def _only(found: FoundScan, dose: int) -> Scan:
-    """The one scan of ``found`` at this dose; InputError if there are none or several."""
+    """The only scan of ``found`` at this dose. Raises InputError if there are none or several."""
     scans = [scan for scan in found.scans if scan.dose == dose]
     if not scans:
         raise InputError("no full-dose volume" if dose == FULL else f"no 1/{dose} volume")
@@ -232,9 +232,9 @@ def _only(found: FoundScan, dose: int) -> Scan:
 
 @contextmanager
 def _nameless(path: Path, prefix: str = "") -> Iterator[None]:
-    """Take the file's name out of an InputError: the summary must not carry a patient's name.
+    """Remove the file's name from an InputError, because the summary must not hold a patient's name.
 
-    Messages about a DICOM series name files by number.
+    Messages about a DICOM series already give files by number.
     """
     try:
         yield
@@ -246,7 +246,7 @@ def _nameless(path: Path, prefix: str = "") -> Iterator[None]:
 
 
 def _fingerprint(settings: Settings, found: FoundScan) -> str:
-    """Hash of all that a subject's arrays depend on: its files' contents and the settings."""
+    """The hash of everything that a subject's arrays depend on: its files' contents and the settings."""
     files = {"labels": found.labels, "truth": found.truth}
     files |= {f"{scan.dose}, {n}": scan.path for n, scan in enumerate(found.scans)}
     contents = {
@@ -262,12 +262,12 @@ def _fingerprint(settings: Settings, found: FoundScan) -> str:
 def _content(file: Path) -> str:
     try:
         return file_hash(file)
-    except OSError:  # reading its voxels will say why
+    except OSError:  # reading its voxels reports the reason
         return "unreadable"
 
 
 def _files(path: Path) -> list[Path]:
-    """The files of a scan: itself, or all in the folder of a series."""
+    """The files of a scan: the NIfTI file, or all files in the folder of a series."""
     if not path.is_dir():
         return [path] if path.exists() else []
     return sorted(file for file in path.rglob("*") if file.is_file())

@@ -1,4 +1,4 @@
-"""summary.html: what went into a data set, what was refused and why, a slice of every volume."""
+"""Writes summary.html: the subjects of a data set, refusals with reasons, a slice of every volume."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ COLUMNS = (
     "activity ratio",
     "noise",
 )
-# What a terminal has room for.
+# The columns shown on a terminal.
 NARROW = ("subject", "split", "input", "model grid", "doses", "activity ratio", "noise")
 # Longest side of a slice in the summary, in pixels.
 PICTURE = 160
-# Grey runs from 0 to this multiple of the scale.
+# Top of the grey scale, as a multiple of the volume's scale.
 TOP = 1.5
 
 _STYLE = """
@@ -48,7 +48,7 @@ figcaption { color: #555 } figure span { display: inline-block; text-align: cent
 def rows(
     index: DatasetIndex, split_of: Mapping[str, str], outcomes: Sequence[Outcome]
 ) -> list[tuple[str, ...]]:
-    """A row of COLUMNS for each subject in the data set."""
+    """A row with COLUMNS for each subject in the data set."""
     scans = {outcome.name: outcome.scans for outcome in outcomes}
     table: list[tuple[str, ...]] = []
     for name, entry in index.subjects.items():
@@ -78,7 +78,7 @@ def summary(
     split_of: Mapping[str, str],
     outcomes: Sequence[Outcome],
 ) -> bytes:
-    """The page: self-contained HTML, its pictures within. The volumes are read from ``folder``."""
+    """The page as self-contained HTML with pictures of the volumes in ``folder``."""
     refused = [each for outcome in outcomes for each in outcome.refused]
     facts = (
         f"{len(index.subjects)} subjects; voxels of "
@@ -108,7 +108,7 @@ def summary(
 
 
 def _figure(dataset: Dataset, name: str, entry: SubjectEntry) -> str:
-    """Full dose and each low dose of one subject, in the axial slice at the centre of its weights."""
+    """The axial slice at the centre of a subject's weights, at full dose and at each low dose."""
     weights = np.cumsum(entry.weights)
     z = int(np.searchsorted(weights, weights[-1] / 2))
     doses = dataset.doses(name)

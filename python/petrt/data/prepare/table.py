@@ -1,8 +1,8 @@
-"""A CSV of pairs: the columns subject, low, full, dose, and split or patient if wanted.
+"""A CSV of pairs: the columns subject, low, full, dose, and optionally split or patient.
 
-One line a pair; paths are relative to the CSV's folder and lead to NIfTI files or folders of one DICOM
-series. ``dose`` is 100, 1/100 or 0.01. Lines of one subject share their full dose. ``patient`` joins
-several subjects that are scans of one person. A fault in the table is an InputError with its line.
+It has one line per pair. Paths are relative to the CSV's folder and name NIfTI files or folders of one
+DICOM series. ``dose`` is 100, 1/100 or 0.01. Lines of one subject have the same full dose. Subjects with
+the same ``patient`` are scans of one person. A fault in the table raises InputError with its line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OPTIONAL = ("split", "patient")
 
 @dataclass
 class _Subject:
-    """The lines of one subject so far; ``line``: the first of them."""
+    """The lines of one subject so far; ``line``: number of the first."""
 
     line: int
     full: Path
@@ -48,7 +48,7 @@ def find(path: Path) -> list[FoundScan]:
             if getattr(subject, key) != getattr(new, key):
                 raise InputError(
                     f"{where}: another {key} than in line {subject.line}",
-                    "a subject has one; give another scan another subject, and the same patient",
+                    "give another scan another subject and the same patient",
                 )
         if dose in subject.low:
             raise InputError(f"{where}: this subject has its 1/{dose} dose already", "remove one")
@@ -71,9 +71,9 @@ def find(path: Path) -> list[FoundScan]:
 def read_rows(
     path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> list[tuple[int, dict[str, str]]]:
-    """Line number and cells of each row, stripped; "" for an absent optional one.
+    """Line number and stripped cells of each row; "" for an absent optional cell.
 
-    Raises InputError for an unreadable file, a missing, unknown or repeated column and a missing cell.
+    Raises InputError for an unreadable file, a missing, unknown or repeated column, and a missing cell.
     """
     name = shown(path)
     try:
@@ -119,12 +119,12 @@ def _path(folder: Path, text: str, where: str) -> Path:
 
 
 def _dose(text: str, where: str) -> int:
-    """100, 1/100 or 0.01 as a reduction."""
+    """The dose reduction from 100, 1/100 or 0.01."""
     dose = 0.0
     if match := re.fullmatch(r"(?:1\s*/\s*)?(\d{1,4})", text):
         dose = float(match[1])
     elif re.fullmatch(r"0?\.\d+", text) and float(text) > 0:
         dose = 1 / float(text)
     if dose < 2 or abs(dose - round(dose)) > 1e-3 * dose:
-        raise InputError(f"{where}: dose '{shown(text)}'", "a reduction: 100, 1/100 or 0.01")
+        raise InputError(f"{where}: dose '{shown(text)}'", "give a reduction as 100, 1/100 or 0.01")
     return round(dose)

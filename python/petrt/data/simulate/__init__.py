@@ -1,4 +1,4 @@
-"""Simulated brain PET at full and reduced dose: training, demos and tests without patients."""
+"""Simulates brain PET at full and reduced dose, for training, demos and tests without patients."""
 
 from petrt.data.simulate.dataset import write_dataset
 from petrt.data.simulate.subject import DOSES, Subject, simulate_subject

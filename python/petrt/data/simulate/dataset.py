@@ -1,4 +1,4 @@
-"""A data set of simulated subjects on disk.
+"""Writes a data set of simulated subjects.
 
 Files in its folder:
     dataset.json                       seed, subjects, doses, grid, versions; written last
@@ -33,7 +33,7 @@ INDEX = "dataset.json"
 
 @dataclass(frozen=True)
 class _Job:
-    """What every subject of a data set shares; called with a number, writes that subject."""
+    """Settings for all subjects of a data set; called with a number, it writes that subject."""
 
     out: Path
     seed: int
@@ -73,9 +73,9 @@ def write_dataset(
     """Simulate ``subjects`` (their numbers) into the folder ``out``; return its dataset.json.
 
     The files are the same for any number of ``workers`` (processes). ``progress`` is called with
-    each number when its files are written; dataset.json comes last and stands for a complete data
-    set. Raises UsageError, before anything is simulated, for what check_request refuses, for no
-    subjects at all, and where an output exists and ``overwrite`` is false.
+    each number when its files are written. dataset.json is written last, so it marks a complete data
+    set. Raises UsageError, before anything is simulated, for arguments that ``check_request`` refuses,
+    for no subjects, and if an output exists and ``overwrite`` is false.
     """
     numbers = sorted(set(subjects))
     job = _Job(Path(out), seed, tuple(sorted(set(doses))), shape, voxel_mm, overwrite)
@@ -94,7 +94,7 @@ def write_dataset(
 
 
 def subject_files(number: int, doses: Iterable[int]) -> dict[str, str]:
-    """File name of each volume of subject ``number``: keys full, truth, labels and 1toD."""
+    """Key (full, truth, labels, 1toD) -> file name of each volume of subject ``number``."""
     name = f"sub-{number:04d}"
     files = {key: f"{name}_rec-{key}_pet.nii.gz" for key in ("full", "truth")}
     files["labels"] = f"{name}_dseg.nii.gz"
@@ -102,7 +102,7 @@ def subject_files(number: int, doses: Iterable[int]) -> dict[str, str]:
 
 
 def nifti_gz(volume: NDArray[Any], affine: NDArray[np.float64]) -> bytes:
-    """``volume`` as .nii.gz bytes that don't depend on the clock or on a file name."""
+    """``volume`` as .nii.gz bytes, which do not depend on time or file name."""
     image = nib.Nifti1Image(volume, affine)
     image.set_qform(affine, code=1)
     image.set_sform(affine, code=1)
@@ -112,7 +112,7 @@ def nifti_gz(volume: NDArray[Any], affine: NDArray[np.float64]) -> bytes:
 
 
 def _prepare_folder(job: _Job, numbers: Sequence[int]) -> None:
-    """Make the folder, and refuse outputs that could not be written at the end."""
+    """Make the folder. Raises UsageError for outputs that cannot be written."""
     if job.out.exists() and not job.out.is_dir():
         raise UsageError(f"{job.out.name} is a file, not a folder", "choose another output folder")
     try:
@@ -125,7 +125,7 @@ def _prepare_folder(job: _Job, numbers: Sequence[int]) -> None:
     names = [name for n in numbers for name in subject_files(n, job.doses).values()]
     for name in (INDEX, *names):
         check_output(job.out / name, overwrite=job.overwrite)
-    # An old index must not describe a half-written new set.
+    # An old index must not describe an incomplete new data set.
     (job.out / INDEX).unlink(missing_ok=True)
 
 
@@ -139,7 +139,7 @@ def _run(job: _Job, numbers: Sequence[int], workers: int) -> Iterator[int]:
 
 
 def _description(job: _Job, numbers: Sequence[int]) -> dict[str, Any]:
-    """What dataset.json says."""
+    """The content of dataset.json."""
     return {
         "description": f"FDG brain PET: {NOTICE}",
         "units": "Bq/ml",

@@ -1,8 +1,7 @@
 """A random head with FDG uptake: tissue from a warped MNI152 template, activity in Bq/ml.
 
-Everything about a subject follows from one ``numpy.random.SeedSequence``. Points are mapped from
-the image grid to MNI coordinates (millimetres, RAS+), so that anatomy, regional changes and warp
-agree.
+One ``numpy.random.SeedSequence`` determines a subject. The image grid is mapped to MNI coordinates
+(millimetres, RAS+), in which anatomy and regional uptake are defined.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ LABELS = {"grey": 1, "white": 2, "csf": 3, "other": 4, "lesion": 5}
 GREY, WHITE, CSF, OTHER, LESION = LABELS.values()
 
 BRAIN_CENTRE_MM = np.array([0.0, -17.0, 4.0], np.float32)
-"""MNI position that lies at the centre of an unmoved image."""
+"""MNI position (mm) at the centre of an image without pose and warp."""
 
 # MNI centre of the right one (mm; the left mirrors it), Gaussian sigma (mm), mean uptake factor
 REGIONS: dict[str, tuple[tuple[float, float, float], float, float]] = {
@@ -60,7 +59,7 @@ class Template:
 
     grey: Array
     white: Array
-    cavity: Array  # all inside the skull: grey, white and fluid
+    cavity: Array  # everything inside the skull: grey, white and fluid
     soft: Array  # scalp, face and neck
     first_mm: Array
     voxel_mm: float
@@ -78,12 +77,12 @@ def load_template() -> Template:
 
 def make_phantom(seed: np.random.SeedSequence, shape: Shape, voxel_mm: float) -> Phantom:
     """The subject of ``seed`` on an RAS+ grid of isotropic ``voxel_mm``, its head centred."""
-    # A stream per part: changing how one part draws leaves the others as they were.
+    # One random stream per part, so a change to one part does not change the others.
     anatomy, uptake, texture, lesions = (np.random.default_rng(s) for s in seed.spawn(4))
     mni = warp_to_mni(anatomy, shape, voxel_mm)
     head = load_template()
     cavity, soft = sample(head.cavity, mni), sample(head.soft, mni)
-    brain = cavity > 0  # a tenth of the grid; what follows works on its voxels only
+    brain = cavity > 0  # a tenth of the grid; the next steps work on these voxels only
     inside = mni[:, brain]
     grey, white, csf = fold_tissues(texture, inside, cavity[brain], brain, voxel_mm)
 
@@ -115,15 +114,15 @@ def draw_uptake(rng: np.random.Generator) -> dict[str, float]:
 def smooth_noise(rng: np.random.Generator, shape: Shape, sigma: float) -> Array:
     """Gaussian noise [X,Y,Z] of zero mean and unit variance, correlated over ``sigma`` voxels.
 
-    Drawn on a grid with a step of ``sigma`` and interpolated by cubic B-splines, which costs much
-    less than filtering the full grid. Sparse products, not BLAS: their sums have a fixed order.
+    It is drawn on a grid with a step of ``sigma`` and interpolated by cubic B-splines, which is much
+    faster than filtering the full grid. Sparse products sum in a fixed order, BLAS does not.
     """
     step = max(sigma, 1.0)
     coarse = tuple(int(np.ceil(n / step)) + 4 for n in shape)
     field = rng.standard_normal(coarse, dtype=np.float32)
     for n, short in zip(shape, coarse, strict=True):
         rows = _spline_weights(n, short, step) @ field.reshape(short, -1)
-        # Roll the axis just done to the end: after three turns the axes are back in order.
+        # Move the finished axis to the end: after three axes they are back in order.
         field = np.ascontiguousarray(np.moveaxis(rows.reshape(n, *field.shape[1:]), 0, -1))
     return field
 
@@ -168,7 +167,7 @@ def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def sample(fraction: Array, mni: Array) -> Array:
-    """A map of the template at the positions ``mni`` [3,...] (mm), zero outside the template."""
+    """A map of the template, sampled at ``mni`` [3,...] (mm); zero outside the template."""
     head = load_template()
     first = head.first_mm.reshape(3, *[1] * (mni.ndim - 1))
     index = (mni - first) / np.float32(head.voxel_mm)
@@ -180,9 +179,8 @@ def fold_tissues(
 ) -> tuple[Array, Array, Array]:
     """Fractions [N] of grey, white and csf at ``mni`` [3,N], the positions of the mask ``brain``.
 
-    The template is an average of 152 people, so its cortex is blurred. Random folds are put back:
-    the odds of the three tissues get correlated noise and are sharpened before they are scaled to
-    fill ``cavity`` [N].
+    The template is an average of 152 people, so its cortex is blurred. Random folds are added: the odds
+    of the three tissues are sharpened, get correlated noise, and are scaled to fill ``cavity`` [N].
     """
     head = load_template()
     grey, white = sample(head.grey, mni), sample(head.white, mni)
@@ -197,8 +195,8 @@ def fold_tissues(
 def regional_factor(rng: np.random.Generator, mni: Array) -> Array:
     """Relative uptake [N] of grey matter at ``mni`` [3,N]: regions, asymmetry, hypometabolism.
 
-    A region is a Gaussian bump in MNI space; its height is its mean factor with 6 % of variation
-    per person and 3 % per side. Two people in five have one or two regions lowered by 15-45 %.
+    A region is a Gaussian in MNI space. Its height is its mean factor with 6 % variation per person and
+    3 % per side. Two people in five have one or two regions lowered by 15-45 %.
     """
     lowered = np.ones((len(REGIONS), 2))
     if rng.random() < 0.4:
@@ -219,7 +217,7 @@ def regional_factor(rng: np.random.Generator, mni: Array) -> Array:
 def label_tissues(
     brain: NDArray[np.bool_], grey: Array, white: Array, csf: Array, soft: Array
 ) -> Labels:
-    """The most abundant tissue of each voxel [X,Y,Z], 0 where that is skull or air.
+    """The most abundant tissue of each voxel [X,Y,Z]; 0 for skull or air.
 
     ``grey``, ``white`` and ``csf`` [N] belong to the voxels of the mask ``brain``.
     """
@@ -234,9 +232,9 @@ def label_tissues(
 def add_lesions(
     rng: np.random.Generator, activity: Array, labels: Labels, grey: float, voxel_mm: float
 ) -> None:
-    """Blend 2 to 6 ellipsoids of 6-20 mm into the brain and label them, in place.
+    """Add 2 to 6 ellipsoids of 6-20 mm to the brain and label them, in place.
 
-    Hot ones have 1.3-2 times the activity ``grey``, cold ones 0.02-0.25.
+    Hot lesions have 1.3-2 times the activity ``grey``, cold ones 0.02-0.25 times.
     """
     brain = np.flatnonzero((labels == GREY) | (labels == WHITE))
     count = int(rng.integers(2, 7)) if brain.size else 0
@@ -256,9 +254,9 @@ def add_lesions(
 def _ellipsoid(
     shape: Shape, window: tuple[slice, ...], centre: tuple[np.intp, ...], radii: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """How much of each voxel of ``window`` lies in an ellipsoid (all in voxels of ``shape``).
+    """The fraction of each voxel of ``window`` inside an ellipsoid (all in voxels of ``shape``).
 
-    A linear edge, one voxel wide, stands for the partial volume of the boundary.
+    A linear edge of one voxel approximates the partial volume of the boundary.
     """
     squared = np.zeros(())
     for axis, (part, c, r) in enumerate(zip(window, centre, radii, strict=True)):

@@ -1,16 +1,16 @@
 """A slice-wise PET scanner: blur, project, draw counts, reconstruct with OSEM.
 
 Each axial slice is measured by parallel-beam projections at ``ANGLES`` angles over 180 degrees, all
-slices at once as a product with a sparse matrix. Attenuation, scatter and decay are left out (taken
-as corrected for without noise); randoms are a uniform background of known mean.
+slices at once as a product with a sparse matrix. Attenuation, scatter and decay are left out; randoms
+are a uniform background of known mean.
 
     y ~ Poisson(c V A x / angles + b)
 
 x is the activity (Bq/ml) at the scanner's resolution, V the volume of a voxel (ml), c the
 sensitivity (counts per Bq at full dose), A the line integrals in voxels and b the randoms. For the
-dose 1/d each count of the full dose is kept with probability 1/d (binomial thinning), which is how
-low-dose data are made from a list-mode recording. Projection and reconstruction share A, so its
-discretisation is no source of error here; the resolution lost to the blur is not recovered.
+dose 1/d each count of the full dose is kept with probability 1/d (binomial thinning), as for low-dose
+data from a list-mode recording. Projection and reconstruction use the same A, so its discretisation
+causes no error; the resolution lost to the blur is not recovered.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ ITERATIONS = 3
 SENSITIVITY = 9.2
 """Counts per Bq at full dose: about 6e6 counts in a central 2 mm slice of a brain with FDG."""
 RANDOMS = 0.1
-"""Randoms of a slice as a fraction of its true counts."""
+"""Randoms of a slice, as a fraction of its true counts."""
 POST_FILTER_VOXELS = 0.8
-"""Standard deviation of the Gaussian filter after reconstruction."""
+"""Standard deviation, in voxels, of the Gaussian filter after reconstruction."""
 FWHM_PER_SIGMA = 2.3548200450309493
 
 
@@ -63,7 +63,7 @@ class Projector:
 
 @lru_cache(maxsize=2)
 def make_projector(nx: int, ny: int) -> Projector:
-    """The projector of an [nx, ny] slice; the longer side is the diameter of its field of view."""
+    """The projector of an [nx, ny] slice. The longer side is the diameter of its field of view."""
     size = max(nx, ny)
     grid = np.meshgrid(np.arange(nx) - (nx - 1) / 2, np.arange(ny) - (ny - 1) / 2, indexing="ij")
     x, y = (axis.ravel() for axis in grid)
@@ -93,7 +93,7 @@ def strip_areas(
     wide, narrow = (abs(cosine) + abs(sine)) / 2, abs(abs(cosine) - abs(sine)) / 2
     position = x * cosine + y * sine + bins / 2
     first = np.floor(position - wide).astype(np.int64)
-    # A shadow is at most sqrt(2) wide, so three strips, four edges, hold it.
+    # A shadow is at most sqrt(2) wide, so it touches at most three strips with four edges.
     edges = first + np.arange(4)[:, None] - position
     areas = np.diff(_trapezoid_integral(edges, wide, narrow), axis=0).astype(np.float32)
     rows = np.clip(first + np.arange(3)[:, None], 0, bins - 1)
@@ -117,12 +117,12 @@ def blur(activity: Array, fwhm_mm: float, voxel_mm: float) -> Array:
 
 
 def post_filter(volume: Array) -> Array:
-    """The Gaussian filter that ends a reconstruction."""
+    """The Gaussian filter at the end of a reconstruction."""
     return gaussian(volume, POST_FILTER_VOXELS)
 
 
 def gaussian(volume: Array, sigma: float) -> Array:
-    """Gaussian filter of ``sigma`` voxels; the edge voxels go on outside, as a neck does."""
+    """Gaussian filter of ``sigma`` voxels; edge voxels continue the volume, as a neck does."""
     return ndimage.gaussian_filter(volume, sigma, mode="nearest", truncate=4.0)
 
 
@@ -164,7 +164,7 @@ def osem(counts: NDArray[Any], randoms: Array, shape: Shape, iterations: int = I
     projector = make_projector(*shape[:2])
     used = np.flatnonzero(counts.sum(axis=0))
     data = np.split(np.ascontiguousarray(counts[:, used], np.float32), SUBSETS)
-    # A pixel's entries sum to one at each angle, to rounding: A_s^T 1 is the number of angles.
+    # A pixel's entries sum to 1 at each angle, so A_s^T 1 is the number of angles.
     share = np.float32(SUBSETS / ANGLES)
     image = np.empty((projector.pixels.size, used.size), np.float32)
     image[:] = counts[:, used].sum(axis=0) / (ANGLES * projector.pixels.size)
@@ -189,8 +189,8 @@ def reconstruct(
     """
     background = randoms / np.float32(dose)
     image = osem(counts, background, shape)
-    # OSEM keeps every voxel positive, which adds a little activity, more with more noise. The true
-    # total is known, because each angle sees all of it: the image is scaled to it.
+    # OSEM keeps every voxel positive, which adds a little activity, more with more noise. Each angle
+    # measures the true total, so the image is scaled to it.
     measured = float(counts.sum()) - float(background.sum(dtype=np.float64)) * counts.shape[0]
     total = float(image.sum(dtype=np.float64)) * ANGLES
     calibration = measured / total if total > 0 and measured > 0 else 0.0

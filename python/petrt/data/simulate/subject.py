@@ -1,4 +1,4 @@
-"""One simulated scan: a phantom through the scanner at full and reduced dose."""
+"""Simulates one scan: a phantom measured by the scanner at full and reduced dose."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOSES = (4, 10, 20, 50, 100)
 """Dose reductions of the challenge data: 1/4 to 1/100 of the full dose."""
 
 FWHM_MM = (4.0, 6.0)
-"""Range of the scanner's point spread function; each subject draws one."""
+"""Range of the scanner's point spread function (FWHM, mm); each subject draws one."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def simulate_subject(
     shape: Shape = (128, 128, 128),
     voxel_mm: float = 2.0,
 ) -> Subject:
-    """Subject number ``subject`` of ``seed``: the same arguments give bit-equal volumes.
+    """Subject number ``subject`` of ``seed``. The same arguments give bit-equal volumes.
 
-    A volume depends on (seed, subject, dose, grid) alone, whatever else is simulated. Raises
-    UsageError for an unknown dose, a seed or number outside 0..2^32-1, or a grid out of bounds.
+    A volume depends only on (seed, subject, dose, grid). Raises UsageError for an unknown dose, a seed
+    or number outside 0..2^32-1, or a grid out of bounds.
     """
     check_request(seed, subject, doses, shape, voxel_mm)
     anatomy, system, noise = np.random.SeedSequence([seed, subject]).spawn(3)
@@ -77,7 +77,7 @@ def simulate_subject(
 
 
 def _stream(noise: np.random.SeedSequence, dose: int) -> np.random.Generator:
-    """The generator of one dose's counts; keyed by the dose so that doses don't share a stream."""
+    """The generator of one dose's counts. Each dose has its own random stream."""
     key = (*noise.spawn_key, dose)
     return np.random.default_rng(np.random.SeedSequence(noise.entropy, spawn_key=key))
 
@@ -94,7 +94,7 @@ def check_request(
 ) -> None:
     """Raise UsageError unless a subject can be simulated from these arguments."""
     for name, value in (("seed", seed), ("subject", subject)):
-        # Larger integers would be split into words, and (seed, subject) pairs could then coincide.
+        # Larger integers are split into words, so two (seed, subject) pairs could be equal.
         if not 0 <= value < 2**32:
             raise UsageError(f"the {name} is {value}", f"choose one from 0 to {2**32 - 1}")
     unknown = sorted(set(doses) - set(DOSES))

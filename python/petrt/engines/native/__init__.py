@@ -1,1 +1,1 @@
-"""petrt's own CPU engine: the graph as steps, the plan of memory, the kernels' program."""
+"""petrt's own CPU engine. It turns a network into fused steps, a memory plan and a program of kernels."""

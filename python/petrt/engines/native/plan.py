@@ -1,7 +1,7 @@
-"""Steps of a graph at one size: where every tensor lies in one block of memory, and the program.
+"""The memory plan and the program of a network for one size.
 
-A tensor lives from the step that writes it to the last one that reads it; others then take its place.
-What is concatenated is written into its part of the whole from the start, so that concatenation is free.
+A tensor needs memory from the step that writes it to the last step that reads it; then others use the
+memory. The parts of a concatenation are written into the whole, so that most concatenations cost nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from petrt.model.steps import Attend, Concat
 
 Shape = tuple[int, int, int, int]  # images, height, width, channels
 
-ALIGNMENT = 16  # floats of a cache line
+ALIGNMENT = 16  # floats in a cache line
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Weights:
 
 @dataclass
 class _Room:
-    """Memory of one tensor, or of all that are concatenated: its size and the steps it lives through."""
+    """Memory of one tensor or of all parts of a concatenation, and the first and last step that use it."""
 
     floats: int
     first: int
@@ -43,7 +43,7 @@ class _Room:
 
 
 def aligned_empty(floats: int) -> Array:
-    """An uninitialised vector that starts at a cache line."""
+    """An uninitialised vector [floats] that starts at a cache line."""
     raw = np.empty(floats + ALIGNMENT, np.float32)
     start = -(raw.ctypes.data // 4) % ALIGNMENT
     return raw[start : start + floats]
@@ -52,8 +52,8 @@ def aligned_empty(floats: int) -> Array:
 class MemoryPlan:
     """Views of every tensor of ``steps`` as [images, height, width, channels].
 
-    ``bound``: views of the graph's inputs and outputs. ``shapes``: of all tensors. ``memory``: the block,
-    kept by the views.
+    ``bound``: views of the network's inputs and outputs. ``shapes``: shapes of all tensors. ``memory``:
+    the block that holds all other tensors.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class MemoryPlan:
             self.views[name] = self.views[home][..., first : first + self.shapes[name][3]]
 
     def in_place(self, part: str, whole: str) -> bool:
-        """Whether ``part`` is written straight into ``whole``."""
+        """Whether ``part`` is written directly into the concatenation ``whole``."""
         return self._homes.get(part, ("", 0))[0] == whole
 
     def _concatenated(self) -> dict[str, tuple[str, int]]:
-        """part -> (whole, its first channel there), for what can be written there from the start."""
+        """Part -> (whole, its first channel there), for parts that can be written in place."""
         wholes = {step.out for step in self._steps if isinstance(step, Concat)}
         homes: dict[str, tuple[str, int]] = {}
         for step in self._steps:
@@ -101,8 +101,9 @@ class MemoryPlan:
 
 
 def _place(rooms: Sequence[_Room]) -> int:
-    """Give every room an offset; those that live at the same time do not overlap. Largest first, each
-    as low as it fits. The floats in all."""
+    """Give every room an offset such that rooms in use at the same time do not overlap.
+
+    The largest come first, each at the lowest free offset. Returns the total number of floats."""
     placed: list[_Room] = []
     for room in sorted(rooms, key=lambda each: -each.floats):
         offset = 0
@@ -129,7 +130,7 @@ def make_program(
 ) -> NativeProgram:
     """The program that runs ``steps`` of ``network`` on the tensors of ``plan``.
 
-    ``weights``: by the name of a convolution's weight. ``vectors``: the graph's inputs that are no
+    ``weights``: name of a convolution's weight -> packed weights. ``vectors``: the inputs that are not
     images, film [1, C] and dose [images].
     """
     program = NativeProgram(kernels)
@@ -180,7 +181,7 @@ def _add_conv(
 def _row(
     program: NativeProgram, row: Row | DoseRow | None, vectors: Mapping[str, Array]
 ) -> Array | None:
-    """The biases as an array that the step reads when it runs."""
+    """The biases as a view of the input that the program reads at each run."""
     if row is None:
         return None
     if isinstance(row, Row):
@@ -191,7 +192,7 @@ def _row(
 
 
 def _add_concat(program: NativeProgram, step: Concat, plan: MemoryPlan) -> None:
-    """Copies of the parts that could not be written in place."""
+    """Copy the parts that could not be written in place."""
     first = 0
     for part in step.parts:
         last = first + plan.shapes[part][3]
@@ -203,7 +204,7 @@ def _add_concat(program: NativeProgram, step: Concat, plan: MemoryPlan) -> None:
 def _add_sum(
     program: NativeProgram, step: Sum, plan: MemoryPlan, vectors: Mapping[str, Array]
 ) -> None:
-    """An addition that no convolution could take along."""
+    """Add an addition that could not be fused into a convolution."""
     x, out = plan.views[step.a], plan.views[step.out]
     if isinstance(step.b, str):
         program.sum(x, plan.views[step.b], out)

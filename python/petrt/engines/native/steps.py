@@ -1,7 +1,7 @@
-"""A network as the steps of petrt's own CPU kernels: what follows a convolution becomes part of it.
+"""Turns a network into steps of petrt's own CPU kernels: additions are fused into convolutions.
 
-The kernels add biases, maps and shortcuts as a convolution's output is written, so these additions
-cost no pass over the image.
+The kernels add biases, maps and shortcuts while they write a convolution's output, so these additions
+need no pass over the image.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from petrt.model.steps import (
 
 
 class Unsupported(DeviceError):
-    """A network that these kernels were not written for."""
+    """A network with a step for which there is no kernel."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what, "use --engine onnxruntime")
@@ -37,7 +37,7 @@ class Unsupported(DeviceError):
 
 @dataclass(frozen=True)
 class Row:
-    """Channels ``first`` to ``last`` of an input [1, C], for all images: the noise bias of one block."""
+    """Channels ``first`` to ``last`` of an input [1, C], added to all images: a block's noise bias."""
 
     name: str
     first: int
@@ -46,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True)
 class DoseRow:
-    """The biases [images, C] of a dose: ln(dose) * scale * weight + bias."""
+    """Biases [images, C] computed from the dose: ln(dose) * scale * weight + bias."""
 
     dose: str
     scale: float
@@ -56,7 +56,7 @@ class DoseRow:
 
 @dataclass(frozen=True)
 class FusedConv:
-    """``out`` = convolution + row + addends (of as many images, or fewer)."""
+    """``out`` = convolution + row + addends, which have as many images or one per slice."""
 
     out: str
     conv: Conv
@@ -66,7 +66,7 @@ class FusedConv:
 
 @dataclass(frozen=True)
 class Sum:
-    """``out`` = a + b, b of as many images or fewer, or a row: what no convolution could take along."""
+    """``out`` = a + b, an addition not fused into a convolution; b: a row, or as many images or fewer."""
 
     out: str
     a: str
@@ -77,7 +77,7 @@ NativeStep = FusedConv | Sum | Concat | Attend
 
 
 def images_of(step: NativeStep) -> list[str]:
-    """The images that a step reads."""
+    """The names of the images that a step reads."""
     match step:
         case FusedConv():
             return [step.conv.x, *step.addends]
@@ -90,7 +90,7 @@ def images_of(step: NativeStep) -> list[str]:
 
 
 def native_steps(network: Network) -> list[NativeStep]:
-    """The steps, in an order in which they can run. Raises Unsupported."""
+    """The fused steps, in an order in which they can run. Raises Unsupported."""
     rows: dict[str, Row | DoseRow] = {}
     levels: dict[str, Level] = {}
     steps: list[NativeStep] = []
@@ -120,30 +120,30 @@ def native_steps(network: Network) -> list[NativeStep]:
                 steps.append(step)
             case _:
                 raise Unsupported(
-                    f"{network.name}: petrt's own kernels do not know this {step.kind}"
+                    f"{network.name}: petrt's own engine does not support this {step.kind}"
                 )
     return fused(steps, set(network.outputs))
 
 
 def _row(network: Network, step: AddBias, rows: Mapping[str, Row | DoseRow]) -> Row | DoseRow:
-    """What the step adds; an input as it is has no name among ``rows``."""
+    """The biases that the step adds; an input that is added as a whole is not in ``rows``."""
     width = network.dims[step.out][1]
     assert isinstance(width, int)
     return rows.get(step.bias) or Row(step.bias, 0, width)
 
 
 def _check(network: Network, step: Conv) -> None:
-    """Refuse the convolutions that there are no kernels for."""
+    """Raise Unsupported if there is no kernel for the convolution."""
     if step.transposed:
         raise Unsupported(
-            f"{network.name}.onnx: petrt's own kernels do not know ConvTranspose as in '{step.out}'"
+            f"{network.name}.onnx: petrt's own engine does not support ConvTranspose as in '{step.out}'"
         )
     if step.upsampled and network.weights[step.weight].shape[2] != 3:
-        raise Unsupported(f"{network.name}: '{step.out}' doubles an image and has no 3x3 kernel")
+        raise Unsupported(f"{network.name}: '{step.out}' upsamples without a 3x3 kernel")
 
 
 def fused(steps: Sequence[NativeStep], outputs: set[str]) -> list[NativeStep]:
-    """Additions made part of the convolution before them, which then runs in their place."""
+    """The steps with each addition fused into the convolution before it, which runs at its place."""
     uses = Counter(name for step in steps for name in images_of(step))
     uses.update(outputs)
     made: dict[str, NativeStep] = {}  # in order
@@ -153,7 +153,7 @@ def fused(steps: Sequence[NativeStep], outputs: set[str]) -> list[NativeStep]:
             sides: list[tuple[str, str | Row | DoseRow]] = [(step.a, step.b)]
             if isinstance(step.b, str):
                 sides.append((step.b, step.a))
-            # The later of two convolutions is the one that can take the other's result.
+            # Only the later of two convolutions can add the other's result.
             order = list(made)
             sides.sort(key=lambda side: order.index(side[0]) if side[0] in made else -1)
             for mine, other in reversed(sides):
@@ -167,7 +167,7 @@ def fused(steps: Sequence[NativeStep], outputs: set[str]) -> list[NativeStep]:
 
 
 def _with(step: NativeStep | None, out: str, other: str | Row | DoseRow) -> FusedConv | None:
-    """``step`` with ``other`` added to its result, if it is a convolution with room for it."""
+    """``step`` with ``other`` added to its result; None if it is not a convolution that can add it."""
     if not isinstance(step, FusedConv):
         return None
     if isinstance(other, str):

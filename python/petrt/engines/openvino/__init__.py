@@ -1,1 +1,1 @@
-"""OpenVINO, for CPUs with matrix units."""
+"""The OpenVINO engine, for CPUs."""

@@ -1,7 +1,7 @@
-"""Compiled OpenVINO models in the private engine folder, so that the next start is quicker.
+"""A cache of compiled OpenVINO models in the private engine folder, for a quicker start.
 
-``<root>/openvino/*.blob``, written and read by OpenVINO, which also checks that version, options and CPU
-are still the same.
+OpenVINO writes and reads the files ``<root>/openvino/*.blob``. It checks that version, options and CPU
+are the same.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from petrt.errors import PetrtError
 logger = logging.getLogger("petrt")
 
 FOLDER = "openvino"
-# A blob holds the weights, and there is one for each shape of a graph.
+# A blob holds the weights, and there is one for each shape of a network.
 MAX_BYTES = 1 << 30
 _told: set[str] = set()
 
 
 def compile_cached(core: Any, model: Any, config: dict[str, Any]) -> Any:
-    """``model`` compiled for the CPU, from the folder where it is in there.
+    """``model`` compiled for the CPU, or read from the cache.
 
-    Without a usable folder it is compiled all the same; the log says so once.
+    Without a usable folder it is compiled and not cached; the log says so once.
     """
     try:
         folder = _folder()
@@ -38,7 +38,7 @@ def compile_cached(core: Any, model: Any, config: dict[str, Any]) -> Any:
     except (PetrtError, OSError) as error:
         if str(error) not in _told:
             _told.add(str(error))
-            logger.info("compiled OpenVINO models cannot be kept: %s", error)
+            logger.info("compiled OpenVINO models cannot be cached: %s", error)
     return core.compile_model(model, "CPU", config)
 
 

@@ -1,9 +1,9 @@
-"""Group norms in the order of memory that OpenVINO's convolutions use.
+"""Rewrites group norms for the memory order of OpenVINO's convolutions.
 
-The exporter writes a group norm as in the paper: the channels of a group brought into one row, the row
-normalized, and back. For OpenVINO that is a detour: its convolutions keep channels last or in blocks, and
-around every norm it copies the image into rows and back, a fifth of the time of the paper's denoiser on a
-CPU with AVX2. The same norm from means over each channel stays in any order.
+The exporter writes a group norm as a reshape to one row per group, a normalization and a reshape back.
+OpenVINO's convolutions keep channels last or in blocks, so it copies the image around every norm. That
+takes a fifth of the time of the paper's denoiser on a CPU with AVX2. The same norm computed from channel
+means works in any memory order.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ AXES = np.array([2, 3], np.int64)
 
 
 def rewrite_norms(ov: Any, model: Any, *, groups: bool) -> int:
-    """Replace the group norms of an ov.Model in place; how many. What looks different is left as it is.
+    """Replace the group norms of an ov.Model in place and return their number. Other norms are kept.
 
-    ``groups`` False: only those of one channel a group, which stay one operation. The others become
-    several, with values in between: those are to be float32.
+    ``groups`` False: replace only those with one channel per group, which become one operation. The
+    others become several, whose intermediate values must be float32.
     """
     found = list(_norms(model))
     count = 0
@@ -43,8 +43,9 @@ def rewrite_norms(ov: Any, model: Any, *, groups: bool) -> int:
 
 
 def _group_norm(op: Any, x: Any, channels: int, groups: int, eps: float) -> Any:
-    """(x - mean) / sqrt(var + eps) with mean and var of each group of channels: means over the image of
-    each channel, then over the channels of a group, as a product with a [C, C] matrix."""
+    """(x - mean) / sqrt(var + eps) with mean and var of each group of channels.
+
+    Means over the image of each channel are averaged over a group by a product with a [C, C] matrix."""
     share = channels // groups
     average = np.kron(np.eye(groups), np.full((share, share), 1 / share)).astype(np.float32)
 
@@ -62,7 +63,7 @@ def _group_norm(op: Any, x: Any, channels: int, groups: int, eps: float) -> Any:
 
 
 def _norms(model: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """(MVN, what is normalized [N, C, H, W], the Reshape that gives the result its shape) of each norm.
+    """(MVN, its image [N, C, H, W], the Reshape that makes the result an image) of each group norm.
 
     Reshape [0, G, -1] -> MVN -> times 1 -> plus 0 -> Reshape to the shape of the first one's input.
     """
@@ -86,7 +87,7 @@ def _norms(model: Any) -> Iterator[tuple[Any, Any, Any]]:
 
 
 def _after(node: Any, kind: str, neutral: float | None) -> Any:
-    """The one operation of ``kind`` that reads ``node``, if its other operand is ``neutral`` throughout."""
+    """The only reader of ``node``, if it is of ``kind`` and its other operand is all ``neutral``; or None."""
     if node is None:
         return None
     readers = [reader.get_node() for reader in node.output(0).get_target_inputs()]

@@ -1,1 +1,1 @@
-"""Installed engines: folders, records, and which of them fits."""
+"""Installed engines: their folders and records, and the choice of the one that fits."""

@@ -1,14 +1,13 @@
-"""Engines installed on this machine, in a folder that only their owner can write to.
+"""The folder of engines installed on this machine. Only its owner can write to it.
 
-A plan is native code that TensorRT runs as it is. So plans are loaded only from a private folder
-(mode 0700, owned by the user, no symbolic link), only as listed in the record that petrt's own
-build wrote beside them, and only after their size and SHA-256 were checked, in memory, on the very
-bytes that are then handed to TensorRT.
+A plan is native code that TensorRT runs unchecked. So petrt loads plans only from a private folder (mode
+0700, owned by the user, not a symbolic link) and only if ``engine.json`` beside them lists them. It checks
+size and SHA-256 in memory, on the bytes that TensorRT then gets.
 
     <root>/demo-tensorrt-bf16-sm90-<key>.<random>/    engine.json, *.plan, timing.cache, runtime-*.cache
     <root>/.<key>.lock                                held while an engine of this key is built
 
-An engine appears by one rename; the one it replaces is removed afterwards. The newest of a key counts.
+An engine appears by one rename, then the one it replaces is removed. The newest of a key is used.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ _FOLDER = re.compile(r"-([0-9a-f]{12})\.[0-9a-f]{8}$")
 
 @dataclass(frozen=True)
 class Installed:
-    """An engine whose record is sound; its plans are checked when they are loaded."""
+    """An engine with a valid record. Its plans are checked when they are loaded."""
 
     folder: Path
     record: EngineRecord
@@ -61,20 +60,22 @@ class Installed:
 
 @dataclass(frozen=True)
 class Broken:
-    """A folder that cannot be used, and why."""
+    """A folder that cannot be used, and the reason."""
 
     folder: Path
     reason: str
 
 
 def cache_root() -> Path:
-    """Where engines lie: $PETRT_CACHE/engines, by default in the user's own cache folder."""
+    """The engine folder: $PETRT_CACHE/engines, by default in the user's cache folder."""
     base = os.environ.get("PETRT_CACHE")
     return (Path(base) if base else platformdirs.user_cache_path("petrt")) / "engines"
 
 
 def private_root(*, create: bool = False) -> Path | None:
-    """The root, proved private; None where it does not exist. Raises DeviceError, with the remedy."""
+    """The engine folder, checked to be private; None if it does not exist.
+
+    Raises DeviceError, with the command that helps, if others can write to it."""
     root = cache_root()
     try:
         if create:
@@ -105,7 +106,7 @@ def private_root(*, create: bool = False) -> Path | None:
 
 
 def installed() -> tuple[list[Installed], list[Broken]]:
-    """All engines, newest first, and the folders that are none. A broken one never hides others."""
+    """All engines, newest first, and the folders that cannot be used."""
     root = private_root()
     sound: dict[str, Installed] = {}
     broken: list[Broken] = []
@@ -119,27 +120,27 @@ def installed() -> tuple[list[Installed], list[Broken]]:
             entries.append(Installed(folder, _read_record(folder)))
         except DeviceError as error:
             broken.append(Broken(folder, error.message))
-    # After a crash between a rename and the removal of what it replaced there are two of a key.
+    # After a crash between the rename and the removal there are two engines of a key.
     for entry in sorted(entries, key=lambda e: (e.record.built, e.folder.name), reverse=True):
         sound.setdefault(entry.record.key, entry)
     return list(sound.values()), broken
 
 
 def load_graphs(entry: Installed, bundle: Bundle) -> dict[str, bytes]:
-    """graph -> plan, after every check.
+    """Name of a network -> its plan, fully checked.
 
-    Raises DeviceError naming the file and the next command.
+    Raises DeviceError, which names the file and the next command.
     """
     graphs = set(bundle.graphs)
     try:
         if entry.record.model.sha256 != bundle.identity:
             raise DeviceError("it was built from another model")
-        # What was read earlier may have been replaced since.
+        # The record may have been replaced since it was read.
         if _read_record(entry.folder) != entry.record:
             raise DeviceError(f"{RECORD} changed meanwhile")
         files = _read_files(entry)
         if {PLANS[graph] for graph in graphs} != set(files) - {TIMING_CACHE}:
-            raise DeviceError(f"{RECORD} lists files of other networks than the model has")
+            raise DeviceError(f"{RECORD} lists other networks than the model has")
     except DeviceError as error:
         raise DeviceError(
             f"engine {shown(entry.folder)} cannot be used: {error.message}",
@@ -149,7 +150,7 @@ def load_graphs(entry: Installed, bundle: Bundle) -> dict[str, bytes]:
 
 
 def load_timing_cache(entry: Installed) -> bytes:
-    """What the next build of the same key starts from; empty where anything of the engine is off."""
+    """The timing cache, from which the next build of the same key starts; empty if any check fails."""
     try:
         return _read_files(entry).get(TIMING_CACHE, b"")
     except DeviceError:
@@ -157,7 +158,7 @@ def load_timing_cache(entry: Installed) -> bytes:
 
 
 def check_files(entry: Installed) -> str | None:
-    """Why the installed files are not those of the record; None where they are."""
+    """The reason why the installed files are not those of the record; None if they are."""
     try:
         _read_files(entry)
     except DeviceError as error:
@@ -166,13 +167,13 @@ def check_files(entry: Installed) -> str | None:
 
 
 def build_command(source: str) -> str:
-    """What builds a plan."""
+    """The command that builds an engine."""
     return f"petrt build-engine {shlex.quote(source)}"
 
 
 @contextmanager
 def build_lock(key: str) -> Iterator[None]:
-    """Held by the one process that builds an engine of this key; others wait, and say so."""
+    """A lock for the process that builds an engine of this key. Others wait and log that."""
     root = private_root(create=True)
     assert root is not None
     guard = FileLock(root / f".{key[:12]}.lock", mode=0o600)
@@ -188,11 +189,13 @@ def build_lock(key: str) -> Iterator[None]:
 
 
 def install(record: EngineRecord, files: Mapping[str, bytes]) -> Installed:
-    """Install ``files`` under ``record``, whole or not at all. The caller holds the key's lock."""
+    """Install ``files`` with ``record``, completely or not at all. The caller holds the key's lock."""
     root = private_root(create=True)
     assert root is not None
     start = f".new-{record.key[:12]}-"
-    for left in root.glob(f"{start}*"):  # of a build that was killed; ours alone, by the lock
+    for left in root.glob(
+        f"{start}*"
+    ):  # left by a killed build of this key; the lock excludes others
         shutil.rmtree(left, ignore_errors=True)
     older = [f for f in root.iterdir() if (m := _FOLDER.search(f.name)) and m[1] in start]
     folder = root / f"{record.folder}.{secrets.token_hex(4)}"
@@ -217,12 +220,12 @@ def install(record: EngineRecord, files: Mapping[str, bytes]) -> Installed:
 
 
 def record_verification(entry: Installed, verified: Verified) -> Installed:
-    """Write the result into the sidecar. Where that is impossible it is said, and measured again."""
+    """Write the result to ``engine.json``. If that fails, log it; the next use verifies again."""
     record = entry.record.model_copy(update={"verified": verified})
     try:
         atomic_write_bytes(entry.folder / RECORD, dump_record(record), overwrite=True)
     except UsageError as error:
-        logger.info("the verification cannot be kept: %s", error.message)
+        logger.info("the verification cannot be saved: %s", error.message)
         return entry
     return replace(entry, record=record)
 
@@ -237,13 +240,13 @@ def _read_record(folder: Path) -> EngineRecord:
 
 
 def _read_files(entry: Installed) -> dict[str, bytes]:
-    """Every file that the record lists, checked; raises DeviceError in a few words."""
+    """Every file that the record lists, checked. Raises DeviceError."""
     listed = entry.record.files
     try:
         found = {path.name for path in entry.folder.iterdir()} - {RECORD}
     except OSError as error:
         raise DeviceError(f"its folder cannot be read: {error.strerror}") from error
-    # A runtime cache has a check of its own. Scratch files are left by a process that was killed.
+    # A runtime cache has its own check. Scratch files are left by killed processes.
     strays = {
         n for n in found - set(listed) if not is_scratch(n) and not RUNTIME_CACHE.fullmatch(n)
     }
@@ -262,8 +265,7 @@ def _read_files(entry: Installed) -> dict[str, bytes]:
 
 
 def read_own_file(path: Path, limit: int) -> bytes:
-    """At most ``limit`` + 1 bytes of a regular file of this user, never through a link. Raises
-    DeviceError in a few words."""
+    """At most ``limit`` + 1 bytes of a regular file of this user. Raises DeviceError, also for a link."""
     try:
         with open(path, "rb", opener=_open_strictly) as stream:
             status = os.fstat(stream.fileno())
@@ -275,7 +277,7 @@ def read_own_file(path: Path, limit: int) -> bytes:
 
 
 def _open_strictly(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # opening a pipe would wait
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # without NONBLOCK a pipe waits
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Which installed engine fits, and in a few words why none does: "driver 570.1 -> 580.2"."""
+"""Finds the installed engine that fits, or the reason why none does, such as "driver 570.1 -> 580.2"."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from petrt.model.bundle import Bundle
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an engine has to fit: a ``gpu``, or without one ``targets`` that are elsewhere.
+    """The engine that is wanted: for a ``gpu``, or for ``targets``, compute capabilities of other machines.
 
-    ``precision``, ``profile`` and ``flags`` None: any.
+    None for ``precision``, ``profile`` and ``flags`` means any.
     """
 
     model: str
@@ -42,18 +42,22 @@ class Wanted:
 
     @classmethod
     def of(cls, bundle: Bundle, engine: EngineKind, version: str, **others: Any) -> Wanted:
-        """Made from ``bundle`` by this petrt, for ``version`` of the engine."""
+        """An engine built from ``bundle`` by this version of petrt, for ``version`` of the engine."""
         return cls(
-            model=bundle.model.name, sha256=bundle.identity, engine=engine, engine_version=version,
-            petrt=_core.__version__, **others,
-        )  # fmt: skip
+            model=bundle.model.name,
+            sha256=bundle.identity,
+            engine=engine,
+            engine_version=version,
+            petrt=_core.__version__,
+            **others,
+        )
 
 
 def find(wanted: Wanted) -> tuple[Installed | None, str]:
-    """The installed engine that fits best, or None and why none fits. Files are not read yet.
+    """The installed engine that fits best, or None and the reason. Plans are not read yet.
 
-    An engine verified on this GPU comes first, then 16 bit before 32. The reason for the second
-    part of the result: of the engine that comes closest.
+    An engine verified on this GPU is preferred, then 16 bit to 32 bit. The reason is that of the engine
+    with the fewest mismatches.
     """
     entries, broken = installed()
     fitting: list[Installed] = []
@@ -77,7 +81,7 @@ def find(wanted: Wanted) -> tuple[Installed | None, str]:
 
 
 def _mismatches(record: EngineRecord, wanted: Wanted) -> Iterator[str | None]:
-    """One after the other, what keeps ``record`` from fitting; None for each thing that does fit."""
+    """For each property, the mismatch of ``record``, or None if it fits."""
     label = LABELS[wanted.engine]
     yield _unless(
         record.engine == wanted.engine and record.model.name == wanted.model, "another model"
@@ -120,7 +124,7 @@ def _gpu_mismatch(record: EngineRecord, wanted: Wanted) -> str | None:
 
 
 def _profile_change(before: ProfileRecord, now: ProfileRecord) -> str | None:
-    """Only what differs: "profile: slices 1,8,16 -> 32"."""
+    """The differences only, such as "profile: slices 1,8,16 -> 32"."""
     pairs = zip(before.model_dump().items(), now.model_dump().values(), strict=True)
     texts = [
         f"{name} {range_text(old)} -> {range_text(new)}" for (name, old), new in pairs if old != new

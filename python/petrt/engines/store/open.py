@@ -1,4 +1,4 @@
-"""An installed engine, ready to run: found, checked, and verified where it never was."""
+"""Opens an installed engine: finds it, checks it, and verifies it at its first use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger("petrt")
 
 
 def gpu_here(index: int = 0) -> GpuRecord:
-    """The GPU ``cuda:index`` and its driver. Raises DeviceError where there is none."""
+    """The GPU ``cuda:index`` and its driver. Raises DeviceError if there is none."""
     found = gpus.list_gpus()
     if index >= len(found):
         driver = machine.driver()
@@ -37,12 +37,12 @@ def gpu_here(index: int = 0) -> GpuRecord:
 def find_installed(
     bundle: Bundle, kind: EngineKind, version: str, gpu: GpuRecord, precision: str | None = None
 ) -> tuple[Installed | None, str]:
-    """The engine of ``bundle`` for this GPU, or None and why: "driver 570.1 -> 580.2"."""
+    """The engine of ``bundle`` for this GPU, or None and the reason: "driver 570.1 -> 580.2"."""
     return find(Wanted.of(bundle, kind, version, gpu=gpu, precision=precision))
 
 
-# (bundle, engine, its installed entry, the GPU): judges an engine that is new on this GPU. Raises
-# DeviceError where its images are wrong.
+# (bundle, engine, its installed entry, the GPU): verifies an engine that is new on this GPU. Raises
+# DeviceError if its images are wrong.
 Verify = Callable[[Bundle, Engine, Installed, GpuRecord], None]
 
 
@@ -55,11 +55,11 @@ def open_installed(
     trt: Any = None,
     verify: Verify | None = None,
 ) -> TensorRTEngine:
-    """The installed engine that fits ``bundle`` on ``cuda:index``, in ``precision`` or any.
+    """The installed engine for ``bundle`` on ``cuda:index``, in ``precision`` or in any precision.
 
-    One that was never verified on this GPU with this driver goes through ``verify``; without that it
-    comes as it is. Raises DeviceError, with the command to build one, where none is installed, none
-    fits, its files are not what was installed, or TensorRT refuses it.
+    If it was never verified on this GPU with this driver, ``verify`` does so, unless it is None. Raises
+    DeviceError, with the command to build one, if no engine is installed or fits, its files were
+    changed, or TensorRT refuses it.
     """
     trt = import_tensorrt(kind) if trt is None else trt
     gpu = gpu_here(index)
@@ -76,8 +76,7 @@ def open_installed(
 
 
 def start(bundle: Bundle, entry: Installed, *, index: int, trt: Any) -> TensorRTEngine:
-    """The engine from its checked files, on a stream of its own, with the kernels that were compiled
-    for this GPU."""
+    """The engine from its checked files, on its own stream, with the cached kernels for this GPU."""
     from petrt._cuda import Stream
 
     record = entry.record

@@ -1,4 +1,4 @@
-"""``engine.json``: what an installed engine is, and what was measured when it was verified."""
+"""``engine.json``: the record of an installed engine and of its verification."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from petrt.model.spec import Spec
 
 RECORD = "engine.json"
 TIMING_CACHE = "timing.cache"
-# Beside the files of an engine of TensorRT-RTX: see petrt.engines.tensorrt.runtime_cache.
+# The kernel cache of a TensorRT-RTX engine: see petrt.engines.tensorrt.runtime_cache.
 RUNTIME_CACHE = re.compile(r"runtime-[0-9a-f]{12}\.cache")
-# graph -> the file of its plan.
+# Name of a network -> the file of its plan.
 PLANS = {"guidance": "guidance.plan", "coarse": "coarse.plan", "denoiser": "denoiser.plan"}
 
 EngineKind = Literal["tensorrt", "tensorrt-rtx"]
@@ -28,7 +28,7 @@ Range = tuple[int, int, int]
 
 
 def range_text(sizes: Range) -> str:
-    """(1, 8, 32) as "1,8,32"; one size alone as "16"."""
+    """(1, 8, 32) as "1,8,32", and (16, 16, 16) as "16"."""
     return ",".join(map(str, sizes if sizes[0] < sizes[2] else sizes[:1]))
 
 
@@ -41,7 +41,7 @@ class GpuRecord(Spec):
 
 
 class ProfileRecord(Spec):
-    """Sizes the plans accept: smallest, the one they are tuned for, largest."""
+    """The sizes that the plans accept: smallest, the one they are tuned for, largest."""
 
     slices: Range
     samples: Range
@@ -62,7 +62,7 @@ class ProfileRecord(Spec):
 
 
 class Flags(Spec):
-    """How the plans were built, beside precision and profile."""
+    """Build options other than precision and profile."""
 
     hardware_compatibility: Literal["none", "same-compute-capability", "ampere-plus"] = "none"
     tf32: bool = False
@@ -70,8 +70,7 @@ class Flags(Spec):
 
 
 class Verified(Spec):
-    """Result of ``petrt.inference.verify_engine``. ``psnr_db`` None: equal to the last bit.
-    ``gpu``: where."""
+    """The result of ``petrt.inference.verify_engine`` on ``gpu``. ``psnr_db`` None: bit for bit equal."""
 
     psnr_db: float | None
     suvmax_shift_percent: float
@@ -89,8 +88,8 @@ class ModelRef(Spec):
 
 
 class EngineRecord(Spec):
-    """The sidecar. ``gpu``: the GPU a TensorRT plan was tuned on; ``targets``: compute capabilities
-    that a plan of TensorRT-RTX was built for, with or without such a GPU."""
+    """``engine.json``. ``gpu``: the GPU for which TensorRT plans were tuned. ``targets``: the compute
+    capabilities for which TensorRT-RTX plans were built, with or without such a GPU."""
 
     format: Literal["petrt-engine"] = "petrt-engine"
     version: Literal[1] = 1
@@ -126,7 +125,7 @@ class EngineRecord(Spec):
 
     @property
     def folder(self) -> str:
-        """Start of the folder's name: readable, and unique by the key at its end."""
+        """The start of the folder's name: readable, and unique by the key at its end."""
         capabilities = [self.gpu.compute_capability] if self.gpu else sorted(self.targets)
         where = "-".join(f"sm{major}{minor}" for major, minor in capabilities)
         name = self.model.name[:40]
@@ -134,11 +133,11 @@ class EngineRecord(Spec):
 
     @property
     def built_for(self) -> str:
-        """In words: a GPU, or compute capabilities."""
+        """The GPU's name, or the compute capabilities, as text."""
         return self.gpu.name if self.gpu else capability_text(self.targets)
 
     def verified_on(self, gpu: GpuRecord) -> bool:
-        """Whether it was verified on this kind of GPU, with this driver."""
+        """Whether the engine was verified on this kind of GPU with this driver."""
         return self.verified is not None and self.verified.gpu == gpu
 
 
@@ -149,14 +148,14 @@ def engine_key(
     gpu: GpuRecord | None,
     targets: Sequence[Capability],
 ) -> str:
-    """One engine is installed for each (model, engine, precision, GPU or targets): SHA-256, in hex."""
+    """SHA-256 in hex of model, engine, precision, and GPU or targets. One engine is installed per key."""
     name = None if gpu is None else [gpu.name, *gpu.compute_capability]
     parts = [model_sha256, engine, precision, name, sorted(targets)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def runtime_cache_name(gpu: GpuRecord) -> str:
-    """The file of the kernels that were compiled for such a GPU, whatever its driver."""
+    """The name of the file with the kernels compiled for such a GPU, for any driver."""
     kind = json.dumps([gpu.name, *gpu.compute_capability])
     return f"runtime-{hashlib.sha256(kind.encode()).hexdigest()[:12]}.cache"
 
@@ -166,14 +165,14 @@ def capability_text(capabilities: Sequence[Capability]) -> str:
 
 
 def dump_record(record: EngineRecord) -> bytes:
-    """The record as JSON, with a digest of itself, so that an edited one is noticed."""
+    """The record as JSON with its own digest, so that an edit is noticed."""
     fields = record.model_dump(mode="json")
     text = json.dumps({**fields, "sha256": _digest(fields)}, indent=2, allow_nan=False)
     return f"{text}\n".encode("ascii")
 
 
 def parse_record(text: bytes) -> EngineRecord:
-    """Read a record. Raises DeviceError, in a few words, for all that ``dump_record`` never writes."""
+    """Read a record. Raises DeviceError for anything that ``dump_record`` does not write."""
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -196,7 +195,7 @@ def parse_record(text: bytes) -> EngineRecord:
 
 
 def _without_int8(fields: dict[str, Any]) -> dict[str, Any]:
-    """``fields`` without the empty ones that only networks in int8 used."""
+    """``fields`` without the empty ones that earlier versions wrote for int8."""
     kept = {k: v for k, v in fields.items() if v is not None or k not in ("cpu", "quantized")}
     verified = kept.get("verified")
     if isinstance(verified, dict) and verified.get("loss_db", 0) is None:

@@ -1,1 +1,1 @@
-"""TensorRT and TensorRT for RTX: running what was built."""
+"""The TensorRT and TensorRT for RTX engines, which run plans built by ``petrt build-engine``."""

@@ -1,4 +1,4 @@
-"""The GPU that libraries without a device argument, such as TensorRT, work on."""
+"""Sets the current GPU for libraries without a device argument, such as TensorRT."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ LIBRARY = "libcuda.so.1"  # comes with the driver
 
 
 class CurrentDevice:
-    """``with CurrentDevice(1):`` makes ``cuda:1`` the calling thread's GPU, then the earlier one again.
+    """``with CurrentDevice(1):`` makes ``cuda:1`` the calling thread's GPU, and restores the earlier one.
 
-    By the driver's own calls: TensorRT brings its own CUDA runtime, and all of them follow the
-    context that the driver holds for a thread. Raises DeviceError where the driver refuses.
+    It calls the driver, because TensorRT has its own CUDA runtime, and all CUDA runtimes use the context
+    that the driver holds for a thread. Raises DeviceError if the driver refuses.
     """
 
     def __init__(self, index: int) -> None:
@@ -26,7 +26,7 @@ class CurrentDevice:
         self._context = ctypes.c_void_p()
         self._call("cuInit", 0)
         self._call("cuDeviceGet", ctypes.byref(device), index)
-        # Kept until the process ends, as the CUDA runtime itself does.
+        # Never released, as in the CUDA runtime itself.
         self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), device)
 
     def __enter__(self) -> CurrentDevice:

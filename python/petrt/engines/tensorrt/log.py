@@ -1,4 +1,4 @@
-"""What TensorRT says: its log, and the errors it reports."""
+"""TensorRT's log and the errors that it reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST = 300
 
 
 class Errors:
-    """An error recorder of TensorRT: what went wrong since ``take`` was last called."""
+    """An error recorder for TensorRT: the errors since the last call of ``take``."""
 
     def __init__(self, trt: Any) -> None:
         self._list: list[tuple[Any, str]] = []
@@ -33,7 +33,7 @@ class Errors:
         )
 
     def take(self) -> str:
-        """The first error, which the others follow from, in one line; "" where there is none."""
+        """The first error, the cause of the others, in one line; "" if there is none."""
         texts = [text for _, text in self._list]
         self._list.clear()
         return one_line(texts[0]) if texts else ""
@@ -41,7 +41,7 @@ class Errors:
 
 @lru_cache
 def _recorder_class(trt: Any) -> Any:
-    """The class is made once TensorRT is imported: its base is TensorRT's."""
+    """The recorder's class, made after TensorRT is imported because its base class is TensorRT's."""
 
     class Recorder(trt.IErrorRecorder):
         def __init__(self, errors: list[tuple[Any, str]]) -> None:
@@ -52,7 +52,7 @@ def _recorder_class(trt: Any) -> Any:
             with self._lock:
                 if len(self._errors) < KEPT:
                     self._errors.append((code, description))
-            return True  # every error ends the call that met it
+            return True  # every error ends the call
 
         def num_errors(self) -> int:
             return len(self._errors)
@@ -75,10 +75,10 @@ def _recorder_class(trt: Any) -> Any:
 
 @lru_cache
 def log_of(trt: Any) -> Any:
-    """The process's one logger for this module: TensorRT keeps the first it is given for good.
+    """The only logger of this process for the module ``trt``, which keeps the first logger it is given.
 
-    Everything goes to petrt's debug log; ``take`` gives the latest error, for what fails before an
-    error recorder can be set.
+    Everything goes to petrt's debug log. ``take`` returns the latest error, for failures before an error
+    recorder can be set.
     """
 
     class Log(trt.ILogger):
@@ -96,7 +96,7 @@ def log_of(trt: Any) -> Any:
                 logger.debug("TensorRT: %s", message)
 
         def take(self, which: int = -1) -> str:
-            """The latest error in one line, or the first for ``which`` 0; "" where there is none."""
+            """The latest error in one line, or the first for ``which`` 0; "" if there is none."""
             text = one_line(self._errors[which]) if self._errors else ""
             self._errors.clear()
             return text

@@ -1,16 +1,15 @@
-"""Kernels that TensorRT-RTX compiles for a GPU when an engine is first run, kept beside the engine.
+"""A cache of the kernels that TensorRT-RTX compiles for a GPU at an engine's first run.
 
-A plan of TensorRT-RTX becomes kernels of the GPU at hand only when it is loaded. What was compiled is
-kept, one file a GPU, so that the next process does not compile again:
+TensorRT-RTX compiles a plan to kernels for the present GPU when it is loaded. They are cached beside the
+engine, in one file per GPU:
 
     <root>/<engine>/runtime-<GPU>.cache    a line that names the format, a SHA-256, then TensorRT's bytes
 
-This is native code and is treated as plans are: it lies in the private folder of engines, is read never
-through a link and only as a file of this user, and is handed on only where its SHA-256 is right. It grows
-after the engine was installed, so it is not listed in ``engine.json``; instead the SHA-256 covers the
-plans and the GPU it was made for as well. Like that of ``engine.json`` it shows damage, and a file that
-belongs elsewhere; who may write to the folder is kept out by its mode. Kernels only save time: a file that
-is damaged, outdated or cannot be written is said in the log, and the engine runs without it.
+The file holds native code, so it gets the same protection as plans: it lies in the private engine folder,
+must be a regular file of this user, and is used only if its SHA-256 is right. It changes after the engine's
+installation, so ``engine.json`` does not list it; the SHA-256 also covers the plans and the GPU. It detects
+damage and misplaced files; the folder's mode keeps other users out. If the file is damaged, outdated or
+cannot be written, the log says so and the engine compiles its kernels.
 """
 
 from __future__ import annotations
@@ -34,17 +33,17 @@ _DIGEST_BYTES = 64  # SHA-256 in hex
 
 
 class Store(Protocol):
-    """Where compiled kernels are kept."""
+    """A place where compiled kernels are saved."""
 
     def load(self) -> bytes:
-        """What was saved last; empty where there is nothing."""
+        """The kernels saved last; empty if there are none."""
         ...
 
     def save(self, kernels: bytes) -> None: ...
 
 
 class KernelMemory:
-    """Kernels of an engine that has no folder yet."""
+    """Holds the kernels of an engine that has no folder yet, in memory."""
 
     def __init__(self) -> None:
         self.kernels = b""
@@ -57,7 +56,7 @@ class KernelMemory:
 
 
 class KernelFile:
-    """Kernels of an installed engine on one kind of GPU. Nothing here raises a PetrtError."""
+    """The file with the kernels of an installed engine for one kind of GPU. Raises no PetrtError."""
 
     def __init__(self, entry: Installed, gpu: GpuRecord) -> None:
         record = entry.record
@@ -88,7 +87,7 @@ class KernelFile:
                 os.fchmod(stream.fileno(), 0o600)
                 stream.write(self._head(kernels) + kernels)
         except (PetrtError, OSError) as error:
-            logger.info("compiled kernels cannot be kept: %s", error)
+            logger.info("compiled kernels cannot be saved: %s", error)
 
     def _head(self, kernels: bytes) -> bytes:
         digest = hashlib.sha256(self._made_for + kernels).hexdigest().encode()
@@ -96,7 +95,7 @@ class KernelFile:
 
 
 class RuntimeCache:
-    """TensorRT-RTX's cache, one for all plans of an engine, from and into ``store``."""
+    """TensorRT-RTX's kernel cache for all plans of an engine, loaded from and saved to ``store``."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -104,16 +103,16 @@ class RuntimeCache:
         self._kept = 0  # bytes
 
     def attach(self, config: Any) -> None:
-        """Let a context that is made with ``config`` take its kernels from here, and leave them here.
+        """Let a context created with ``config`` read its kernels from this cache and add to it.
 
-        The GPU must be the current device. What TensorRT-RTX refuses, it reports as an error.
+        The GPU must be the current device. TensorRT-RTX reports an error if it refuses the cache.
         """
         if self._cache is None:
             self._cache = config.create_runtime_cache()
             self._fill()
         if self._cache is None or not config.set_runtime_cache(self._cache):
             logger.info(
-                "TensorRT-RTX takes no runtime cache: kernels are compiled in every process"
+                "TensorRT-RTX refuses the runtime cache: kernels are compiled in every process"
             )
 
     def _fill(self) -> None:
@@ -124,7 +123,7 @@ class RuntimeCache:
             logger.info("compiled kernels are of another driver or GPU and compiled again")
 
     def keep(self) -> None:
-        """Save the kernels, if more were compiled since the last time."""
+        """Save the kernels if new ones were compiled since the last call."""
         if self._cache is None:
             return
         memory = self._cache.serialize()

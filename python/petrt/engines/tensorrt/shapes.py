@@ -1,4 +1,4 @@
-"""The sizes that a plan takes, and what to build where others are wanted."""
+"""The sizes that a plan accepts, and the command that builds a plan for others."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ Tensors = tuple[dict[str, list[Any]], dict[str, list[Any]]]
 
 @dataclass(frozen=True)
 class Sizes:
-    """``low`` and ``high``: smallest and largest slices, images, height and width, as far as the graph's
-    inputs have them."""
+    """The sizes that a plan accepts. ``low`` and ``high``: smallest and largest number of slices and
+    images, height and width, for those dimensions that the network's inputs have."""
 
     low: dict[str, int]
     high: dict[str, int]
 
     @classmethod
     def of(cls, tensors: Tensors, low: Mapping[str, Shape], high: Mapping[str, Shape]) -> Sizes:
-        """From the smallest and the largest shape of each input."""
+        """The sizes from the smallest and the largest shape of each input."""
         return cls(_named(tensors, low), _named(tensors, high))
 
     @property
     def batch(self) -> BatchRange:
-        """Images of a call where the graph has them, else slices."""
+        """The range of images in a call, or of slices if the network has no such dimension."""
         name = "images" if "images" in self.low else "slices"
         return (self.low[name], self.high[name]) if name in self.low else ANY_BATCH
 
     def check(
         self, graph: str, tensors: Tensors, inputs: Mapping[str, Shape], command: str
     ) -> None:
-        """Raise DeviceError where ``inputs`` (name -> shape) are of other sizes, with what to build;
-        ``command`` builds an engine of the usual ones. Raises InputError where they contradict."""
+        """Raise DeviceError if the plan does not accept ``inputs`` (name -> shape).
+
+        The hint extends ``command``, which builds an engine of default sizes. Raises InputError if the
+        shapes contradict each other."""
         resolve_shapes(tensors, inputs)
         asked = _named(tensors, inputs)
         wrong = [n for n, size in asked.items() if not self.low[n] <= size <= self.high[n]]
@@ -59,8 +61,7 @@ class Sizes:
 
 
 def same_shape(found: Any, declared: list[Any]) -> bool:
-    """Whether a plan's shape, -1 for dynamic dimensions, is the graph's, which may name a dimension that
-    the plan has fixed."""
+    """Whether a plan's shape (-1: dynamic) fits the network's; the plan may fix a named dimension."""
     return len(found) == len(declared) and all(
         isinstance(dim, str) or size == dim for size, dim in zip(found, declared, strict=True)
     )
@@ -72,7 +73,7 @@ def shape_text(shape: Shape) -> str:
 
 
 def _named(tensors: Tensors, shapes: Mapping[str, Shape]) -> dict[str, int]:
-    """The size of each dimension that has a plain name."""
+    """The size of each dimension that has a name without a divisor."""
     return {
         dim: size
         for name, shape in shapes.items()

@@ -1,1 +1,1 @@
-"""PyTorch as an engine; needs torch."""
+"""The PyTorch engine; needs torch."""

@@ -1,11 +1,11 @@
-"""The torch engine on a GPU: stream, memory and compilation, so that petrt can record what it runs.
+"""The torch engine on a GPU: stream, memory and compilation, set up so that CUDA graphs can record it.
 
-A CUDA graph repeats launches at the addresses they had. So all work goes to petrt's own stream, and
-intermediate tensors come from a pool of memory of their own: what was free in it when the graph was
-recorded is used by nobody but this engine, on this stream, one forward after the other.
+A CUDA graph repeats kernel launches with the same addresses. So all work runs on petrt's own stream, and
+intermediate tensors come from a separate memory pool, which only this engine uses, on this stream, one
+forward pass at a time.
 
-Binding, the runs that warm up and the recording of a graph must happen on one thread: cuDNN keeps what its
-benchmarks found for each thread, and would search again inside a recording, which CUDA forbids.
+Binding, warm-up and recording must run on one thread: cuDNN stores its benchmark results per thread, and a
+new search inside a recording is forbidden by CUDA.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ logger = logging.getLogger("petrt")
 class Cuda:
     """Modules on the GPU of ``stream`` (petrt._cuda.Stream); ``mode`` of torch.compile, None: eager.
 
-    ``networks`` says how they run: "compiled", "eager", or "eager: " and why. Forwards of several threads
-    take turns: the pool of memory serves one at a time. Convolution algorithms are chosen by time, so two
-    processes may differ in rounding; within one, the same input gives the same bits.
+    ``networks``: how they run, "compiled", "eager", or "eager: " and the reason. Forward passes of several
+    threads run one at a time, because they share the memory pool. Convolution algorithms are chosen by
+    time, so two processes may differ by rounding; in one process the same input gives the same bits.
     """
 
     norm: Norm = staticmethod(group_norm_by_channel)
@@ -51,17 +51,17 @@ class Cuda:
             self._fall_back(reason)
 
     def tensor(self, array: Any) -> torch.Tensor:
-        """The device array as a tensor, at the same address."""
+        """The device array as a tensor at the same address."""
         tensor = torch.as_tensor(array, device=self.device)
-        # The array interface knows no bfloat16; its bits come as 16 bit integers.
+        # The array interface has no bfloat16; its bits come as 16-bit integers.
         return tensor.view(torch.bfloat16) if tensor.dtype == torch.uint16 else tensor
 
     def between(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The memory of [B, C, H, W] taken for [B, H, W, C], as convolutions read and write images."""
+        """A view of the memory of [B, C, H, W] in channels-last order, in which convolutions work."""
         return channels_last(tensor)
 
     def prepare(self, module: torch.nn.Module, tensors: list[torch.Tensor]) -> Callable[..., Any]:
-        """Compile, and let everything choose its algorithms; outside the pool, which stays small."""
+        """Compile, and run once to choose algorithms; outside the memory pool, which stays small."""
         self._settle()
         if self._mode is not None:
             if not self._told:
@@ -75,22 +75,24 @@ class Cuda:
                 return compiled
             except torch.OutOfMemoryError:
                 raise
-            except Exception as error:  # of Triton, the C compiler, the driver: as many classes
+            except (
+                Exception
+            ) as error:  # Triton, the C compiler and the driver have their own classes
                 self._fall_back(_reason(error))
         self._warm_up(module, tensors)
         return module
 
     def bind(self, module: Callable[..., Any], tensors: list[torch.Tensor]) -> Callable[[], None]:
-        pool = self._pool  # lives as long as the forwards that may have been recorded with it
+        pool = self._pool  # must live as long as the graphs recorded with it
 
         def run() -> None:
             with self._turn, self._scope(pool):
                 module(*tensors)
 
         try:
-            run()  # the pool now holds what a forward needs: recording it allocates nothing
+            run()  # fills the pool, so that recording allocates nothing
         except torch.OutOfMemoryError:
-            self._pool = self._new_pool()  # a smaller batch starts with an empty one
+            self._pool = self._new_pool()  # a smaller batch starts with an empty pool
             raise
         self._owner.synchronize()
         return run
@@ -98,19 +100,19 @@ class Cuda:
     def _warm_up(self, module: Callable[..., Any], tensors: list[torch.Tensor]) -> None:
         try:
             with self._turn, self._scope(None), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the compiler's advice to users of torch.compile
+                warnings.simplefilter("ignore")  # advice for users of torch.compile
                 module(*tensors)
             self._owner.synchronize()
         finally:
             torch.cuda.empty_cache()
 
     def _settle(self) -> None:
-        """Wait for the default stream: weights were copied there, and our own stream does not wait for it."""
+        """Wait for the default stream, which copied the weights; our own stream does not wait for it."""
         torch.cuda.synchronize(self.device)
 
     @contextmanager
     def _scope(self, pool: Any) -> Iterator[None]:
-        """Everything that torch keeps globally, set for one forward and put back."""
+        """Set torch's global state for one forward pass, and restore it."""
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             stack.enter_context(torch.cuda.device(self.device))
@@ -133,19 +135,19 @@ class Cuda:
 
 
 def channels_last(tensor: torch.Tensor) -> torch.Tensor:
-    """The memory of a contiguous tensor [B, C, H, W] as one of the same shape whose channels lie together."""
+    """A channels-last tensor [B, C, H, W] in the memory of a contiguous one of the same shape."""
     batch, channels, height, width = tensor.shape
     return tensor.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def compile_module(module: torch.nn.Module, mode: str) -> Callable[..., Any]:
-    """The module compiled for exactly its shapes, as one graph."""
+    """The module compiled as one graph, for fixed shapes."""
     compiled: Callable[..., Any] = torch.compile(module, fullgraph=True, dynamic=False, mode=mode)
     return compiled
 
 
 def unusable(index: int) -> str | None:
-    """Why this PyTorch cannot run on ``cuda:index``."""
+    """The reason why this PyTorch cannot run on ``cuda:index``; None if it can."""
     what = f"PyTorch {torch.__version__}"
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -162,7 +164,7 @@ def unusable(index: int) -> str | None:
 
 
 def eager_reason() -> str | None:
-    """What torch.compile lacks on this machine for a GPU, with the command that adds it."""
+    """What torch.compile lacks for a GPU, with the command that adds it; None if nothing."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed (pip install triton)"
     named = os.environ.get("CC")
@@ -173,7 +175,7 @@ def eager_reason() -> str | None:
 
 @contextmanager
 def matmul_in_float32() -> Iterator[None]:
-    """No TF32 in matrix products, whatever the caller's process has chosen."""
+    """Turn off TF32 in matrix products, and restore the caller's setting."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -183,6 +185,6 @@ def matmul_in_float32() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of an error, and the second one where the first only announces it."""
+    """The first line of an error, with the second if the first only announces it."""
     lines = str(error).strip().splitlines()
     return " ".join(lines[:2]) if lines and lines[0].endswith(":") else first_line(error)

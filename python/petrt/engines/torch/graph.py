@@ -1,8 +1,8 @@
 """A network as a torch module, for fixed shapes.
 
-The steps run one after the other as plain tensor operations. With the shapes known, all sizes are
-numbers, so the module is traced to a straight line: torch.compile sees static shapes and nothing to
-break the graph. Norms (statistics, scale, shift and SiLU) compute in float32 in every precision.
+The steps run one after the other as tensor operations. All shapes are numbers, so the module is traced
+without branches: torch.compile sees static shapes and no graph breaks. Norms (statistics, scale, shift
+and SiLU) compute in float32 in every precision.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ def attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor
 
 
 def _one_call(function: Callable[..., Any], x: Any, *args: Any) -> Any:
-    """A call that is traced as such, whatever the code of ``function`` does."""
+    """A call of ``function`` that is traced as one node."""
     if isinstance(x, fx.Proxy):
         return x.tracer.create_proxy("call_function", function, (x, *args), {})
     return function(x, *args)
 
 
 class TorchGraph:
-    """One network: its interface, its weights on a device, and modules for given shapes.
+    """One network: its inputs and outputs, its weights on a device, and modules for given shapes.
 
-    ``inputs``, ``outputs``: name -> shape with strings for dynamic dimensions. ``dtypes``: of both.
-    ``forms``: how often each kind of step is computed, norms and activations among them. ``norm``: what
-    computes GroupNorms. Raises InputError for weights beyond the range of ``precision``.
+    ``inputs``, ``outputs``: name -> shape, with strings for dynamic dimensions. ``dtypes``: name -> dtype
+    of both. ``forms``: kind of step -> how often it is computed, with norms and activations. ``norm``: the
+    function that computes GroupNorm. Raises InputError for weights beyond the range of ``precision``.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class TorchGraph:
         self.forms |= {"GroupNorm": len(norms), "SiLU": sum(norm.silu for norm in norms)}
 
     def module(self, shapes: Mapping[str, Shape]) -> nn.Module:
-        """A module that takes all inputs, then all outputs to write into, in the graph's order.
+        """A module that takes all inputs, then all outputs to write to, in the network's order.
 
-        ``shapes`` of these buffers, which may be wider than the graph's own dtypes.
+        ``shapes``: name -> shape of these buffers. Their dtypes may be wider than the network's.
         """
         found = self._network.shapes({name: shapes[name] for name in self.inputs})
         for name in self.outputs:
@@ -99,7 +99,7 @@ class TorchGraph:
         return fx.symbolic_trace(steps).eval()
 
     def _load(self) -> dict[str, Tensor]:
-        """The weights on the device: of convolutions in the precision, all others float32."""
+        """The weights on the device: convolutions' in the precision, all others in float32."""
         found: dict[str, Tensor] = {}
         for step in self._network.steps:
             own = (step.weight, step.bias) if isinstance(step, Conv) else ()
@@ -111,7 +111,7 @@ class TorchGraph:
         what = f"{self._network.name} in {self._precision}: {name}"
         if self._precision != "fp32" and narrow:
             value = torch.from_numpy(narrowed(array, self._precision, what)).view(dtype)
-            if self._device.type == "cpu":  # which computes with them as float32, see _products
+            if self._device.type == "cpu":  # a CPU computes in float32, see _products
                 value = value.float()
         else:
             if self._precision != "fp32":
@@ -123,10 +123,10 @@ class TorchGraph:
 
 
 class _Steps(nn.Module):
-    """The steps with all sizes known; one method for each kind.
+    """The steps for fixed shapes, with one method for each kind.
 
-    ``shapes``: of every value. ``dtype``: of all arithmetic that ``petrt.model.half_precision`` does not
-    keep in float32.
+    ``shapes``: name -> shape of every value. ``dtype``: type of all arithmetic that
+    ``petrt.model.half_precision`` does not keep in float32.
     """
 
     def __init__(
@@ -160,14 +160,14 @@ class _Steps(nn.Module):
         return weight
 
     def _narrow(self, x: Tensor) -> Tensor:
-        """The value in 16 bit, where that is computed in."""
+        """``x`` in the module's dtype."""
         return x if self._dtype == torch.float32 else x.to(self._dtype)
 
     def _products(self, function: Callable[..., Tensor], *args: Any, **options: Any) -> Tensor:
-        """A call of ``function``, a sum of products: float32 sums of 16 bit factors, rounded once.
+        """Call ``function``, a sum of products, with 16-bit factors and float32 sums, rounded once.
 
-        That is what a GPU's matrix units do. Most CPUs have none for 16 bit, and torch's way around
-        takes fifty times as long as the same arithmetic on the numbers widened.
+        A GPU's matrix units do that. Most CPUs have no 16-bit matrix units, and torch's emulation takes
+        fifty times as long as the same arithmetic in float32, which is used here.
         """
         if self._dtype == torch.float32 or not self._on_cpu:
             return function(*args, **options)
@@ -189,7 +189,7 @@ class _Steps(nn.Module):
         self._values[step.out] = self._products(function, x, weight, bias, **options)
 
     def _normalised(self, norm: Norm, x: Tensor) -> Tensor:
-        """In float32; the caller rounds once."""
+        """The norm of ``x`` in float32; the caller rounds it."""
         weight, bias = self._weight(norm.weight), self._weight(norm.bias)
         h = _one_call(self._norm, x.float(), norm.groups, weight, bias, norm.epsilon)
         return F.silu(h) if norm.silu else h
@@ -227,6 +227,6 @@ class _Steps(nn.Module):
         self._values[step.out] = (self._values[step.x].log() * step.scale).reshape([-1, 1])
 
     def _linear(self, step: Linear) -> None:
-        """Rounded once, where it is a bias."""
+        """Compute in float32 and round once."""
         weight, bias = self._weight(step.weight), self._weight(step.bias)
         self._values[step.out] = self._narrow(self._values[step.x] * weight + bias)

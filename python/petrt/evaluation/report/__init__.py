@@ -1,1 +1,1 @@
-"""Pictures of a reconstruction for people to look at."""
+"""Pictures of a reconstruction."""

@@ -1,4 +1,4 @@
-"""What every picture shares: Agg, matplotlib's own defaults, equal bytes for equal input."""
+"""Draws figures with Agg and matplotlib's defaults, so that equal input gives equal bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DPI = 100
 
 
 def png(draw: Callable[[], Figure]) -> bytes:
-    """The figure that ``draw`` makes as a PNG file's content: no display, no user settings, no date."""
+    """The figure made by ``draw``, as PNG. It needs no display, ignores user settings and has no date."""
     import matplotlib
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,5 +28,5 @@ def png(draw: Callable[[], Figure]) -> bytes:
 
 
 def headed(title: str) -> str:
-    """``title`` with the label that every picture carries."""
+    """``title`` with the label of every picture."""
     return f"{title} ({NOT_FOR_DIAGNOSIS})" if title else NOT_FOR_DIAGNOSIS

@@ -1,8 +1,7 @@
-"""One picture of a reconstruction: three planes, a column for each volume.
+"""Draws a picture of a reconstruction: three planes, with a column for each volume.
 
-matplotlib is imported inside the functions (it is slow to load) and drawn with Agg on a figure of
-its own, so neither a display nor the user's matplotlib settings matter. Equal input gives equal
-bytes with one version of matplotlib: the file holds no date and no version.
+matplotlib is imported inside the functions because it is slow to load. Equal input gives equal bytes with
+one version of matplotlib.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ if TYPE_CHECKING:
 Kind = Literal["image", "difference", "uncertainty"]
 
 WIDTH_PX = 1200
-MAX_INCHES = 14.0  # of all planes together: a long scan gets narrower columns, not a taller picture
+MAX_INCHES = 14.0  # height of all planes: a long scan gets narrower columns, not a taller picture
 HEADER, FOOTER = 0.75, 0.9  # inches above and below the planes
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "parse_math": False}
-# The display maximum: a few hot voxels (bladder, injection site, noise) must not darken the rest.
+# Percentile of the display maximum: a few hot voxels (bladder, noise) must not darken the rest.
 DISPLAY_PERCENTILE = 99.97
 COLOUR_MAPS: dict[Kind, str] = {"image": "gray_r", "difference": "RdBu_r", "uncertainty": "magma"}
 # Plane name, the axis it cuts, the axes drawn to the left and upwards, and the letters at its
-# sides. Right and anterior lie on the viewer's left: the radiological convention.
+# sides. Right and anterior are on the viewer's left, the radiological convention.
 PLANES = (
     ("axial", 2, 0, 1, "R", "L"),
     ("coronal", 1, 0, 2, "R", "L"),
@@ -46,10 +45,10 @@ PLANES = (
 
 @dataclass(frozen=True)
 class Panel:
-    """A volume [X, Y, Z] and how to show it.
+    """A volume [X, Y, Z] and its kind.
 
-    ``image``: grey, all on one scale. ``difference``: diverging, 0 is white. ``uncertainty``: from
-    0 upwards.
+    ``image``: grey, all with one scale. ``difference``: diverging colours, 0 is white.
+    ``uncertainty``: colours from 0 up.
     """
 
     volume: ArrayLike
@@ -64,11 +63,11 @@ def comparison(
     calibrated: bool = False,
     reference: ArrayLike | None = None,
 ) -> dict[str, Panel]:
-    """The usual columns: low-dose, output, [full dose], difference, [uncertainty]; [X, Y, Z] each.
+    """The usual columns: low-dose, output, [full dose], difference, [uncertainty], each [X, Y, Z].
 
-    The difference is against the reference where there is one (the error), else against the low
-    dose (what was changed); its title says which. ``uncertainty`` is a standard deviation; it is
-    called calibrated only if ``calibrated`` (stats["std"]["calibrated"] of a reconstruction).
+    The difference is output - reference if there is a reference, else output - low dose; its title
+    says which. ``uncertainty`` is a standard deviation. Its title says calibrated if ``calibrated``
+    (stats["std"]["calibrated"] of a reconstruction).
     """
     out = np.asarray(output, dtype=np.float32)
     panels = {"low-dose": Panel(low_dose), "output": Panel(out)}
@@ -78,7 +77,7 @@ def comparison(
         panels["full dose"] = Panel(reference)
         panels["output - full dose"] = Panel(out - np.asarray(reference, np.float32), "difference")
     if uncertainty is not None:
-        title = "uncertainty (calibrated std)" if calibrated else "spread of the samples (std)"
+        title = "uncertainty (calibrated std)" if calibrated else "std of the samples"
         panels[title] = Panel(uncertainty, "uncertainty")
     return panels
 
@@ -96,12 +95,11 @@ def save_comparison(
 ) -> None:
     """Write a PNG, 1200 pixels wide, of axial, coronal and sagittal planes of ``columns``.
 
-    ``columns``: title -> Panel, or an array [X, Y, Z] for a grey image; all on one grid. ``affine``
-    [4, 4] in mm gives orientation and voxel size (default: RAS, 1 mm). ``centre``: the voxel (in
-    the arrays' own axes) that the planes pass through, default the centre of activity. ``maximum``:
-    the top of the grey scale, default the 99.97th percentile of the brightest image but the first
-    (which is often noise). ``unit`` labels the scales. Raises InputError for volumes that don't
-    match or are not finite.
+    ``columns``: title -> Panel, or an array [X, Y, Z] for a grey image; all on one grid. ``affine`` [4, 4]
+    in mm gives orientation and voxel size (default: RAS, 1 mm). ``centre``: the voxel, in the arrays' own
+    axes, that the planes pass through; default: the centre of activity. ``maximum``: the top of the grey
+    scale; default: the 99.97th percentile of the brightest image except the first, a noisy one. ``unit``
+    labels the scales. Raises InputError for volumes that don't match or are not finite.
     """
     panels = {n: c if isinstance(c, Panel) else Panel(c) for n, c in columns.items()}
     orientation, voxel_mm = _orientation(affine)
@@ -122,7 +120,7 @@ def save_comparison(
 
 @dataclass(frozen=True)
 class _Sheet:
-    """What all parts of a picture share: the planes' voxel, its size, the top of the grey scale."""
+    """Shared by all parts of a picture: the planes' voxel, the voxel size, the top of the grey scale."""
 
     centre: tuple[int, int, int]
     voxel_mm: tuple[float, float, float]
@@ -131,12 +129,12 @@ class _Sheet:
 
 
 def _draw(columns: Sequence[tuple[str, Array, Kind]], sheet: _Sheet, title: str) -> Figure:
-    """The figure: a row a plane, a column a volume, a colour bar below each column."""
+    """The figure: a row per plane, a column per volume, and a colour bar below each column."""
     from matplotlib.figure import Figure
 
     extents = [n * mm for n, mm in zip(columns[0][1].shape, sheet.voxel_mm, strict=True)]
     width = WIDTH_PX / DPI
-    # A millimetre has one length in all planes: the widest fills its column, if the height allows.
+    # All planes have the same scale. The widest fills its column, if the height allows.
     widest = max(extents[left] for _, _, left, *_ in PLANES)
     tallest = sum(extents[up] for _, _, _, up, *_ in PLANES)
     inch_per_mm = min(width / len(columns) / widest, MAX_INCHES / tallest)
@@ -167,7 +165,7 @@ def _show_plane(
 ) -> AxesImage:
     """Draw one plane of ``volume`` (RAS) with the letters of its sides."""
     name, cut, left, up, left_letter, right_letter = plane
-    # Indexing with an integer keeps the order of the other axes, and left < up in every plane.
+    # An integer index keeps the order of the other axes, and left < up in every plane.
     picture = np.take(volume, sheet.centre[cut], axis=cut)[::-1].T
     low, high = _limits(volume, kind, sheet.top)
     shown = axes.imshow(
@@ -189,7 +187,7 @@ def _show_plane(
 
 
 def _limits(volume: Array, kind: Kind, top: float) -> tuple[float, float]:
-    """The ends of the scale: 0 to ``top`` for images, robust and symmetric for differences."""
+    """The ends of the colour scale: 0 to ``top`` for images, robust and symmetric for differences."""
     if kind == "image":
         return 0.0, top
     spread = float(np.percentile(np.abs(volume), DISPLAY_PERCENTILE)) or top
@@ -197,7 +195,7 @@ def _limits(volume: Array, kind: Kind, top: float) -> tuple[float, float]:
 
 
 def _add_colour_bar(axes: Axes, shown: AxesImage, unit: str) -> None:
-    """A horizontal scale with few, short numbers."""
+    """Add a horizontal colour bar with few, short numbers."""
     from matplotlib.ticker import MaxNLocator
 
     assert axes.figure is not None
@@ -238,7 +236,7 @@ def _to_ras(volume: ArrayLike, name: str, orientation: NDArray[np.float64]) -> A
 def _turned(
     index: Sequence[int], ras_shape: tuple[int, ...], orientation: NDArray[np.float64]
 ) -> tuple[int, int, int]:
-    """A voxel of the arrays' own axes as an index into their RAS form."""
+    """A voxel index in the arrays' own axes, converted to RAS."""
     turned = [0, 0, 0]
     for value, (axis, flip) in zip(index, orientation, strict=True):
         size = ras_shape[int(axis)]
@@ -249,7 +247,7 @@ def _turned(
 
 
 def _activity_centre(volume: Array) -> tuple[int, int, int]:
-    """The voxel at the centre of what is positive; the middle of an empty volume."""
+    """The voxel at the centre of the positive activity, or the middle of an empty volume."""
     weight = np.maximum(volume, 0.0, dtype=np.float64)
     total = float(weight.sum())
     if total == 0:

@@ -1,4 +1,4 @@
-"""The error-versus-std plot: does the std say how far the image is off?"""
+"""Draws the error-versus-std plot, which shows how well a std predicts the error."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Curves = Mapping[str, Sequence[ErrorBin]]
 def save_error_plot(
     path: str | Path, curves: Curves, *, title: str = "", overwrite: bool = False
 ) -> None:
-    """Write a PNG of RMS error against RMS std, a line for each of ``curves`` (its label -> bins).
+    """Write a PNG of RMS error against RMS std, with a line for each of ``curves`` (label -> bins).
 
-    Axes are in per cent of the reference's maximum; on the dashed identity the std is the error to
-    expect. Raises InputError without a curve.
+    Axes are in per cent of the reference's maximum. On the dashed line the std equals the expected
+    error. Raises InputError without a curve.
     """
     if not curves or not all(curves.values()):
         raise InputError("an error plot needs at least one curve with a bin")

@@ -1,6 +1,6 @@
-"""The files of a DICOM folder, list or zip archive; each is called by its number, never by its name.
+"""The files of a DICOM folder, list or zip archive.
 
-Scanners and archives write patients' names into file and folder names, so no message holds one.
+Messages give a file's number, not its name: file and folder names often contain patients' names.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from petrt.errors import InputError
 Source = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
-# A slice of 440 x 440 takes 0.4 MB; an archive of sixteen total-body volumes about 4 GiB. A member
-# is unpacked in memory, so these bound what a hostile archive can take.
+# A slice of 440 x 440 takes 0.4 MB, an archive of sixteen total-body volumes about 4 GiB. Members are
+# unpacked in memory, so these limits protect against hostile archives.
 _LARGEST_MEMBER = 1 << 28
 _LARGEST_ARCHIVE = 1 << 32
 _COPY_AGAIN = "copy or download it again"
@@ -31,7 +31,7 @@ _COPY_AGAIN = "copy or download it again"
 
 @dataclass(frozen=True)
 class DicomFile:
-    """One file, maybe DICOM. ``label``: "file 12 of 267", in order of name or as listed."""
+    """One file, perhaps not DICOM. ``label``: "file 12 of 267", numbered by name or as listed."""
 
     label: str
     size: int
@@ -41,11 +41,11 @@ class DicomFile:
 
 @contextmanager
 def dicom_files(source: Source) -> Iterator[list[DicomFile]]:
-    """All files of ``source`` without hidden ones: a folder with its subfolders, a list, a zip.
+    """All files, without hidden ones, of a folder with its subfolders, a list, or a zip archive.
 
-    A zip archive stays open, and nothing of it is written to disk. Raises InputError for what is
-    not there, and for an archive that is damaged, encrypted, too large when unpacked, or has
-    members outside its own folder.
+    A zip archive stays open inside the context; nothing is written to disk. Raises InputError if
+    ``source`` does not exist, and for an archive that is damaged, encrypted, too large when unpacked,
+    or has members outside its own folder.
     """
     if not isinstance(source, str | os.PathLike):
         yield _on_disk([Path(path) for path in source])
@@ -58,7 +58,7 @@ def dicom_files(source: Source) -> Iterator[list[DicomFile]]:
             yield files
     elif path.is_file():
         raise InputError(
-            "one file is no DICOM series or zip archive", "give the folder of the series"
+            "one file is not a DICOM series or zip archive", "give the folder of the series"
         )
     else:
         raise InputError("DICOM: no such folder or zip archive", "check the path")
@@ -133,7 +133,7 @@ def _hidden(info: zipfile.ZipInfo) -> bool:
 
 
 def _check_members(members: list[zipfile.ZipInfo]) -> None:
-    """The archive's own table bounds what is unpacked: zipfile never goes beyond it."""
+    """Check names, encryption and sizes in the archive's table; zipfile never unpacks more than it says."""
     for info in members:
         parts = _parts(info)
         if ".." in parts or parts[:1] == ("/",) or parts[0].endswith(":"):

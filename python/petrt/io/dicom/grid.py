@@ -1,7 +1,7 @@
-"""Where the slices of a DICOM series lie: their order and the affine, from the fields of each slice.
+"""The grid of a DICOM series: the order of its slices and the affine, from each slice's header.
 
-DICOM counts millimetres to the patient's left, back and head (LPS); an affine here leads to right,
-front, head (RAS). PS3.3 C.7.6.2.1.1 is the equation of the columns.
+DICOM coordinates are millimetres to the patient's left, back and head (LPS); affines here lead to right,
+front and head (RAS). The equation of the columns is in DICOM PS3.3 C.7.6.2.1.1.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from petrt.io.dicom.header import Header
 logger = logging.getLogger(__name__)
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-# Slices closer than this lie in one place.
+# Slices closer than this are at the same place.
 _SAME_MM = 0.01
-# How far a distance between slices may be from the usual one, and a slice from its place on the
-# even grid, both in slices. GE writes 3.19, 3.27 and 3.29 mm in one series, 2.5 % off.
+# Tolerance, in slice distances, of the distance between slices and of a slice's place on the even
+# grid. GE writes 3.19, 3.27 and 3.29 mm in one series, a deviation of 2.5 %.
 _UNEVEN = 0.1
 _MISPLACED = 0.25
-# Sideways drift over the whole series, in pixels; beyond it the grid is sheared.
+# Largest sideways shift over the whole series, in pixels; with a larger one the grid is sheared.
 _DRIFT = 0.1
 _UNIT_VECTOR = 1e-3
 
@@ -30,10 +30,10 @@ _UNIT_VECTOR = 1e-3
 def series_grid(headers: list[Header], name: str) -> tuple[list[int], np.ndarray]:
     """The order of the slices along their normal, and the affine float64 [4, 4] in mm.
 
-    Voxel (i, j, k) is column i, row j of the k-th slice in that order. Slices that are slightly
-    unevenly spaced are taken as even, with a log line. Raises InputError for a field that is
-    absent, slices that differ in orientation or pixel size, share a place, are missing, too
-    uneven, or shift sideways, and for fewer slices than the series says it has.
+    Voxel (i, j, k) is column i, row j of the k-th slice in that order. Slightly uneven spacing is
+    treated as even, with a log line. Raises InputError for a missing field, for slices that differ in
+    orientation or pixel size, share a place, are missing, too unevenly spaced, or shifted sideways, and
+    for fewer slices than the header states.
     """
     row, column, (down, across) = _plane(headers, name)
     normal = np.cross(row, column)
@@ -56,7 +56,7 @@ def series_grid(headers: list[Header], name: str) -> tuple[list[int], np.ndarray
 
 
 def _plane(headers: list[Header], name: str) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    """Unit vectors along a row and down a column, and the distances (of rows, of columns)."""
+    """Unit vectors along a row and down a column, and the distances in mm (of rows, of columns)."""
     orientations = np.array([header.numbers("ImageOrientationPatient", 6) for header in headers])
     pixels = np.array([header.numbers("PixelSpacing", 2) for header in headers])
     if np.abs(orientations - orientations[0]).max() > _UNIT_VECTOR:
@@ -69,7 +69,7 @@ def _plane(headers: list[Header], name: str) -> tuple[np.ndarray, np.ndarray, tu
     faults = [np.linalg.norm(row) - 1, np.linalg.norm(column) - 1, row @ column]
     if np.abs(faults).max() > _UNIT_VECTOR:
         raise InputError(
-            f"{name}: DICOM field ImageOrientationPatient is no pair of orthogonal unit vectors",
+            f"{name}: DICOM field ImageOrientationPatient is not two orthogonal unit vectors",
             "repair it",
         )
     row = row / np.linalg.norm(row)
@@ -78,9 +78,9 @@ def _plane(headers: list[Header], name: str) -> tuple[np.ndarray, np.ndarray, tu
 
 
 def _spacing(along: np.ndarray, name: str) -> float:
-    """The mean distance of the sorted places ``along`` the normal, in mm."""
+    """The mean distance in mm of the sorted positions ``along`` the normal."""
     if len(along) < 2:
-        raise InputError(f"{name}: a single slice, its thickness unknown", "give all slices")
+        raise InputError(f"{name}: a single slice of unknown thickness", "give all slices")
     gaps = np.diff(along)
     shared = int(np.count_nonzero(gaps < _SAME_MM))
     if shared:
@@ -113,7 +113,7 @@ def _spacing(along: np.ndarray, name: str) -> float:
 
 
 def _check_count(headers: list[Header], name: str) -> None:
-    """Slices that are missing at an end leave no gap, but PET series state their number."""
+    """Compare with the number of slices in the header: slices missing at an end leave no gap."""
     stated = max(
         (
             int(header.numbers("NumberOfSlices")[0])

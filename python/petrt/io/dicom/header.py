@@ -1,7 +1,7 @@
-"""The headers of DICOM files: only the fields that are needed, read with care, sorted by series.
+"""Reads the headers of DICOM files and sorts them by series.
 
-No text of a file that could name a patient goes into a message; pydicom's own messages, which
-quote values, are kept back.
+No message contains text that could name a patient. pydicom's own messages quote values, so they are
+suppressed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TAGS = (
 
 @dataclass(frozen=True)
 class Header:
-    """The fields of one file. ``stored``: bytes after them, None where these are compressed."""
+    """The fields of one file. ``stored``: number of bytes after them, None if they are compressed."""
 
     file: DicomFile
     tags: Dataset
@@ -49,15 +49,15 @@ class Header:
         return self.file.label
 
     def text(self, keyword: str) -> str:
-        """A text on one line, at most 64 characters; "" where it is absent or unreadable."""
+        """A field's text on one line, at most 64 characters; "" if it is absent or unreadable."""
         value = self._value(keyword)
         text = "" if value is None else str(value).strip()
         return "".join(char if char.isprintable() else "?" for char in text)[:_LONGEST_TEXT]
 
     def numbers(self, keyword: str, count: int = 1) -> tuple[float, ...]:
-        """``count`` finite numbers; InputError where they are absent or something else."""
+        """A field's ``count`` finite numbers. Raises InputError if it is absent or holds anything else."""
         if not self.has(keyword):
-            raise InputError(f"{self.label}: DICOM field {keyword} is absent", "it is needed")
+            raise InputError(f"{self.label}: DICOM field {keyword} is absent", "export it again")
         value = self._value(keyword)
         try:
             found = tuple(float(number) for number in (value if count > 1 else [value]))
@@ -72,7 +72,7 @@ class Header:
         return self._value(keyword) not in (None, "")
 
     def items(self, keyword: str) -> list[Header]:
-        """The items of a sequence, none where it is absent."""
+        """The items of a sequence; an empty list if it is absent."""
         value = self._value(keyword)
         items = [] if value is None or isinstance(value, str) else value
         return [Header(self.file, item, None) for item in items]
@@ -80,13 +80,13 @@ class Header:
     def _value(self, keyword: str) -> Any:
         try:
             return self.tags.get(keyword)
-        except Exception:  # pydicom converts a value when asked for it, and fails in many ways
+        except Exception:  # pydicom converts a value on access and raises many kinds of errors
             return "unreadable" if keyword in self.tags else None
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep back pydicom's warnings and log lines: they quote values, and those name patients."""
+    """Suppress pydicom's warnings and log lines, which quote values that may name patients."""
     from pydicom import config
 
     pydicom_logger = logging.getLogger("pydicom")
@@ -101,9 +101,9 @@ def quiet() -> Iterator[None]:
 
 
 def read_headers(files: list[DicomFile]) -> dict[str, list[Header]]:
-    """The headers of all DICOM files by series UID; other files are left out and counted.
+    """Series UID -> headers of its files; other files are skipped, and a log line gives their number.
 
-    Raises InputError where there is no DICOM file, or a file named as one is none.
+    Raises InputError if there is no DICOM file, or if a file named as DICOM is not DICOM.
     """
     series: dict[str, list[Header]] = {}
     for file in files:
@@ -123,12 +123,12 @@ def read_headers(files: list[DicomFile]) -> dict[str, list[Header]]:
             f"no DICOM image among {len(files)} files", "give the folder of one PET series"
         )
     if skipped:
-        logger.info("%d of %d files are no DICOM images and are left out", skipped, len(files))
+        logger.info("%d of %d files are not DICOM images and are skipped", skipped, len(files))
     return series
 
 
 def choose(series: dict[str, list[Header]], wanted: str | None) -> tuple[str, list[Header]]:
-    """The series ``wanted`` by its UID, or the only one there is; InputError lists them."""
+    """The series with UID ``wanted``, or the only one. Otherwise raises InputError, which lists all."""
     there = ", ".join(
         f"{uid} ({headers[0].text('Modality') or 'no modality'}, {len(headers)} files)"
         for uid, headers in series.items()
@@ -147,7 +147,7 @@ def _read_header(file: DicomFile, stream: BinaryIO) -> Header | None:
     if stream.read(_MAGIC_END)[128:] != b"DICM":
         if file.named_dicom:
             raise InputError(
-                f"{file.label}: named as DICOM, but is none ({file.size} bytes)",
+                f"{file.label}: named as DICOM but is not DICOM ({file.size} bytes)",
                 "copy or download it again, or remove it",
             )
         return None
@@ -160,7 +160,7 @@ def _read_header(file: DicomFile, stream: BinaryIO) -> Header | None:
         syntax = meta.get("TransferSyntaxUID")
         plain = syntax is not None and not (syntax.is_compressed or syntax.is_deflated)
         stored = file.size - stream.tell() if plain else None
-    except Exception as error:  # a damaged file fails in pydicom in many ways
+    except Exception as error:  # pydicom raises many kinds of errors for a damaged file
         raise InputError(
             f"{file.label}: its DICOM header cannot be read ({type(error).__name__})",
             "copy or download it again",

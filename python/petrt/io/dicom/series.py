@@ -1,7 +1,7 @@
-"""PET volumes out of DICOM series: one slice a file, in a folder, a list of files or a zip archive.
+"""Reads a PET volume from a DICOM series with one slice per file: a folder, a list of files, or a zip.
 
-Only what leaves no doubt is read: original PET slices in Bq/ml, all there, each with its own slope
-and place. Anything else is an InputError of one line (exit code 3). pydicom is imported on use.
+Only complete series of original PET slices in Bq/ml are read, each slice with its own slope and position.
+Anything else raises an InputError of one line (exit code 3). pydicom is imported on use.
 """
 
 from __future__ import annotations
@@ -33,12 +33,11 @@ _ANNIHILATION_KEV = 511.0
 
 @dataclass(frozen=True)
 class SeriesInfo:
-    """What a series says of itself, without patient data; "" or 0 where it does not say.
+    """Fields of a series without patient data; "" or 0 if a field is absent.
 
-    ``patient_key`` and ``acquisition_key`` are salted hashes of the patient's ID and of the time
-    when the scan began: equal ones belong together. They mean nothing outside this process unless a
-    salt was given, and are not for keeping. Scans in one ``frame_of_reference_uid`` share their
-    coordinates.
+    ``patient_key`` and ``acquisition_key`` are salted hashes of the patient's ID and of the scan's
+    start time: scans with equal keys belong together. The keys of different processes compare only with
+    a common salt; they must not be stored. Scans with one ``frame_of_reference_uid`` share coordinates.
     """
 
     series_uid: str
@@ -55,10 +54,9 @@ class SeriesInfo:
 
 
 def inspect(source: Source, *, salt: bytes = _SALT) -> list[SeriesInfo]:
-    """The series in ``source`` (folder with subfolders, files, zip), without reading pixels.
+    """List the series in ``source`` (folder with subfolders, files, zip) without reading pixels.
 
-    Processes that compare their keys need a common ``salt``. Raises InputError where there is no
-    DICOM image, or a file is damaged; nothing else is checked.
+    Raises InputError if there is no DICOM image or a file is damaged. Nothing else is checked.
     """
     with quiet(), dicom_files(source) as files:
         series = read_headers(files)
@@ -75,9 +73,9 @@ def read(
 ) -> Volume:
     """The volume of one series: float32 [X, Y, Z], x along rows, z along the slices' normal.
 
-    ``series`` is the UID of the one to take where there are several. ``force_units`` accepts units
-    other than BQML; the values stay as they are. Raises InputError; nothing large is allocated
-    before all headers, ``max_voxels`` and the files' sizes agree.
+    ``series`` is the UID of the series to read, if there are several. ``force_units`` accepts units
+    other than BQML without converting them. Raises InputError. All headers, ``max_voxels`` and the
+    files' sizes are checked before anything large is allocated.
     """
     with quiet(), dicom_files(source) as files:
         uid, headers = choose(read_headers(files), series)
@@ -89,7 +87,7 @@ def read(
         check_shape(shape, name, max_voxels)
         slopes = [_slope(header) for header in headers]
         order, affine = series_grid(headers, name)
-        # A slice of this order is contiguous, and comes as rows of x.
+        # In this memory order a slice is contiguous, with x fastest, as in the file.
         data = np.empty(shape, np.float32, order="F")
         for k, index in enumerate(order):
             stored = _pixels(headers[index], rows, columns)
@@ -127,7 +125,7 @@ def _key(text: str, salt: bytes) -> str:
 
 
 def _check_kind(headers: list[Header], name: str) -> None:
-    """Original PET slices, one a file; a word on fields that ought to be there."""
+    """Raise InputError unless these are PET slices, one per file; log mandatory fields that are absent."""
     from pydicom.uid import UID
 
     for header in headers:
@@ -153,7 +151,7 @@ def _check_kind(headers: list[Header], name: str) -> None:
 
 
 def _check_energy(header: Header, name: str) -> None:
-    """SPECT is at times stored as PET: its energy windows lie below the annihilation photons."""
+    """Refuse SPECT stored as PET: its energy windows are below the energy of annihilation photons."""
     field = "EnergyWindowUpperLimit"
     windows = [window for window in header.items("EnergyWindowRangeSequence") if window.has(field)]
     highest = max((window.numbers(field)[0] for window in windows), default=_ANNIHILATION_KEV)
@@ -172,15 +170,15 @@ def _check_units(headers: list[Header], name: str, force: bool) -> str:
     if units != "BQML" and not force:
         raise InputError(
             f"{name}: DICOM field Units is {units}, expected BQML (Bq/ml)",
-            "convert it, or --force-units takes its values as they are",
+            "convert it, or use its values unchanged with --force-units",
         )
     if units != "BQML":
-        logger.warning("%s: DICOM field Units is %s; values are taken as they are", name, units)
+        logger.warning("%s: DICOM field Units is %s; values are used unchanged", name, units)
     return units
 
 
 def _matrix(headers: list[Header], name: str) -> tuple[int, int]:
-    """Rows and columns, the same in all files, which hold at least the pixels of these."""
+    """Rows and columns. Raises InputError if files differ in them or hold too few pixels."""
     sizes = {(int(h.numbers("Rows")[0]), int(h.numbers("Columns")[0])) for h in headers}
     if len(sizes) > 1:
         several = ", ".join(f"{columns} x {rows}" for rows, columns in sorted(sizes))
@@ -201,7 +199,7 @@ def _matrix(headers: list[Header], name: str) -> tuple[int, int]:
 
 
 def _slope(header: Header) -> float:
-    """The slope of this slice; PET has intercept 0 (PS3.3 C.8.9.4), so another one is a fault."""
+    """The slope of this slice. Its intercept must be 0, as in all PET (PS3.3 C.8.9.4)."""
     (slope,) = header.numbers("RescaleSlope")
     if slope <= 0:
         raise InputError(
@@ -229,9 +227,9 @@ def _pixels(header: Header, rows: int, columns: int) -> np.ndarray:
             stored: np.ndarray = pixel_array(stream)
     except InputError:
         raise
-    except Exception as error:  # a damaged file or an absent decoder, in many ways
+    except Exception as error:  # many kinds, for a damaged file or an absent decoder
         fault = type(error).__name__
         raise InputError(f"{header.label}: its pixels cannot be read ({fault})", hint) from error
     if stored.shape != (rows, columns) or stored.dtype.kind not in "iu":
-        raise InputError(f"{header.label}: pixels unlike its header", hint)
+        raise InputError(f"{header.label}: its pixels do not fit its header", hint)
     return stored
