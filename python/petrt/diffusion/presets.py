@@ -2,8 +2,8 @@
 
 ``paper`` is the model's own sampler with one sample. ``fast`` is the mean of an antithetic pair of one-step
 estimates: sample 1 has the negated noise of sample 0, so the noise cancels from their mean. It is the
-cheapest setting with the same PSNR in ``python -m benchmarks.quality samplers``. Its standard deviation differs
-from that of ``paper``, and a calibration is valid only for the sampler, steps and samples of its fit.
+cheapest setting with the same PSNR in ``python -m benchmarks.quality samplers``. Its standard deviation
+differs from that of ``paper``. A calibration is valid only for the sampler, steps and samples of its fit.
 
 A preset fixes sampler and steps, so giving one of them too is an error. The number of samples can be changed.
 """
