@@ -98,11 +98,7 @@ def standard_by_hand(prediction, reference) -> dict[str, float]:
     }
 
 
-BY_HAND = {
-    "paper": metrics_script,
-    "inference": inference_script,
-    "standard": standard_by_hand,
-}
+BY_HAND = {"paper": metrics_script, "inference": inference_script, "standard": standard_by_hand}
 
 
 @pytest.mark.parametrize("protocol", BY_HAND)

@@ -195,8 +195,7 @@ UNNAMED = (
 
 
 @pytest.mark.parametrize(
-    ("write", "reason"),
-    [(zipped, NAMED), (legacy, NAMED), (bare, NAMED), (pickle.dumps, UNNAMED)],
+    ("write", "reason"), [(zipped, NAMED), (legacy, NAMED), (bare, NAMED), (pickle.dumps, UNNAMED)]
 )
 @pytest.mark.parametrize("stem", ["PreNet", "guide_spectrum_3"])
 def test_code_in_a_file_never_runs(

@@ -64,8 +64,7 @@ def test_challenge_files_of_the_test_sets(tmp_path, caplog):
 
 def test_one_name_in_two_parts_is_one_patient(tmp_path):
     touch(
-        tmp_path,
-        *(f"part{n}/{name}/D10/a.dcm" for n, name in ((1, "MrX"), (2, "mrx"), (2, "MrY"))),
+        tmp_path, *(f"part{n}/{name}/D10/a.dcm" for n, name in ((1, "MrX"), (2, "mrx"), (2, "MrY")))
     )
     found = find([tmp_path / "part1", tmp_path / "part2"])
     assert sorted(subject.patient for subject in found.values()) == ["mrx", "mrx", "mry"]

@@ -36,13 +36,7 @@ def test_files(dataset: Path) -> None:
         *(
             f"sub-{number}_{rest}.nii.gz"
             for number in ("0003", "0004")
-            for rest in (
-                "dseg",
-                "rec-1to100_pet",
-                "rec-1to20_pet",
-                "rec-full_pet",
-                "rec-truth_pet",
-            )
+            for rest in ("dseg", "rec-1to100_pet", "rec-1to20_pet", "rec-full_pet", "rec-truth_pet")
         ),
     ]
 

@@ -7,12 +7,7 @@ from typing import Any
 
 from petrt.engines.store.folder import Installed, build_lock, install
 from petrt.engines.store.match import Wanted
-from petrt.engines.store.record import (
-    EngineRecord,
-    GpuRecord,
-    ModelRef,
-    ProfileRecord,
-)
+from petrt.engines.store.record import EngineRecord, GpuRecord, ModelRef, ProfileRecord
 from petrt.model.bundle import Bundle, FileEntry
 
 H100 = GpuRecord(name="NVIDIA H100", compute_capability=(9, 0), driver="570.1")
