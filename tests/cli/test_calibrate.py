@@ -135,14 +135,6 @@ def test_a_calibrated_model_is_fitted_anew_from_its_plain_std(calibrate, model):
     assert load_bundle(model).model.calibration.level == 0.5
 
 
-def test_in_place_changes_the_manifest_alone(calibrate, model):
-    before = content(model)
-    assert calibrate("--in-place")[0] == 0
-    after = content(model)
-    assert {name for name in before if before[name] != after[name]} == {MANIFEST}
-    assert set(before) == set(after)
-
-
 def test_fewer_subjects_and_slices(calibrate, tmp_path):
     arguments = ["--subjects", 1, "--every", 4, "--json", tmp_path / "fit.json"]
     assert calibrate("-o", tmp_path / "new.zip", *arguments)[0] == 0

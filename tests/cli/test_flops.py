@@ -58,12 +58,6 @@ def test_table_2(tmp_path, capsys):
     assert [row["row"] for row in rows] == ["a", "b", "c", "d", "d", "e", "f"]
 
 
-def test_models_by_name_and_by_folder(tiny_bundle, capsys):
-    assert run(["flops", "demo"]) == 0
-    assert "demo (bundle)" in capsys.readouterr().out
-    assert run(["flops", str(tiny_bundle), "--size", "16x16"]) == 0
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

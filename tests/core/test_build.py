@@ -126,16 +126,9 @@ def test_without_nvcc_the_cpu_part_is_built_or_the_reason_given(tmp_path: Path) 
     import pybind11
 
     def configure(value: str) -> subprocess.CompletedProcess[str]:
-        command = [
-            "cmake",
-            "-S",
-            str(ROOT),
-            "-B",
-            str(tmp_path / value),
-            f"-DPETRT_CUDA={value}",
-            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
-            f"-DPython_EXECUTABLE={sys.executable}",
-        ]
+        command = ["cmake", "-S", str(ROOT), "-B", str(tmp_path / value), f"-DPETRT_CUDA={value}"]
+        command += [f"-Dpybind11_DIR={pybind11.get_cmake_dir()}"]
+        command += [f"-DPython_EXECUTABLE={sys.executable}"]
         broken = os.environ | {"CUDACXX": "/bin/false"}
         return subprocess.run(command, capture_output=True, text=True, check=False, env=broken)
 

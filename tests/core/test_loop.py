@@ -167,12 +167,6 @@ def test_threads_on_images_large_enough_to_split(threads: int) -> None:
     assert result(threads) == result(1)
 
 
-def test_samples_and_slices_differ() -> None:
-    loop = make(2, 2)
-    loop.run(enqueue_of(loop), SEED, np.arange(2))
-    assert len({image.tobytes() for image in loop.r}) == 4
-
-
 def test_a_second_run_forgets_the_first() -> None:
     loop = make(1, 2)
     loop.run(enqueue_of(loop), SEED, np.array([1]))
@@ -249,13 +243,6 @@ def test_a_view_keeps_its_buffer_alive() -> None:
     gc.collect()
     r += 1
     assert r.min() == r.max() == 1
-
-
-def test_enqueue_sees_each_film_row_in_turn() -> None:
-    loop = make(1, 1)
-    rows: list[twin.Floats] = []
-    loop.run(lambda: rows.append(loop.film_row.copy()), SEED, np.array([0]))
-    assert np.array_equal(np.concatenate(rows), FILM)
 
 
 def test_what_enqueue_raises_comes_out_and_the_loop_lives_on() -> None:

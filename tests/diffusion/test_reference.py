@@ -10,7 +10,6 @@ import numpy as np
 from petrt.diffusion import reference
 
 BETA = np.linspace(1e-6, 0.5, 10)
-GAMMA = np.cumprod(1 - BETA)
 
 
 class Ideal:

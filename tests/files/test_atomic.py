@@ -247,11 +247,6 @@ def test_link_is_replaced_and_its_target_kept(tmp_path, target):
     assert target.read_bytes() == OLD
 
 
-def test_check_leaves_nothing_behind(tmp_path, scratch):
-    check_output(tmp_path / "out.bin")
-    assert os.listdir(tmp_path) == []
-
-
 def test_two_outputs_at_one_path_are_refused(tmp_path):
     check_outputs([tmp_path / "a", tmp_path / "b"])
     with pytest.raises(UsageError, match="two outputs"):

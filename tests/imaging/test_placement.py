@@ -71,10 +71,6 @@ def test_threads_change_nothing(axes, signs, target_mm):
     )
 
 
-def test_there_are_48_orientations():
-    assert len(ORIENTATIONS) == 48
-
-
 def rotation(degrees: float) -> np.ndarray:
     """Rotation about x, then about z."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))

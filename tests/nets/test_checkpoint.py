@@ -48,14 +48,6 @@ def test_round_trip(checkpoint: Path, model: Model) -> None:
     assert torch.equal(load_state(checkpoint)["moment"], torch.arange(3.0))
 
 
-def test_version_1_had_no_hash_of_its_header(checkpoint: Path) -> None:
-    edit_header(checkpoint, version=1)
-    header = json.loads((checkpoint / "checkpoint.json").read_text())
-    del header["sha256"]
-    (checkpoint / "checkpoint.json").write_text(json.dumps(header))
-    assert load_checkpoint(checkpoint)[1] == SPEC
-
-
 @pytest.mark.parametrize("name", ["checkpoint.json", "model.safetensors", "training.safetensors"])
 def test_any_altered_byte_is_noticed(checkpoint: Path, name: str) -> None:
     whole = (checkpoint / name).read_bytes()

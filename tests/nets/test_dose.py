@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from petrt.model.spec import NetworkSpec
-from petrt.nets.count import count
 from petrt.nets.guidance import dose_level
 from petrt.nets.model import Model
 from petrt.nets.presets import PRESETS
@@ -92,10 +91,3 @@ def test_a_missing_or_unwanted_dose_is_refused() -> None:
         with_it(nas, spectrum)
     with pytest.raises(ValueError, match="a dose: False; one was given: True"):
         without(nas, spectrum, torch.ones(1))
-
-
-def test_the_count_has_one_weight_and_bias_a_stem_channel_more() -> None:
-    plain, dosed = count(PRESETS["paper"]), count(with_dose("paper"))
-    assert dosed.guidance.parameters - plain.guidance.parameters == 6 * 2 * 8
-    assert dosed.guidance.macs - plain.guidance.macs == 6 * 8
-    assert (dosed.coarse, dosed.denoiser) == (plain.coarse, plain.denoiser)

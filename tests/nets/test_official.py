@@ -343,73 +343,38 @@ def huge(state: State) -> None:
     state["downs.0.weight"] = torch.zeros(1 << 40, 0, 3, 3)
 
 
-MISFITS: dict[str, tuple[str, Callable[[State], None], str]] = {
-    "missing in the decoder": (
-        "PreNet",
-        drop("ups.7.res_block.res_conv.bias"),
-        r"no tensor ups\.7\.res_block\.res_conv\.bias",
-    ),
-    "missing block": (
-        "PreNet",
-        drop("downs.3.res_block.block1.block.3.weight"),
-        r"no tensor downs\.3\.res_block\.block1\.block\.3\.weight",
-    ),
-    "missing in the denoiser": (
-        "DenoiseNet",
-        drop("denoise_fn.noise_level_mlp.1.weight"),
-        r"no tensor denoise_fn\.noise_level_mlp\.1\.weight",
-    ),
-    "missing in an extractor": (
-        "guide_spectrum_3",
-        drop("block.4.res_block.block2.block.0.weight"),
-        r"no tensor block\.4\.res_block\.block2\.block\.0\.weight",
-    ),
-    "extra": (
-        "PreNet",
-        add("noise_level_mlp.1.weight"),
-        r"unknown tensor noise_level_mlp\.1\.weight",
-    ),
-    "extra by our name": ("PreNet", add("head.conv.bias"), r"unknown tensor head\.conv\.bias"),
-    "extra in the denoiser": ("DenoiseNet", add("logvar"), "unknown tensor logvar"),
-    "buffers beside P": ("PreNet", add("betas"), "unknown tensor betas"),
-    "extra extractor level": (
-        "guide_3D_1",
-        add("downs.1.conv.bias"),
-        r"unknown tensor downs\.1\.conv\.bias",
-    ),
-    "wrong shape": ("guide_3D_3", shorten("conv.bias"), r"conv\.bias is \(4,\), expected \(5,\)"),
-    "wrong shape in D": (
-        "DenoiseNet",
-        shorten("denoise_fn.mid.0.attn.qkv.weight"),
-        r"qkv\.weight is \(383, 128, 1, 1\), expected \(384, 128, 1, 1\)",
-    ),
-    "NaN": (
-        "PreNet",
-        poison("final_conv.block.3.bias", float("nan")),
-        r"final_conv\.block\.3\.bias is not finite",
-    ),
-    "infinity": (
-        "guide_3D_2",
-        poison("block.0.weight", float("inf")),
-        r"block\.0\.weight is not finite",
-    ),
-    "half precision": (
-        "PreNet",
-        cast("downs.0.bias", torch.float16),
-        r"downs\.0\.bias is torch\.float16, expected torch\.float32",
-    ),
-    "three levels": ("PreNet", without_last_level, "its levels have widths"),
-    "uneven levels": ("PreNet", wider_second_level, r"widths \[\[32\], \[72\], \[96\], \[128\]\]"),
-    "norm groups": ("PreNet", of_base(48), "norm_groups 32 does not divide base 48"),
-    "norm groups of the guides": ("guide_3D_1", narrow_stem, "norm_groups 8 does not divide"),
-    "implausible width": ("PreNet", huge, "not a convolution's"),
-    "vector for a convolution": ("guide_3D_1", flat_stem, r"block\.0\.weight is \(8,\)"),
-}
+NORM, MLP = "block.4.res_block.block2.block.0.weight", "denoise_fn.noise_level_mlp.1.weight"
+FIRST, QKV = "downs.3.res_block.block1.block.3.weight", "denoise_fn.mid.0.attn.qkv.weight"
+HEAD = "final_conv.block.3.bias"
+D, G1, G2, G3 = "DenoiseNet", "guide_3D_1", "guide_3D_2", "guide_3D_3"
+MISFITS: list[tuple[str, Callable[[State], None], str]] = [
+    ("PreNet", drop("ups.7.res_block.res_conv.bias"), r"no tensor ups\.7\.res_block"),
+    ("PreNet", drop(FIRST), f"no tensor {FIRST}"),
+    (D, drop(MLP), f"no tensor {MLP}"),
+    ("guide_spectrum_3", drop(NORM), f"no tensor {NORM}"),
+    ("PreNet", add("noise_level_mlp.1.weight"), r"unknown tensor noise_level_mlp"),
+    ("PreNet", add("head.conv.bias"), r"unknown tensor head\.conv\.bias"),  # our own name
+    (D, add("logvar"), "unknown tensor logvar"),
+    ("PreNet", add("betas"), "unknown tensor betas"),
+    (G1, add("downs.1.conv.bias"), r"unknown tensor downs\.1\.conv\.bias"),
+    (G3, shorten("conv.bias"), r"conv\.bias is \(4,\), expected \(5,\)"),
+    (D, shorten(QKV), r"qkv\.weight is \(383, 128, 1, 1\), expected \(384, 128, 1, 1\)"),
+    ("PreNet", poison(HEAD, float("nan")), f"{HEAD} is not finite"),
+    (G2, poison("block.0.weight", float("inf")), r"block\.0\.weight is not finite"),
+    ("PreNet", cast("downs.0.bias", torch.float16), r"downs\.0\.bias is torch\.float16"),
+    ("PreNet", without_last_level, "its levels have widths"),
+    ("PreNet", wider_second_level, r"widths \[\[32\], \[72\], \[96\], \[128\]\]"),
+    ("PreNet", of_base(48), "norm_groups 32 does not divide base 48"),
+    (G1, narrow_stem, "norm_groups 8 does not divide"),
+    ("PreNet", huge, "not a convolution's"),
+    (G1, flat_stem, r"block\.0\.weight is \(8,\)"),
+]
 
 
-@pytest.mark.parametrize("case", MISFITS)
-def test_files_that_do_not_fit(prefix: Path, tmp_path: Path, case: str) -> None:
-    stem, change, message = MISFITS[case]
+@pytest.mark.parametrize(("stem", "change", "message"), MISFITS)
+def test_files_that_do_not_fit(
+    prefix: Path, tmp_path: Path, stem: str, change: Callable[[State], None], message: str
+) -> None:
     rewrite(file_of(prefix, stem), change)
     with pytest.raises(InputError, match=message) as caught:
         import_official(str(prefix), tmp_path / "c")

@@ -59,11 +59,8 @@ def test_a_split_file_names_ids_or_names_of_the_source(tmp_path):
     path = tmp_path / "split.csv"
     path.write_text("subject,split\nsub-0000,train\nB,test\n")
     subjects = {"sub-0000": found("A"), "sub-0001": found("B"), "sub-0002": found("B")}
-    assert read_split_file(path, subjects) == {
-        "sub-0000": "train",
-        "sub-0001": "test",
-        "sub-0002": "test",
-    }
+    splits = {"sub-0000": "train", "sub-0001": "test", "sub-0002": "test"}
+    assert read_split_file(path, subjects) == splits
 
 
 @pytest.mark.parametrize(

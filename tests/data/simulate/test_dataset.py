@@ -30,17 +30,6 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_files(dataset: Path) -> None:
-    assert sorted(contents(dataset)) == [
-        "dataset.json",
-        *(
-            f"sub-{number}_{rest}.nii.gz"
-            for number in ("0003", "0004")
-            for rest in ("dseg", "rec-1to100_pet", "rec-1to20_pet", "rec-full_pet", "rec-truth_pet")
-        ),
-    ]
-
-
 def test_volumes_and_geometry(dataset: Path) -> None:
     subject = simulate_subject(11, 3, doses=(20, 100), **GRID)
     expected = {
@@ -68,17 +57,6 @@ def test_volumes_and_geometry(dataset: Path) -> None:
 def test_file_content_does_not_depend_on_the_clock() -> None:
     content = nifti_gz(np.zeros((2, 3, 4), np.float32), np.eye(4))
     assert content[4:8] == bytes(4)  # the time stamp of the gzip header
-
-
-def test_description(dataset: Path) -> None:
-    index = json.loads((dataset / "dataset.json").read_text())
-    assert "not for diagnostic use" in index["description"]
-    assert (index["seed"], index["subjects"], index["doses"]) == (11, [3, 4], [20, 100])
-    assert (index["shape"], index["voxel_mm"]) == ([24, 24, 6], 10.0)
-    assert index["units"] == "Bq/ml"
-    assert index["versions"]["numpy"] == np.__version__
-    for files in index["files"].values():
-        assert all((dataset / name).is_file() for name in files.values())
 
 
 def test_workers_and_company_do_not_change_a_subject(dataset: Path, tmp_path: Path) -> None:
@@ -168,12 +146,6 @@ def test_command(app: typer.Typer, tmp_path: Path) -> None:
     again = CliRunner().invoke(app, command)
     assert isinstance(again.exception, UsageError)
     assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
-
-
-def test_command_defaults_to_one_hundredth(app: typer.Typer, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, [str(tmp_path), "--size", "24", "--voxel-mm", "10"])
-    assert result.exit_code == 0, result.output
-    assert (tmp_path / "sub-0000_rec-1to100_pet.nii.gz").is_file()
 
 
 @pytest.mark.parametrize("options", ["--subjects 0", "--first -1", "--workers 0", "--size big"])
