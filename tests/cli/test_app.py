@@ -11,6 +11,7 @@ import pytest
 
 from petrt import __version__
 from petrt.cli.app import run
+from tests.helpers import write_nifti
 
 COMMANDS = ("reconstruct", "evaluate", "train", "export", "build-engine", "bench")
 
@@ -65,7 +66,7 @@ def test_errors_are_one_line_and_debug_shows_more(capsys, tmp_path):
 def test_json_log_lines(tiny_bundle, tmp_path, capsys):
     source = tmp_path / "low.nii"
     data = np.random.default_rng(0).random((16, 16, 2)).astype(np.float32)
-    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(source)
+    write_nifti(source, data)
     arguments = ["reconstruct", str(source), str(tmp_path / "out.nii"), "--steps", "1"]
     arguments += ["--model", str(tiny_bundle)]
     assert run(["--log-format", "json", *arguments]) == 0

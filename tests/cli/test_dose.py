@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 
-import nibabel
 import numpy as np
 import pytest
 
 from petrt.cli.app import run
+from tests.helpers import write_nifti
 
 
 @pytest.fixture
 def low(tmp_path):
     path = tmp_path / "low.nii.gz"
     data = np.random.default_rng(0).gamma(2, 300, (16, 16, 3)).astype(np.float32)
-    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(path)
-    return path
+    return write_nifti(path, data)
 
 
 @pytest.fixture

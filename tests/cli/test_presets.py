@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import nibabel
-import numpy as np
 import pytest
 
 from petrt.cli.app import run
 from petrt.diffusion.presets import PRESETS
+from tests.helpers import write_nifti
 from tests.models import noisy_blob
 
 FAST = PRESETS["fast"]
@@ -19,9 +18,7 @@ FAST = PRESETS["fast"]
 @pytest.fixture
 def low(tmp_path) -> Path:
     path = tmp_path / "low.nii.gz"
-    volume = nibabel.Nifti1Image(noisy_blob((16, 21, 3)), np.diag([2.0, 2.0, 2.0, 1.0]))
-    volume.to_filename(path)
-    return path
+    return write_nifti(path, noisy_blob((16, 21, 3)))
 
 
 @pytest.fixture

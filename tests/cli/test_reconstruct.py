@@ -18,15 +18,12 @@ from petrt.cli.app import run
 from petrt.model.bundle import load_bundle
 from petrt.model.bundle_writer import write_bundle
 from petrt.model.spec import CalibrationSpec, SamplerSpec
+from tests.helpers import contents, write_nifti
 from tests.io.test_nifti import GRID_FIELDS
 from tests.io.test_nifti_bad_input import FILES, HEADERS, with_fields
 from tests.model.test_bundle import rewrite
 
 SHAPE = (17, 22, 4)
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @pytest.fixture
@@ -45,8 +42,7 @@ def petrt(tiny_bundle, capsys):
 def low(tmp_path) -> Path:
     path = tmp_path / "low.nii.gz"
     data = np.random.default_rng(0).gamma(2, 300, SHAPE).astype(np.float32)
-    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(path)
-    return path
+    return write_nifti(path, data)
 
 
 def copies(low: Path, names: str) -> Path:
@@ -132,19 +128,19 @@ def test_bad_input_is_refused_in_one_line(petrt, tmp_path, case):
         file, spoil, _ = FILES[name]
         path, content = tmp_path / file, spoil(with_fields())
     path.write_bytes(content)
-    before = snapshot(tmp_path)
+    before = contents(tmp_path)
     code, lines = petrt(path, tmp_path / "out.nii.gz", "--json", tmp_path / "run.json")
     assert code == 3
     assert len(lines) == 1, lines
     assert path.name in lines[0]
-    assert snapshot(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 def test_nonfinite_voxels(petrt, tmp_path):
     data = np.random.default_rng(0).random(SHAPE).astype(np.float32)
     data[3, 4, 2] = np.nan
     source, out = tmp_path / "in.nii", tmp_path / "out.nii"
-    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(source)
+    write_nifti(source, data)
     code, lines = petrt(source, out)
     assert (code, len(lines), out.exists()) == (3, 1, False)
     code, lines = petrt(source, out, "--nonfinite", "zero", "--json", tmp_path / "run.json")
@@ -173,13 +169,13 @@ def test_bad_bundle_leaves_nothing(tiny_bundle, low, tmp_path, capsys, model):
         tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
         rewrite(bundle, "coarse.onnx", graph.SerializeToString())
         expected = 4
-    before = snapshot(tmp_path)
+    before = contents(tmp_path)
     code = run(["reconstruct", str(low), str(tmp_path / "out.nii.gz"), "--model", str(bundle)])
     lines = capsys.readouterr().err.splitlines()
     lines = [line for line in lines if not line.startswith("petrt: engine: ")]
     assert code == expected
     assert len(lines) == 1, lines
-    assert snapshot(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 def test_outputs_are_protected(petrt, low, tmp_path):
@@ -285,7 +281,7 @@ def test_std_says_calibrated_only_where_it_is(low, tmp_path, tiny_bundle, capsys
 def test_background_is_left_out_unless_all_slices_are_wanted(petrt, tmp_path):
     data = np.random.default_rng(0).gamma(2, 300, (*SHAPE[:2], 7)).astype(np.float32)
     data[..., 2:] = 0
-    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(tmp_path / "in.nii")
+    write_nifti(tmp_path / "in.nii", data)
     few, every = tmp_path / "few.nii", tmp_path / "every.nii"
     code, lines = petrt(tmp_path / "in.nii", few, "--json", tmp_path / "few.json")
     assert code == 0

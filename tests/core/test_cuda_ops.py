@@ -41,9 +41,7 @@ def test_stack_slices(device: Device, size: tuple[int, int], depth: int) -> None
 
 
 @pytest.mark.parametrize("depth", [1, 2, 6])
-def test_a_batch_of_more_slices_than_the_volume_repeats_the_last(
-    device: Device, depth: int
-) -> None:
+def test_a_batch_of_more_slices_than_the_volume_repeats_the_last(device, depth):
     volume = fields(1, (depth, 7, 9))[0]
     batch = depth + 3
     planes = np.concatenate([volume, np.full((2, 7, 9), np.nan, np.float32)])

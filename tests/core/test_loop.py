@@ -147,9 +147,7 @@ def test_samples_and_statistics_are_those_of_the_reference() -> None:
     threads=st.integers(1, 4),
     order=st.permutations([11, 3, 500, 2**31, 8]),
 )
-def test_no_split_order_or_thread_changes_a_bit(
-    batch: int, chunk: int, threads: int, order: list[int]
-) -> None:
+def test_no_split_order_or_thread_changes_a_bit(batch, chunk, threads, order):
     expected = reconstruct([3, 8, 11, 500, 2**31], batch=5, samples=6, chunk=6)
     assert reconstruct(order, batch, 6, chunk, threads) == expected
 

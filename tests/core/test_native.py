@@ -162,9 +162,7 @@ def test_planar_images_are_read_as_they_lie(native: Native):
     offset=st.sampled_from([0.0, 1000.0]),
     seed=st.integers(0, 99),
 )
-def test_statistics_are_those_of_a_group_norm(
-    native: Native, groups, each, height, width, offset, seed
-):
+def test_statistics_are_those_of_a_group_norm(native, groups, each, height, width, offset, seed):
     rng = np.random.default_rng(seed)
     channels = groups * each
     x = padded_pitch(rng, 2, height, width, channels)

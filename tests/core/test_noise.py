@@ -67,9 +67,7 @@ def test_the_word_zero_gives_the_farthest_normal(slice_id: int, voxel: int) -> N
     which=st.integers(0, 3),
     bit=st.integers(1, 31),  # the last bit of the sample only turns the sign
 )
-def test_one_bit_of_a_key_changes_everything(
-    key: tuple[int, int, int, int], which: int, bit: int
-) -> None:
+def test_one_bit_of_a_key_changes_everything(key, which, bit):
     other = list(key)
     other[which] ^= 1 << (2 * bit if which == 0 else bit)
     n = 4096
@@ -81,9 +79,7 @@ def test_one_bit_of_a_key_changes_everything(
 
 @settings(max_examples=20, deadline=None)
 @given(seed=SEED, slice_id=WORD, pair=st.integers(0, 2**31 - 1), step=WORD)
-def test_an_odd_sample_is_the_negative_of_the_even_one_before_it(
-    seed: int, slice_id: int, pair: int, step: int
-) -> None:
+def test_an_odd_sample_is_the_negative_of_the_even_one_before_it(seed, slice_id, pair, step):
     even, odd = (draw(seed, slice_id, 2 * pair + k, step, 64) for k in range(2))
     assert np.array_equal(odd, -even)
 

@@ -46,12 +46,6 @@ def test_the_number_asked_for_reaches_the_engine(tiny: Bundle, name):
     assert select_engine(tiny, name, "cpu", None, 3).threads == 3
 
 
-def test_onnx_runtime_is_given_the_number(tiny: Bundle):
-    engine = OnnxRuntimeEngine(tiny, threads=2)
-    options = {s.get_session_options().intra_op_num_threads for s in engine._sessions.values()}
-    assert options == {2}
-
-
 def test_torch_computes_on_the_number(tiny: Bundle, monkeypatch):
     """Seen from inside a call, on the calling thread."""
     seen = []

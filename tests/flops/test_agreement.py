@@ -59,11 +59,6 @@ def test_they_agree_at_every_size(name, height, width, upsample):
     assert differences(modules, from_steps(spec, height, width, upsample)) == ""
 
 
-def test_weights_that_nobody_needs_take_no_memory():
-    for network in hollow_networks(PRESETS["a"]).values():  # with weights: 512 MB
-        assert all(set(array.strides) <= {0} for array in network.weights.values())
-
-
 @pytest.fixture(scope="module")
 def demo() -> Bundle:
     return load_bundle("demo")

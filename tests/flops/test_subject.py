@@ -57,17 +57,6 @@ def test_bundles_of_every_kind(name, upsample, tmp_path):
     assert counted.folded == folded_count(spec, 16, 16, upsample)
 
 
-def test_a_folder_named_like_a_preset_or_a_model_does_not_hide_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("tiny", "demo"):
-        (tmp_path / name).mkdir()
-    assert count_subject("tiny", 16, 16).kind == "preset"
-    assert count_subject("demo", 16, 16).kind == "bundle"
-    (tmp_path / "tiny").rmdir()
-    save_checkpoint(tmp_path / "tiny", tiny_model(), tiny_spec())
-    assert count_subject("tiny", 16, 16).kind == "checkpoint"
-
-
 def test_what_is_nothing_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match=r"no preset, checkpoint or bundle 'nothing'.*paper.*demo"):
         count_subject("nothing")

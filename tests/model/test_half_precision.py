@@ -293,9 +293,7 @@ def test_weights_beyond_the_range_are_refused(precision: Precision, value: float
     ("precision", "value", "stored"),
     [("fp16", 65519.0, 65504.0), ("bf16", 1e5, 99840.0), ("bf16", 3.3961e38, 3.3895e38)],
 )
-def test_weights_at_the_end_of_the_range_are_rounded(
-    precision: Precision, value: float, stored: float
-) -> None:
+def test_weights_at_the_end_of_the_range_are_rounded(precision, value, stored):
     graph = to_onnx(with_weight(value), precision).graph
     tensor = next(t for t in graph.initializer if t.name == "input.weight")
     found = float(numpy_helper.to_array(tensor).astype(np.float32).flat[0])

@@ -90,9 +90,7 @@ def outputs(model: Model) -> list[Tensor]:
     return [x_cp, eps, *(feature for at_scale in features for feature in at_scale)]
 
 
-def test_the_imported_networks_are_the_original(
-    prefix: Path, original: Model, tmp_path: Path
-) -> None:
+def test_the_imported_networks_are_the_original(prefix, original, tmp_path):
     assert import_official(str(prefix), tmp_path / "new" / "checkpoint") == (
         tmp_path / "new" / "checkpoint"
     )
@@ -124,9 +122,7 @@ def test_sizes_are_read_off_the_tensors(tmp_path: Path) -> None:
     assert_same_weights(model, original)
 
 
-def test_files_saved_from_inside_data_parallel(
-    prefix: Path, original: Model, tmp_path: Path
-) -> None:
+def test_files_saved_from_inside_data_parallel(prefix, original, tmp_path):
     for stem in STEMS:
         rewrite(file_of(prefix, stem), lambda s: {f"module.{key}": v for key, v in s.items()})
     model, _, _ = load_checkpoint(import_official(str(prefix), tmp_path / "c"))
@@ -198,9 +194,7 @@ UNNAMED = (
     ("write", "reason"), [(zipped, NAMED), (legacy, NAMED), (bare, NAMED), (pickle.dumps, UNNAMED)]
 )
 @pytest.mark.parametrize("stem", ["PreNet", "guide_spectrum_3"])
-def test_code_in_a_file_never_runs(
-    prefix: Path, tmp_path: Path, write: Callable[[object], bytes], reason: str, stem: str
-) -> None:
+def test_code_in_a_file_never_runs(prefix, tmp_path, write, reason, stem):
     side_effect = tmp_path / "side-effect"
     payload = Payload(f"touch '{side_effect}'")
     pickle.loads(pickle.dumps(payload))
@@ -261,9 +255,7 @@ NO_STATE = "is not a state dict of tensors"
     ],
 )
 @pytest.mark.parametrize("stem", ["DenoiseNet", "guide_3D_2"])
-def test_files_that_are_no_state_dict(
-    prefix: Path, tmp_path: Path, stem: str, damage: Callable[[Path], object], message: str
-) -> None:
+def test_files_that_are_no_state_dict(prefix, tmp_path, stem, damage, message):
     damage(file_of(prefix, stem))
     with pytest.raises(InputError, match=rf"^I500000_E100_{stem}_gen.pth:? {message}") as caught:
         import_official(str(prefix), tmp_path / "c")
@@ -372,9 +364,7 @@ MISFITS: list[tuple[str, Callable[[State], None], str]] = [
 
 
 @pytest.mark.parametrize(("stem", "change", "message"), MISFITS)
-def test_files_that_do_not_fit(
-    prefix: Path, tmp_path: Path, stem: str, change: Callable[[State], None], message: str
-) -> None:
+def test_files_that_do_not_fit(prefix, tmp_path, stem, change, message):
     rewrite(file_of(prefix, stem), change)
     with pytest.raises(InputError, match=message) as caught:
         import_official(str(prefix), tmp_path / "c")

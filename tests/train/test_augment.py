@@ -85,10 +85,6 @@ def test_all_slices_of_an_item_are_seen_alike(seed, rotation):
     np.testing.assert_array_equal(view(stack[:1])[0], seen[0])
 
 
-def test_gain_multiplies():
-    np.testing.assert_allclose(View((9, 12), gain=1.5)(images()), 1.5 * images(), rtol=1e-6)
-
-
 def test_draws_follow_the_configuration():
     config = DataConfig(shift=3, rotation_deg=5, intensity=0.2)
     rng = np.random.default_rng(0)

@@ -103,10 +103,8 @@ def test_a_full_disk_leaves_the_checkpoint_before(mine, trained, data, monkeypat
         patch.setattr(Path, "write_bytes", full)
         with pytest.raises(UsageError, match=r"step-00000008: .*the disk is full.*--resume"):
             fit(longer, data, mine, resume=True)
-    assert sorted(path.name for path in (mine / FOLDER).iterdir()) == [
-        "step-00000004",
-        "step-00000006",
-    ]
+    names = sorted(path.name for path in (mine / FOLDER).iterdir())
+    assert names == ["step-00000004", "step-00000006"]
     assert_same(mine, trained)
     assert fit(longer, data, mine, resume=True) == path_of(mine, 8)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from petrt.errors import InputError
 from petrt.nets.presets import PRESETS
 from petrt.train.config import load_config
 
@@ -56,8 +55,3 @@ def test_default_trains_where_samplers_go_and_keeps_an_average():
     assert c.optimizer.schedule == "cosine"
     assert c.optimizer.ema
     assert c.optimizer.clip
-
-
-def test_unknown_presets_are_named():
-    with pytest.raises(InputError, match="no training configuration 'nothing'"):
-        load_config("nothing")

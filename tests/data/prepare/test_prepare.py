@@ -14,7 +14,8 @@ from petrt.data.prepare import Options, prepare
 from petrt.data.prepare.subject import label_grid
 from petrt.data.simulate import write_dataset
 from petrt.errors import InputError
-from tests.data.prepare.scans import AFFINE, LOW, SHAPE, contents, refusals, save, scan
+from tests.data.prepare.scans import AFFINE, LOW, SHAPE, refusals, save, scan
+from tests.helpers import contents
 from tests.io.dicom.dicom_files import write_series
 
 

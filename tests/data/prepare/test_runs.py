@@ -13,7 +13,8 @@ from petrt.data.prepare import Options, prepare
 from petrt.data.prepare import run as module
 from petrt.data.prepare.sources import load
 from petrt.errors import DeviceError, InputError, UsageError
-from tests.data.prepare.scans import LOW, contents, save, scan
+from tests.data.prepare.scans import LOW, save, scan
+from tests.helpers import contents
 
 
 def test_strict_writes_nothing_and_goes_on_from_there(source, tmp_path):

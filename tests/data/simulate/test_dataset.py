@@ -15,12 +15,9 @@ from petrt.cli.simulate import simulate
 from petrt.data.simulate import simulate_subject, write_dataset
 from petrt.data.simulate.dataset import nifti_gz, subject_files
 from petrt.errors import UsageError
+from tests.helpers import contents
 
 GRID = {"shape": (24, 24, 6), "voxel_mm": 10.0}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")

@@ -52,9 +52,7 @@ def test_doses_share_no_random_numbers() -> None:
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])
-def test_other_processes_and_thread_counts_give_the_same_bits(
-    subject: Subject, threads: str
-) -> None:
+def test_other_processes_and_thread_counts_give_the_same_bits(subject, threads):
     volumes = (subject.full, subject.low[4], subject.low[100], subject.labels)
     here = hashlib.sha256(b"".join(v.tobytes() for v in volumes)).hexdigest()
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

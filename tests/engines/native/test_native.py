@@ -14,7 +14,6 @@ from petrt.engines.native.plan import MemoryPlan, _place, _Room
 from petrt.engines.native.steps import FusedConv, Sum, Unsupported, native_steps
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.select import choose
-from petrt.errors import UsageError
 from petrt.export.bundle import export_model
 from petrt.export.graphs.check import relative_error
 from petrt.inference.reconstructor import Reconstructor
@@ -120,22 +119,6 @@ def test_auto_takes_it_and_says_so_where_it_cannot(tmp_path, caplog):
         choice = choose(bundle, device="cpu")
     assert choice.engine.name == "onnxruntime"
     assert "native cannot be used" in caplog.text
-
-
-def test_only_float32(tiny):
-    with pytest.raises(UsageError, match="does not run bf16"):
-        NativeEngine(tiny, precision="bf16")
-
-
-def test_buffers_are_checked(tiny):
-    engine = NativeEngine(tiny)
-    inputs = swapped(golden_inputs(tiny, "coarse"), (0, 2, 3, 1))
-    out = {"x_cp": np.empty_like(inputs["x"])}
-    engine.bind("coarse", inputs, out)
-    with pytest.raises(ValueError, match="C-contiguous float32"):
-        engine.bind("coarse", inputs, {"x_cp": out["x_cp"].astype(np.float64)})
-    with pytest.raises(ValueError, match="must be of shape"):
-        engine.bind("coarse", inputs, {"x_cp": np.empty((1, 1, 8, 8), np.float32)})
 
 
 IMAGE = ("n", 4, "height", "width")

@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import stat
-import threading
 
 import pytest
 
@@ -133,21 +132,3 @@ def test_a_folder_that_is_gone_or_full_is_said_and_nothing_more(file, monkeypatc
         assert file.load() == b""
     assert caplog.text.count("compiled kernels cannot be kept") == 2
     assert not file.path.parent.exists()
-
-
-def test_of_several_writers_one_wins_whole(entry, file):
-    contents = [bytes([i]) * 50_000 for i in range(4)]
-    seen: list[bytes] = []
-
-    def write(content: bytes) -> None:
-        for _ in range(10):
-            KernelFile(entry, RTX4090).save(content)
-            seen.append(KernelFile(entry, RTX4090).load())
-
-    threads = [threading.Thread(target=write, args=(content,)) for content in contents]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert set(seen) <= set(contents)
-    assert file.load() in contents

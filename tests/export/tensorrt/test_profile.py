@@ -85,9 +85,7 @@ def test_an_unknown_dimension_is_refused(tiny_bundle: Path) -> None:
 
 @pytest.mark.parametrize("matrix", [None, (128, 128), (96, 200), (31, 33)])
 @pytest.mark.parametrize("preset", ["tiny", "paper", "a", "b"])
-def test_the_default_profile_is_one_size_of_each(
-    preset: str, matrix: tuple[int, int] | None
-) -> None:
+def test_the_default_profile_is_one_size_of_each(preset, matrix):
     network = PRESETS[preset]
     domain = DomainSpec(voxel_mm=(2.0, 2.0, 2.0), matrix=matrix)
     profile = default_profile(ModelSpec(name="m", network=network, domain=domain))

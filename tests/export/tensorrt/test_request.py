@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +12,7 @@ from petrt.export.tensorrt.profile import default_profile
 from petrt.export.tensorrt.request import make_request
 from petrt.hardware import gpus
 from petrt.hardware.gpus import Gpu
-from petrt.model.bundle import Bundle, load_bundle
 from tests.engines.tensorrt.fake_tensorrt import make_module
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_bundle: Path) -> Bundle:
-    return load_bundle(tiny_bundle)
 
 
 @pytest.fixture
@@ -66,13 +59,7 @@ def test_auto_takes_what_is_installed_and_serves_the_gpu(
 @pytest.mark.parametrize(
     ("capabilities", "kinds", "options", "kind", "message"),
     [
-        (
-            [(9, 0)],
-            [],
-            {},
-            DeviceError,
-            r"TensorRT is not installed; pip install 'petrt\[tensorrt\]'",
-        ),
+        ([(9, 0)], [], {}, DeviceError, r"TensorRT is not installed; pip .*petrt\[tensorrt\]"),
         ([(9, 0)], ["tensorrt-rtx"], {}, DeviceError, "TensorRT is not installed"),
         ([(9, 0)], [], {"engine": "tensorrt-rtx"}, DeviceError, "does not run on .* 9.0"),
         ([], ["tensorrt"], {}, DeviceError, "no NVIDIA driver; --gpu rtx40"),
