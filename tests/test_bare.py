@@ -91,14 +91,6 @@ def test_the_doctor_finds_no_fault_in_it(folder):
     assert re.search(COMMAND, done.stdout)
 
 
-def test_a_measurement_of_every_engine_measures_the_one_that_is_here(tiny_bundle, folder):
-    arguments = ["bench", str(tiny_bundle), "--size", "16x16", "--slices", "1", "--repeats", "1"]
-    done = bare([*arguments, "--sections", "volume"], folder)
-    assert done.returncode == 0, done.stderr
-    assert "native fp32" in done.stdout
-    assert re.search(f"onnxruntime: .*{COMMAND}", done.stdout)
-
-
 RECONSTRUCT = ["reconstruct", "low.nii", "out.nii", "--device", "cpu"]
 EXPORT = ["export", "run", "-o", "model"]
 TRAIN = ["train", "demo", "--data", ".", "--out", "x"]

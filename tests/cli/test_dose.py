@@ -64,6 +64,3 @@ def test_every_case_of_a_batch_has_the_dose(command, low, tmp_path):
     assert code == 0, lines
     for name in "ab":
         assert json.loads((tmp_path / "json" / f"{name}.json").read_text())["dose_fraction"] == 0.1
-    code, lines = command(cases, tmp_path / "other", "--dose", "2")
-    assert (code, len(lines)) == (2, 1), lines
-    assert not (tmp_path / "other").exists()

@@ -74,11 +74,3 @@ def test_table_2(tmp_path, capsys):
 def test_exit_codes(arguments, code, words, capsys):
     assert run(["flops", *arguments]) == code
     assert words in capsys.readouterr().err
-
-
-def test_a_json_file_is_kept_unless_told_otherwise(tmp_path, capsys):
-    out = tmp_path / "f.json"
-    out.write_text("mine")
-    assert run(["flops", "tiny", "--size", "16x16", "--json", str(out)]) == 2
-    assert out.read_text() == "mine"
-    assert "--overwrite" in capsys.readouterr().err

@@ -281,19 +281,14 @@ def test_std_says_calibrated_only_where_it_is(low, tmp_path, tiny_bundle, capsys
 def test_background_is_left_out_unless_all_slices_are_wanted(petrt, tmp_path):
     data = np.random.default_rng(0).gamma(2, 300, (*SHAPE[:2], 7)).astype(np.float32)
     data[..., 2:] = 0
-    write_nifti(tmp_path / "in.nii", data)
-    few, every = tmp_path / "few.nii", tmp_path / "every.nii"
-    code, lines = petrt(tmp_path / "in.nii", few, "--json", tmp_path / "few.json")
-    assert code == 0
-    assert "3 slices of pure background are 0" in "\n".join(lines)
-    assert json.loads((tmp_path / "few.json").read_text())["frames"][0]["background_slices"] == 3
-    code, lines = petrt(tmp_path / "in.nii", every, "--all-slices")
-    assert code == 0
-    assert "background" not in "\n".join(lines)
-    a, b = (nibabel.load(path).get_fdata() for path in (few, every))
-    np.testing.assert_array_equal(a[..., :4], b[..., :4])
-    assert not a[..., 4:].any()
-    assert b[..., 4:].any()
+    source = write_nifti(tmp_path / "in.nii", data)
+    for name, options, count in (("few", (), 3), ("every", ("--all-slices",), 0)):
+        out, record = tmp_path / f"{name}.nii", tmp_path / f"{name}.json"
+        code, lines = petrt(source, out, "--json", record, *options)
+        assert code == 0, lines
+        assert ("slices of pure background are 0" in "\n".join(lines)) == (count > 0)
+        assert json.loads(record.read_text())["frames"][0]["background_slices"] == count
+        assert nibabel.load(out).get_fdata()[..., 4:].any() == (count == 0)
 
 
 def test_too_little_memory_is_refused_and_told(petrt, low, tmp_path):

@@ -29,13 +29,6 @@ __global__ void all(float* v, petrt::StepCoefs coefs, petrt::NoiseKey key) {
 """
 
 
-def test_version_is_the_one_of_the_project() -> None:
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    version = re.search(r'^version = "(.+)"$', project, re.MULTILINE)
-    assert version is not None
-    assert _core.__version__ == version[1]
-
-
 def compile_ptx(folder: Path, source: Path) -> str:
     include = f"-I{ROOT / 'csrc' / 'include'}"
     command = ["nvcc", "-std=c++17", "-fmad=false", "-ptx", include, "-o", "all.ptx", str(source)]

@@ -206,10 +206,9 @@ def test_dlpack(device: Device) -> None:
 
 def test_timer(device: Device) -> None:
     timer = device.module.Timer()
-    with pytest.raises(ValueError, match="expected a start"):
-        timer.milliseconds()
-    with pytest.raises(ValueError, match="expected a start"):
-        timer.stop(device.stream)
+    for call in (timer.milliseconds, lambda: timer.stop(device.stream)):
+        with pytest.raises(ValueError, match="expected a start"):
+            call()
     timer.start(device.stream)
     with pytest.raises(ValueError, match="expected a start and a stop"):
         timer.milliseconds()

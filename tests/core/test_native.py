@@ -222,24 +222,6 @@ def test_nan_stays_visible(native: Native):
     assert np.isnan(y[0, 2:5, 2:5]).all()
 
 
-def test_an_image_does_not_depend_on_those_beside_it(native: Native):
-    rng = np.random.default_rng(5)
-    x, weights = random(rng, 5, 9, 13, 24), random(rng, 20, 24, 3, 3)
-    packed = native.pack(weights, True)
-
-    def run(images: Array) -> Array:
-        y = np.empty((*images.shape[:3], 20), np.float32)
-        program = native.program()
-        program.conv(images, y, packed, kernel=3, stride=1, winograd=True)
-        program.run()
-        program.run()
-        return y
-
-    together = run(x)
-    for i in range(5):
-        np.testing.assert_array_equal(run(x[i : i + 1])[0], together[i])
-
-
 @pytest.mark.parametrize("threads", [2, 3, 7])
 def test_nothing_depends_on_the_number_of_threads(native: Native, threads: int):
     rng = np.random.default_rng(6)

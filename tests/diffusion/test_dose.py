@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from petrt.diffusion.dose import dose_text, dose_warnings, parse_dose
-from petrt.errors import InputError, UsageError
+from petrt.errors import UsageError
 from petrt.export.bundle import export_model
 from petrt.inference.reconstructor import Reconstruction, Reconstructor
 from petrt.model.bundle import load_bundle
 from petrt.model.spec import DomainSpec, ModelSpec
-from petrt.nets import Model, load_checkpoint, save_checkpoint
+from petrt.nets import load_checkpoint, save_checkpoint
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.models import noisy_blob, tiny_model, tiny_spec
 
@@ -113,13 +113,6 @@ def test_a_dose_beyond_the_range_is_used_with_a_warning(dosed, volume):
     assert not np.array_equal(result.image, dosed(volume, dose=0.25).image)
 
 
-def test_every_frame_has_the_dose(dosed, volume):
-    frames = np.stack([volume, volume[::-1]], axis=-1)
-    both = dosed(frames, dose=0.01)
-    np.testing.assert_array_equal(both.image[..., 0], dosed(volume, dose=0.01).image)
-    assert not np.array_equal(both.image, dosed(frames, dose=0.25).image)
-
-
 def test_threads_and_batches_change_nothing(dosed, dose_bundle, volume):
     cut = Reconstructor(dose_bundle, **(OPTIONS | {"threads": 3, "batch": (2, 1)}))
     for dose in (0.25, 0.01):  # buffers are kept between the volumes
@@ -142,18 +135,6 @@ def test_a_model_without_the_input_only_compares_the_dose(plain, tiny_bundle, vo
     assert set(after.stats["warnings"]) - set(before.stats["warnings"]) == {
         "the dose fraction is 1/4, trained on 1/100"
     }
-
-
-def test_weights_from_before_the_dose_give_the_same_bits(tiny_bundle, plain, volume, tmp_path):
-    """An exported model with the input, its new weights still zero, at any dose."""
-    spec = tiny_spec()
-    network = spec.network.model_copy(update={"dose": True})
-    model = Model(network)
-    model.load_state_dict(tiny_model().state_dict(), strict=False)
-    export_model(model, spec.model_copy(update={"network": network}), tmp_path / "bundle")
-    found = Reconstructor(tmp_path / "bundle", **OPTIONS)
-    for dose in (1.0, 0.01):
-        equal(found(volume, dose=dose), plain(volume))
 
 
 def test_a_model_that_names_no_dose_wants_one(volume, tmp_path):
@@ -181,21 +162,3 @@ def test_specifications_from_before_the_dose_are_read(tmp_path):
     assert spec == tiny_spec()
     for name, tensor in tiny_model().state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor)
-
-
-def test_graphs_that_do_not_take_what_the_manifest_says_are_refused(
-    tiny_bundle, dose_bundle, tmp_path
-):
-    for source, dose, says in (
-        (tiny_bundle, True, "lacks dose"),
-        (dose_bundle, False, "unknown dose"),
-    ):
-        bundle = tmp_path / f"to-{dose}"
-        bundle.mkdir()
-        for file in source.iterdir():
-            (bundle / file.name).write_bytes(file.read_bytes())
-        manifest = json.loads((bundle / "model.json").read_text())
-        manifest["model"]["network"]["dose"] = dose
-        (bundle / "model.json").write_text(json.dumps(manifest))
-        with pytest.raises(InputError, match=says):
-            Reconstructor(bundle)

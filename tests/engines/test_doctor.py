@@ -85,14 +85,6 @@ def test_a_complete_machine_is_ready_and_needs_nothing(computer):
     assert seen["gpus"][0].code == "sm_89"
 
 
-def test_rtx_engine_is_unusable_on_other_gpus(computer):
-    rtx = Package("tensorrt_rtx", "tensorrt-rtx", "1.7")
-    computer(H100, tensorrt_rtx=rtx)
-    part = ask()["parts"]["tensorrt-rtx cuda"]
-    assert (part.state, part.fix) == ("unusable", None)
-    assert "12.x" in part.detail
-
-
 def test_builds_without_cuda_are_replaced(computer):
     computer(
         H100,
@@ -279,13 +271,6 @@ def test_on_a_gpu_the_choice_is_told_without_opening_an_engine(computer):
     assert "TensorRT is not installed (pip install 'petrt[tensorrt]')" in auto.reason
     computer(H100, onnxruntime=runtime)
     assert doctor.examine().auto.engine == "onnxruntime"
-
-
-def test_without_an_engine_for_the_gpu_the_cpu_is_chosen(computer):
-    computer(H100, onnxruntime=Package("onnxruntime", "onnxruntime", "1.32", ""))
-    auto = doctor.examine().auto
-    assert (auto.engine, auto.device) == ("native", "cpu")
-    assert auto.problem is None
 
 
 def test_cache_that_others_can_write_to_is_told_with_the_remedy(tmp_path):

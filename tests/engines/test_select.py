@@ -8,13 +8,11 @@ import subprocess
 import sys
 import types
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from petrt.cli.app import run
 from petrt.cli.options import EngineName
 from petrt.engines import candidates
 from petrt.engines.candidates import Missing, Ready, on_gpu
@@ -27,7 +25,6 @@ from petrt.hardware.packages import Package
 from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle
 from tests.engines.conftest import H100
-from tests.helpers import write_nifti
 
 T4 = Gpu(0, "Tesla T4", (7, 5), 16 << 30)
 TORCH = Package("torch", "torch", "2.13.0", cuda="13.0")
@@ -269,33 +266,6 @@ def test_the_record_of_a_run_tells_engine_and_reason(tiny: Bundle):
     assert (engine["name"], engine["precision"]) == ("torch", "fp16")
     assert engine["reason"].startswith("torch ")
     assert engine["reason"].endswith("fp16 on the CPU")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "says"),
-    [
-        (["--device", "cuda"], 4, "cannot use cuda: no NVIDIA driver"),
-        (["--device", "cuda:3", "--engine", "torch"], 4, "petrt doctor"),
-        (["--engine", "tensorrt"], 4, "TensorRT needs a GPU"),
-        (["--engine", "tensorrt", "--device", "cpu"], 2, "GPU only"),
-        (["--precision", "fp64"], 2, "fp32, fp16, bf16"),
-    ],
-)
-def test_exit_codes(computer, tiny_bundle: Path, tmp_path, capsys, arguments, code, says):
-    computer(onnxruntime=RUNTIME, torch=TORCH)
-    source = volume_file(tmp_path)
-    command = ["reconstruct", str(source), str(tmp_path / "out.nii"), "--model", str(tiny_bundle)]
-    assert run([*command, *arguments]) == code
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert says in lines[0]
-    assert not (tmp_path / "out.nii").exists()
-
-
-def volume_file(folder: Path) -> Path:
-    data = np.random.default_rng(0).random((16, 16, 2)).astype(np.float32)
-    path = folder / "low.nii"
-    return write_nifti(path, data)
 
 
 def test_the_help_of_commands_names_every_engine():

@@ -69,12 +69,6 @@ def test_new_file_gets_the_usual_permissions(tmp_path, scratch):
     assert sorted(os.listdir(tmp_path)) == ["new.bin", "plain"]
 
 
-def test_overwrite_replaces(target, scratch):
-    atomic_write_bytes(target, NEW, overwrite=True)
-    assert target.read_bytes() == NEW
-    assert os.listdir(target.parent) == [target.name]
-
-
 def test_existing_file_is_kept_without_overwrite(target, scratch):
     with pytest.raises(UsageError, match=r"out\.bin: the output exists; --overwrite") as caught:
         atomic_write_bytes(target, NEW)

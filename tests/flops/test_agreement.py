@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petrt.export.bundle import rounded
-from petrt.export.folding.fold import fold
-from petrt.export.graphs.networks import write_networks
 from petrt.export.size import folded_count, hollow_networks
 from petrt.flops import bundle_macs
 from petrt.flops.bundle import noise_bias_parameters
@@ -20,7 +16,7 @@ from petrt.model.size import Count
 from petrt.model.spec import NetworkSpec
 from petrt.nets import PRESETS
 from petrt.nets.count import count
-from tests.export.conftest import NETWORKS, scrambled
+from tests.export.conftest import NETWORKS
 
 ALL: dict[str, NetworkSpec] = {
     **{f"preset {name}": spec for name, spec in PRESETS.items()},
@@ -74,16 +70,6 @@ def test_a_shipped_bundle_is_what_its_specification_says(demo):
     assert noise_bias_parameters(demo) == expected.noise_bias
     recorded = demo.manifest.export["size"]
     assert {n: Count(**p) for n, p in recorded.items()} == count(demo.model.network).parts
-
-
-def test_weights_stored_in_16_bit_change_nothing():
-    spec = NETWORKS["nas+spectrum"]
-    folded = fold(scrambled(spec))
-    with torch.no_grad():
-        narrow = write_networks(rounded(folded), spec, "fp16-weights")
-    dimensions = {"height": 16, "width": 16, "slices": 1, "images": 1}
-    for name, graph in write_networks(folded, spec, "fp32").items():
-        assert count_network(narrow[name], dimensions) == count_network(graph, dimensions)
 
 
 def test_work_grows_with_slices_and_samples_and_weights_do_not(demo):

@@ -16,7 +16,6 @@ from petrt.nets import PRESETS, save_checkpoint
 from petrt.nets.count import count
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.models import tiny_model, tiny_spec
-from tests.test_import import HIDE, python
 
 
 @pytest.fixture(scope="module")
@@ -141,20 +140,3 @@ def test_without_torch_there_are_only_bundles(monkeypatch, subject):
     without_torch(monkeypatch)
     with pytest.raises(UsageError, match=r"needs PyTorch.*petrt\[torch\]"):
         count_subject(subject)
-
-
-def test_bundles_are_counted_where_torch_cannot_be_imported(tiny_bundle):
-    printed = python(
-        HIDE
-        + f"""
-from petrt.cli.app import run
-from petrt.model.bundle import load_bundle
-from petrt.flops import bundle_macs
-assert sum(w.count.macs for w in bundle_macs(load_bundle("demo"), 64, 64).values()) > 0
-assert run(["flops", {str(tiny_bundle)!r}]) == 0
-assert run(["flops", "paper"]) == run(["flops", "--table2"]) == 2
-assert "torch" not in sys.modules
-"""
-    )
-    assert "folded, from steps" in printed
-    assert "unfolded, from its model.json" in printed

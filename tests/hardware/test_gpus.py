@@ -171,10 +171,6 @@ def test_a_container_without_cuda(tmp_path):
     assert reason.startswith("the NVIDIA driver is here without CUDA: in a container, set")
 
 
-def test_memory_that_is_not_told_is_zero(tmp_path):
-    assert ask(compile_nvml(tmp_path, "#define MEMORY 3"))[0] == [[0, *H100[:2], 0]]
-
-
 @pytest.mark.parametrize(
     ("visible", "gigabytes"), [(None, 10), ("MIG-1-GPU-aaaa-1111", 20), ("MIG-1", 20), ("0", 10)]
 )
@@ -195,13 +191,6 @@ def test_a_file_that_is_no_library(tmp_path):
     assert "libnvidia-ml.so.1" in reason
 
 
-def test_no_library(tmp_path):
-    answer = ask(tmp_path)
-    if answer[1] is None:
-        pytest.skip("this machine has a driver")
-    assert answer[1].startswith("no NVIDIA driver: ")
-
-
 def test_without_nvidia_ml_py_the_reason_is_the_command(tmp_path):
     code = "sys.modules['pynvml'] = None\n"
     answer = ask(compile_nvml(tmp_path, TWO_GPUS), before=NO_MODULE + code)
@@ -220,23 +209,6 @@ def test_the_file_works_before_petrt_is_built(tmp_path):
         "print(gpus.list_gpus()[1].name)"
     )
     assert python(code, folder).stdout.strip() == RTX4090[0]
-
-
-def test_the_driver_is_asked_once(monkeypatch):
-    asked: list[str] = []
-
-    def fails(name: str) -> Any:
-        asked.append(name)
-        raise ImportError
-
-    monkeypatch.setattr(gpus.importlib, "import_module", fails)
-    gpus._driver.cache_clear()
-    try:
-        assert (gpus.list_gpus(), gpus.cuda_version(), gpus.driver_version()) == ([], None, None)
-        assert gpus.why_none() is not None
-    finally:
-        gpus._driver.cache_clear()
-    assert asked == ["pynvml"]
 
 
 def test_bus_ids_of_both_kinds_are_the_same_place():

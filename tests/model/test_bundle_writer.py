@@ -101,14 +101,6 @@ def test_an_existing_output_is_kept_unless_told(tiny_bundle, tmp_path, name):
     assert write_bundle(old, calibrated(old.model), out, overwrite=True).model.calibration
 
 
-def test_overwriting_spares_what_is_no_bundle(tiny_bundle, tmp_path):
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter.txt").write_text("1")
-    for overwrite in (False, True):
-        with pytest.raises(UsageError, match="thesis exists"):
-            check_bundle_output(tmp_path / "thesis", overwrite=overwrite)
-
-
 def test_equal_archives_are_equal_bytes(tiny_bundle, tmp_path):
     old = load_bundle(tiny_bundle)
     for name in ("a.zip", "b.zip"):

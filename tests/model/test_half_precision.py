@@ -9,7 +9,6 @@ from functools import cache
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given
@@ -24,10 +23,9 @@ from petrt.export.folding.fold import fold
 from petrt.export.graphs import check as verify
 from petrt.export.graphs.networks import write_networks
 from petrt.model import half_precision as module
-from petrt.model.bundle import Bundle, load_bundle
 from petrt.model.half_precision import Precision
 from petrt.model.network import Network
-from petrt.model.to_onnx import onnx_bytes, to_onnx
+from petrt.model.to_onnx import to_onnx
 from tests.export.conftest import NETWORKS, scrambled
 
 NARROW = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
@@ -148,19 +146,6 @@ def test_norm_and_silu_round_once(precision: Precision) -> None:
 
 
 @narrow
-def test_scores_of_an_attention_are_scaled_in_float32(precision: Precision) -> None:
-    model = converted("none", precision)["coarse"]
-    kinds, makers = types(model), {n.output[0]: n for n in model.graph.node}
-    softmaxes = [node for node in model.graph.node if node.op_type == "Softmax"]
-    for node in softmaxes:
-        scaled = makers[node.input[0]]
-        assert scaled.op_type == "Mul"
-        assert kinds[scaled.output[0]] == TensorProto.FLOAT
-        assert [makers[name].op_type for name in scaled.input if name in makers] == ["Cast"]
-    assert softmaxes
-
-
-@narrow
 def test_the_dose_is_rounded_as_a_bias(precision: Precision) -> None:
     """Its logarithm and the products with it are float32; the first 16-bit value is added to the stem."""
     model = converted("dose", precision)["guidance"]
@@ -203,34 +188,6 @@ def evaluate(
     names = [value.name for value in model.graph.output]
     results = ReferenceEvaluator(model).run(names, feed)
     return {n: np.asarray(r).astype(np.float32) for n, r in zip(names, results, strict=True)}
-
-
-@networks
-def test_onnxruntime_runs_fp16(network: str) -> None:
-    known = values(network)
-    for source in sources(network).values():
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(
-            onnx_bytes(source, "fp16"), options, providers=["CPUExecutionProvider"]
-        )
-        feed = {
-            i.name: known[i.name].astype(np.float16 if "float16" in i.type else np.float32)
-            for i in session.get_inputs()
-        }
-        names = [output.name for output in session.get_outputs()]
-        for output, found in zip(names, session.run(names, feed), strict=True):
-            assert verify.relative_error(found, known[output]) < TOLERANCE["fp16"]
-
-
-@narrow
-def test_a_bundle_writes_it_and_has_the_float32_graph_as_a_file(precision: Precision) -> None:
-    demo = load_bundle("demo")
-    for graph in demo.graphs:
-        assert demo.onnx(graph) is demo.files[f"{graph}.onnx"]
-        assert demo.onnx(graph, precision) == onnx_bytes(demo.network(graph), precision)
-    coarse = Bundle(demo.manifest, {"coarse.onnx": demo.files["coarse.onnx"]}, "", "")
-    assert coarse.onnx("denoiser", precision) is None
 
 
 @narrow

@@ -143,10 +143,6 @@ def small(*steps: Step, out: str = "y", **changes: Any) -> Network:
     return Network("net", steps=steps or (CONV,), **{**given, **changes})  # type: ignore[arg-type]
 
 
-def test_the_smallest_network() -> None:
-    assert small().dims == {"x": IMAGE, "y": IMAGE}
-
-
 HALF = ("images", 4, "height/2", "width/2")
 HALVED = dataclasses.replace(CONV, out="c", stride=2)
 

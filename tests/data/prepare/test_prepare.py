@@ -49,7 +49,6 @@ def test_other_voxels_and_a_crop(clean, tmp_path):
     pair = dataset.pair("sub-0000", 20)
     assert pair.low.shape == (10, 32, 48)  # 16 and 22 voxels of 4 mm at 2 mm, padded
     crop = dataset.subject("sub-0000").crop
-    assert crop is not None
     assert (crop.start, crop.source_shape) == ((1, 0, 2), SHAPE)
     back = dataset.placement("sub-0000").from_network(pair.full.astype(np.float32))
     part = scan(0)[1:17, :, 2:12]

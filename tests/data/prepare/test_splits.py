@@ -30,11 +30,6 @@ def test_patients_stay_together_and_shares_are_kept(people, fractions, seed):
         assert got == 0 if share == 0 else got > 0 or count < 3
 
 
-def test_another_seed_draws_others():
-    patients = {f"sub-{k:04d}": f"sub-{k:04d}" for k in range(40)}
-    assert draw(patients, DEFAULT, 0) != draw(patients, DEFAULT, 1)
-
-
 def test_scans_that_share_any_key_are_one_patient():
     keys = {"a": ["folder x", "id 1"], "b": ["folder y", "id 1"], "c": ["folder y"], "d": ["a"]}
     assert groups(keys) == {"a": "a", "b": "a", "c": "a", "d": "d"}

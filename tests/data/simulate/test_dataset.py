@@ -77,15 +77,6 @@ def test_existing_outputs_are_kept_unless_told(dataset: Path) -> None:
     assert contents(dataset) == before
 
 
-def test_overwrite_replaces(tmp_path: Path) -> None:
-    write_dataset(tmp_path, (0,), 1, (100,), **GRID)
-    before = contents(tmp_path)
-    write_dataset(tmp_path, (0,), 2, (100,), overwrite=True, **GRID)
-    after = contents(tmp_path)
-    assert before.keys() == after.keys()
-    assert all(before[name] != after[name] for name in before)
-
-
 def test_an_interrupted_run_leaves_no_index_and_no_scratch_file(tmp_path: Path) -> None:
     write_dataset(tmp_path, (0,), 1, (100,), **GRID)
 
@@ -112,16 +103,6 @@ def test_bad_requests_write_nothing(tmp_path: Path, change: dict, words: str) ->
     with pytest.raises(UsageError, match=words):
         write_dataset(out, **request)
     assert not out.exists()
-
-
-def test_a_file_is_not_taken_for_the_folder(tmp_path: Path) -> None:
-    target = tmp_path / "out"
-    target.write_text("kept")
-    with pytest.raises(UsageError, match="out is a file"):
-        write_dataset(target, (0,), 0, **GRID)
-    with pytest.raises(UsageError, match="cannot make the folder below"):
-        write_dataset(target / "below", (0,), 0, **GRID)
-    assert target.read_text() == "kept"
 
 
 @pytest.fixture

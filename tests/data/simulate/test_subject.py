@@ -63,14 +63,6 @@ def test_other_processes_and_thread_counts_give_the_same_bits(subject, threads):
     assert done.stdout.strip() == here
 
 
-@pytest.mark.parametrize(("seed", "number"), [(5, 3), (6, 2), (2, 5)])
-def test_subjects_differ(subject: Subject, seed: int, number: int) -> None:
-    other = simulate_subject(seed, number, doses=(), **GRID)
-    head = subject.labels > 0
-    assert (other.labels != subject.labels)[head].mean() > 0.1
-    assert other.low == {}
-
-
 def test_total_activity_is_preserved() -> None:
     # A slab through the brain, wide enough that nothing lies outside the field of view.
     subject = simulate_subject(1, 0, doses=(4, 20, 100), shape=(60, 60, 12), voxel_mm=5.0)

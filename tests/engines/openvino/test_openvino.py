@@ -22,10 +22,8 @@ from petrt.engines.select import choose
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.export.graphs.check import relative_error
 from petrt.hardware import cpu, packages
-from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
-from tests.engines.torch.test_torch import blob, forward, golden_inputs, worst_error
-from tests.helpers import psnr
+from tests.engines.torch.test_torch import forward, golden_inputs, worst_error
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -49,15 +47,6 @@ def test_values_are_those_of_onnx_runtime(tiny: Bundle, model, threads):
     engine = OpenVINOEngine(bundle, precision="fp32", threads=threads)
     assert (engine.name, engine.device, engine.precision) == ("openvino", "cpu", "fp32")
     assert worst_error(bundle, engine) < 5e-6
-
-
-def test_images_are_those_of_onnx_runtime():
-    """The whole loop, where errors could grow: at least 100 dB."""
-    demo, volume = load_bundle("demo"), blob((64, 64, 2))
-    expected = Reconstructor(demo, engine=OnnxRuntimeEngine(demo), samples=2)(volume).image
-    engine = OpenVINOEngine(demo, precision="fp32")
-    found = Reconstructor(demo, engine=engine, samples=2)(volume).image
-    assert psnr(found, expected) > 100
 
 
 def test_results_do_not_depend_on_threads_or_streams(tiny: Bundle):

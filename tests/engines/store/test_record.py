@@ -77,20 +77,6 @@ def test_records_of_earlier_versions_are_read():
     assert parse_record(signed(fields)) == record
 
 
-def test_a_record_of_networks_in_int8_is_refused_in_one_line():
-    fields = make_record().model_dump(mode="json")
-    fields |= {
-        "engine": "onnxruntime",
-        "precision": "int8",
-        "profile": None,
-        "gpu": None,
-        "cpu": {"name": "AMD EPYC", "isa": ["x86_64", "avx2"]},
-        "quantized": {"bits": 7, "layers": {"coarse": 3}, "kept": [], "calibration": "simulated"},
-    }
-    with pytest.raises(DeviceError, match=r"^networks in int8, which this petrt does not run"):
-        parse_record(signed(fields))
-
-
 @given(records())
 def test_a_record_survives_the_way_through_its_file(record: EngineRecord):
     assert parse_record(dump_record(record)) == record

@@ -37,20 +37,6 @@ def test_what_is_saved_is_private_and_comes_back_in_the_next_process(entry, file
     assert KernelFile(entry, RTX4090).load() == KERNELS * 2
 
 
-def test_without_a_file_there_is_nothing_to_say(entry, caplog):
-    with caplog.at_level(logging.INFO, "petrt"):
-        assert KernelFile(entry, RTX4090).load() == b""
-    assert caplog.text == ""
-
-
-def test_each_kind_of_gpu_has_a_file_whatever_its_driver(entry, file):
-    other, newer = KernelFile(entry, H100), RTX4090.model_copy(update={"driver": "590.1"})
-    assert other.load() == b""
-    other.save(b"of another")
-    assert file.load() == KERNELS
-    assert KernelFile(entry, newer).load() == KERNELS
-
-
 @pytest.mark.parametrize("kernels", [False, True])
 def test_the_engine_is_as_sound_as_without(tiny, private_cache, kernels):
     entry = put(model=of_bundle(tiny), engine="tensorrt-rtx")

@@ -163,14 +163,6 @@ def test_without_a_compiler_it_does_not_try(events, tiny: Bundle, monkeypatch, c
     assert not any(event[0] == "compile" for event in events)
 
 
-def test_eager_on_request_is_no_warning(events, tiny: Bundle, caplog):
-    engine = TorchEngine(tiny, stream=Stream(events), mode=None)
-    bind_coarse(engine, tiny)
-    assert engine.notes == {"networks": "eager"}
-    assert caplog.text == ""
-    assert not any(event[0] == "compile" for event in events)
-
-
 def test_out_of_memory_asks_for_a_smaller_batch_and_gives_its_pool_back(events, tiny, monkeypatch):
     engine = TorchEngine(tiny, stream=Stream(events))
     small, _, _ = bind_coarse(engine, tiny, slices=1)
