@@ -44,6 +44,14 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny(tiny_bundle: Path) -> Any:
+    """``tiny_bundle``, read."""
+    from petrt.model.bundle import load_bundle
+
+    return load_bundle(tiny_bundle)
+
+
+@pytest.fixture(scope="session")
 def dose_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As ``tiny_bundle``, of networks that take the dose; trained on 1/100 to 1/4, mostly on 1/20."""
     from petrt.export.bundle import export_model

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
+from petrt.arrays import Array64
 from petrt.model.spec import DomainSpec, ModelSpec
 from petrt.nets import Model
 from petrt.nets.presets import PRESETS
@@ -32,3 +35,23 @@ def noisy_blob(shape: tuple[int, int, int]) -> np.ndarray:
     x, y, z = np.indices(shape)
     blob = 900 * np.exp(-(((x - 6) / 4) ** 2) - ((y - 12) / 6) ** 2 - ((z - 2) / 2) ** 2)
     return (blob + rng.gamma(2, 20, shape)).astype(np.float32)
+
+
+class Unfolded:
+    """The networks of a model in PyTorch and float64, as petrt.diffusion.reference takes them."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model.double()
+
+    @torch.no_grad()
+    def guidance(self, nas: Array64, spectrum: Array64) -> Any:
+        return self._model.guidance(torch.from_numpy(nas), torch.from_numpy(spectrum))
+
+    @torch.no_grad()
+    def coarse(self, x: Array64, features: Any) -> Array64:
+        return self._model.coarse(torch.from_numpy(x), features).numpy()
+
+    @torch.no_grad()
+    def denoiser(self, x: Array64, r: Array64, level: float, features: Any) -> Array64:
+        images = torch.from_numpy(x), torch.from_numpy(r)
+        return self._model.denoiser(*images, torch.tensor([level]), features).numpy()

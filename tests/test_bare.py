@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from petrt.inference.reconstructor import Reconstructor
+from tests.helpers import write_nifti
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,9 +21,9 @@ else:
 
 ROOT = Path(__file__).parents[1]
 OPTIONAL = (
-    "onnxruntime", "openvino", "torch", "accelerate", "tensorboard", "cupy", "pynvml", "tensorrt",
-    "tensorrt_rtx",
-)  # fmt: skip
+    *("onnxruntime", "openvino", "torch", "accelerate", "tensorboard", "cupy", "pynvml"),
+    *("tensorrt", "tensorrt_rtx"),
+)
 # As if nothing of these names lay on Python's path.
 HIDE = """
 import importlib.machinery, sys
@@ -51,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """With a volume, low.nii."""
     monkeypatch.setenv("PETRT_CACHE", str(tmp_path / "cache"))
     data = np.random.default_rng(0).random((16, 16, 12)).astype(np.float32)
-    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(tmp_path / "low.nii")
+    write_nifti(tmp_path / "low.nii", data)
     return tmp_path
 
 
@@ -90,31 +91,23 @@ def test_the_doctor_finds_no_fault_in_it(folder):
     assert re.search(COMMAND, done.stdout)
 
 
-def test_a_measurement_of_every_engine_measures_the_one_that_is_here(tiny_bundle, folder):
-    arguments = ["bench", str(tiny_bundle), "--size", "16x16", "--slices", "1", "--repeats", "1"]
-    done = bare([*arguments, "--sections", "volume"], folder)
-    assert done.returncode == 0, done.stderr
-    assert "native fp32" in done.stdout
-    assert re.search(f"onnxruntime: .*{COMMAND}", done.stdout)
+RECONSTRUCT = ["reconstruct", "low.nii", "out.nii", "--device", "cpu"]
+EXPORT = ["export", "run", "-o", "model"]
+TRAIN = ["train", "demo", "--data", ".", "--out", "x"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "hidden", "code", "says"),
     [
-        (["reconstruct", "low.nii", "out.nii", "--engine", "onnxruntime", "--device", "cpu"],
-         OPTIONAL, 4, f"ONNX Runtime is not installed; {COMMAND}$"),
-        (["export", "run", "-o", "model"], ("onnxruntime",), 2,
-         f"petrt export needs ONNX Runtime; {COMMAND}$"),
-        (["export", "run", "-o", "model"], OPTIONAL, 2,
-         r"petrt export needs PyTorch and ONNX Runtime; pip install 'petrt\[torch,onnxruntime(-gpu)?\]'"),
-        (["build-engine", "demo", "--gpu", "rtx40"], OPTIONAL, 4,
-         r"TensorRT-RTX is not installed; pip install 'petrt\[tensorrt-rtx\]'$"),
-        (["train", "demo", "--data", ".", "--out", "x"], OPTIONAL, 2,
-         r"petrt train needs PyTorch and accelerate; pip install 'petrt\[train\]'$"),
-        (["train", "demo", "--data", ".", "--out", "x"], ("accelerate",), 2,
-         r"petrt train needs accelerate; pip install 'petrt\[train\]'$"),
+        ([*RECONSTRUCT, "--engine", "onnxruntime"], OPTIONAL, 4, f"is not installed; {COMMAND}$"),
+        (EXPORT, ("onnxruntime",), 2, f"export needs ONNX Runtime; {COMMAND}$"),
+        (EXPORT, OPTIONAL, 2, r"needs PyTorch and ONNX Runtime; .*petrt\[torch,onnxruntime"),
+        (["import-official", "x", "-o", "y"], OPTIONAL, 2, r"petrt\[torch\]"),
+        (["build-engine", "demo", "--gpu", "rtx40"], OPTIONAL, 4, r"petrt\[tensorrt-rtx\]"),
+        (TRAIN, OPTIONAL, 2, r"needs PyTorch and accelerate; .*petrt\[train\]"),
+        (TRAIN, ("accelerate",), 2, r"train needs accelerate; .*petrt\[train\]"),
     ],
-)  # fmt: skip
+)
 def test_what_needs_more_says_in_one_line_what(folder, arguments, hidden, code, says):
     done = bare(arguments, folder, hidden)
     assert done.returncode == code

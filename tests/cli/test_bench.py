@@ -57,6 +57,7 @@ def test_a_dry_run_lists_and_measures_nothing(tiny_bundle, capsys):
         (["--repeats", "0"], 2, ""),
         (["--engine", "tensorrt"], 4, "nothing to measure"),
         (["--device", "cuda:99"], 4, "cannot use cuda:99"),
+        (["--json", "no/out.json"], 2, "its folder does not exist"),
     ],
 )
 def test_errors_have_their_exit_codes(tiny_bundle, capsys, arguments, code, says):
@@ -65,16 +66,6 @@ def test_errors_have_their_exit_codes(tiny_bundle, capsys, arguments, code, says
     captured = capsys.readouterr()
     assert says in captured.err
     assert captured.out == ""
-
-
-def test_a_model_that_is_not_there_is_an_input_error(capsys):
-    assert run(["bench", "absent"]) == 3
-    assert "no model 'absent'" in capsys.readouterr().err
-
-
-def test_an_output_that_cannot_be_written_is_refused_before_anything_runs(tmp_path, capsys):
-    assert run(["bench", "demo", "--json", str(tmp_path / "no" / "out.json")]) == 2
-    assert "its folder does not exist" in capsys.readouterr().err
 
 
 def test_torch_stays_out_where_it_is_not_measured(tiny_bundle):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from petrt.cli.cases import CaseRunner, InputCase, summary
-from petrt.errors import InputError, PetrtError, UsageError
+from petrt.errors import InputError, PetrtError
 
 WAIT = 20.0  # seconds until a test that hangs fails
 
@@ -115,11 +115,3 @@ def test_the_summary_warns_and_counts_background():
         (logging.INFO, "o.nii: 4 background slices are set to 0"),
         (logging.INFO, "o.nii: activity ratio undefined, 1.3 s, x"),
     ]
-
-
-def test_usage_errors_are_failures_too(caplog):
-    class Full(Staged):
-        def _write(self, case: InputCase, volume: Any, result: Any) -> Any:
-            raise UsageError("the disk is full")
-
-    assert len(Full().run(cases("ab"))) == 2

@@ -58,12 +58,6 @@ def test_table_2(tmp_path, capsys):
     assert [row["row"] for row in rows] == ["a", "b", "c", "d", "d", "e", "f"]
 
 
-def test_models_by_name_and_by_folder(tiny_bundle, capsys):
-    assert run(["flops", "demo"]) == 0
-    assert "demo (bundle)" in capsys.readouterr().out
-    assert run(["flops", str(tiny_bundle), "--size", "16x16"]) == 0
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -80,11 +74,3 @@ def test_models_by_name_and_by_folder(tiny_bundle, capsys):
 def test_exit_codes(arguments, code, words, capsys):
     assert run(["flops", *arguments]) == code
     assert words in capsys.readouterr().err
-
-
-def test_a_json_file_is_kept_unless_told_otherwise(tmp_path, capsys):
-    out = tmp_path / "f.json"
-    out.write_text("mine")
-    assert run(["flops", "tiny", "--size", "16x16", "--json", str(out)]) == 2
-    assert out.read_text() == "mine"
-    assert "--overwrite" in capsys.readouterr().err

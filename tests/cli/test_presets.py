@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import nibabel
-import numpy as np
 import pytest
 
 from petrt.cli.app import run
 from petrt.diffusion.presets import PRESETS
-from petrt.model.bundle import load_bundle
-from petrt.model.bundle_writer import write_bundle
-from petrt.model.spec import CalibrationSpec
+from tests.helpers import write_nifti
 from tests.models import noisy_blob
 
 FAST = PRESETS["fast"]
@@ -22,9 +18,7 @@ FAST = PRESETS["fast"]
 @pytest.fixture
 def low(tmp_path) -> Path:
     path = tmp_path / "low.nii.gz"
-    volume = nibabel.Nifti1Image(noisy_blob((16, 21, 3)), np.diag([2.0, 2.0, 2.0, 1.0]))
-    volume.to_filename(path)
-    return path
+    return write_nifti(path, noisy_blob((16, 21, 3)))
 
 
 @pytest.fixture
@@ -56,13 +50,6 @@ def test_fast_is_written_as_its_explicit_steps_and_says_so(petrt, tmp_path):
     assert fast["sampler"] == {"kind": FAST.sampler.kind, "steps": FAST.sampler.steps}
 
 
-def test_samples_win_over_the_preset(petrt):
-    assert petrt("a", "--preset", "fast", "--samples", 3)[2]["samples"] == 3
-    assert petrt("b", "--preset", "paper")[2]["samples"] == 1
-    default = petrt("c")[2]
-    assert (default["preset"], default["samples"]) == ("paper", 1)
-
-
 @pytest.mark.parametrize(
     ("options", "why"),
     [
@@ -81,26 +68,3 @@ def test_contradictions_are_refused_before_any_work(petrt, tmp_path, monkeypatch
     assert (code, len(lines)) == (2, 1), lines
     assert why in lines[0]
     assert sorted(tmp_path.iterdir()) == before
-
-
-@pytest.mark.parametrize("fitted_for", ["paper", "fast"])
-def test_std_of_fast_is_calibrated_only_by_a_factor_of_its_own(
-    petrt, tiny_bundle, tmp_path, fitted_for
-):
-    bundle = load_bundle(tiny_bundle)
-    sampler = PRESETS[fitted_for].sampler or bundle.model.sampler
-    fitted = CalibrationSpec(factor=7, level=0.9, sampler=sampler, samples=2, subjects=1)
-    model = bundle.model.model_copy(update={"calibration": fitted})
-    write_bundle(bundle, model, tmp_path / "bundle")
-    code, lines, record = petrt(
-        "out", "--preset", "fast", "--std", tmp_path / "std.nii.gz", model=tmp_path / "bundle"
-    )
-    assert code == 0, lines
-    header = nibabel.load(tmp_path / "std.nii.gz").header["descrip"].item()
-    if fitted_for == "fast":
-        assert (record["std"]["calibrated"], record["std"]["factor"]) == (True, 7)
-        assert b"calibrated for 90 %" in header
-    else:
-        assert (record["std"]["calibrated"], record["std"]["factor"]) == (False, 1)
-        assert record["std"]["reason"] == "fitted for ddpm of 10 steps"
-        assert b"not calibrated" in header

@@ -19,14 +19,12 @@ from petrt.cli.app import run
 from petrt.model.bundle import load_bundle
 from petrt.model.bundle_writer import write_bundle
 from petrt.model.spec import CalibrationSpec, SamplerSpec
+from tests.helpers import contents, write_nifti
+from tests.io.test_nifti import GRID_FIELDS
 from tests.io.test_nifti_bad_input import FILES, HEADERS, with_fields
 from tests.model.test_bundle import rewrite
 
 SHAPE = (17, 22, 4)
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @pytest.fixture
@@ -45,8 +43,16 @@ def petrt(tiny_bundle, capsys):
 def low(tmp_path) -> Path:
     path = tmp_path / "low.nii.gz"
     data = np.random.default_rng(0).gamma(2, 300, SHAPE).astype(np.float32)
-    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(path)
-    return path
+    return write_nifti(path, data)
+
+
+def copies(low: Path, names: str) -> Path:
+    """A folder of cases."""
+    folder = low.parent / "cases"
+    folder.mkdir()
+    for name in names:
+        shutil.copy(low, folder / f"{name}.nii.gz")
+    return folder
 
 
 def image(kind: str) -> nibabel.Nifti1Image:
@@ -83,49 +89,24 @@ def test_output_lies_on_the_grid_of_the_input(petrt, tmp_path, kind):
     before, after = nibabel.load(source), nibabel.load(out)
     assert after.shape == before.shape
     assert after.get_data_dtype() == np.float32
-    for field in ("qform_code", "sform_code", "srow_x", "srow_y", "srow_z", "quatern_b",
-                  "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "xyzt_units"):  # fmt: skip
+    for field in (*GRID_FIELDS[:-1], "pixdim"):
         np.testing.assert_array_equal(after.header[field], before.header[field])
-    np.testing.assert_array_equal(after.header["pixdim"], before.header["pixdim"])
     np.testing.assert_array_equal(after.affine, before.affine)
     assert "activity ratio" in lines[-1]
 
 
-def test_real_brain_template_and_its_copies(petrt, brain_template, tmp_path):
-    """The bar of the product on a real volume: LAS, int16 + slope, 4-D, odd-sized."""
-    original = nibabel.load(brain_template)
-    data = original.get_fdata(dtype=np.float32)[:, :, 40:45]
-    flip = original.affine @ np.diag([-1.0, 1, 1, 1])
-    flip[:3, 3] = original.affine[:3, 3] + original.affine[:3, 0] * (data.shape[0] - 1)
-    series = np.stack([data, data[::-1]], -1)[1:, 2:]  # odd-sized: 90 x 107
-    ints = np.round(series[::-1] * 1000).astype(np.int16)
-    copy = nibabel.Nifti1Image(ints, flip)
-    copy.header.set_slope_inter(0.001, 0)
-    copy.set_sform(flip, code=4)
-    copy.to_filename(tmp_path / "copy.nii.gz")
-    code, lines = petrt(tmp_path / "copy.nii.gz", tmp_path / "out.nii.gz")
-    assert code == 0, lines
-    before, after = nibabel.load(tmp_path / "copy.nii.gz"), nibabel.load(tmp_path / "out.nii.gz")
-    assert after.shape == before.shape
-    np.testing.assert_array_equal(after.affine, before.affine)
-    assert after.header["sform_code"] == 4
-    assert after.header["qform_code"] == before.header["qform_code"]
-
-
 def test_everything_that_can_be_written(petrt, low, tmp_path):
-    code, lines = petrt(
-        low, tmp_path / "out.nii.gz", "--samples", 2, "--std", tmp_path / "std.nii.gz",
-        "--json", tmp_path / "run.json", "--preview", tmp_path / "view.png",
-    )  # fmt: skip
+    options = ["--samples", 2, "--std", tmp_path / "std.nii.gz", "--json", tmp_path / "run.json"]
+    options += ["--preview", tmp_path / "view.png"]
+    code, lines = petrt(low, tmp_path / "out.nii.gz", *options)
     assert code == 0, lines
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["samples"] == 2
     assert record["label"] == "not for diagnostic use"
     assert nibabel.load(tmp_path / "std.nii.gz").get_fdata().max() > 0
     assert (tmp_path / "view.png").read_bytes().startswith(b"\x89PNG")
-    assert (
-        b"not for diagnostic use" in nibabel.load(tmp_path / "out.nii.gz").header["descrip"].item()
-    )
+    header = nibabel.load(tmp_path / "out.nii.gz").header
+    assert b"not for diagnostic use" in header["descrip"].item()
 
 
 def test_same_seed_same_bytes(petrt, low, tmp_path):
@@ -148,19 +129,19 @@ def test_bad_input_is_refused_in_one_line(petrt, tmp_path, case):
         file, spoil, _ = FILES[name]
         path, content = tmp_path / file, spoil(with_fields())
     path.write_bytes(content)
-    before = snapshot(tmp_path)
+    before = contents(tmp_path)
     code, lines = petrt(path, tmp_path / "out.nii.gz", "--json", tmp_path / "run.json")
     assert code == 3
     assert len(lines) == 1, lines
     assert path.name in lines[0]
-    assert snapshot(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 def test_nonfinite_voxels(petrt, tmp_path):
     data = np.random.default_rng(0).random(SHAPE).astype(np.float32)
     data[3, 4, 2] = np.nan
     source, out = tmp_path / "in.nii", tmp_path / "out.nii"
-    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(source)
+    write_nifti(source, data)
     code, lines = petrt(source, out)
     assert (code, len(lines), out.exists()) == (3, 1, False)
     code, lines = petrt(source, out, "--nonfinite", "zero", "--json", tmp_path / "run.json")
@@ -174,7 +155,7 @@ def test_max_voxels(petrt, low, tmp_path):
     assert (code, len(lines)) == (3, 1)
 
 
-@pytest.mark.parametrize("model", ["truncated", "nan", "missing"])
+@pytest.mark.parametrize("model", ["nan", "missing"])
 def test_bad_bundle_leaves_nothing(tiny_bundle, low, tmp_path, capsys, model):
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     expected = 3
@@ -187,13 +168,13 @@ def test_bad_bundle_leaves_nothing(tiny_bundle, low, tmp_path, capsys, model):
         weights = {name: np.full_like(array, np.nan) for name, array in weights.items()}
         rewrite(bundle, "coarse.safetensors", safetensors.numpy.save(weights))
         expected = 4
-    before = snapshot(tmp_path)
+    before = contents(tmp_path)
     code = run(["reconstruct", str(low), str(tmp_path / "out.nii.gz"), "--model", str(bundle)])
     lines = capsys.readouterr().err.splitlines()
     lines = [line for line in lines if not line.startswith("petrt: engine: ")]
     assert code == expected
     assert len(lines) == 1, lines
-    assert snapshot(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 def test_outputs_are_protected(petrt, low, tmp_path):
@@ -231,11 +212,8 @@ def test_contradictory_options(petrt, low, tmp_path, monkeypatch, options, code)
 
 
 def test_a_folder_goes_on_after_a_bad_case(petrt, low, tmp_path):
-    cases, out = tmp_path / "cases", tmp_path / "out"
-    cases.mkdir()
-    shutil.copy(low, cases / "a.nii.gz")
+    cases, out = copies(low, "ac"), tmp_path / "out"
     (cases / "b.nii.gz").write_bytes(b"<html>")
-    shutil.copy(low, cases / "c.nii.gz")
     code, lines = petrt(cases, out, "--json", tmp_path / "json")
     assert code == 5
     assert sorted(p.name for p in out.iterdir()) == ["a.nii.gz", "c.nii.gz"]
@@ -244,20 +222,14 @@ def test_a_folder_goes_on_after_a_bad_case(petrt, low, tmp_path):
 
 
 def test_a_bad_option_of_a_batch_is_a_usage_error(petrt, low, tmp_path):
-    cases = tmp_path / "cases"
-    cases.mkdir()
-    for name in "ab":
-        shutil.copy(low, cases / f"{name}.nii.gz")
+    cases = copies(low, "ab")
     code, lines = petrt(cases, tmp_path / "out", "--nonfinite", "maybe")
     assert (code, len(lines)) == (2, 1)
     assert not (tmp_path / "out").exists()
 
 
 def test_parts_and_dry_run(petrt, low, tmp_path, capsys):
-    cases = tmp_path / "cases"
-    cases.mkdir()
-    for name in "abc":
-        shutil.copy(low, cases / f"{name}.nii.gz")
+    cases = copies(low, "abc")
     code, _ = petrt(cases, tmp_path / "out", "--dry-run")
     assert code == 0
     assert not (tmp_path / "out").exists()
@@ -308,19 +280,14 @@ def test_std_says_calibrated_only_where_it_is(low, tmp_path, tiny_bundle, capsys
 def test_background_is_left_out_unless_all_slices_are_wanted(petrt, tmp_path):
     data = np.random.default_rng(0).gamma(2, 300, (*SHAPE[:2], 7)).astype(np.float32)
     data[..., 2:] = 0
-    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(tmp_path / "in.nii")
-    few, every = tmp_path / "few.nii", tmp_path / "every.nii"
-    code, lines = petrt(tmp_path / "in.nii", few, "--json", tmp_path / "few.json")
-    assert code == 0
-    assert "3 background slices are set to 0" in "\n".join(lines)
-    assert json.loads((tmp_path / "few.json").read_text())["frames"][0]["background_slices"] == 3
-    code, lines = petrt(tmp_path / "in.nii", every, "--all-slices")
-    assert code == 0
-    assert "background" not in "\n".join(lines)
-    a, b = (nibabel.load(path).get_fdata() for path in (few, every))
-    np.testing.assert_array_equal(a[..., :4], b[..., :4])
-    assert not a[..., 4:].any()
-    assert b[..., 4:].any()
+    source = write_nifti(tmp_path / "in.nii", data)
+    for name, options, count in (("few", (), 3), ("every", ("--all-slices",), 0)):
+        out, record = tmp_path / f"{name}.nii", tmp_path / f"{name}.json"
+        code, lines = petrt(source, out, "--json", record, *options)
+        assert code == 0, lines
+        assert ("background slices are set to 0" in "\n".join(lines)) == (count > 0)
+        assert json.loads(record.read_text())["frames"][0]["background_slices"] == count
+        assert nibabel.load(out).get_fdata()[..., 4:].any() == (count == 0)
 
 
 def test_too_little_memory_is_refused_and_told(petrt, low, tmp_path):

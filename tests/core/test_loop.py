@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from petrt import _core
+from petrt.arrays import Array64
+from petrt.diffusion import reference
+from petrt.diffusion.noise_schedule import step_table
+from petrt.model.spec import SamplerSpec, ScheduleSpec
 from tests.core import twin
 
 STEPS, H, W, CHANNELS = 4, 6, 7, 3
@@ -97,22 +102,42 @@ def test_given_noise_equals_drawn_noise() -> None:
     assert np.array_equal(by_key.r, by_hand.r)
 
 
-def test_statistics_equal_twin() -> None:
-    ids, samples, sigma_r = [4, 9], 5, 0.7
-    loop = make(2, samples)
-    loop.run(enqueue_of(loop), SEED, np.array(ids))
-    loop.accumulate(coarse_of(ids), sigma_r)
-    r = loop.r.reshape(2, samples, 1, H, W)
-    images = [twin.reconstruct(coarse_of(ids), sigma_r, r[:, n]) for n in range(samples)]
-    mean, m2 = (np.zeros_like(images[0]) for _ in range(2))
-    for n, image in enumerate(images):
-        mean, m2 = twin.accumulate(image, mean, m2, n)
-    found_mean, found_std = np.empty_like(mean), np.empty_like(mean)
-    loop.finish(found_mean, found_std)
-    assert np.array_equal(found_mean, mean)
-    assert np.array_equal(found_std, twin.finish(m2, samples))
-    assert np.count_nonzero(mean == 0) < mean.size  # the clamp at 0 did not swallow everything
-    assert any(np.count_nonzero(image == 0) for image in images)  # and it did act
+class StandIn:
+    """Networks of the reference that compute what ``by_level`` computes in a loop."""
+
+    def guidance(self, nas: Array64, spectrum: Array64) -> None:
+        return None
+
+    def coarse(self, x: Array64, features: None) -> Array64:
+        return 0.3 * x
+
+    def denoiser(self, x: Array64, r: Array64, level: float, features: None) -> Array64:
+        return by_level(r, level)
+
+
+def by_level(r: Any, level: Any) -> Any:
+    return 0.9 * r - level * abs(r) + 0.2 * level
+
+
+def test_samples_and_statistics_are_those_of_the_reference() -> None:
+    rng = np.random.default_rng(2)
+    volume, noise = rng.random((3, H, W)), rng.standard_normal((11, 5, 3, H, W))
+    table = step_table(ScheduleSpec(), SamplerSpec())
+    film = table.levels[:, None].astype(np.float32)
+    loop = _core.ReverseLoop(table.coefs, 1.0, film, 3, 5, H, W)
+
+    def enqueue() -> None:
+        loop.eps[...] = by_level(loop.r, loop.film_row[0, 0])
+
+    given = noise.swapaxes(1, 2)[:, :, :, None].astype(np.float32)
+    loop.run(enqueue, 0, np.arange(3), noise=np.ascontiguousarray(given))
+    loop.accumulate((0.3 * volume[:, None]).astype(np.float32), 0.4)
+    mean, std = (np.empty((3, 1, H, W), np.float32) for _ in range(2))
+    loop.finish(mean, std)
+    beta = np.linspace(1e-6, 0.5, 10)
+    expected = reference.reconstruct(volume, StandIn(), beta, noise, sigma_r=0.4, clip=1.0)
+    np.testing.assert_allclose(mean[:, 0], expected[0], atol=1e-6)  # measured: 1e-7
+    np.testing.assert_allclose(std[:, 0], expected[1], atol=1e-6)
 
 
 @settings(max_examples=40, deadline=None)
@@ -122,9 +147,7 @@ def test_statistics_equal_twin() -> None:
     threads=st.integers(1, 4),
     order=st.permutations([11, 3, 500, 2**31, 8]),
 )
-def test_no_split_order_or_thread_changes_a_bit(
-    batch: int, chunk: int, threads: int, order: list[int]
-) -> None:
+def test_no_split_order_or_thread_changes_a_bit(batch, chunk, threads, order):
     expected = reconstruct([3, 8, 11, 500, 2**31], batch=5, samples=6, chunk=6)
     assert reconstruct(order, batch, 6, chunk, threads) == expected
 
@@ -140,12 +163,6 @@ def test_threads_on_images_large_enough_to_split(threads: int) -> None:
         return [loop.r.tobytes(), mean.tobytes(), std.tobytes()]
 
     assert result(threads) == result(1)
-
-
-def test_samples_and_slices_differ() -> None:
-    loop = make(2, 2)
-    loop.run(enqueue_of(loop), SEED, np.arange(2))
-    assert len({image.tobytes() for image in loop.r}) == 4
 
 
 def test_a_second_run_forgets_the_first() -> None:
@@ -224,13 +241,6 @@ def test_a_view_keeps_its_buffer_alive() -> None:
     gc.collect()
     r += 1
     assert r.min() == r.max() == 1
-
-
-def test_enqueue_sees_each_film_row_in_turn() -> None:
-    loop = make(1, 1)
-    rows: list[twin.Floats] = []
-    loop.run(lambda: rows.append(loop.film_row.copy()), SEED, np.array([0]))
-    assert np.array_equal(np.concatenate(rows), FILM)
 
 
 def test_what_enqueue_raises_comes_out_and_the_loop_lives_on() -> None:

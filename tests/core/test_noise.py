@@ -22,25 +22,16 @@ def draw(seed: int, slice_id: int, sample: int, step: int, n: int, threads: int 
 
 
 # Known answers published with Random123 (kat_vectors, philox4x32-10).
-@pytest.mark.parametrize(
-    ("counter", "key", "words"),
-    [
-        ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
-        (
-            (0xFFFFFFFF,) * 4,
-            (0xFFFFFFFF,) * 2,
-            (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD),
-        ),
-        (
-            (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
-            (0xA4093822, 0x299F31D0),
-            (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
-        ),
-    ],
-)
-def test_philox_known_answers(
-    counter: tuple[int, ...], key: tuple[int, int], words: tuple[int, ...]
-) -> None:
+PI = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
+KNOWN = [
+    ((0,) * 4, (0,) * 2, (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+    ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+    (PI, (0xA4093822, 0x299F31D0), (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
+]
+
+
+@pytest.mark.parametrize(("counter", "key", "words"), KNOWN)
+def test_philox_known_answers(counter, key, words) -> None:
     assert tuple(_core.philox4x32_10(counter, key)) == words
     assert tuple(twin.philox(np.array([counter], np.uint32), key)[0]) == words
 
@@ -70,21 +61,13 @@ def test_the_word_zero_gives_the_farthest_normal(slice_id: int, voxel: int) -> N
     assert np.hypot(*pair) == pytest.approx(farthest, rel=1e-6)
 
 
-def test_every_voxel_is_drawn_for_any_length() -> None:
-    whole = draw(5, 6, 7, 8, 32)
-    for n in range(32):
-        assert np.array_equal(draw(5, 6, 7, 8, n), whole[:n])
-
-
 @settings(max_examples=20, deadline=None)
 @given(
     key=st.tuples(SEED, WORD, WORD, WORD),
     which=st.integers(0, 3),
     bit=st.integers(1, 31),  # the last bit of the sample only turns the sign
 )
-def test_one_bit_of_a_key_changes_everything(
-    key: tuple[int, int, int, int], which: int, bit: int
-) -> None:
+def test_one_bit_of_a_key_changes_everything(key, which, bit):
     other = list(key)
     other[which] ^= 1 << (2 * bit if which == 0 else bit)
     n = 4096
@@ -96,9 +79,7 @@ def test_one_bit_of_a_key_changes_everything(
 
 @settings(max_examples=20, deadline=None)
 @given(seed=SEED, slice_id=WORD, pair=st.integers(0, 2**31 - 1), step=WORD)
-def test_an_odd_sample_is_the_negative_of_the_even_one_before_it(
-    seed: int, slice_id: int, pair: int, step: int
-) -> None:
+def test_an_odd_sample_is_the_negative_of_the_even_one_before_it(seed, slice_id, pair, step):
     even, odd = (draw(seed, slice_id, 2 * pair + k, step, 64) for k in range(2))
     assert np.array_equal(odd, -even)
 
@@ -111,20 +92,6 @@ def test_moments_and_distribution() -> None:
         assert abs(np.mean(z**k) - mean) < 5 * np.sqrt(variance / n), f"moment {k}"
     assert stats.kstest(z, "norm").pvalue > 1e-4
     assert 4.5 < np.abs(z).max() < 6.8  # 6.76 is the farthest the 32-bit uniform reaches
-
-
-def test_neighbouring_counters_are_uncorrelated() -> None:
-    n = 1 << 16
-    images = {"base": draw(7, 10, 20, 30, n)}
-    images["seed"] = draw(8, 10, 20, 30, n)
-    images["slice"] = draw(7, 11, 20, 30, n)
-    images["pair of samples"] = draw(7, 10, 22, 30, n)
-    images["step"] = draw(7, 10, 20, 31, n)
-    images["next voxel"] = np.roll(images["base"], 1)
-    images["next block"] = np.roll(images["base"], 4)
-    correlation = np.asarray(np.corrcoef(np.stack(list(images.values()))))
-    off_diagonal = correlation[~np.eye(len(images), dtype=bool)]
-    assert np.abs(off_diagonal).max() < 5 / np.sqrt(n)
 
 
 @pytest.mark.parametrize("threads", [2, 3, 4])

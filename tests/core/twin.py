@@ -12,6 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt.diffusion.reference import neighbours
+
 F32 = np.float32
 Floats = NDArray[np.float32]
 Words = NDArray[np.uint32]
@@ -52,11 +54,10 @@ def normals(seed: int, slice_id: int, sample: int, step: int, n: int) -> NDArray
 def stack_slices(volume: Floats, first: int, batch: int) -> Floats:
     """Slices with neighbours -2..2 [batch, 5, H, W]; a missing neighbour is the centre, a missing slice
     the last one."""
-    rows = []
-    for z in (min(z, len(volume) - 1) for z in range(first, first + batch)):
-        inside = [z + d if 0 <= z + d < len(volume) else z for d in range(-2, 3)]
-        rows.append(volume[inside])
-    return np.array(rows, F32).reshape(batch, 5, *volume.shape[1:])
+    ids = [min(z, len(volume) - 1) for z in range(first, first + batch)]
+    return np.array([neighbours(volume, z)[0] for z in ids], F32).reshape(
+        batch, 5, *volume.shape[1:]
+    )
 
 
 def reverse_step(
@@ -79,15 +80,6 @@ def reverse_step(
             assert noise is not None
             r = r + s * noise
     return r, x0
-
-
-def log_spectrum(slices: NDArray[np.float64]) -> Floats:
-    """20 ln|fftshift(fft2) + 1e-8| of [B, 1, H, W], min-max per slice; zeros where it is flat."""
-    transform = np.fft.fftshift(np.fft.fft2(slices), axes=(-2, -1))
-    log = 20.0 * np.log(np.abs(transform + 1e-8))
-    low = log.min(axis=(-2, -1), keepdims=True)
-    extent = log.max(axis=(-2, -1), keepdims=True) - low
-    return ((log - low) / np.where(extent > 0, extent, 1.0)).astype(F32)
 
 
 def reconstruct(coarse: Floats, sigma_r: float, r: Floats) -> Floats:

@@ -91,11 +91,6 @@ def test_fast_is_refused_where_the_denoiser_makes_the_whole_image():
         settle(OWN, preset="fast", coarse=False)
 
 
-def test_an_unknown_preset_has_no_default_samples():
-    with pytest.raises(UsageError, match="choose paper or fast"):
-        default_samples("turbo")
-
-
 def test_fast_is_its_explicit_steps_bit_for_bit(tiny_bundle, volume):
     bundle = load_bundle(tiny_bundle)
     fast = Reconstructor(bundle, preset="fast", threads=1)(volume)

@@ -2,64 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import subprocess
 import sys
 import types
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import nibabel
 import numpy as np
 import pytest
 
-from petrt.cli.app import run
 from petrt.cli.options import EngineName
 from petrt.engines import candidates
 from petrt.engines.candidates import Missing, Ready, on_gpu
 from petrt.engines.select import ENGINES, choose, select_engine
 from petrt.engines.torch import cuda as torch_cuda
 from petrt.errors import DeviceError, InputError, UsageError
-from petrt.hardware import gpus, machine, packages
+from petrt.hardware import gpus, machine
 from petrt.hardware.gpus import Gpu
 from petrt.hardware.packages import Package
 from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle
+from tests.engines.conftest import H100
 
-H100 = Gpu(0, "NVIDIA H100", (9, 0), 80 << 30)
 T4 = Gpu(0, "Tesla T4", (7, 5), 16 << 30)
-BUILT = ("80", "86", "89", "90", "120")
 TORCH = Package("torch", "torch", "2.13.0", cuda="13.0")
 RUNTIME = Package("onnxruntime", "onnxruntime", "1.32.0", cuda="")
 
 pytestmark = pytest.mark.usefixtures("private_cache")
-
-
-@pytest.fixture
-def computer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Sets what driver, CUDA module and packages say; what is not given is missing."""
-
-    def set_up(*found: Gpu, architectures: tuple[str, ...] | None = BUILT, **installed: Package):
-        reason = None if found else "no NVIDIA driver: libnvidia-ml.so.1 is not found"
-        monkeypatch.setattr(gpus, "list_gpus", lambda: list(found))
-        monkeypatch.setattr(gpus, "why_none", lambda: reason)
-        monkeypatch.setattr(gpus, "cuda_version", lambda: (13, 0) if found else None)
-        monkeypatch.setattr(gpus, "driver_version", lambda: "580.1" if found else None)
-        monkeypatch.setattr(machine, "_card", lambda: bool(found))
-        for name in ("onnxruntime", "openvino", "torch", "cupy", "tensorrt", "tensorrt_rtx"):
-            monkeypatch.setattr(packages, name, partial(installed.get, name))
-        module = None
-        if architectures is not None:
-            module = types.ModuleType("petrt._cuda")
-            module.architectures, module.CudaError = architectures, RuntimeError  # type: ignore[attr-defined]
-            module.device_count = lambda: len(found)  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "petrt._cuda", module)
-
-    return set_up
 
 
 @pytest.fixture
@@ -99,66 +70,45 @@ def test_without_a_driver_the_cpu_runs_it_and_says_why(computer, tiny: Bundle, c
     ]
 
 
-def test_what_was_asked_for_needs_no_reason(computer, tiny: Bundle):
-    computer(onnxruntime=RUNTIME)
-    reason = choose(tiny, "onnxruntime", device="cpu").reason
-    assert reason == "onnxruntime 1.32.0, fp32 on the CPU"
-
-
-def test_without_nvidia_ml_py_a_machine_with_a_card_is_told_the_extra(
-    computer, tiny: Bundle, monkeypatch
-):
+def test_without_nvidia_ml_py_a_machine_with_a_card_is_told_the_extra(computer, tiny, monkeypatch):
     computer()
     monkeypatch.setattr(gpus, "why_none", lambda: f"{gpus.NO_NVML}: pip install 'petrt[cuda]'")
     assert choose(tiny).reason.endswith("on the CPU: no NVIDIA card seen (see petrt doctor)")
     monkeypatch.setattr(machine, "_card", lambda: True)
-    with pytest.raises(
-        DeviceError,
-        match=r"^cannot use cuda: nvidia-ml-py, .* is not installed; pip install 'petrt\[cuda\]', or use",
-    ):
+    with pytest.raises(DeviceError, match=r"nvidia-ml-py, .* pip install 'petrt\[cuda\]'"):
         choose(tiny, device="cuda")
 
 
 def test_without_onnxruntime_the_cpu_has_its_own_engine(computer, tiny: Bundle):
     computer()
     assert choose(tiny, device="cpu").engine.name == "native"
-    with pytest.raises(
-        DeviceError, match=r"^ONNX Runtime is not installed; pip install 'petrt\[onnxruntime\]'$"
-    ):
+    with pytest.raises(DeviceError, match=r"^ONNX Runtime is not .* 'petrt\[onnxruntime\]'$"):
         choose(tiny, "onnxruntime", device="cpu")
 
 
 @pytest.mark.parametrize("engine", ["auto", "torch", "onnxruntime"])
 def test_cuda_fails_without_a_driver(computer, tiny: Bundle, engine):
     computer(onnxruntime=RUNTIME, torch=TORCH)
-    with pytest.raises(
-        DeviceError, match=r"cannot use cuda: no NVIDIA driver: .*petrt doctor, or use"
-    ):
+    with pytest.raises(DeviceError, match=r"cannot use cuda: no NVIDIA driver: .*petrt doctor"):
         choose(tiny, engine, device="cuda")
 
 
 def test_a_gpu_that_is_not_there_is_told_apart_from_no_gpu(computer, tiny: Bundle):
     computer(H100)
-    with pytest.raises(
-        DeviceError, match="there is no cuda:7; this machine has cuda:0; use --device"
-    ):
+    with pytest.raises(DeviceError, match="no cuda:7; this machine has cuda:0; use --device"):
         choose(tiny, device="cuda:7")
 
 
 def test_a_petrt_without_its_cuda_part_says_how_to_get_it(computer, tiny: Bundle):
     computer(H100, architectures=None, onnxruntime=RUNTIME)
-    with pytest.raises(
-        DeviceError, match=r"CUDA module is missing: .* without nvcc; .*pip install"
-    ):
+    with pytest.raises(DeviceError, match=r"CUDA module is missing: .*; .*pip install"):
         choose(tiny, device="cuda")
     assert "CUDA module is missing" in choose(tiny).reason
 
 
 def test_a_gpu_that_petrt_was_not_built_for(computer, tiny: Bundle):
     computer(T4, onnxruntime=RUNTIME)
-    with pytest.raises(
-        DeviceError, match=r"Tesla T4 has compute capability 7\.5, petrt is built for 80"
-    ):
+    with pytest.raises(DeviceError, match=r"capability 7\.5, petrt is built for 80"):
         choose(tiny, device="cuda")
 
 
@@ -228,9 +178,7 @@ def test_a_gpu_without_an_engine(engines, tiny: Bundle):
     choice = choose(tiny)
     assert choice.engine.device == "cpu"
     assert choice.reason.endswith("on the CPU: tensorrt is absent (pip install tensorrt)")
-    with pytest.raises(
-        DeviceError, match=r"no engine can run on NVIDIA H100: tensorrt is absent; .*torch"
-    ):
+    with pytest.raises(DeviceError, match=r"no engine can run on .* is absent; .*torch"):
         choose(tiny, device="cuda")
     with pytest.raises(DeviceError, match=r"^torch is absent; pip install torch$"):
         choose(tiny, "torch", device="cuda")
@@ -243,18 +191,6 @@ def test_the_order_alone_decides(engines, tiny: Bundle):
         assert choose(tiny).engine.name == name
         del engines[name]
     assert choose(tiny).engine.device == "cpu"
-
-
-def test_what_earlier_versions_measured_does_not_count(engines, tiny: Bundle, private_cache):
-    engines |= {"tensorrt": ("11.4", "bf16"), "torch": ("2.13", "bf16")}
-    private_cache.mkdir(mode=0o700, parents=True)
-    row = {
-        "model": tiny.identity, "gpu": H100.name, "driver": "580.1", "engine": "torch",
-        "version": "2.13", "precision": "bf16", "milliseconds": 1e-6,
-    }  # fmt: skip
-    content = {"format": "petrt-measured", "version": 1, "measured": [row]}
-    (private_cache / "measured.json").write_text(json.dumps(content))
-    assert choose(tiny).engine.name == "tensorrt"
 
 
 @pytest.mark.parametrize("name", candidates.ON_CPU)
@@ -275,13 +211,8 @@ def test_engines_that_run_on_a_cpu_only(computer, tiny: Bundle, name):
     ("name", "installed", "reason", "command"),
     [
         ("torch", None, "PyTorch is not installed", "pip install 'petrt[torch]'"),
-        ("torch", Package("torch", "torch", "2.13.0", cuda=""), "without CUDA", "--index-url"),
-        (
-            "torch",
-            Package("torch", "torch", None, broken="no version.py"),
-            "no version.py",
-            "force",
-        ),
+        ("torch", replace(TORCH, cuda=""), "without CUDA", "--index-url"),
+        ("torch", replace(TORCH, broken="no version.py"), "no version.py", "force"),
         ("onnxruntime", RUNTIME, "without CUDA", "&& pip install 'petrt[onnxruntime-gpu]'"),
         ("onnxruntime", None, "ONNX Runtime is not", "pip install 'petrt[onnxruntime-gpu]'"),
         ("tensorrt", None, "TensorRT is not installed", "pip install 'petrt[tensorrt]'"),
@@ -306,9 +237,7 @@ def test_torch_on_a_gpu_says_how_it_runs(computer, tiny: Bundle, monkeypatch):
     monkeypatch.setattr(torch_cuda, "eager_reason", lambda: None)
     assert str(on_gpu(tiny, H100, "torch", None)) == "torch 2.13.0, bf16, compiled"
     monkeypatch.setattr(torch_cuda, "eager_reason", lambda: "no C compiler is found")
-    assert str(on_gpu(tiny, H100, "torch", "fp32")).endswith(
-        "fp32, not compiled: no C compiler is found"
-    )
+    assert str(on_gpu(tiny, H100, "torch", "fp32")).endswith("not compiled: no C compiler is found")
     monkeypatch.setattr(torch_cuda, "unusable", lambda index: "PyTorch sees no cuda:0")
     assert isinstance(on_gpu(tiny, H100, "torch", None), Missing)
 
@@ -323,9 +252,7 @@ def test_precision_on_a_cpu_leads_to_torch(computer, tiny: Bundle):
     computer(onnxruntime=RUNTIME, torch=TORCH)
     engine = choose(tiny, device="cpu", precision="bf16").engine
     assert (engine.name, engine.precision) == ("torch", "bf16")
-    with pytest.raises(
-        DeviceError, match=r"ONNX Runtime does not run bf16 on the CPU; .*--engine torch"
-    ):
+    with pytest.raises(DeviceError, match=r"does not run bf16 on the CPU; .*--engine torch"):
         choose(tiny, "onnxruntime", "cpu", "bf16")
     computer(onnxruntime=RUNTIME)
     with pytest.raises(DeviceError, match="PyTorch is not installed; pip install"):
@@ -339,45 +266,6 @@ def test_the_record_of_a_run_tells_engine_and_reason(tiny: Bundle):
     assert (engine["name"], engine["precision"]) == ("torch", "fp16")
     assert engine["reason"].startswith("torch ")
     assert engine["reason"].endswith("fp16 on the CPU")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "says"),
-    [
-        (["--device", "cuda"], 4, "cannot use cuda: no NVIDIA driver"),
-        (["--device", "cuda:3", "--engine", "torch"], 4, "petrt doctor"),
-        (["--engine", "tensorrt"], 4, "TensorRT needs a GPU"),
-        (["--engine", "tensorrt", "--device", "cpu"], 2, "GPU only"),
-        (["--precision", "fp64"], 2, "fp32, fp16, bf16"),
-    ],
-)
-def test_exit_codes(computer, tiny_bundle: Path, tmp_path, capsys, arguments, code, says):
-    computer(onnxruntime=RUNTIME, torch=TORCH)
-    source = volume_file(tmp_path)
-    command = ["reconstruct", str(source), str(tmp_path / "out.nii"), "--model", str(tiny_bundle)]
-    assert run([*command, *arguments]) == code
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert says in lines[0]
-    assert not (tmp_path / "out.nii").exists()
-
-
-def volume_file(folder: Path) -> Path:
-    data = np.random.default_rng(0).random((16, 16, 2)).astype(np.float32)
-    path = folder / "low.nii"
-    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(path)
-    return path
-
-
-def test_cuda_without_a_gpu_in_a_process_of_its_own(tiny_bundle: Path, tmp_path):
-    if gpus.list_gpus():
-        pytest.skip("this machine has a GPU")
-    command = [sys.executable, "-m", "petrt", "reconstruct", str(volume_file(tmp_path))]
-    command += [str(tmp_path / "out.nii"), "--model", str(tiny_bundle), "--device", "cuda"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 4
-    assert done.stderr.startswith("petrt: error: cannot use cuda: ")
-    assert "petrt doctor" in done.stderr
 
 
 def test_the_help_of_commands_names_every_engine():

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.select import choose, select_engine
 from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import UsageError
-from petrt.export.graphs.check import relative_error
-from petrt.model.bundle import GRAPHS, Bundle, load_bundle
-from tests.engines.torch.test_torch import forward, golden_inputs
+from petrt.model.bundle import Bundle, load_bundle
+from tests.engines.torch.test_torch import worst_error
 
 pytestmark = pytest.mark.usefixtures("private_cache")
-
-
-def difference(bundle: Bundle, engine, other) -> float:
-    """Largest relative error of any output of any graph."""
-    worst = 0.0
-    for graph in (graph for graph in GRAPHS if bundle.onnx(graph) is not None):
-        inputs = golden_inputs(bundle, graph)
-        one, two = forward(engine, graph, inputs), forward(other, graph, inputs)
-        worst = max(worst, *(relative_error(two[name], one[name]) for name in one))
-    return worst
 
 
 @pytest.mark.parametrize("model", ["tiny", "demo"])
@@ -36,7 +24,7 @@ def test_values_do_not_depend_on_threads(tiny: Bundle, model, kind, bar):
     bundle = tiny if model == "tiny" else load_bundle(model)
     one, two = kind(bundle), kind(bundle, threads=2)
     assert (one.threads, two.threads) == (1, 2)
-    assert difference(bundle, one, two) <= bar
+    assert worst_error(bundle, two, one) <= bar
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "torch"])
@@ -44,27 +32,6 @@ def test_the_number_asked_for_reaches_the_engine(tiny: Bundle, name):
     assert choose(tiny, name, "cpu").engine.threads == 1
     assert choose(tiny, name, "cpu", threads=2).engine.threads == 2
     assert select_engine(tiny, name, "cpu", None, 3).threads == 3
-
-
-def test_onnx_runtime_is_given_the_number(tiny: Bundle):
-    engine = OnnxRuntimeEngine(tiny, threads=2)
-    options = {s.get_session_options().intra_op_num_threads for s in engine._sessions.values()}
-    assert options == {2}
-
-
-def test_torch_computes_on_the_number(tiny: Bundle, monkeypatch):
-    """Seen from inside a call, on the calling thread."""
-    seen = []
-    engine = TorchEngine(tiny, threads=2)
-    real = torch.nn.functional.conv2d
-
-    def conv2d(*arguments, **options):
-        seen.append(torch.get_num_threads())
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(torch.nn.functional, "conv2d", conv2d)
-    forward(engine, "denoiser", golden_inputs(tiny, "denoiser"))
-    assert set(seen) == {2}
 
 
 def test_no_threads_are_refused(tiny: Bundle):

@@ -98,11 +98,7 @@ def standard_by_hand(prediction, reference) -> dict[str, float]:
     }
 
 
-BY_HAND = {
-    "paper": metrics_script,
-    "inference": inference_script,
-    "standard": standard_by_hand,
-}
+BY_HAND = {"paper": metrics_script, "inference": inference_script, "standard": standard_by_hand}
 
 
 @pytest.mark.parametrize("protocol", BY_HAND)
@@ -140,16 +136,6 @@ def test_float32_and_other_memory_orders_give_the_same():
         assert numbers == pytest.approx(expected[name], rel=1e-12)
 
 
-def test_known_bias():
-    """A prediction 10 % too high everywhere has NMSE 0.01, or 0.01 / 1.21 over its own energy."""
-    reference = np.maximum(volumes()[1], 0)
-    results = evaluate(1.1 * reference, reference)
-    assert results["standard"]["nmse"] == pytest.approx(0.01)
-    assert results["standard"]["nrmse"] == pytest.approx(0.1)
-    assert results["paper"]["nmse"] == pytest.approx(0.01 / 1.21)
-    assert results["inference"]["nmse"] == pytest.approx(0.01 / 1.21)
-
-
 def test_identity():
     reference = np.maximum(volumes()[1], 0)
     for numbers in evaluate(reference, reference).values():
@@ -172,11 +158,6 @@ def test_a_given_mask_replaces_the_default_of_standard_only():
     assert changed["standard"]["nmse"] == pytest.approx(expected)
 
 
-def test_protocols_are_chosen_by_name():
-    assert list(evaluate(*volumes(), protocols=["standard", "paper"])) == ["standard", "paper"]
-    assert list(evaluate(*volumes())) == list(PROTOCOLS)
-
-
 @pytest.mark.parametrize("value", [0.0, 0.5, -1.0])
 def test_constant_predictions_never_give_nan(value):
     reference = np.maximum(volumes()[1], 0)
@@ -189,13 +170,6 @@ def test_zero_prediction():
     results = evaluate(np.zeros(SHAPE), volumes()[1])
     assert results["paper"]["nmse"] == results["inference"]["nmse"] == math.inf
     assert results["standard"]["nmse"] == pytest.approx(1.0)
-
-
-def test_constant_reference():
-    results = evaluate(np.full(SHAPE, 3.0), np.full(SHAPE, 3.0))
-    assert all(numbers["psnr"] == math.inf for numbers in results.values())
-    results = evaluate(np.full(SHAPE, 6.0), np.full(SHAPE, 3.0))
-    assert results["standard"]["psnr"] == pytest.approx(0.0)
 
 
 ONES = np.ones(SHAPE)

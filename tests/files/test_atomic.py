@@ -69,12 +69,6 @@ def test_new_file_gets_the_usual_permissions(tmp_path, scratch):
     assert sorted(os.listdir(tmp_path)) == ["new.bin", "plain"]
 
 
-def test_overwrite_replaces(target, scratch):
-    atomic_write_bytes(target, NEW, overwrite=True)
-    assert target.read_bytes() == NEW
-    assert os.listdir(target.parent) == [target.name]
-
-
 def test_existing_file_is_kept_without_overwrite(target, scratch):
     with pytest.raises(UsageError, match=r"out\.bin: the output exists; --overwrite") as caught:
         atomic_write_bytes(target, NEW)
@@ -245,11 +239,6 @@ def test_link_is_replaced_and_its_target_kept(tmp_path, target):
     assert link.read_bytes() == NEW
     assert not link.is_symlink()
     assert target.read_bytes() == OLD
-
-
-def test_check_leaves_nothing_behind(tmp_path, scratch):
-    check_output(tmp_path / "out.bin")
-    assert os.listdir(tmp_path) == []
 
 
 def test_two_outputs_at_one_path_are_refused(tmp_path):

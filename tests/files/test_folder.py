@@ -50,9 +50,7 @@ def test_a_failure_keeps_the_old_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_failed_exchange_restores_the_old_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_exchange_restores_the_old_folder(tmp_path, monkeypatch):
     target, rename = tmp_path / "folder", Path.rename
     with atomic_folder(target) as new:
         (new / "marker").write_text("old")

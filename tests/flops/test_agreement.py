@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petrt.export.bundle import export_model, rounded
-from petrt.export.folding.fold import fold
-from petrt.export.graphs.networks import write_networks
 from petrt.export.size import folded_count, hollow_networks
 from petrt.flops import bundle_macs
 from petrt.flops.bundle import noise_bias_parameters
 from petrt.flops.network import Work, count_network
 from petrt.flops.subject import differences
-from petrt.model.bundle import GRAPHS, Bundle, load_bundle
-from petrt.model.size import Count, ModelCount
+from petrt.model.bundle import Bundle, load_bundle
+from petrt.model.size import Count
 from petrt.model.spec import NetworkSpec
 from petrt.nets import PRESETS
 from petrt.nets.count import count
-from tests.export.conftest import NETWORKS, model_spec, scrambled
+from tests.export.conftest import NETWORKS
 
 ALL: dict[str, NetworkSpec] = {
     **{f"preset {name}": spec for name, spec in PRESETS.items()},
@@ -59,37 +55,6 @@ def test_they_agree_at_every_size(name, height, width, upsample):
     assert differences(modules, from_steps(spec, height, width, upsample)) == ""
 
 
-def test_paper_at_other_sizes():
-    for height, width in ((8, 16), (256, 192)):
-        spec = PRESETS["paper"]
-        steps = from_steps(spec, height, width, "conv")
-        assert differences(folded_count(spec, height, width), steps) == ""
-
-
-@pytest.mark.parametrize("name", ["nas+spectrum", "none", "dose", "denoiser", "guided coarse"])
-def test_networks_with_weights_count_as_those_without(name):
-    spec = NETWORKS[name]
-    networks = write_networks(fold(scrambled(spec)), spec, "fp32")
-    dimensions = {"height": 16, "width": 24, "slices": 1, "images": 1}
-    found = {part: count_network(each, dimensions).count for part, each in networks.items()}
-    assert found == from_steps(spec, 16, 24, "conv")
-
-
-def test_weights_that_nobody_needs_take_no_memory():
-    for network in hollow_networks(PRESETS["a"]).values():  # with weights: 512 MB
-        assert all(set(array.strides) <= {0} for array in network.weights.values())
-
-
-def test_differences_are_named():
-    spec = PRESETS["tiny"]
-    modules, steps = folded_count(spec, 16, 16), from_steps(spec, 16, 16, "transposed")
-    text = differences(modules, steps)
-    expected, got = modules.coarse.macs, steps["coarse"].macs
-    assert f"coarse macs {expected} and {got}" in text
-    assert "guidance" not in text
-    assert "denoiser parameters" in differences(modules, {})
-
-
 @pytest.fixture(scope="module")
 def demo() -> Bundle:
     return load_bundle("demo")
@@ -105,16 +70,6 @@ def test_a_shipped_bundle_is_what_its_specification_says(demo):
     assert noise_bias_parameters(demo) == expected.noise_bias
     recorded = demo.manifest.export["size"]
     assert {n: Count(**p) for n, p in recorded.items()} == count(demo.model.network).parts
-
-
-def test_weights_stored_in_16_bit_change_nothing():
-    spec = NETWORKS["nas+spectrum"]
-    folded = fold(scrambled(spec))
-    with torch.no_grad():
-        narrow = write_networks(rounded(folded), spec, "fp16-weights")
-    dimensions = {"height": 16, "width": 16, "slices": 1, "images": 1}
-    for name, graph in write_networks(folded, spec, "fp32").items():
-        assert count_network(narrow[name], dimensions) == count_network(graph, dimensions)
 
 
 def test_work_grows_with_slices_and_samples_and_weights_do_not(demo):
@@ -143,15 +98,3 @@ def test_folding_leaves_work_out_and_the_transposed_form_more():
     ups = sum(9 * width**2 * rows**2 for width, rows in ((128, 128), (192, 64), (256, 32)))
     assert folded.coarse.macs - spread.coarse.macs == 5 * ups // 9
     assert folded.denoiser.attention_macs == unfolded.denoiser.attention_macs
-
-
-def test_an_export_with_transposed_convolutions(tmp_path):
-    spec = NETWORKS["nas+spectrum"]
-    export_model(scrambled(spec), model_spec(spec), tmp_path / "b", upsample="transposed")
-    found = counts(bundle_macs(load_bundle(tmp_path / "b"), 16, 24))
-    assert differences(folded_count(spec, 16, 24, "transposed"), found) == ""
-    assert differences(folded_count(spec, 16, 24, "conv"), found) != ""
-
-
-def test_model_counts_keep_the_order_of_computation():
-    assert list(ModelCount(Count(), Count(), Count()).parts) == list(GRAPHS)

@@ -48,10 +48,7 @@ def test_transposed_convolution_does_four_ninths_of_nearest_and_convolution():
 
 def test_norms_and_attention_are_counted_apart():
     norm = Norm(groups=2, epsilon=1e-5, weight="n", bias="m", silu=False)
-    steps = (
-        Conv(out="qkv", x="x", weight="w", norm=norm),
-        Attend(out="y", qkv="qkv", scale=0.5),
-    )
+    steps = (Conv(out="qkv", x="x", weight="w", norm=norm), Attend(out="y", qkv="qkv", scale=0.5))
     made = network({"x": image(4)}, image(4), *steps, n=(4,), m=(4,), w=(12, 4, 1, 1))
     count = count_network(made, {"slices": 3, "height": 2, "width": 5}).count
     assert count == Count(48 + 8, 8, 3 * 10 * 12 * 4, 3 * 2 * 4 * 10 * 10)

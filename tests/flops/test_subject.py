@@ -16,7 +16,6 @@ from petrt.nets import PRESETS, save_checkpoint
 from petrt.nets.count import count
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.models import tiny_model, tiny_spec
-from tests.test_import import HIDE, python
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +40,6 @@ def test_preset_checkpoint_and_bundle_of_one_network_are_equal(tiny_bundle, chec
     assert preset.unfolded == count(PRESETS["tiny"], 32, 40)
 
 
-def test_an_archive_counts_as_its_folder(tiny_bundle, tmp_path):
-    archive = shutil.make_archive(str(tmp_path / "tiny"), "zip", tiny_bundle)
-    assert numbers(count_subject(archive, 32, 32)) == numbers(
-        count_subject(str(tiny_bundle), 32, 32)
-    )
-
-
 def test_steps_are_the_papers_or_the_models():
     assert count_subject("a", 16, 32).steps == 100
     assert count_subject("paper", 8, 16).steps == 10
@@ -62,17 +54,6 @@ def test_bundles_of_every_kind(name, upsample, tmp_path):
     counted = count_subject(str(tmp_path / "b"), 16, 16)
     assert counted.upsample == upsample
     assert counted.folded == folded_count(spec, 16, 16, upsample)
-
-
-def test_a_folder_named_like_a_preset_or_a_model_does_not_hide_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("tiny", "demo"):
-        (tmp_path / name).mkdir()
-    assert count_subject("tiny", 16, 16).kind == "preset"
-    assert count_subject("demo", 16, 16).kind == "bundle"
-    (tmp_path / "tiny").rmdir()
-    save_checkpoint(tmp_path / "tiny", tiny_model(), tiny_spec())
-    assert count_subject("tiny", 16, 16).kind == "checkpoint"
 
 
 def test_what_is_nothing_is_an_input_error(tmp_path):
@@ -154,34 +135,8 @@ def test_without_torch_the_unfolded_count_is_the_recorded_one(monkeypatch, tiny_
     assert count_subject(unrecorded).unfolded is None
 
 
-def test_without_torch_a_record_that_is_no_count_is_refused(monkeypatch, tiny_bundle, tmp_path):
-    without_torch(monkeypatch)
-    broken = rewritten(
-        tiny_bundle, tmp_path, lambda m: m["export"].update(size={"coarse": "large"})
-    )
-    with pytest.raises(InputError, match=r"export\.size is not a count"):
-        count_subject(broken)
-
-
 @pytest.mark.parametrize("subject", ["paper", "nothing"])
 def test_without_torch_there_are_only_bundles(monkeypatch, subject):
     without_torch(monkeypatch)
     with pytest.raises(UsageError, match=r"needs PyTorch.*petrt\[torch\]"):
         count_subject(subject)
-
-
-def test_bundles_are_counted_where_torch_cannot_be_imported(tiny_bundle):
-    printed = python(
-        HIDE
-        + f"""
-from petrt.cli.app import run
-from petrt.model.bundle import load_bundle
-from petrt.flops import bundle_macs
-assert sum(w.count.macs for w in bundle_macs(load_bundle("demo"), 64, 64).values()) > 0
-assert run(["flops", {str(tiny_bundle)!r}]) == 0
-assert run(["flops", "paper"]) == run(["flops", "--table2"]) == 2
-assert "torch" not in sys.modules
-"""
-    )
-    assert "folded, from steps" in printed
-    assert "unfolded, from its model.json" in printed

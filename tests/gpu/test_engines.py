@@ -14,6 +14,7 @@ from petrt.errors import PetrtError
 from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import load_bundle
 from tests.gpu.conftest import gpu_module
+from tests.helpers import psnr
 
 pytestmark = pytest.mark.gpu
 
@@ -65,11 +66,6 @@ def on_gpu(request) -> Reconstructor:
     return Reconstructor("demo", samples=SAMPLES, seed=5, engine=made)
 
 
-def psnr(image: np.ndarray, reference: np.ndarray) -> float:
-    error = float(np.mean((image.astype(np.float64) - reference) ** 2))
-    return float("inf") if error == 0 else 10 * np.log10(float(reference.max()) ** 2 / error)
-
-
 def test_agrees_with_the_cpu_for_the_same_noise(on_gpu, volume, noise, reference):
     result = on_gpu(volume, noise=noise)
     bar = BARS[on_gpu.engine.precision]
@@ -113,8 +109,10 @@ def eager() -> Engine:
     return TorchEngine(load_bundle("demo"), precision="fp32", stream=Stream(), mode=None)
 
 
-@pytest.mark.parametrize("options", [{"batch": (2, 3)}, {"batch": (4, 2)}, {"batch": (1, 1)},
-                                     {"memory": 1}])  # fmt: skip
+DIVISIONS = [{"batch": (2, 3)}, {"batch": (4, 2)}, {"batch": (1, 1)}, {"memory": 1}]
+
+
+@pytest.mark.parametrize("options", DIVISIONS)
 def test_batches_in_flight_give_the_image_of_one_batch(eager, volume, noise, reference, options):
     """Another batch size may choose another algorithm for a convolution; nothing else may differ."""
     parts = Reconstructor("demo", samples=SAMPLES, engine=eager, **options)

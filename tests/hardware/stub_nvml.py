@@ -15,30 +15,10 @@ TWO_GPUS = "#define COUNT 2"
 # FIRST, SECOND: what asking for them returns. MEMORY: what asking for memory returns. MIG: how many
 # instances each GPU is divided into. EMPTY: no function at all.
 # The first GPU of NVML, an H100, has PCI bus 01; the second, an RTX 4090, has 41.
+DEFAULTS = {"INIT": 0, "CUDA": 0, "COUNT": 1, "FIRST": 0, "SECOND": 0, "MEMORY": 0, "MIG": 0}
 SOURCE = r"""
 #include <cstdio>
 #include <cstring>
-#ifndef INIT
-#define INIT 0
-#endif
-#ifndef CUDA
-#define CUDA 0
-#endif
-#ifndef COUNT
-#define COUNT 1
-#endif
-#ifndef FIRST
-#define FIRST 0
-#endif
-#ifndef SECOND
-#define SECOND 0
-#endif
-#ifndef MEMORY
-#define MEMORY 0
-#endif
-#ifndef MIG
-#define MIG 0
-#endif
 #ifndef EMPTY
 struct Pci {
   char legacy[16];
@@ -117,7 +97,8 @@ def compile_nvml(folder: Path, behaviour: str) -> Path:
     if compiler is None:
         pytest.skip("no C++ compiler")
     source = folder / "nvml.cc"
-    source.write_text(f"{behaviour}\n{SOURCE}")
+    usual = (f"#define {k} {v}" for k, v in DEFAULTS.items() if f"#define {k}" not in behaviour)
+    source.write_text("\n".join([behaviour, *usual, SOURCE]))
     command = [compiler, "-shared", "-fPIC", "-o", str(folder / "libnvidia-ml.so.1"), str(source)]
     subprocess.run(command, check=True)
     return folder

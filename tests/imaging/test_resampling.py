@@ -73,17 +73,6 @@ def test_ramp_survives_away_from_the_edges(voxel):
 
 
 @pytest.mark.parametrize("voxel", VOXELS)
-def test_mean_of_noise_is_kept_within_a_thousandth(voxel):
-    data = np.random.default_rng(3).poisson(3.0, (48, 48, 48)).astype(np.float32)
-    placement = placed(data.shape, voxel)
-    network = placement.to_network(data)
-    grid = unpadded(placement, network)
-    assert grid.mean(dtype=np.float64) == pytest.approx(data.mean(), rel=2e-3)
-    back = placement.from_network(network)
-    assert back.mean(dtype=np.float64) == pytest.approx(data.mean(), rel=2e-3)
-
-
-@pytest.mark.parametrize("voxel", VOXELS)
 def test_smooth_object_and_its_activity_come_back(voxel):
     """A lesion of 12 mm: peak within 4 % (the model's voxels are coarser) or 1 %, total 0.4 %."""
     shape = (48, 48, 48)

@@ -1,4 +1,4 @@
-"""The runtime against a plain loop of the unfolded networks, and what must not change a result."""
+"""The runtime against the reference, and what must not change a result."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import torch
 
 import petrt
 from petrt import _core
+from petrt.diffusion import reference
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.export.bundle import export_model
 from petrt.inference.reconstructor import Reconstructor
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.model.test_bundle import rewrite
-from tests.models import noisy_blob, tiny_model, tiny_spec
+from tests.models import Unfolded, noisy_blob, tiny_model, tiny_spec
 
 SHAPE = (16, 21, 5)
 
@@ -44,58 +45,29 @@ def drawn_noise(seed: int, steps: int, samples: int, slices: int, size: tuple[in
     return noise
 
 
-def plain(volume: np.ndarray, scale: float, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The method as method.md states it: unfolded PyTorch in float64, one slice and sample at a time.
-
-    Shares no code with the runtime but the networks' definition. Returns samples [N, X, Y, Z] and x_cp.
-    """
-    model, spec = tiny_model().double(), tiny_spec()
-    slices = volume.transpose(2, 0, 1) / scale
-    height, width = noise.shape[-2:]
+def plain(volume: np.ndarray, scale: float, noise: np.ndarray) -> list[np.ndarray]:
+    """Image, std and coarse prediction by the reference, of the unfolded networks in float64."""
+    spec, (height, width) = tiny_spec(), noise.shape[-2:]
     top, left = (height - SHAPE[0]) // 2, (width - SHAPE[1]) // 2
+    inside = np.s_[:, top : top + SHAPE[0], left : left + SHAPE[1]]
     padded = np.zeros((SHAPE[2], height, width))
-    padded[:, top : top + SHAPE[0], left : left + SHAPE[1]] = slices
+    padded[inside] = volume.transpose(2, 0, 1) / scale
     beta = np.linspace(1e-6, 0.5, 10)
-    gamma = np.concatenate([[1.0], np.cumprod(1 - beta)])
-    samples = np.empty((noise.shape[1], SHAPE[2], height, width))
-    coarse = np.empty(samples.shape[1:])
-    for z in range(SHAPE[2]):
-        near = [z + d if 0 <= z + d < SHAPE[2] else z for d in (-2, -1, 0, 1, 2)]
-        x = torch.from_numpy(padded[None, None, z])
-        log = 20 * np.log(np.abs(np.fft.fftshift(np.fft.fft2(padded[z])) + 1e-8))
-        spectrum = (log - log.min()) / (log.max() - log.min())
-        with torch.no_grad():
-            features = model.guidance(
-                torch.from_numpy(padded[near][None]), torch.from_numpy(spectrum[None, None])
-            )
-            x_cp = model.coarse(x, features)
-            coarse[z] = x_cp[0, 0]
-            for n in range(noise.shape[1]):
-                r = torch.from_numpy(noise[0, n, z][None].astype(np.float64))
-                for i, t in enumerate(range(10, 0, -1), start=1):
-                    level = torch.tensor([np.sqrt(gamma[t])])
-                    eps = model.denoiser(x, r, level, features)
-                    x0 = r / np.sqrt(gamma[t]) - np.sqrt(1 / gamma[t] - 1) * eps
-                    x0 = x0.clamp(-spec.clip, spec.clip)
-                    b, g, before = beta[t - 1], gamma[t], gamma[t - 1]
-                    mean = b * np.sqrt(before) / (1 - g) * x0
-                    mean += (1 - before) * np.sqrt(1 - b) / (1 - g) * r
-                    sigma = np.sqrt(b * (1 - before) / (1 - g))
-                    r = mean + sigma * torch.from_numpy(noise[i, n, z][None].astype(np.float64))
-                samples[n, z] = (x_cp + spec.sigma_r * r).clamp(min=0)[0, 0]
-    inside = np.s_[..., top : top + SHAPE[0], left : left + SHAPE[1]]
-    return samples[inside].transpose(0, 2, 3, 1) * scale, coarse[inside].transpose(1, 2, 0) * scale
+    drawn = noise[:, :, :, 0].astype(np.float64)
+    options = {"sigma_r": spec.sigma_r, "clip": spec.clip}
+    found = reference.reconstruct(padded, Unfolded(tiny_model()), beta, drawn, **options)
+    return [each[inside].transpose(1, 2, 0) * scale for each in found]
 
 
 def test_equals_the_plain_loop_of_the_unfolded_networks(two_samples, volume):
     noise = np.random.default_rng(0).standard_normal((11, 2, 5, 1, 16, 24)).astype(np.float32)
     result = two_samples(volume, noise=noise)
     scale = result.stats["frames"][0]["scale"]
-    samples, coarse = plain(volume, scale, noise)
+    image, std, coarse = plain(volume, scale, noise)
     atol = 2e-5 * scale  # measured: 3e-6
     np.testing.assert_allclose(result.coarse, coarse, atol=atol)
-    np.testing.assert_allclose(result.image, samples.mean(axis=0), atol=atol)
-    np.testing.assert_allclose(result.std, samples.std(axis=0, ddof=1), atol=atol)
+    np.testing.assert_allclose(result.image, image, atol=atol)
+    np.testing.assert_allclose(result.std, std, atol=atol)
 
 
 def test_noise_given_is_noise_drawn(two_samples, volume):

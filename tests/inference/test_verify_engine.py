@@ -13,12 +13,7 @@ from petrt.engines.native.steps import Unsupported
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.errors import DeviceError
 from petrt.hardware import packages
-from petrt.inference.verify_engine import (
-    SLICES,
-    compare,
-    reference_volume,
-    verify,
-)
+from petrt.inference.verify_engine import SLICES, compare, reference_volume, verify
 from petrt.model.bundle import Bundle, load_bundle
 from tests.engines.store.records import H100
 

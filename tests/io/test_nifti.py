@@ -67,6 +67,7 @@ def on_disk(path: Path) -> Nifti1Header:
     return cls(content[: cls.template_dtype.itemsize], endian)
 
 
+NIFTI2 = {"image_class": nibabel.Nifti2Image, "header_class": Nifti2Header}
 CASES = {
     "float32": {},
     "int16 with slope": {"dtype": "<i2", "slope": 0.37},
@@ -78,13 +79,8 @@ CASES = {
     "4-D": {"shape": (9, 8, 7, 3), "dtype": "<i2"},
     "4-D with one frame": {"shape": (9, 8, 7, 1)},
     "one slice": {"shape": (9, 8, 1)},
-    "NIfTI-2": {"image_class": nibabel.Nifti2Image, "header_class": Nifti2Header},
-    "NIfTI-2 big-endian 4-D": {
-        "image_class": nibabel.Nifti2Image,
-        "header_class": Nifti2Header,
-        "dtype": ">i2",
-        "shape": (8, 8, 8, 2),
-    },
+    "NIfTI-2": NIFTI2,
+    "NIfTI-2 big-endian 4-D": NIFTI2 | {"dtype": ">i2", "shape": (8, 8, 8, 2)},
     "pair": {"image_class": nibabel.Nifti1Pair, "header_class": nibabel.nifti1.Nifti1PairHeader},
 }
 
@@ -185,12 +181,6 @@ def test_wrong_bitpix_is_only_a_warning(tmp_path, caplog):
     path.write_bytes(content)
     np.testing.assert_array_equal(nifti.read(path).data, expected)
     assert "bitpix is 16, datatype means 32" in caplog.text
-
-
-@pytest.mark.parametrize("value", [0.0, 5.0])
-def test_constant_volumes_are_accepted(tmp_path, value):
-    nibabel.Nifti1Image(np.full((9, 9, 9), value), np.eye(4)).to_filename(tmp_path / "in.nii")
-    assert np.all(nifti.read(tmp_path / "in.nii").data == value)
 
 
 @pytest.mark.parametrize(("unit", "millimetres"), [("micron", 0.001), ("meter", 1000.0)])
@@ -308,18 +298,8 @@ def test_other_image_formats_become_nifti():
     np.testing.assert_array_equal(result.affine, LAS)
 
 
-@pytest.mark.parametrize("variant", ["as it is", "int16 LAS 4-D odd"])
-def test_real_volume(tmp_path, brain_template, variant):
+def test_real_volume(tmp_path, brain_template):
     path = brain_template
-    if variant != "as it is":
-        image = nibabel.as_closest_canonical(nibabel.load(path)).slicer[:87, 1:, :45]
-        data = image.get_fdata()[::-1, ..., None] * [1.0, 0.5]
-        affine = image.affine @ np.diag([-1.0, 1, 1, 1])
-        affine[0, 3] += (data.shape[0] - 1) * 2
-        copy = nibabel.Nifti1Image(data, affine)
-        copy.header.set_data_dtype(np.int16)
-        path = tmp_path / "copy.nii.gz"
-        copy.to_filename(path)
     reference = nibabel.load(path)
     volume = nifti.read(path)
     np.testing.assert_allclose(volume.data, reference.get_fdata(), rtol=1e-6)

@@ -27,22 +27,11 @@ def good_bytes(dtype: type = np.int16, shape: tuple[int, ...] = SHAPE) -> bytear
 
 # Offsets of NIfTI-1 fields (nifti1.h).
 FIELDS = {
-    "dim0": (40, "h"),
-    "dim1": (42, "h"),
-    "dim2": (44, "h"),
-    "dim3": (46, "h"),
-    "datatype": (70, "h"),
-    "pixdim0": (76, "f"),
-    "pixdim1": (80, "f"),
-    "pixdim3": (88, "f"),
-    "vox_offset": (108, "f"),
-    "scl_slope": (112, "f"),
-    "scl_inter": (116, "f"),
-    "qform_code": (252, "h"),
-    "sform_code": (254, "h"),
-    "quatern_b": (256, "f"),
-    "srow_x0": (280, "f"),
-    "srow_y1": (300, "f"),
+    **{f"dim{i}": (40 + 2 * i, "h") for i in range(4)},
+    **{f"pixdim{i}": (76 + 4 * i, "f") for i in range(4)},
+    **{"datatype": (70, "h"), "qform_code": (252, "h"), "sform_code": (254, "h")},
+    **{"vox_offset": (108, "f"), "scl_slope": (112, "f"), "scl_inter": (116, "f")},
+    **{"quatern_b": (256, "f"), "srow_x0": (280, "f"), "srow_y1": (300, "f")},
 }
 
 
@@ -65,9 +54,7 @@ HEADERS: dict[str, tuple[dict[str, float], str]] = {
     "2-D": ({"dim0": 2}, "2-D image"),
     "5-D": ({"dim0": 5}, "5-D image"),
     "datatype unknown": ({"datatype": 0}, r"datatype is 0 \(unknown\)"),
-    "datatype binary": ({"datatype": 1}, r"datatype is 1 \(binary\)"),
     "datatype RGB": ({"datatype": 128}, r"datatype is 128 \(RGB\)"),
-    "datatype RGBA": ({"datatype": 2304}, r"datatype is 2304 \(RGBA\)"),
     "datatype complex": ({"datatype": 32}, r"datatype is 32 \(complex64\)"),
     "datatype nonsense": ({"datatype": 77}, "datatype is 77"),
     "vox_offset NaN": ({"vox_offset": NAN}, "vox_offset is nan"),
@@ -142,11 +129,7 @@ FILES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "truncated": ("pet.nii", lambda c: c[:-700], "expected 2992 bytes, found 2292"),
     "truncated header": ("pet.nii", lambda c: c[:200], "200 bytes, a header needs at least 348"),
     "gz cut": ("pet.nii.gz", lambda c: gzip.compress(c)[:-300], "expected 2992 bytes, found"),
-    "gz without check sum": (
-        "pet.nii.gz",
-        lambda c: gzip.compress(c)[:-8],
-        "check sum, is missing",
-    ),
+    "gz without check sum": ("pet.nii.gz", lambda c: gzip.compress(c)[:-8], "check sum"),
     "gz of truncated": ("pet.nii.gz", lambda c: gzip.compress(c[:-700]), "2992 bytes, found 2292"),
     "gz wrong check sum": ("pet.nii.gz", wrong_sum, "corrupt gzip"),
     "gz damaged": ("pet.nii.gz", damaged, "corrupt gzip|truncated"),
@@ -250,14 +233,6 @@ def test_paths_that_are_no_files(tmp_path):
         os.mkfifo(tmp_path / "pipe.nii")
         with pytest.raises(InputError, match="not a file"):  # and it must not wait for a writer
             nifti.read(tmp_path / "pipe.nii")
-
-
-def test_hostile_names_stay_on_one_line(tmp_path):
-    path = tmp_path / "a\nb\x1b[31m.nii"
-    path.write_bytes(HTML)
-    with pytest.raises(InputError) as caught:
-        nifti.read(path)
-    assert str(caught.value).startswith(r"a\nb\x1b[31m.nii: not NIfTI")
 
 
 def test_pairs_need_both_files(tmp_path):

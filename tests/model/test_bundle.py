@@ -15,7 +15,7 @@ import pytest
 
 from petrt.engines import select_engine
 from petrt.errors import InputError
-from petrt.model.bundle import GOLDEN, KNOWN, MANIFEST, load_bundle, noise_bias_table
+from petrt.model.bundle import GOLDEN, KNOWN, MANIFEST, load_bundle
 
 
 @pytest.fixture
@@ -59,27 +59,6 @@ def test_a_folder_of_the_same_name_does_not_hide_a_shipped_model(
     assert load_bundle("demo").model.name == "tiny"
 
 
-def test_noise_bias_is_the_formula():
-    rng = np.random.default_rng(0)
-    w = {
-        "frequencies": np.exp(-np.log(1e4) * np.arange(2) / 2),
-        "mlp.0.weight": rng.standard_normal((16, 4)),
-        "mlp.0.bias": rng.standard_normal(16),
-        "mlp.1.weight": rng.standard_normal((4, 16)),
-        "mlp.1.bias": rng.standard_normal(4),
-        "film.weight": rng.standard_normal((7, 4)),
-        "film.bias": rng.standard_normal(7),
-    }
-    level = 0.3
-    a = level * w["frequencies"]
-    h = w["mlp.0.weight"] @ np.array([*np.sin(a), *np.cos(a)]) + w["mlp.0.bias"]
-    h = w["mlp.1.weight"] @ (h / (1 + np.exp(-h))) + w["mlp.1.bias"]
-    expected = w["film.weight"] @ h + w["film.bias"]
-    table = noise_bias_table(w, np.array([0.9, level]))
-    np.testing.assert_allclose(table[1], expected, rtol=1e-6)
-    assert table.dtype == np.float32
-
-
 @pytest.mark.parametrize("model", ["tiny", "demo"])
 def test_golden_values_replay(tiny_bundle, model):
     """The exporter's own inputs and outputs, through the engine."""
@@ -97,18 +76,6 @@ def test_golden_values_replay(tiny_bundle, model):
         for name, value in expected.items():
             scale = np.abs(value).max()
             np.testing.assert_allclose(outputs[name], value, atol=1e-5 * scale, rtol=0)
-
-
-def _empty(data: bytes) -> bytes:
-    return b""
-
-
-def _truncated(data: bytes) -> bytes:
-    return data[: len(data) // 2]
-
-
-def _random(data: bytes) -> bytes:
-    return np.random.default_rng(0).bytes(4000)
 
 
 def _renamed_input(data: bytes) -> bytes:
@@ -136,15 +103,14 @@ def _external(location: str):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (_empty, "empty ONNX model"),
-        (_truncated, "coarse.onnx"),
-        (_random, "coarse.onnx"),
+        (lambda data: b"", "empty ONNX model"),
+        (lambda data: data[:5000], "coarse.onnx"),
+        (lambda data: bytes(4000), "coarse.onnx"),
         (_renamed_input, "inputs do not match: .*somebody_else"),
         (_external("../secret.bin"), "in another file"),
         (_external("/etc/passwd"), "in another file"),
         (_external("golden.safetensors"), "in another file"),
     ],
-    ids=["empty", "truncated", "random", "names", "dotdot", "absolute", "beside"],
 )
 def test_bad_onnx_is_refused(copy, change, says):
     rewrite(copy, "coarse.onnx", change((copy / "coarse.onnx").read_bytes()))
@@ -163,22 +129,18 @@ def _other_input(data: bytes) -> bytes:
     return named.replace(b'"x": "x"', b'"x": "somebody_else"')
 
 
-def _unknown_step(data: bytes) -> bytes:
-    return data.replace(b'"concat"', b'"convolve"')
-
-
 @pytest.mark.parametrize(
     ("name", "change", "says"),
     [
-        ("coarse.json", _empty, r"coarse\.json"),
-        ("coarse.json", _truncated, r"coarse\.json"),
-        ("coarse.json", _random, r"coarse\.json"),
-        ("coarse.json", _unknown_step, "convolve"),
+        ("coarse.json", lambda data: b"", r"coarse\.json"),
+        ("coarse.json", lambda data: data[:5000], r"coarse\.json"),
+        ("coarse.json", lambda data: bytes(4000), r"coarse\.json"),
+        ("coarse.json", lambda data: data.replace(b'"concat"', b'"convolve"'), "convolve"),
         ("coarse.json", _without_last_step, "x_cp is not computed"),
         ("coarse.json", _other_input, "inputs do not match: .*somebody_else"),
-        ("coarse.safetensors", _empty, "broken safetensors file"),
-        ("coarse.safetensors", _truncated, "broken safetensors file"),
-        ("coarse.safetensors", _random, "broken safetensors file"),
+        ("coarse.safetensors", lambda data: b"", "broken safetensors file"),
+        ("coarse.safetensors", lambda data: data[:5000], "broken safetensors file"),
+        ("coarse.safetensors", lambda data: bytes(4000), "broken safetensors file"),
     ],
 )
 def test_bad_steps_are_refused(copy, name, change, says):
@@ -208,13 +170,6 @@ def test_altered_file_is_refused(copy):
         load_bundle(copy)
 
 
-def test_longer_file_is_refused(copy):
-    with (copy / "denoiser.onnx").open("ab") as stream:
-        stream.write(b"\0")
-    with pytest.raises(InputError, match="is not the file of its manifest"):
-        load_bundle(copy)
-
-
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
@@ -226,16 +181,6 @@ def test_longer_file_is_refused(copy):
         (lambda m: m["model"].update(surprise=1), "surprise"),
         (lambda m: m["files"].pop("coarse.onnx"), "holds"),
         (lambda m: m["files"].update({"../x": m["files"]["coarse.onnx"]}), "lists"),
-    ],
-    ids=[
-        "version",
-        "no-version",
-        "missing-steps",
-        "format",
-        "value",
-        "unknown-key",
-        "missing-file",
-        "dotdot",
     ],
 )
 def test_bad_manifest_is_refused(copy, edit, says):
@@ -281,7 +226,6 @@ def _member(name: str, *, link: bool = False):
         (_member("coarse.onnx/../../x"), "unexpected member"),
         (_member(GOLDEN, link=True), "link"),
     ],
-    ids=["dotdot", "absolute", "inside", "link"],
 )
 def test_bad_archive_is_refused_and_nothing_is_written(copy, tmp_path, add, says):
     (copy / GOLDEN).unlink()

@@ -24,7 +24,6 @@ def test_shipped_model_is_small_and_labelled():
     assert bundle.manifest.export["precision"] == "fp16-weights"
     assert bundle.manifest.export["verified"]["fold"]
     assert bundle.model.network.dose
-    assert bundle.model.calibration is not None
 
 
 def test_beats_low_dose_and_the_best_gaussian_on_a_held_out_subject():

@@ -90,9 +90,6 @@ def schedule_buffers() -> State:
 
 def write_official(model: Model, prefix: Path) -> None:
     """Save the eight files ``{prefix}_{stem}_gen.pth`` of ``model``."""
-    assert model.coarse is not None
-    assert model.denoiser is not None
-    assert model.guidance is not None
     inner = unet_state(model.denoiser)
     states = [
         unet_state(model.coarse),

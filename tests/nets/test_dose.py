@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from petrt.model.spec import NetworkSpec
-from petrt.nets.count import count
 from petrt.nets.guidance import dose_level
 from petrt.nets.model import Model
 from petrt.nets.presets import PRESETS
@@ -36,8 +35,6 @@ def test_weights_from_before_the_dose_give_the_same_features(guides: str) -> Non
     missing, unexpected = after.load_state_dict(before.state_dict(), strict=False)
     assert {name.split(".")[-2] for name in missing} == {"dose"}
     assert not unexpected
-    assert before.guidance is not None
-    assert after.guidance is not None
     nas, spectrum = inputs(3)
     second = spectrum if guides == "nas+spectrum" else None
     expected = before.guidance(nas, second)
@@ -52,7 +49,6 @@ def test_every_extractor_learns_from_the_dose(name: str) -> None:
     """Also where a norm of one channel a group follows the stem, as in the paper's extractors."""
     torch.manual_seed(0)
     guidance = Model(with_dose(name)).guidance
-    assert guidance is not None
     nas, spectrum = inputs(2)
     nas, spectrum = (t.repeat(1, 1, 4, 4) for t in (nas, spectrum))
     features = guidance(nas, spectrum, torch.tensor([0.25, 0.01]))
@@ -66,7 +62,6 @@ def test_every_extractor_learns_from_the_dose(name: str) -> None:
 def test_each_item_of_a_batch_has_its_own_dose() -> None:
     torch.manual_seed(0)
     guidance = Model(with_dose("tiny")).guidance
-    assert guidance is not None
     for key, parameter in guidance.named_parameters():
         if ".dose." in key:
             torch.nn.init.normal_(parameter)
@@ -86,16 +81,7 @@ def test_each_item_of_a_batch_has_its_own_dose() -> None:
 def test_a_missing_or_unwanted_dose_is_refused() -> None:
     nas, spectrum = inputs(1)
     with_it, without = (Model(spec).guidance for spec in (with_dose("tiny"), PRESETS["tiny"]))
-    assert with_it is not None
-    assert without is not None
     with pytest.raises(ValueError, match="a dose: True; one was given: False"):
         with_it(nas, spectrum)
     with pytest.raises(ValueError, match="a dose: False; one was given: True"):
         without(nas, spectrum, torch.ones(1))
-
-
-def test_the_count_has_one_weight_and_bias_a_stem_channel_more() -> None:
-    plain, dosed = count(PRESETS["paper"]), count(with_dose("paper"))
-    assert dosed.guidance.parameters - plain.guidance.parameters == 6 * 2 * 8
-    assert dosed.guidance.macs - plain.guidance.macs == 6 * 8
-    assert (dosed.coarse, dosed.denoiser) == (plain.coarse, plain.denoiser)

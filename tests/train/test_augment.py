@@ -51,14 +51,6 @@ def test_window_is_centred_and_shift_moves_it():
     np.testing.assert_array_equal(View((11, 12), (1, 0))(source)[:, :9], source)
 
 
-@given(sizes, shifts, st.booleans())
-@settings(deadline=None)
-def test_rotation_of_nothing_is_the_identity(size, shift, flip):
-    whole = View(size, shift, flip)(images())
-    almost = View(size, shift, flip, rotation_deg=1e-9)(images())
-    np.testing.assert_allclose(almost, whole, atol=1e-6)
-
-
 @pytest.mark.parametrize("size", [(8, 8), (5, 5), (12, 12)])
 def test_rotation_by_a_right_angle_moves_voxels(size):
     source = images((8, 8))
@@ -83,10 +75,6 @@ def test_all_slices_of_an_item_are_seen_alike(seed, rotation):
     for other in seen[1:]:
         np.testing.assert_array_equal(other, seen[0])
     np.testing.assert_array_equal(view(stack[:1])[0], seen[0])
-
-
-def test_gain_multiplies():
-    np.testing.assert_allclose(View((9, 12), gain=1.5)(images()), 1.5 * images(), rtol=1e-6)
 
 
 def test_draws_follow_the_configuration():

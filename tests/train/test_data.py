@@ -8,7 +8,7 @@ import torch
 
 from petrt.data.dataset import Dataset
 from petrt.diffusion.guides import NEIGHBOURS, neighbours, spectrum
-from petrt.train.data import Slices, make_batch, nas
+from petrt.train.data import make_batch, nas
 from tests.train.prepared import ALL, FULL_UNIT, PLAIN, SCALES, config, ids, write
 
 
@@ -51,19 +51,6 @@ def test_shapes_types_and_guides_of_a_batch(data):
         assert batch.gamma.shape == batch.dose.shape == (4,)
         assert ((batch.gamma > 0) & (batch.gamma < 1)).all()
         assert ((batch.dose >= 0.01) & (batch.dose <= 0.06)).all()
-
-
-def test_every_crop_size_is_drawn_and_a_batch_has_one(data):
-    slices = Slices(data, ids(data), config())
-    assert {tuple(slices[step].x.shape[2:]) for step in range(12)} == {(8, 8), (12, 16)}
-
-
-def test_noise_is_standard_and_fresh(data):
-    slices = Slices(data, ids(data), config(data={"crops": [[32, 32]]}))
-    noise = torch.cat([slices[step].noise for step in range(4)])
-    assert noise.mean().item() == pytest.approx(0, abs=0.03)
-    assert noise.std().item() == pytest.approx(1, abs=0.03)
-    assert len(torch.unique(noise[:, 0, 0, 0])) == len(noise)
 
 
 def test_what_the_networks_and_the_objective_do_not_use_is_not_made(data):
@@ -121,10 +108,8 @@ def test_a_mixture_is_one_of_two_doses_in_one_scale(tmp_path):
         # From y the slice and the scale, from x the weight that mixes both doses to it.
         images = [np.asarray(image, np.float32) * FULL_UNIT for image in low.full]
         scales = [float(np.mean(image) / y.double().mean()) for image in images]
-        errors = [
-            np.abs(y.numpy() * s - image).max() for s, image in zip(scales, images, strict=True)
-        ]
-        z = int(np.argmin(errors))
+        pairs = zip(scales, images, strict=True)
+        z = int(np.argmin([np.abs(y.numpy() * s - image).max() for s, image in pairs]))
         share = (scales[z] - high.scale) / (low.scale - high.scale)
         one, other = (np.asarray(pair.low[z], np.float64) * pair.scale for pair in (low, high))
         mixture = share * one + (1 - share) * other
@@ -166,28 +151,19 @@ def test_negatives_are_other_people(tmp_path):
 
 def test_negatives_lie_near_the_same_relative_height(tmp_path):
     data = write(tmp_path, 2, shape=(101, 16, 20))
+    gain = np.float32(FULL_UNIT / SCALES[100])
+    volumes = [np.asarray(data.pair(n, 100).full, np.float32) * gain for n in ids(data)]
+    places = [(k, z) for k, volume in enumerate(volumes) for z in range(len(volume))]
+
+    def place(image: torch.Tensor) -> tuple[int, int]:
+        (found,) = [(k, z) for k, z in places if np.array_equal(volumes[k][z], image)]
+        return found
+
     rows = []
     for offset in (0.0, 2.0):
-        settings = config(
-            batch=32,
-            data=PLAIN | {"negative_offset": offset, "negatives": 4},
-            loss={"contrastive": "paper"},
-        )
+        changes = PLAIN | {"negative_offset": offset, "negatives": 4}
+        settings = config(batch=32, data=changes, loss={"contrastive": "paper"})
         batch = make_batch(data, ids(data), settings, 0)
-        volumes = [
-            np.asarray(data.pair(name, 100).full, np.float32) * np.float32(FULL_UNIT / SCALES[100])
-            for name in ids(data)
-        ]
-
-        def place(image: torch.Tensor, volumes: list[np.ndarray] = volumes) -> tuple[int, int]:
-            ((k, z),) = [
-                (k, z)
-                for k, volume in enumerate(volumes)
-                for z in range(len(volume))
-                if np.array_equal(volume[z], image)
-            ]
-            return k, z
-
         away = []
         for y, images in zip(batch.y[:, 0], batch.negatives, strict=True):
             k, z = place(y)
@@ -205,9 +181,3 @@ def test_batch_rescaling_gives_each_image_tensor_the_range_0_to_1(data):
     for name in ("x", "y", "x_nas", "y_nas", "negatives"):
         tensor = getattr(batch, name)
         assert (tensor.min(), tensor.max()) == (0, 1), name
-
-
-def test_a_crop_larger_than_the_volume_is_padded(data):
-    batch = make_batch(data, ids(data), config(data={"crops": [[24, 24]]}), 0)
-    for image in (*batch.x[:, 0], *batch.y[:, 0]):
-        assert torch.count_nonzero(image) == 16 * 20

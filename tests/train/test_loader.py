@@ -13,7 +13,7 @@ import pytest
 import scipy.fft
 import torch
 
-from petrt.data.dataset import Dataset, open_dataset
+from petrt.data.dataset import Dataset
 from petrt.errors import InputError, UsageError
 from petrt.train.data import Batch, Slices, loader, make_batch
 from tests.train.prepared import ALL, assert_same, config, ids, write
@@ -37,9 +37,8 @@ def test_batches_are_the_same_for_any_workers_processes_and_start(data, rescale)
     for workers, world in itertools.product((0, 2), (1, 2, 4)):
         if workers and world > 2:
             continue
-        loading = settings.model_copy(
-            update={"data": settings.data.model_copy(update={"workers": workers})}
-        )
+        workers_of = {"data": settings.data.model_copy(update={"workers": workers})}
+        loading = settings.model_copy(update=workers_of)
         ranks = [
             loader(data, ids(data), loading, first_step=5, rank=rank, world=world)
             for rank in range(world)
@@ -106,11 +105,7 @@ def test_only_the_training_process_ends_its_workers(data):
     [
         ({"data": {"crops": [[8, 8], [10, 8]]}}, 4, "data.crops: 10 x 8"),
         ({"data": {"crops": [[0, 8]]}}, 4, "data.crops: 0 x 8"),
-        (
-            {"data": {"doses": {50: 1.0, 20: 0.0}}},
-            4,
-            "sub-0000 has no dose of data.doses, only 1/20, 1/100",
-        ),
+        ({"data": {"doses": {50: 1.0, 20: 0.0}}}, 4, "sub-0000 has no dose of data.doses"),
         ({"data": {"blend": 0.1}}, 4, "data.blend.*sub-0000 has only 1/20"),
         ({"loss": {"contrastive": "margin"}}, 1, "loss.contrastive"),
         ({}, 0, "no training subjects"),
@@ -124,13 +119,3 @@ def test_what_does_not_fit_is_refused_at_the_start(data, changes, count, says):
 def test_a_batch_that_cannot_be_shared_is_refused(data):
     with pytest.raises(UsageError, match=r"batch of 4.*3 processes"):
         loader(data, ids(data), config(), first_step=0, world=3)
-
-
-def test_volumes_stay_open_in_limited_number(data, monkeypatch):
-    """A file descriptor each: a set of a thousand subjects must not exhaust them."""
-    settings = config(**ALL)
-    expected = make_batch(data, ids(data), settings, 0)
-    monkeypatch.setattr("petrt.data.dataset.MAX_OPEN", 2)
-    reopened = open_dataset(data.folder)
-    assert_same(make_batch(reopened, ids(data), settings, 0), expected)
-    assert len(reopened._open) == 2

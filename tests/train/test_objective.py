@@ -69,18 +69,10 @@ def test_terms_are_those_of_equation_9():
 
 
 def test_weights_multiply_their_terms():
+    many = {"coarse_weight": 2.0, "nas": 3.0, "spectrum": 5.0, "denoiser_weight": 7.0}
     one, two = (
         objective(config(contrastive="infonce", **weights))(batch(), denoising=True, sigma_r=0.1)
-        for weights in (
-            {"contrastive_weight": 1.0},
-            {
-                "coarse_weight": 2.0,
-                "nas": 3.0,
-                "spectrum": 5.0,
-                "denoiser_weight": 7.0,
-                "contrastive_weight": 11.0,
-            },
-        )
+        for weights in ({"contrastive_weight": 1.0}, many | {"contrastive_weight": 11.0})
     )
     ratios = {name: float((two[name] / one[name]).detach()) for name in one}
     expected = {"coarse": 2, "nas": 3, "spectrum": 5, "denoiser": 7, "contrastive": 11}
@@ -103,7 +95,6 @@ def test_a_perfect_denoiser_gives_the_full_dose_slice_whatever_p_predicts(monkey
     loss, b = objective(config(contrastive="paper", contrastive_weight=1.0)), batch()
     monkeypatch.setattr(loss.model.denoiser, "forward", lambda *_: b.noise)
     found = loss(b, denoising=True, sigma_r=0.1)["contrastive"].detach()
-    assert b.negatives is not None
     expected = -(b.negatives - b.y).abs().mean((2, 3)).sum(1).mean()
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -127,37 +118,6 @@ def test_guidance_targets_and_the_watch_on_them(target):
     loss(batch(), denoising=False)
     ratio = loss.diagnostics["nas_target_std"] / before["nas_target_std"]
     assert ratio == pytest.approx(1) if target == "pooled" else ratio < 0.1
-
-
-def test_a_batch_costs_the_mean_of_its_halves():
-    loss = objective(config(contrastive="paper", levels="wavegrad"))
-    whole = batch(4)
-    parts = [loss(whole.part(slice(k, k + 2)), denoising=True, sigma_r=0.1) for k in (0, 2)]
-    terms = loss(whole, denoising=True, sigma_r=0.1)
-    for name, term in terms.items():
-        torch.testing.assert_close(term, (parts[0][name] + parts[1][name]) / 2)
-    weights = list(loss.parameters())
-    expected = torch.autograd.grad(torch.stack(list(terms.values())).sum(), weights)
-    both = torch.stack([*parts[0].values(), *parts[1].values()]).sum() / 2
-    for got, want in zip(torch.autograd.grad(both, weights), expected, strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6)
-
-
-def test_rows_of_the_ablation():
-    """Without a denoiser, without guides, without a coarse network (SR3: the image is the residual)."""
-    tiny = PRESETS["tiny"].model_dump()
-    plain = tiny | {"guides": "none"}
-    rows = {
-        "b": (plain | {"denoiser": None}, {"coarse"}),
-        "c": (plain, {"coarse", "denoiser"}),
-        "d": (tiny | {"guides": "nas"}, {"coarse", "nas", "denoiser"}),
-        "a": (plain | {"coarse": None}, {"denoiser"}),
-    }
-    for row, (network, expected) in rows.items():
-        loss = objective(config(network))
-        found = loss(batch(spectrum=False), denoising=row != "b", sigma_r=0.5)
-        assert set(found) == expected, row
-        sum(found.values()).backward()
 
 
 def test_losses_are_in_float32_under_mixed_precision():

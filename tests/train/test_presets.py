@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from petrt.errors import InputError
 from petrt.nets.presets import PRESETS
 from petrt.train.config import load_config
 
@@ -47,17 +46,3 @@ def test_recipes_that_work_keep_the_coarse_network_from_collapsing(name):
     assert c.loss.guidance_target == "pooled"
     assert c.model.residual_std
     assert c.data.rescale == "volume"
-
-
-def test_default_trains_where_samplers_go_and_keeps_an_average():
-    c = load_config("default")
-    assert (c.loss.levels, c.loss.weighting, c.loss.contrastive) == ("log-snr", "v", "none")
-    assert c.loss.gamma_min < 0.0444726  # the noisiest level that its sampler visits
-    assert c.optimizer.schedule == "cosine"
-    assert c.optimizer.ema
-    assert c.optimizer.clip
-
-
-def test_unknown_presets_are_named():
-    with pytest.raises(InputError, match="no training configuration 'nothing'"):
-        load_config("nothing")

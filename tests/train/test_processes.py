@@ -74,16 +74,3 @@ def stopped(settings: TrainConfig, data: Path, out: Path) -> None:
         fit(settings, data, out, progress=progress)
     except TrainingStopped as stop:
         os._exit(stop.exit_code)
-
-
-def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path):
-    codes = together(2, refused, settings().model_copy(update={"batch": 3}), data, tmp_path / "run")
-    assert codes == [0, 0]
-    assert not (tmp_path / "run").exists()
-
-
-def refused(settings: TrainConfig, data: Path, out: Path) -> None:
-    from petrt.errors import UsageError
-
-    with pytest.raises(UsageError, match="a batch of 3 cannot be shared evenly by 2 processes"):
-        fit(settings, data, out)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from copy import deepcopy
-from dataclasses import replace
 
 import pytest
 import torch
@@ -85,23 +83,6 @@ def test_the_gradient_is_that_of_the_sum_and_is_clipped(batches):
         free.model.coarse.parameters(), one.model.coarse.parameters(), strict=True
     ):
         torch.testing.assert_close(p.grad, clipped.grad * ratio, rtol=1e-3, atol=1e-6)
-
-
-def test_halves_of_a_batch_average_to_the_whole(batches):
-    """What lets processes share a batch."""
-    one = trainer(batch=2, optimizer={"clip": 0.0})
-    whole = one.gradients(batches[0])
-    expected = [deepcopy(p.grad) for p in one.model.parameters()]
-    parts = []
-    for half in (slice(0, 1), slice(1, 2)):
-        losses = one.gradients(replace(batches[0].part(half)))
-        parts.append((losses, [deepcopy(p.grad) for p in one.model.parameters()]))
-    for name, value in whole.terms.items():
-        mean = sum(losses.terms[name] for losses, _ in parts) / 2
-        assert mean == pytest.approx(value, rel=1e-5)
-    for want, first, second in zip(expected, parts[0][1], parts[1][1], strict=True):
-        if want is not None:
-            torch.testing.assert_close((first + second) / 2, want, rtol=1e-4, atol=1e-5)
 
 
 def test_orthogonal_weights_leave_the_dose_at_nothing():

@@ -47,13 +47,5 @@ def challenge(folder: Path, subjects: int = 4, doses: tuple[int, ...] = (20, 100
     return folder
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
 def refusals(report) -> dict[tuple[str, int | None], str]:
     return {(each.name, each.dose): each.reason for each in report.refused}

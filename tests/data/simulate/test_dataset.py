@@ -15,12 +15,9 @@ from petrt.cli.simulate import simulate
 from petrt.data.simulate import simulate_subject, write_dataset
 from petrt.data.simulate.dataset import nifti_gz, subject_files
 from petrt.errors import UsageError
+from tests.helpers import contents
 
 GRID = {"shape": (24, 24, 6), "voxel_mm": 10.0}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -28,23 +25,6 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("simulated") / "new" / "folder"
     write_dataset(out, (3, 4), 11, (100, 20), **GRID)
     return out
-
-
-def test_files(dataset: Path) -> None:
-    assert sorted(contents(dataset)) == [
-        "dataset.json",
-        *(
-            f"sub-{number}_{rest}.nii.gz"
-            for number in ("0003", "0004")
-            for rest in (
-                "dseg",
-                "rec-1to100_pet",
-                "rec-1to20_pet",
-                "rec-full_pet",
-                "rec-truth_pet",
-            )
-        ),
-    ]
 
 
 def test_volumes_and_geometry(dataset: Path) -> None:
@@ -76,17 +56,6 @@ def test_file_content_does_not_depend_on_the_clock() -> None:
     assert content[4:8] == bytes(4)  # the time stamp of the gzip header
 
 
-def test_description(dataset: Path) -> None:
-    index = json.loads((dataset / "dataset.json").read_text())
-    assert "not for diagnostic use" in index["description"]
-    assert (index["seed"], index["subjects"], index["doses"]) == (11, [3, 4], [20, 100])
-    assert (index["shape"], index["voxel_mm"]) == ([24, 24, 6], 10.0)
-    assert index["units"] == "Bq/ml"
-    assert index["versions"]["numpy"] == np.__version__
-    for files in index["files"].values():
-        assert all((dataset / name).is_file() for name in files.values())
-
-
 def test_workers_and_company_do_not_change_a_subject(dataset: Path, tmp_path: Path) -> None:
     seen: list[int] = []
     write_dataset(tmp_path, (4, 5), 11, (100,), workers=2, progress=seen.append, **GRID)
@@ -106,15 +75,6 @@ def test_existing_outputs_are_kept_unless_told(dataset: Path) -> None:
     finally:
         (dataset / "kept.json").rename(dataset / "dataset.json")
     assert contents(dataset) == before
-
-
-def test_overwrite_replaces(tmp_path: Path) -> None:
-    write_dataset(tmp_path, (0,), 1, (100,), **GRID)
-    before = contents(tmp_path)
-    write_dataset(tmp_path, (0,), 2, (100,), overwrite=True, **GRID)
-    after = contents(tmp_path)
-    assert before.keys() == after.keys()
-    assert all(before[name] != after[name] for name in before)
 
 
 def test_an_interrupted_run_leaves_no_index_and_no_scratch_file(tmp_path: Path) -> None:
@@ -145,16 +105,6 @@ def test_bad_requests_write_nothing(tmp_path: Path, change: dict, words: str) ->
     assert not out.exists()
 
 
-def test_a_file_is_not_taken_for_the_folder(tmp_path: Path) -> None:
-    target = tmp_path / "out"
-    target.write_text("kept")
-    with pytest.raises(UsageError, match="out is a file"):
-        write_dataset(target, (0,), 0, **GRID)
-    with pytest.raises(UsageError, match="cannot make the folder below"):
-        write_dataset(target / "below", (0,), 0, **GRID)
-    assert target.read_text() == "kept"
-
-
 @pytest.fixture
 def app() -> typer.Typer:
     app = typer.Typer()
@@ -174,12 +124,6 @@ def test_command(app: typer.Typer, tmp_path: Path) -> None:
     again = CliRunner().invoke(app, command)
     assert isinstance(again.exception, UsageError)
     assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
-
-
-def test_command_defaults_to_one_hundredth(app: typer.Typer, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, [str(tmp_path), "--size", "24", "--voxel-mm", "10"])
-    assert result.exit_code == 0, result.output
-    assert (tmp_path / "sub-0000_rec-1to100_pet.nii.gz").is_file()
 
 
 @pytest.mark.parametrize("options", ["--subjects 0", "--first -1", "--workers 0", "--size big"])

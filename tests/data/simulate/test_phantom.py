@@ -28,14 +28,6 @@ def test_same_seed_same_bits_other_seed_other_head(head: phantom.Phantom) -> Non
     assert not np.allclose(other.activity[brain], head.activity[brain], rtol=0.05)
 
 
-def test_types_and_bounds(head: phantom.Phantom) -> None:
-    assert head.activity.dtype == np.float32
-    assert head.activity.shape == head.labels.shape == SHAPE
-    assert np.isfinite(head.activity).all()
-    assert head.activity.min() >= 0
-    assert set(np.unique(head.labels)) <= {0, *phantom.LABELS.values()}
-
-
 def test_tissue_activity(head: phantom.Phantom) -> None:
     mean = {n: head.activity[head.labels == v].mean() for n, v in phantom.LABELS.items()}
     assert 12e3 < mean["grey"] < 35e3
@@ -44,15 +36,6 @@ def test_tissue_activity(head: phantom.Phantom) -> None:
     assert 0.05 < mean["other"] / mean["grey"] < 0.3
     assert head.activity[head.labels == 0].mean() < 0.02 * mean["grey"]
     assert not head.activity[:4, :4].any()  # air
-
-
-def test_grey_to_white_is_about_four_to_one() -> None:
-    draws = [phantom.draw_uptake(np.random.default_rng(i)) for i in range(200)]
-    ratios = np.array([d["grey"] / d["white"] for d in draws])
-    assert ratios.min() > 3.3
-    assert ratios.max() < 4.9
-    assert ratios.mean() == pytest.approx(4.1, abs=0.1)
-    assert np.median([d["grey"] for d in draws]) == pytest.approx(25e3, rel=0.05)
 
 
 def test_head_is_upright_and_centred(head: phantom.Phantom) -> None:
@@ -96,22 +79,6 @@ def test_smooth_noise_has_unit_variance_and_its_correlation_length(sigma: float)
         assert np.abs((moved[far:] * moved[:-far]).mean()) < 0.1
 
 
-def test_regional_factor_varies_by_region_side_and_person() -> None:
-    putamen, temporal = (26.0, 4.0, 0.0), (25.0, -18.0, -18.0)
-    points = np.array([putamen, (-26.0, 4.0, 0.0), temporal, (0, 0, 200)], np.float32).T
-    draws = np.stack(
-        [phantom.regional_factor(np.random.default_rng(i), points) for i in range(300)]
-    )
-    right, left, medial, nowhere = np.median(draws, axis=0)
-    assert right == pytest.approx(left, abs=0.03)
-    assert right > 1.1 > 0.95 > medial
-    assert nowhere == pytest.approx(1)
-    asymmetry = np.abs(draws[:, 0] - draws[:, 1])
-    assert 0.01 < np.median(asymmetry) < 0.1
-    assert 3 <= (asymmetry > 0.2).sum() < 30  # hypometabolism of one side is rare but there
-    assert draws.min() >= np.float32(0.2)
-
-
 def test_labels_name_the_most_abundant_tissue() -> None:
     brain = np.array([True, True, True, True, False, False, True])
     grey, white, csf = np.array(
@@ -144,23 +111,3 @@ def test_lesions_are_hot_or_cold_of_the_stated_size_and_inside_the_brain() -> No
         cold += int(activity[lesion].min() < 300)
     assert hot >= 6
     assert cold >= 4
-
-
-def test_lesion_of_known_radius_has_its_volume() -> None:
-    window = (slice(0, 41),) * 3
-    centre = tuple(np.intp(20) for _ in range(3))
-    weight = phantom._ellipsoid((41, 41, 41), window, centre, np.array([8.0, 10.0, 12.0]))
-    assert weight.max() == 1
-    assert weight.sum() == pytest.approx(4 / 3 * np.pi * 8 * 10 * 12, rel=0.02)
-
-
-def test_template_is_a_partition_of_the_head() -> None:
-    head = phantom.load_template()
-    for fraction in (head.grey, head.white, head.cavity, head.soft):
-        assert fraction.dtype == np.float32
-        assert fraction.min() == 0
-        assert fraction.max() == 1
-    assert (head.cavity + head.soft).max() <= 1 + 2 / 63
-    assert (head.grey + head.white - head.cavity).max() <= 0.5  # averaged maps; clipped when used
-    grey_ml = head.grey.sum() * head.voxel_mm**3 / 1000
-    assert 700 < grey_ml < 1300

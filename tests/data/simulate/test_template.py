@@ -23,11 +23,3 @@ def test_shipped_template_is_the_tools() -> None:
         assert np.abs(levels - made).max() <= 1, name  # another SciPy may round otherwise
     np.testing.assert_array_equal(shipped.first_mm, tool["FIRST_MM"])
     assert shipped.voxel_mm == tool["VOXEL_MM"]
-
-
-def test_equal_arrays_make_equal_files(tmp_path: Path) -> None:
-    write = runpy.run_path(str(TOOL))["write_npz"]
-    arrays = {"a": np.arange(5), "b": np.zeros((2, 2), np.uint8)}
-    assert write(tmp_path / "one.npz", arrays) == write(tmp_path / "two.npz", arrays)
-    with np.load(tmp_path / "one.npz") as loaded:
-        assert all(np.array_equal(loaded[name], array) for name, array in arrays.items())

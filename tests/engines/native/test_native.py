@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,17 +13,14 @@ from hypothesis import strategies as st
 from petrt.engines.native.engine import NativeEngine
 from petrt.engines.native.plan import MemoryPlan, _place, _Room
 from petrt.engines.native.steps import FusedConv, Sum, Unsupported, native_steps
-from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.select import choose
-from petrt.errors import UsageError
 from petrt.export.bundle import export_model
-from petrt.export.graphs.check import relative_error
 from petrt.inference.reconstructor import Reconstructor
-from petrt.model.bundle import GRAPHS, Bundle, load_bundle
+from petrt.model.bundle import Bundle, load_bundle
 from petrt.model.half_precision import WIDE_INTERFACE
 from petrt.model.network import Network
 from petrt.model.steps import Add, AddMap, Concat, Conv, Step
-from tests.engines.torch.test_torch import blob, forward, golden_inputs
+from tests.engines.torch.test_torch import blob, worst_error
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 
 Arrays = dict[str, np.ndarray]
@@ -36,20 +34,10 @@ def swapped(arrays: Arrays, axes: tuple[int, ...]) -> Arrays:
     }
 
 
-def worst_error(bundle: Bundle, engine: NativeEngine, repeat: int = 1) -> float:
-    """Largest relative error of any output of any graph against ONNX Runtime."""
-    reference = OnnxRuntimeEngine(bundle)
-    errors = []
-    for graph in GRAPHS:
-        if bundle.onnx(graph) is None:
-            continue
-        inputs = golden_inputs(bundle, graph)
-        if graph == "denoiser":
-            inputs["r"] = np.concatenate([inputs["r"] * (1 + i) for i in range(repeat)])
-        expected = forward(reference, graph, inputs)
-        found = swapped(forward(engine, graph, swapped(inputs, (0, 2, 3, 1))), (0, 3, 1, 2))
-        errors += [relative_error(found[name], expected[name]) for name in expected]
-    return max(errors)
+def error(bundle: Bundle, engine: NativeEngine, repeat: int = 1) -> float:
+    """Against ONNX Runtime."""
+    there, back = partial(swapped, axes=(0, 2, 3, 1)), partial(swapped, axes=(0, 3, 1, 2))
+    return worst_error(bundle, engine, repeat=repeat, there=there, back=back)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -59,23 +47,15 @@ def test_every_network_gives_the_values_of_onnx_runtime(network, tmp_path):
     spec = model_spec(NETWORKS[network])
     export_model(scrambled(spec.network), spec, tmp_path / "bundle")
     bundle = load_bundle(tmp_path / "bundle")
-    assert worst_error(bundle, NativeEngine(bundle)) < 1e-5  # measured: up to 3e-6
+    assert error(bundle, NativeEngine(bundle)) < 1e-5  # measured: up to 3e-6
 
 
 @pytest.mark.parametrize("kernels", ["generic", None])
 def test_the_demo_model_gives_the_values_of_onnx_runtime(kernels):
     bundle = load_bundle("demo")
     engine = NativeEngine(bundle, kernels=kernels)
-    assert worst_error(bundle, engine, repeat=2) < 1e-5
+    assert error(bundle, engine, repeat=2) < 1e-5
     assert engine.version.endswith(kernels or "")
-
-
-def test_weights_stored_in_16_bit(tmp_path):
-    spec = model_spec(NETWORKS["dose"])
-    model = scrambled(spec.network)
-    export_model(model, spec, tmp_path / "bundle", precision="fp16-weights")
-    bundle = load_bundle(tmp_path / "bundle")
-    assert worst_error(bundle, NativeEngine(bundle)) < 1e-5
 
 
 def test_images_do_not_depend_on_batch_or_threads():
@@ -120,22 +100,6 @@ def test_auto_takes_it_and_says_so_where_it_cannot(tmp_path, caplog):
         choice = choose(bundle, device="cpu")
     assert choice.engine.name == "onnxruntime"
     assert "native cannot be used" in caplog.text
-
-
-def test_only_float32(tiny):
-    with pytest.raises(UsageError, match="does not run bf16"):
-        NativeEngine(tiny, precision="bf16")
-
-
-def test_buffers_are_checked(tiny):
-    engine = NativeEngine(tiny)
-    inputs = swapped(golden_inputs(tiny, "coarse"), (0, 2, 3, 1))
-    out = {"x_cp": np.empty_like(inputs["x"])}
-    engine.bind("coarse", inputs, out)
-    with pytest.raises(ValueError, match="C-contiguous float32"):
-        engine.bind("coarse", inputs, {"x_cp": out["x_cp"].astype(np.float64)})
-    with pytest.raises(ValueError, match="must be of shape"):
-        engine.bind("coarse", inputs, {"x_cp": np.empty((1, 1, 8, 8), np.float32)})
 
 
 IMAGE = ("n", 4, "height", "width")

@@ -21,9 +21,8 @@ from petrt.engines.select import choose
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.export.graphs.check import relative_error
 from petrt.hardware import cpu, packages
-from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
-from tests.engines.torch.test_torch import blob, forward, golden_inputs, psnr, worst_error
+from tests.engines.torch.test_torch import forward, golden_inputs, worst_error
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -47,15 +46,6 @@ def test_values_are_those_of_onnx_runtime(tiny: Bundle, model, threads):
     engine = OpenVINOEngine(bundle, precision="fp32", threads=threads)
     assert (engine.name, engine.device, engine.precision) == ("openvino", "cpu", "fp32")
     assert worst_error(bundle, engine) < 5e-6
-
-
-def test_images_are_those_of_onnx_runtime():
-    """The whole loop, where errors could grow: at least 100 dB."""
-    demo, volume = load_bundle("demo"), blob((64, 64, 2))
-    expected = Reconstructor(demo, engine=OnnxRuntimeEngine(demo), samples=2)(volume).image
-    engine = OpenVINOEngine(demo, precision="fp32")
-    found = Reconstructor(demo, engine=engine, samples=2)(volume).image
-    assert psnr(found, expected) > 100
 
 
 def test_results_do_not_depend_on_threads_or_streams(tiny: Bundle):
@@ -101,21 +91,6 @@ def random_inputs(dims: dict[str, list], sizes: dict[str, int]) -> dict[str, np.
         name: rng.standard_normal([size(dim) for dim in each], np.float32)
         for name, each in dims.items()
     }
-
-
-def test_buffers_are_read_and_written_in_place(tiny: Bundle):
-    """A call sees what the arrays hold then, and writes the arrays it was given."""
-    engine = OpenVINOEngine(tiny, precision="fp32")
-    inputs = {name: array.copy() for name, array in golden_inputs(tiny, "coarse").items()}
-    output = np.full_like(inputs["x"], np.nan)
-    run = engine.bind("coarse", inputs, {"x_cp": output})
-    run()
-    first = output.copy()
-    inputs["x"] *= 2
-    run()
-    expected = forward(OnnxRuntimeEngine(tiny), "coarse", inputs)["x_cp"]
-    assert relative_error(output, expected) < 5e-6
-    assert not np.array_equal(output, first)
 
 
 def test_two_workers_at_once_get_what_one_gets(tiny: Bundle):
@@ -188,11 +163,6 @@ def test_a_precision_that_openvino_changed_is_an_error(tiny: Bundle, monkeypatch
         forward(engine, "coarse", golden_inputs(tiny, "coarse"))
 
 
-def test_fp16_is_refused(tiny: Bundle):
-    with pytest.raises(UsageError, match="OpenVINO does not run fp16; choose fp32, bf16"):
-        OpenVINOEngine(tiny, precision="fp16")
-
-
 def test_a_broken_graph_is_told(tiny: Bundle):
     data = tiny.files["denoiser.onnx"]
     for broken, says in (
@@ -208,18 +178,6 @@ def test_memory_of_compiled_graphs_is_told(tiny: Bundle):
     weights = sum(len(tiny.onnx(graph) or b"") for graph in GRAPHS)
     assert OpenVINOEngine(tiny).binding_bytes > weights
     assert OnnxRuntimeEngine(tiny).binding_bytes == 0
-
-
-def test_wrong_buffers_are_refused(tiny: Bundle):
-    engine = OpenVINOEngine(tiny, precision="fp32")
-    inputs = golden_inputs(tiny, "coarse")
-    output = {"x_cp": np.empty_like(inputs["x"])}
-    with pytest.raises(ValueError, match="x must be C-contiguous float32"):
-        engine.bind("coarse", {**inputs, "x": inputs["x"].astype(np.float64)}, output)
-    with pytest.raises(ValueError, match=r"x_cp must be of shape"):
-        engine.bind("coarse", inputs, {"x_cp": np.empty((1, 1, 2, 2), np.float32)})
-    with pytest.raises(InputError, match="inputs do not match: lacks x"):
-        engine.bind("coarse", {n: a for n, a in inputs.items() if n != "x"}, output)
 
 
 def test_compiled_models_are_kept_and_read(tiny: Bundle, private_cache: Path):
@@ -296,8 +254,6 @@ print([name for name in sys.modules if "telemetry" in name], "openvino.tools.ovc
 
 def test_no_statistics_are_sent(tiny_bundle: Path):
     """OpenVINO's model converter reports its import over the network; it is not imported."""
-    done = subprocess.run(
-        [sys.executable, "-c", SILENT, str(tiny_bundle)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    command = [sys.executable, "-c", SILENT, str(tiny_bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "[] False\n"

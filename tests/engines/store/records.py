@@ -7,18 +7,16 @@ from typing import Any
 
 from petrt.engines.store.folder import Installed, build_lock, install
 from petrt.engines.store.match import Wanted
-from petrt.engines.store.record import (
-    EngineRecord,
-    GpuRecord,
-    ModelRef,
-    ProfileRecord,
-)
+from petrt.engines.store.record import EngineRecord, GpuRecord, ModelRef, ProfileRecord, Verified
 from petrt.model.bundle import Bundle, FileEntry
 
 H100 = GpuRecord(name="NVIDIA H100", compute_capability=(9, 0), driver="570.1")
 RTX4090 = GpuRecord(name="NVIDIA GeForce RTX 4090", compute_capability=(8, 9), driver="580.2")
 PROFILE = ProfileRecord(
     slices=(1, 8, 16), samples=(1, 1, 4), height=(64, 128, 192), width=(64, 128, 192)
+)
+VERIFIED = Verified(
+    psnr_db=51.5, suvmax_shift_percent=0.1, nonfinite=0, against="", volume="", gpu=H100
 )
 FILES = {
     "guidance.plan": b"guidance" * 100,

@@ -5,16 +5,10 @@ from __future__ import annotations
 import pytest
 
 from petrt.engines.store.match import find
-from petrt.engines.store.record import Flags, Verified
-from tests.engines.store.records import H100, PROFILE, RTX4090, put, wanted
+from petrt.engines.store.record import Flags
+from tests.engines.store.records import H100, PROFILE, RTX4090, VERIFIED, put, wanted
 
 pytestmark = pytest.mark.usefixtures("private_cache")
-
-
-def verified(gpu):
-    return Verified(
-        psnr_db=50.0, suvmax_shift_percent=0.1, nonfinite=0, against="", volume="", gpu=gpu
-    )
 
 
 def test_nothing_installed_is_said():
@@ -92,12 +86,12 @@ def test_an_rtx_engine_for_other_machines_fits_only_the_same_targets():
 
 
 def test_verified_engines_come_first_then_the_fast_ones():
-    half = put(precision="fp16", verified=verified(H100))
+    half = put(precision="fp16", verified=VERIFIED)
     put(precision="bf16")
     assert find(wanted())[0] == half
-    put(precision="fp32", verified=verified(H100))
+    put(precision="fp32", verified=VERIFIED)
     assert find(wanted())[0] == half
-    best = put(precision="bf16", verified=verified(H100))
+    best = put(precision="bf16", verified=VERIFIED)
     assert find(wanted())[0] == best
 
 

@@ -9,13 +9,12 @@ import pytest
 from petrt import _core
 from petrt.engines.store.folder import installed
 from petrt.engines.store.open import gpu_here, open_installed
-from petrt.engines.store.record import Verified
 from petrt.errors import DeviceError
 from petrt.hardware import gpus
 from petrt.hardware.gpus import Gpu
 from petrt.inference import verify_engine as verification
 from petrt.model.bundle import GRAPHS, Bundle
-from tests.engines.store.records import H100, of_bundle, put
+from tests.engines.store.records import H100, VERIFIED, of_bundle, put
 from tests.engines.tensorrt.fake_tensorrt import VERSION, make_module, make_plan
 
 pytestmark = pytest.mark.usefixtures("fake_cuda", "private_cache")
@@ -37,14 +36,7 @@ def verified(monkeypatch) -> list[dict[str, object]]:
 
     def verify(bundle, engine, **options):
         calls.append({"engine": engine, **options})
-        return Verified(
-            psnr_db=55.0,
-            suvmax_shift_percent=0.1,
-            nonfinite=0,
-            against="",
-            volume="",
-            gpu=options["gpu"],
-        )
+        return VERIFIED.model_copy(update={"gpu": options["gpu"]})
 
     monkeypatch.setattr(verification, "verify", verify)
     return calls
@@ -56,18 +48,22 @@ def put_plans(bundle: Bundle, **changes):
     return put(plans, **fields | changes)
 
 
+def opened(bundle: Bundle, *, rtx: bool = False, **options):
+    kind = "tensorrt-rtx" if rtx else "tensorrt"
+    verify = verification.verify_first_use
+    return open_installed(bundle, kind, trt=make_module(rtx=rtx), verify=verify, **options)
+
+
 def test_the_first_use_verifies_and_keeps_the_result(tiny, verified, caplog):
     entry = put_plans(tiny)
     with caplog.at_level(logging.INFO, "petrt"):
-        engine = open_installed(
-            tiny, "tensorrt", trt=make_module(), verify=verification.verify_first_use
-        )
+        engine = opened(tiny)
     assert (engine.name, engine.precision, engine.device) == ("tensorrt", "bf16", "cuda:0")
     assert f"first use of this engine on {H100.name} with driver 570.1" in caplog.text
     height, width = entry.record.profile.height[1], entry.record.profile.width[1]
     assert verified == [{"engine": engine, "size": (height, width), "gpu": H100}]
     assert installed()[0][0].record.verified_on(H100)
-    open_installed(tiny, "tensorrt", trt=make_module(), verify=verification.verify_first_use)
+    opened(tiny)
     assert len(verified) == 1
 
 
@@ -75,9 +71,7 @@ def test_a_new_driver_verifies_an_rtx_engine_again(tiny, verified, monkeypatch):
     put_plans(tiny, engine="tensorrt-rtx", targets=((8, 6), (9, 0)))
     for driver in ("570.1", "570.1", "580.2", "580.2"):
         monkeypatch.setattr(gpus, "driver_version", lambda driver=driver: driver)
-        engine = open_installed(
-            tiny, "tensorrt-rtx", trt=make_module(rtx=True), verify=verification.verify_first_use
-        )
+        engine = opened(tiny, rtx=True)
         assert engine.name == "tensorrt-rtx"
     assert [call["gpu"].driver for call in verified] == ["570.1", "580.2"]
 
@@ -90,9 +84,7 @@ def test_an_engine_with_wrong_images_is_never_handed_out(tiny, monkeypatch):
     put_plans(tiny)
     for _ in range(2):
         with pytest.raises(DeviceError, match="wrong images"):
-            open_installed(
-                tiny, "tensorrt", trt=make_module(), verify=verification.verify_first_use
-            )
+            opened(tiny)
     assert installed()[0][0].record.verified is None
 
 
@@ -100,22 +92,9 @@ def test_the_precision_asked_for_is_opened(tiny, verified):
     put_plans(tiny, precision="fp32")
     put_plans(tiny, precision="bf16")
     for precision in ("fp32", "bf16"):
-        opened = open_installed(
-            tiny,
-            "tensorrt",
-            precision=precision,
-            trt=make_module(),
-            verify=verification.verify_first_use,
-        )
-        assert opened.precision == precision
+        assert opened(tiny, precision=precision).precision == precision
     with pytest.raises(DeviceError, match="no TensorRT engine for NVIDIA H100: precision"):
-        open_installed(
-            tiny,
-            "tensorrt",
-            precision="fp16",
-            trt=make_module(),
-            verify=verification.verify_first_use,
-        )
+        opened(tiny, precision="fp16")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +109,7 @@ def test_what_does_not_fit_is_refused_with_reason_and_command(tiny, changes, rea
     if changes is not None:
         put_plans(tiny, **changes)
     with pytest.raises(DeviceError) as caught:
-        open_installed(tiny, "tensorrt", trt=make_module(), verify=verification.verify_first_use)
+        opened(tiny)
     assert caught.value.message == f"no TensorRT engine for NVIDIA H100: {reason}"
     assert caught.value.hint == f"petrt build-engine {tiny.source}"
     assert caught.value.exit_code == 4

@@ -22,7 +22,7 @@ from petrt.engines.store.record import (
 )
 from petrt.errors import DeviceError
 from petrt.model.bundle import FileEntry
-from tests.engines.store.records import H100, make_record
+from tests.engines.store.records import PROFILE, VERIFIED, make_record
 
 texts = st.text(max_size=20)
 capabilities = st.tuples(st.integers(5, 20), st.integers(0, 9))
@@ -71,27 +71,10 @@ def signed(fields):
 
 def test_records_of_earlier_versions_are_read():
     """They had fields for networks in int8, empty in every other record."""
-    verified = Verified(
-        psnr_db=50.0, suvmax_shift_percent=0.1, nonfinite=0, against="", volume="", gpu=H100
-    )
-    record = make_record(verified=verified)
+    record = make_record(verified=VERIFIED)
     fields = record.model_dump(mode="json") | {"cpu": None, "quantized": None}
     fields["verified"]["loss_db"] = None
     assert parse_record(signed(fields)) == record
-
-
-def test_a_record_of_networks_in_int8_is_refused_in_one_line():
-    fields = make_record().model_dump(mode="json")
-    fields |= {
-        "engine": "onnxruntime",
-        "precision": "int8",
-        "profile": None,
-        "gpu": None,
-        "cpu": {"name": "AMD EPYC", "isa": ["x86_64", "avx2"]},
-        "quantized": {"bits": 7, "layers": {"coarse": 3}, "kept": [], "calibration": "simulated"},
-    }
-    with pytest.raises(DeviceError, match=r"^networks in int8, which this petrt does not run"):
-        parse_record(signed(fields))
 
 
 @given(records())
@@ -107,13 +90,6 @@ def test_no_byte_can_be_changed_unnoticed(record: EngineRecord, data: st.DataObj
     with suppress(DeviceError):
         found = parse_record(bytes(text))
     assert found == record
-
-
-def test_an_edited_record_is_noticed():
-    fields = json.loads(dump_record(make_record()))
-    fields["files"]["coarse.plan"]["sha256"] = "0" * 64
-    with pytest.raises(DeviceError, match="was edited"):
-        parse_record(json.dumps(fields).encode())
 
 
 @pytest.mark.parametrize(
@@ -142,14 +118,7 @@ def test_what_is_no_record_is_told_in_a_few_words(text, message):
         {"files": {"timing.cache": {"bytes": 1, "sha256": "0" * 64}}},
         {"files": {}},
         {"precision": "int8"},
-        {
-            "profile": {
-                "slices": (2, 1, 3),
-                "samples": (1, 1, 1),
-                "height": (1, 1, 1),
-                "width": (1, 1, 1),
-            }
-        },
+        {"profile": PROFILE.model_dump() | {"slices": (2, 1, 3)}},
         {"model": {"name": "../up", "sha256": "a" * 64}},
     ],
 )

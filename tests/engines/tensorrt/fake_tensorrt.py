@@ -260,9 +260,9 @@ def view_of(address: int, shape: tuple[int, ...]) -> np.ndarray:
 
 NOT_THERE = {"enqueue"}  # of this stand-in
 CLASSES = (
-    ILogger, IErrorRecorder, Runtime, ICudaEngine, IRuntimeConfig, IExecutionContext,
-    DataType, TensorIOMode, ExecutionContextAllocationStrategy, ErrorCodeTRT,
-)  # fmt: skip
+    *(ILogger, IErrorRecorder, Runtime, ICudaEngine, IRuntimeConfig, IExecutionContext),
+    *(DataType, TensorIOMode, ExecutionContextAllocationStrategy, ErrorCodeTRT),
+)
 # Of TensorRT-RTX alone.
 RTX_CLASSES = (RtxContext, IRuntimeCache, DynamicShapesKernelSpecializationStrategy)
 

@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import stat
-import threading
 
 import pytest
 
@@ -36,20 +35,6 @@ def test_what_is_saved_is_private_and_comes_back_in_the_next_process(entry, file
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
     file.save(KERNELS * 2)
     assert KernelFile(entry, RTX4090).load() == KERNELS * 2
-
-
-def test_without_a_file_there_is_nothing_to_say(entry, caplog):
-    with caplog.at_level(logging.INFO, "petrt"):
-        assert KernelFile(entry, RTX4090).load() == b""
-    assert caplog.text == ""
-
-
-def test_each_kind_of_gpu_has_a_file_whatever_its_driver(entry, file):
-    other, newer = KernelFile(entry, H100), RTX4090.model_copy(update={"driver": "590.1"})
-    assert other.load() == b""
-    other.save(b"of another")
-    assert file.load() == KERNELS
-    assert KernelFile(entry, newer).load() == KERNELS
 
 
 @pytest.mark.parametrize("kernels", [False, True])
@@ -133,21 +118,3 @@ def test_a_folder_that_is_gone_or_full_is_said_and_nothing_more(file, monkeypatc
         assert file.load() == b""
     assert caplog.text.count("compiled kernels cannot be saved") == 2
     assert not file.path.parent.exists()
-
-
-def test_of_several_writers_one_wins_whole(entry, file):
-    contents = [bytes([i]) * 50_000 for i in range(4)]
-    seen: list[bytes] = []
-
-    def write(content: bytes) -> None:
-        for _ in range(10):
-            KernelFile(entry, RTX4090).save(content)
-            seen.append(KernelFile(entry, RTX4090).load())
-
-    threads = [threading.Thread(target=write, args=(content,)) for content in contents]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert set(seen) <= set(contents)
-    assert file.load() in contents

@@ -58,13 +58,8 @@ def dark_centre(panel: np.ndarray) -> tuple[float, float]:
 def test_size_and_columns(tmp_path):
     data = volume()
     columns = comparison(data, data, reference=data, uncertainty=data)
-    assert list(columns) == [
-        "low-dose",
-        "output",
-        "full dose",
-        "output - full dose",
-        "std of the samples",
-    ]
+    names = ["low-dose", "output", "full dose", "output - full dose", "std of the samples"]
+    assert list(columns) == names
     calibrated = comparison(data, data, uncertainty=data, calibrated=True)
     assert list(calibrated)[-1] == "uncertainty (calibrated std)"
     assert list(comparison(data, data)) == ["low-dose", "output", "output - low-dose"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.image import imread
 
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError
 from petrt.evaluation.calibration import ErrorBin
 from petrt.evaluation.report import figure
 from petrt.evaluation.report.uncertainty import save_error_plot
@@ -29,15 +27,6 @@ def test_curves_become_one_labelled_picture(tmp_path, monkeypatch):
     assert axes.get_title() == f"8 subjects ({figure.NOT_FOR_DIAGNOSIS})"
 
 
-def test_equal_numbers_give_equal_bytes_whatever_the_users_settings(tmp_path, monkeypatch):
-    save_error_plot(tmp_path / "a.png", {"samples": LINE})
-    monkeypatch.setitem(matplotlib.rcParams, "font.size", 30)
-    monkeypatch.setitem(matplotlib.rcParams, "savefig.bbox", "tight")
-    save_error_plot(tmp_path / "b.png", {"samples": LINE})
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert imread(tmp_path / "a.png").shape[:2] == (600, 640)
-
-
 def test_bins_of_no_spread_and_no_error_can_be_shown(tmp_path):
     save_error_plot(tmp_path / "a.png", {"samples": [ErrorBin(0.0, 0.0, 1.0)]})
 
@@ -47,12 +36,3 @@ def test_nothing_to_show_leaves_no_file(tmp_path, curves):
     with pytest.raises(InputError, match="at least one curve"):
         save_error_plot(tmp_path / "a.png", curves)
     assert not list(tmp_path.iterdir())
-
-
-def test_an_existing_plot_is_kept_unless_told(tmp_path):
-    path = tmp_path / "a.png"
-    path.write_bytes(b"old")
-    with pytest.raises(UsageError, match="exists"):
-        save_error_plot(path, {"samples": LINE})
-    save_error_plot(path, {"samples": LINE}, overwrite=True)
-    assert path.read_bytes() != b"old"

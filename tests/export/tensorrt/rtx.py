@@ -35,10 +35,8 @@ def run(
     command: list[str], scratch: Path, *, text: str | None = None, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """``command`` with ``text`` for its input, whatever it ends with."""
-    return subprocess.run(
-        command, input=text, env=environment(scratch, **variables), cwd=ROOT,
-        capture_output=True, text=True, check=False, timeout=TIMEOUT,
-    )  # fmt: skip
+    place = {"env": environment(scratch, **variables), "cwd": ROOT, "timeout": TIMEOUT}
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=False, **place)
 
 
 def python(*arguments: str) -> list[str]:

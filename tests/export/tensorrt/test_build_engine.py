@@ -15,10 +15,8 @@ from pathlib import Path
 import pytest
 
 from petrt.cli.app import run
-from petrt.cli.build_engine import counts, height_width
 from petrt.engines.store.folder import installed, load_graphs, load_timing_cache
 from petrt.engines.store.record import RECORD
-from petrt.errors import DeviceError, UsageError
 from petrt.model.bundle import GRAPHS, load_bundle
 from tests.export.tensorrt import rtx
 
@@ -110,40 +108,10 @@ def test_what_is_installed_is_kept_and_listed(tiny_bundle, cache, built, capsys)
         assert word in text
 
 
-NO_DRIVER = """
-import sys, tensorrt_rtx
-from petrt.model.bundle import load_bundle
-from petrt.engines.tensorrt import engine as tensorrt
-from petrt.engines.store.folder import installed, load_graphs
-from petrt.errors import DeviceError
-from tests.engines.tensorrt.fake_tensorrt import Current, Stream
-tensorrt.CurrentDevice = Current
-bundle = load_bundle(sys.argv[1])
-entry = installed()[0][0]
-try:
-    tensorrt.TensorRTEngine(bundle, load_graphs(entry, bundle), kind="tensorrt-rtx",
-        precision=entry.record.precision, stream=Stream(), trt=tensorrt_rtx)
-except DeviceError as error:
-    print(error)
-"""
-
-
-@rtx.needs_rtx
-def test_real_plans_without_a_driver_are_refused_in_one_line(tiny_bundle, built):
-    done = run_in(built[0], rtx.python("-c", NO_DRIVER, str(tiny_bundle)))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n") == 1
-    assert "refuses the plan of" in done.stdout
-    assert f"petrt build-engine {shlex.quote(str(tiny_bundle))}" in done.stdout
-
-
 @rtx.needs_rtx
 def test_ctrl_c_leaves_nothing(tiny_bundle, tmp_path):
-    process = subprocess.Popen(
-        [*COMMAND, str(tiny_bundle), "--gpu", "rtx40"], env=rtx.environment(tmp_path),
-        cwd=rtx.ROOT, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stderr is not None
+    command, place = [*COMMAND, str(tiny_bundle), "--gpu", "rtx40"], rtx.environment(tmp_path)
+    process = subprocess.Popen(command, env=place, cwd=rtx.ROOT, stderr=subprocess.PIPE, text=True)
     while "building tiny" not in process.stderr.readline():
         assert process.poll() is None
     time.sleep(0.5)
@@ -153,20 +121,6 @@ def test_ctrl_c_leaves_nothing(tiny_bundle, tmp_path):
     assert [path for path in (tmp_path / "engines").iterdir() if path.suffix != ".lock"] == []
 
 
-@rtx.needs_rtx
-def test_damage_to_a_real_plan_is_refused(tiny_bundle, cache):
-    tiny = load_bundle(tiny_bundle)
-    entry = installed()[0][0]
-    path = entry.folder / "denoiser.plan"
-    data = path.read_bytes()
-    for damaged in (data[:-1], data[:1000] + bytes([data[1000] ^ 1]) + data[1001:]):
-        path.write_bytes(damaged)
-        with pytest.raises(DeviceError, match=r"denoiser.plan (has|was altered)"):
-            load_graphs(entry, tiny)
-    path.write_bytes(data)
-    assert load_graphs(entry, tiny)
-
-
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
@@ -174,17 +128,17 @@ def test_damage_to_a_real_plan_is_refused(tiny_bundle, cache):
         (["demo", "--slices", "1,2"], 2, "--slices is '1,2'; give one number"),
         (["demo", "--slices", "4,2,8", "--gpu", "rtx40"], 2, "--slices is 4,2,8; give one"),
         (["demo", "--samples", "0", "--gpu", "rtx40"], 2, "--samples is 0; give one"),
-        (["demo", "--size", "30x32", "--gpu", "rtx40"], 2, "--size is 30x32: this model takes mul"),
+        (["demo", "--size", "30x32", "--gpu", "rtx40"], 2, "--size is 30x32: this model"),
         (["demo", "--size", "32"], 2, "--size is '32'"),
         (["demo", "--compatible", "all"], 2, "--compatible is 'all'"),
         (["demo", "--workspace", "-1"], 2, "--workspace is -1"),
         (["demo", "--gpu", "rtx20"], 2, "unknown GPU 'rtx20'"),
         (["demo", "--engine", "fast", "--gpu", "rtx40"], 2, "unknown engine 'fast'"),
         (["absent"], 3, "no model 'absent'"),
-        (["demo"], 4, "no driver here; --gpu rtx40 builds without a GPU"),
-        (["demo", "--gpu", "rtx40"], 4, "TensorRT-RTX is not installed; pip install 'petrt[tensorrt-rtx]'"),
+        (["demo"], 4, "no driver here; --gpu rtx40"),
+        (["demo", "--gpu", "rtx40"], 4, "TensorRT-RTX is not installed; pip install"),
     ],
-)  # fmt: skip
+)
 def test_errors_are_one_line_with_the_exit_code(options, code, message, capsys, monkeypatch):
     monkeypatch.setattr("petrt.hardware.gpus.list_gpus", list)
     monkeypatch.setattr("petrt.hardware.gpus.why_none", lambda: "no driver here")
@@ -193,19 +147,6 @@ def test_errors_are_one_line_with_the_exit_code(options, code, message, capsys, 
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"petrt: error: {message}")
-
-
-def test_option_values():
-    assert counts("--slices", "1,8,32") == (1, 8, 32)
-    assert counts("--slices", "16") == 16
-    assert counts("--slices", None) is None
-    assert height_width("128x96") == (128, 96)
-    for text in ("", "1,2", "1,2,3,4", "a,b,c", "1.5,2,3", "-1,2,3", "1.5", "-1", "1e3"):
-        with pytest.raises(UsageError, match="16 or 1,8,32"):
-            counts("--slices", text)
-    for text in ("", "128", "128x", "axb", "128x128x4"):
-        with pytest.raises(UsageError):
-            height_width(text)
 
 
 def test_the_list_names_what_is_broken(tmp_path, monkeypatch, capsys):

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from petrt.errors import UsageError
@@ -19,7 +18,6 @@ from petrt.export.tensorrt.plan import build_plan
 from petrt.export.tensorrt.profile import Profile, default_profile
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from petrt.model.half_precision import Precision
-from petrt.model.to_onnx import onnx_bytes
 from tests.export.tensorrt import rtx
 
 Call = Callable[..., Any]
@@ -28,13 +26,7 @@ pytestmark = rtx.needs_rtx
 
 # Of the tiny bundle: one size, as by default, which is what compiles fastest.
 SMALL = {"slices": (2,) * 3, "samples": (1,) * 3, "height": (32,) * 3, "width": (32,) * 3}
-RANGES = SMALL | {"slices": (1, 2, 4), "samples": (1, 1, 2)}
 MAGIC = b"vtrt"
-
-
-@pytest.fixture(scope="session")
-def tiny(tiny_bundle: Path) -> Bundle:
-    return load_bundle(tiny_bundle)
 
 
 @pytest.fixture(scope="session")
@@ -70,55 +62,19 @@ def check_plans(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])  # fp16: of the demo model
-def test_plans_of_the_three_networks(
-    tiny: Bundle, precision: Precision, in_rtx: Call, tmp_path: Path
-) -> None:
+def test_plans_of_the_three_networks(tiny, precision, in_rtx, tmp_path):
     check_plans(tiny, precision, SMALL, in_rtx, tmp_path)
 
 
 @pytest.mark.parametrize("precision", [pytest.param("fp32", marks=pytest.mark.slow), "bf16"])
-def test_plans_of_networks_that_take_the_dose(
-    dose_bundle: Path, precision: Precision, in_rtx: Call, tmp_path: Path
-) -> None:
+def test_plans_of_networks_that_take_the_dose(dose_bundle, precision, in_rtx, tmp_path):
     check_plans(load_bundle(dose_bundle), precision, SMALL, in_rtx, tmp_path)
 
 
-def test_a_plan_for_a_range_of_batches(coarse: str, in_rtx: Call, tmp_path: Path) -> None:
-    in_rtx("build", models={"coarse": coarse}, profile=RANGES, out=str(tmp_path))
-    assert (tmp_path / "coarse.plan").read_bytes().startswith(MAGIC)
-
-
-@pytest.mark.parametrize(
-    "precision",
-    [
-        pytest.param("fp32", marks=pytest.mark.slow),
-        "fp16",
-        pytest.param("bf16", marks=pytest.mark.slow),  # as in test_build_engine
-    ],
-)
-def test_plans_of_the_demo_model(precision: Precision, in_rtx: Call, tmp_path: Path) -> None:
+def test_plans_of_the_demo_model(in_rtx: Call, tmp_path: Path) -> None:
     """With float16 weights in the bundle, in the sizes that are the default."""
     bundle = load_bundle("demo")
-    check_plans(bundle, precision, asdict(default_profile(bundle.model)), in_rtx, tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
-def test_plan_of_the_papers_denoiser(precision: Precision, in_rtx: Call, tmp_path: Path) -> None:
-    from petrt.export.folding.fold import fold
-    from petrt.export.graphs.networks import write_networks
-    from petrt.nets import PRESETS, Model
-
-    torch.manual_seed(0)
-    network = PRESETS["paper"]
-    with torch.no_grad():
-        networks = write_networks(fold(Model(network).eval()), network, "fp32")
-    data = onnx_bytes(networks["denoiser"], precision)
-    (tmp_path / "denoiser.onnx").write_bytes(data)
-    sizes = {"slices": (16,) * 3, "samples": (1,) * 3, "height": (128,) * 3, "width": (128,) * 3}
-    models = {"denoiser": str(tmp_path / "denoiser.onnx")}
-    in_rtx("build", models=models, profile=sizes, out=str(tmp_path))
-    assert (tmp_path / "denoiser.plan").stat().st_size > 0.8 * len(data)
+    check_plans(bundle, "fp16", asdict(default_profile(bundle.model)), in_rtx, tmp_path)
 
 
 def reshape(sizes: list[int]) -> bytes:
@@ -203,9 +159,7 @@ def test_refusals_are_one_line(case: str, refusals: dict[str, Any]) -> None:
     ("by", "error"),
     [("signal", "KeyboardInterrupt: "), ("callback", "RuntimeError: the terminal is gone")],
 )
-def test_a_build_can_be_cancelled(
-    by: str, error: str, coarse: str, trivial: str, in_rtx: Call
-) -> None:
+def test_a_build_can_be_cancelled(by, error, coarse, trivial, in_rtx):
     """By Ctrl-C or by an error of the progress callback; the process can build afterwards."""
     answer = in_rtx("cancel", model=coarse, profile=SMALL, by=by, then=trivial)
     assert answer["caught"] == error
@@ -225,16 +179,9 @@ def test_configuration_of_an_rtx_plan(targets: list[Any], trivial: str, in_rtx: 
 
 
 def test_configuration_of_tensorrt(trivial: str, in_rtx: Call) -> None:
-    found = in_rtx(
-        "configure",
-        model=trivial,
-        profile=SMALL,
-        rtx=False,
-        tf32=True,
-        timing_cache="not one",
-        workspace_bytes=1 << 30,
-        hardware_compatibility="ampere-plus",
-    )
+    options = {"tf32": True, "timing_cache": "not one", "workspace_bytes": 1 << 30}
+    options["hardware_compatibility"] = "ampere-plus"
+    found = in_rtx("configure", model=trivial, profile=SMALL, rtx=False, **options)
     assert found["workspace"] == 1 << 30
     assert found["compatibility"] == ["AMPERE_PLUS"]
     assert found["tf32"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from petrt.errors import InputError, UsageError
 from petrt.export.tensorrt.profile import Profile, default_profile
-from petrt.model.bundle import GRAPHS, load_bundle
+from petrt.model.bundle import load_bundle
 from petrt.model.spec import DomainSpec, ModelSpec
 from petrt.nets.presets import PRESETS
 
@@ -40,12 +40,6 @@ def test_shapes_follow_the_named_dimensions(tiny_bundle: Path) -> None:
 def test_a_dose_is_as_long_as_the_slices(dose_bundle: Path) -> None:
     profile = Profile((1, 2, 3), (1, 4, 5), (8, 16, 24), (12, 16, 32))
     assert profile.shapes(graph(dose_bundle, "guidance"))["dose"] == ((1,), (2,), (3,))
-
-
-def test_every_input_of_every_graph_has_shapes(tiny_bundle: Path) -> None:
-    for name in GRAPHS:
-        model = graph(tiny_bundle, name)
-        assert Profile(**FIXED).shapes(model).keys() == {value.name for value in model.graph.input}
 
 
 ranges = st.tuples(*[st.integers(-1, 6)] * 3)
@@ -85,9 +79,7 @@ def test_an_unknown_dimension_is_refused(tiny_bundle: Path) -> None:
 
 @pytest.mark.parametrize("matrix", [None, (128, 128), (96, 200), (31, 33)])
 @pytest.mark.parametrize("preset", ["tiny", "paper", "a", "b"])
-def test_the_default_profile_is_one_size_of_each(
-    preset: str, matrix: tuple[int, int] | None
-) -> None:
+def test_the_default_profile_is_one_size_of_each(preset, matrix):
     network = PRESETS[preset]
     domain = DomainSpec(voxel_mm=(2.0, 2.0, 2.0), matrix=matrix)
     profile = default_profile(ModelSpec(name="m", network=network, domain=domain))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +12,7 @@ from petrt.export.tensorrt.profile import default_profile
 from petrt.export.tensorrt.request import make_request
 from petrt.hardware import gpus
 from petrt.hardware.gpus import Gpu
-from petrt.model.bundle import Bundle, load_bundle
 from tests.engines.tensorrt.fake_tensorrt import make_module
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_bundle: Path) -> Bundle:
-    return load_bundle(tiny_bundle)
 
 
 @pytest.fixture
@@ -55,7 +48,6 @@ def test_auto_takes_what_is_installed_and_serves_the_gpu(
     machine([capability], *kinds)
     request = make_request(tiny, engine=engine)
     assert request.engine == chosen
-    assert request.gpu is not None
     assert (request.gpu.name, request.gpu.driver, request.index) == ("GPU 0", "580.1", 0)
     assert request.targets == ((capability,) if chosen == "tensorrt-rtx" else ())
     assert request.precision == "bf16"
@@ -66,13 +58,7 @@ def test_auto_takes_what_is_installed_and_serves_the_gpu(
 @pytest.mark.parametrize(
     ("capabilities", "kinds", "options", "kind", "message"),
     [
-        (
-            [(9, 0)],
-            [],
-            {},
-            DeviceError,
-            r"TensorRT is not installed; pip install 'petrt\[tensorrt\]'",
-        ),
+        ([(9, 0)], [], {}, DeviceError, r"TensorRT is not installed; pip .*petrt\[tensorrt\]"),
         ([(9, 0)], ["tensorrt-rtx"], {}, DeviceError, "TensorRT is not installed"),
         ([(9, 0)], [], {"engine": "tensorrt-rtx"}, DeviceError, "does not run on .* 9.0"),
         ([], ["tensorrt"], {}, DeviceError, "no NVIDIA driver; --gpu rtx40"),
@@ -110,7 +96,6 @@ def test_named_gpus_need_neither_driver_nor_gpu(tiny, machine):
 def test_another_gpu_of_this_machine(tiny, machine):
     machine([(9, 0), (7, 5)], "tensorrt")
     request = make_request(tiny, gpus=["cuda:1"])
-    assert request.gpu is not None
     assert (request.gpu.name, request.index) == ("GPU 1", 1)
     assert request.precision == "fp16"  # it has no bf16
 

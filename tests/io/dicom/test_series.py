@@ -58,11 +58,6 @@ def test_voxels_lie_where_position_and_orientation_say(tmp_path, affine):
     assert volume.stats.negative == np.count_nonzero(volume.data < 0) > 0
 
 
-def test_a_plain_axial_series_keeps_its_axes(tmp_path):
-    write_series(tmp_path, activity(), AXIAL)
-    np.testing.assert_allclose(dicom.read(tmp_path).affine, AXIAL, atol=1e-9)
-
-
 def test_neither_names_nor_instance_numbers_give_the_order(tmp_path):
     data = activity()
     mixed = np.random.default_rng(1).permutation(SHAPE[2])
@@ -219,13 +214,6 @@ def test_what_is_not_stated_has_no_key(tmp_path):
     write_series(tmp_path, activity(), AXIAL, **absent)
     (info,) = dicom.inspect(tmp_path)
     assert (info.patient_key, info.acquisition_key, info.units) == ("", "", "")
-
-
-def test_series_of_any_kind_are_inspected(tmp_path):
-    write_series(tmp_path / "pet", activity(), AXIAL)
-    write_series(tmp_path / "ct", activity(), AXIAL, SeriesInstanceUID="1.2.7", Modality="CT")
-    found = {info.series_uid: info.modality for info in dicom.inspect(tmp_path)}
-    assert found == {SERIES: "PT", "1.2.7": "CT"}
 
 
 @pytest.fixture

@@ -1,0 +1,28 @@
+"""Small things that tests of several folders need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Every file below ``path`` by its name within; of a file, itself."""
+    if path.is_file():
+        return {path.name: path.read_bytes()}
+    files = (file for file in sorted(path.rglob("*")) if file.is_file())
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
+def write_nifti(path: Path, data: np.ndarray) -> Path:
+    """``data`` in voxels of 2 mm."""
+    nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(path)
+    return path
+
+
+def psnr(found: np.ndarray, expected: np.ndarray) -> float:
+    """In dB of the largest expected value; infinite for equal images."""
+    error = float(np.mean((found.astype(np.float64) - expected) ** 2))
+    return float("inf") if error == 0 else 10 * np.log10(float(expected.max()) ** 2 / error)
