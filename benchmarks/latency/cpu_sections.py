@@ -65,11 +65,7 @@ class CpuBench:
             found |= {f"{c.engine} {precision}": c for c in plan.candidates if _useful(c)}
             for each in plan.absent:
                 name = f"{each.name} {precision}"
-                absent[name, each.reason] = {
-                    "name": name,
-                    "reason": each.reason,
-                    "hint": each.hint,
-                }
+                absent[name, each.reason] = {"name": name, "reason": each.reason, "hint": each.hint}
         return list(found.values()), list(absent.values())
 
     def default(self) -> str:
@@ -283,16 +279,7 @@ def compiled(bench: CpuBench) -> dict[str, Any]:
 
 Section = Callable[[CpuBench], dict[str, Any]]
 # What later ones need comes first, what takes longest last.
-ON_CPU: tuple[Section, ...] = (
-    peaks,
-    volume,
-    agreement,
-    fast,
-    start,
-    scales,
-    memory,
-    compiled,
-)
+ON_CPU: tuple[Section, ...] = (peaks, volume, agreement, fast, start, scales, memory, compiled)
 # What a section takes from others' results.
 NEEDS: dict[str, tuple[str, ...]] = {
     "volume": ("peaks",),

@@ -69,10 +69,7 @@ class BoundLoop:
 
     def candidates(self) -> dict[str, Run]:
         """Plain launches and, where the engine can be recorded, the graph; with and without networks."""
-        runs: dict[str, Run] = {
-            "plain": self.plain,
-            "plain_empty": self.own_kernels,
-        }
+        runs: dict[str, Run] = {"plain": self.plain, "plain_empty": self.own_kernels}
         runs["plain"]()
         self.stream.synchronize()
         self.empty.capture(None, nothing, self.total)

@@ -51,10 +51,7 @@ def demo_planes(bench: Bench) -> Array:
 
 
 def _agreement(
-    bench: Bench,
-    cpu: Reconstructor,
-    planes: Array,
-    on_device: Callable[[str, str], Reconstructor],
+    bench: Bench, cpu: Reconstructor, planes: Array, on_device: Callable[[str, str], Reconstructor]
 ) -> dict[str, Any]:
     """Per engine and precision: "psnr_db" with noise that is given, "drawn_db" with noise that each side
     draws from the seed, by whichever launches are faster, and whether all its runs gave the same bits.

@@ -67,10 +67,7 @@ def machine_rates(bench: Bench) -> dict[str, float]:
     size, side = (1 << 22, 256) if bench.options.small else (1 << 30, 8192)
     copied = device_parts.copy_bandwidth(bench.torch_device, size)
     product = device_parts.matmul_peak(bench.torch_device, bench.options.precision, side)
-    return {
-        "copy_GB_per_s": round(copied / 1e9, 1),
-        "matmul_peak_Tflops": round(product / 1e12, 3),
-    }
+    return {"copy_GB_per_s": round(copied / 1e9, 1), "matmul_peak_Tflops": round(product / 1e12, 3)}
 
 
 def profile(bench: Bench) -> dict[str, Any]:

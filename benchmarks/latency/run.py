@@ -173,9 +173,7 @@ def settle(options: argparse.Namespace) -> argparse.Namespace:
 def result_of(bench: Bench | CpuBench) -> dict[str, Any]:
     """All that is known by now, JSON-ready."""
     if isinstance(bench, CpuBench):
-        known: dict[str, Any] = {
-            "rows": cpu_report.rows(bench.found, bench.failed, bench.skipped),
-        }
+        known: dict[str, Any] = {"rows": cpu_report.rows(bench.found, bench.failed, bench.skipped)}
     else:
         known = {
             "gpu": gpu(),

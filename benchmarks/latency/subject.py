@@ -39,12 +39,7 @@ class Subject:
 
 
 def make_subject(
-    preset: str,
-    size: int,
-    slices: int,
-    steps: int,
-    folder: Path,
-    upsample: Upsample = "conv",
+    preset: str, size: int, slices: int, steps: int, folder: Path, upsample: Upsample = "conv"
 ) -> Subject:
     """Export ``preset`` with random weights into ``folder``. Time does not depend on their values.
 

@@ -50,9 +50,7 @@ def onnx_networks(subject: Subject, folder: Path) -> tuple[Callable[..., Any], .
     guidance = _session(_Flat(model.guidance, 2, guides), (nas, image), folder / "guidance.onnx")
     coarse = _session(_Flat(model.coarse, 1, guides), (image, *features), folder / "coarse.onnx")
     denoiser = _session(
-        _Flat(model.denoiser, 3, guides),
-        (image, image, level, *features),
-        folder / "denoiser.onnx",
+        _Flat(model.denoiser, 3, guides), (image, image, level, *features), folder / "denoiser.onnx"
     )
 
     def flat(features: Sequence[Sequence[Tensor]]) -> list[Tensor]:

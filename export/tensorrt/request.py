@@ -183,10 +183,7 @@ def _precision(asked: str | None, capability: Capability) -> Precision:
 
 
 def _profile(
-    bundle: Bundle,
-    slices: int | Range | None,
-    samples: int | Range | None,
-    sizes: list[Size],
+    bundle: Bundle, slices: int | Range | None, samples: int | Range | None, sizes: list[Size]
 ) -> Profile:
     """The model's default profile, with the given sizes in place of its own."""
     profile = default_profile(bundle.model)

@@ -232,10 +232,7 @@ class ReverseLoop:
         """
 
     def capture(
-        self,
-        prologue: Callable[[], object] | None,
-        enqueue: Callable[[], object],
-        total: int,
+        self, prologue: Callable[[], object] | None, enqueue: Callable[[], object], total: int
     ) -> None:
         """Record the work of run(prologue, enqueue, total) as a graph, which replay launches.
 

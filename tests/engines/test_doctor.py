@@ -116,8 +116,7 @@ def test_broken_packages_are_reinstalled_everywhere(computer):
 def test_two_distributions_of_one_module_both_go_before_one_comes(computer):
     both = ("onnxruntime-gpu", "onnxruntime")
     computer(
-        H100,
-        onnxruntime=Package("onnxruntime", both[0], "1.31", None, "they share files", both),
+        H100, onnxruntime=Package("onnxruntime", both[0], "1.31", None, "they share files", both)
     )
     for device in ("cuda", "cpu"):
         assert ask()["parts"][f"onnxruntime {device}"].fix == (

@@ -14,11 +14,7 @@ from petrt.errors import UsageError
 
 logger = logging.getLogger("petrt")
 
-COMPATIBLE = {
-    "none": "none",
-    "same-cc": "same-compute-capability",
-    "ampere-plus": "ampere-plus",
-}
+COMPATIBLE = {"none": "none", "same-cc": "same-compute-capability", "ampere-plus": "ampere-plus"}
 
 
 def build_engine(

@@ -262,10 +262,7 @@ def write_numbers(
     if plot is not None:
         data = record["data"]
         title = f"{bundle.model.name}, {len(data['subjects'])} subjects ({data['split']})"
-        curves = {
-            "std of the samples": verdict.by_std,
-            "calibrated std": verdict.by_calibrated_std,
-        }
+        curves = {"std of the samples": verdict.by_std, "calibrated std": verdict.by_calibrated_std}
         save_error_plot(plot, curves, title=title, overwrite=overwrite)
 
 

@@ -52,8 +52,7 @@ def evaluate(
         Path | None, typer.Option(help="Label map: statistics of each region; 0 is left out.")
     ] = None,
     background: Annotated[
-        int | None,
-        typer.Option(help="Background label for contrast recovery (CRC) and CNR."),
+        int | None, typer.Option(help="Background label for contrast recovery (CRC) and CNR.")
     ] = None,
     scale: Annotated[
         float | None,

@@ -35,8 +35,7 @@ def reconstruct(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File, or folder for several inputs.")],
     model: Annotated[str, typer.Option(help="Bundle, or name of a shipped model.")] = "demo",
     samples: Annotated[
-        int | None,
-        typer.Option(min=1, help="Samples to average (AMS). Default: the preset's."),
+        int | None, typer.Option(min=1, help="Samples to average (AMS). Default: the preset's.")
     ] = None,
     std: Annotated[
         Path | None,

@@ -75,9 +75,7 @@ def find_gpu(index: int) -> Gpu | Missing:
     if module.state != "ready":
         what = f"petrt's CUDA module is {module.state}"
         return Missing(
-            name,
-            f"{what}: {module.detail}" if module.detail else what,
-            module.fix or DOCTOR,
+            name, f"{what}: {module.detail}" if module.detail else what, module.fix or DOCTOR
         )
     gpu = found[index]
     if machine.code_for(gpu.compute_capability, module.architectures) is None:
@@ -92,11 +90,7 @@ def find_gpu(index: int) -> Gpu | Missing:
 
 
 def on_gpu(
-    bundle: Bundle,
-    gpu: Gpu,
-    name: str,
-    precision: Precision | None,
-    verify: Verify | None = None,
+    bundle: Bundle, gpu: Gpu, name: str, precision: Precision | None, verify: Verify | None = None
 ) -> Ready | Missing:
     """The engine ``name`` on ``gpu``. Looks at packages and installed engines, and opens nothing."""
     missing = _part(name, "cuda")
@@ -236,11 +230,7 @@ def _torch_engine(bundle: Bundle, **options: Any) -> Engine:
 
 
 def _tensorrt(
-    bundle: Bundle,
-    gpu: Gpu,
-    kind: EngineKind,
-    precision: Precision | None,
-    verify: Verify | None,
+    bundle: Bundle, gpu: Gpu, kind: EngineKind, precision: Precision | None, verify: Verify | None
 ) -> Ready | Missing:
     from petrt.engines.store.folder import build_command
     from petrt.engines.tensorrt.engine import import_tensorrt

@@ -7,13 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from petrt.engines.base import (
-    Buffers,
-    Division,
-    Engine,
-    check_interface,
-    checked,
-)
+from petrt.engines.base import Buffers, Division, Engine, check_interface, checked
 from petrt.errors import DeviceError, InputError, OutOfDeviceMemory, UsageError, first_line
 from petrt.hardware import packages
 from petrt.hardware.machine import onnxruntime_command
@@ -22,10 +16,7 @@ from petrt.model.half_precision import Precision
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 # bfloat16 is left out: the CUDA provider has no transposed convolution in it, the CPU's nothing.
-PRECISIONS: dict[str, tuple[Precision, ...]] = {
-    "cpu": ("fp32",),
-    "cuda": ("fp32", "fp16"),
-}
+PRECISIONS: dict[str, tuple[Precision, ...]] = {"cpu": ("fp32",), "cuda": ("fp32", "fp16")}
 
 
 def import_onnxruntime() -> Any:

@@ -9,15 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from petrt.engines.base import Engine
-from petrt.engines.candidates import (
-    DOCTOR,
-    NAMES,
-    ON_CPU,
-    ON_GPU,
-    Missing,
-    candidates,
-    find_gpu,
-)
+from petrt.engines.candidates import DOCTOR, NAMES, ON_CPU, ON_GPU, Missing, candidates, find_gpu
 from petrt.engines.store.open import Verify
 from petrt.errors import DeviceError, UsageError
 from petrt.hardware.cpu import default_threads as default_threads

@@ -21,10 +21,7 @@ MARGIN = 1.25
 
 
 def scale_of(
-    data: np.ndarray,
-    rule: ScaleRule,
-    voxel_mm: tuple[float, float, float] | None,
-    threads: int = 1,
+    data: np.ndarray, rule: ScaleRule, voxel_mm: tuple[float, float, float] | None, threads: int = 1
 ) -> float:
     """The scale of ``data`` [X, Y, Z], a low-dose volume on its own grid, in its unit.
 

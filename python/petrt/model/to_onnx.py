@@ -13,18 +13,7 @@ from petrt import _core
 from petrt.model.half_precision import Precision
 from petrt.model.network import Network
 from petrt.model.onnx_writer import GraphWriter
-from petrt.model.steps import (
-    Add,
-    AddBias,
-    AddMap,
-    Attend,
-    Concat,
-    Conv,
-    Level,
-    Linear,
-    Norm,
-    Split,
-)
+from petrt.model.steps import Add, AddBias, AddMap, Attend, Concat, Conv, Level, Linear, Norm, Split
 
 
 def to_onnx(network: Network, precision: Precision = "fp32") -> onnx.ModelProto:

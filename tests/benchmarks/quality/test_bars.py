@@ -50,11 +50,7 @@ def model() -> dict:
         "lesion_peak_bias": [-12, None, -6],
     }
     return section(
-        {
-            "coarse": above(6.6),
-            "one sample": above(5, 5.7, 6.4),
-            "AMS-8": above(6.8) | regions,
-        }
+        {"coarse": above(6.6), "one sample": above(5, 5.7, 6.4), "AMS-8": above(6.8) | regions}
     )
 
 
@@ -83,12 +79,7 @@ def verdicts(sections: dict) -> dict[str, bool | None]:
 
 def test_each_bar_is_met_or_missed_by_its_number():
     found = verdicts(
-        {
-            "classical": filters(),
-            "bm4d": bm4d(),
-            "model": model(),
-            "calibration": calibration(0.88),
-        }
+        {"classical": filters(), "bm4d": bm4d(), "model": model(), "calibration": calibration(0.88)}
     )
     assert found["AMS over low-dose"] is True  # 6.8
     assert found["AMS over the best Gaussian"] is False  # 1.8

@@ -46,14 +46,7 @@ def test_there_is_a_configuration_for_each_row():
     ("first", "second", "keys"),
     [
         ("b", "c", {".model.network.denoiser", ".coarse_steps"}),
-        (
-            "c",
-            "d",
-            {
-                ".model.network.guides",
-                ".model.network.guidance.widths",
-            },
-        ),
+        ("c", "d", {".model.network.guides", ".model.network.guidance.widths"}),
         ("d", "e", {".model.network.guides"}),
         ("e", "f", {".loss.contrastive", ".loss.contrastive_weight"}),
         (

@@ -7,13 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from petrt.data.prepare.pairs import (
-    check_pair,
-    disordered,
-    likeness,
-    measure,
-    noise_level,
-)
+from petrt.data.prepare.pairs import check_pair, disordered, likeness, measure, noise_level
 from petrt.data.prepare.scan import LoadedScan
 from petrt.errors import InputError
 from petrt.model.spec import ScaleRule

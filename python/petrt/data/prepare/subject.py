@@ -13,15 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt import __version__
-from petrt.data.index import (
-    VERSION,
-    ArrayFile,
-    Crop,
-    LowFile,
-    SubjectEntry,
-    VolumeFile,
-    file_hash,
-)
+from petrt.data.index import VERSION, ArrayFile, Crop, LowFile, SubjectEntry, VolumeFile, file_hash
 from petrt.data.prepare.cache import Dtype, recall, remember, write_array, write_volume
 from petrt.data.prepare.crop import Box, cropped
 from petrt.data.prepare.outcome import Outcome, Refusal, Scanned

@@ -73,10 +73,7 @@ def rows(
 
 
 def summary(
-    folder: Path,
-    index: DatasetIndex,
-    split_of: Mapping[str, str],
-    outcomes: Sequence[Outcome],
+    folder: Path, index: DatasetIndex, split_of: Mapping[str, str], outcomes: Sequence[Outcome]
 ) -> bytes:
     """The page as self-contained HTML with pictures of the volumes in ``folder``."""
     refused = [each for outcome in outcomes for each in outcome.refused]

@@ -19,13 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt import _core
-from petrt.engines.base import (
-    Buffers,
-    Division,
-    Engine,
-    check_interface,
-    checked,
-)
+from petrt.engines.base import Buffers, Division, Engine, check_interface, checked
 from petrt.engines.native.plan import MemoryPlan, Shape, Weights, aligned_empty, make_program
 from petrt.engines.native.steps import FusedConv, NativeStep, Unsupported, native_steps
 from petrt.errors import InputError, UsageError

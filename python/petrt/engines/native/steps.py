@@ -15,17 +15,7 @@ import numpy as np
 from petrt.arrays import Array
 from petrt.errors import DeviceError
 from petrt.model.network import Network
-from petrt.model.steps import (
-    Add,
-    AddBias,
-    AddMap,
-    Attend,
-    Concat,
-    Conv,
-    Level,
-    Linear,
-    Split,
-)
+from petrt.model.steps import Add, AddBias, AddMap, Attend, Concat, Conv, Level, Linear, Split
 
 
 class Unsupported(DeviceError):

@@ -8,14 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from petrt.engines.base import (
-    Buffers,
-    Division,
-    Engine,
-    check_interface,
-    checked,
-    interface,
-)
+from petrt.engines.base import Buffers, Division, Engine, check_interface, checked, interface
 from petrt.engines.openvino.cache import compile_cached
 from petrt.engines.openvino.norms import rewrite_norms
 from petrt.errors import DeviceError, InputError, UsageError, first_line

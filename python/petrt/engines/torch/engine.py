@@ -12,12 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from petrt.engines.base import (
-    Buffers,
-    Engine,
-    check_interface,
-    checked,
-)
+from petrt.engines.base import Buffers, Engine, check_interface, checked
 from petrt.errors import DeviceError, OutOfDeviceMemory, first_line
 from petrt.hardware.packages import TORCH
 from petrt.model.bundle import Bundle

@@ -22,12 +22,7 @@ class Worker:
     """The buffers of one batch on the GPU. All work is enqueued on the engine's stream."""
 
     def __init__(
-        self,
-        process: ReverseProcess,
-        engine: Engine,
-        batch: BatchShape,
-        height: int,
-        width: int,
+        self, process: ReverseProcess, engine: Engine, batch: BatchShape, height: int, width: int
     ) -> None:
         from petrt._cuda import DeviceArray, ReverseLoop
 
