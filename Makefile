@@ -23,7 +23,6 @@ lint: $(VENV)/test.stamp
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks.quality classical model calibration --head
 	$(BIN)/python -m benchmarks.quality samplers --head --every 8
-	$(BIN)/python -m benchmarks.runtime
 	$(BIN)/python -m benchmarks.flops
 	$(BIN)/python -m benchmarks.latency --device cpu --no-compile
 

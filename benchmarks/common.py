@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 from pathlib import Path
 from typing import Any
 
+import petrt
 from petrt.bench.machine import describe
 
 RESULTS = Path(__file__).parent / "results"
@@ -37,6 +39,20 @@ def gpu() -> dict[str, Any] | None:
     }
 
 
+def source_digest() -> str:
+    """A hash of the package's sources: what was computed from other ones is not used again."""
+    package = Path(petrt.__file__).parent
+    files = [
+        *package.rglob("*.py"),
+        *(package / "export").rglob("*.py"),
+        *ROOT.glob("benchmarks/latency/*.py"),
+    ]
+    total = hashlib.sha256()
+    for path in sorted(set(files)):
+        total.update(path.read_bytes())
+    return total.hexdigest()
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` to ``path``, whole or not at all. NaN and infinity, which JSON lacks, become text."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
@@ -56,5 +72,5 @@ def save(name: str, result: dict[str, Any]) -> Path:
     """Write ``results/<name>.json``."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": describe(), **result}, indent=2) + "\n")
+    write_json(path, {"machine": describe(), **result})
     return path

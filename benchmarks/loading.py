@@ -22,7 +22,7 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks.common import gpu, save
-from benchmarks.latency.timing import Times, wall
+from petrt.bench.timing import Times, wall
 from petrt.data.dataset import Dataset, open_dataset
 from petrt.data.prepare.run import prepare
 from petrt.data.simulate import write_dataset

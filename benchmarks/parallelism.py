@@ -41,13 +41,13 @@ BAR = 1.1  # the rule's time over the best one's
 
 
 class Fixed:
-    """A scheduler of one schedule; the engines are those of ``scheduler``."""
+    """A planner that always plans the same; the engines are those of ``planner``."""
 
-    def __init__(self, scheduler: Any, schedule: Parallelism) -> None:
-        self._schedule, self.engine = schedule, scheduler.engine
+    def __init__(self, planner: Any, always: Parallelism) -> None:
+        self._always, self.engine = always, planner.engine
 
     def plan(self, *_: Any) -> Parallelism:
-        return self._schedule
+        return self._always
 
 
 def alternatives(slices: int, samples: int, cores: int) -> Iterator[Parallelism]:
@@ -65,7 +65,7 @@ def steps_of(slices: int, samples: int) -> int:
 def runs(
     engine: str, volume: Array, samples: int, cores: int
 ) -> tuple[dict[str, Callable[[], Any]], str]:
-    """What runs ``volume``, by the name of its schedule; and the name of the rule's."""
+    """What runs ``volume``, by the name of the way; and the name of the rule's way."""
     slices = len(volume)
 
     def make() -> Reconstructor:
@@ -82,22 +82,22 @@ def runs(
     plan = rule._pipeline.device._planner.plan(volume.shape, slices, samples)
     chosen = dataclasses.replace(plan, because="usual")
     found = {}
-    for schedule in dict.fromkeys([chosen, *alternatives(slices, samples, cores)]):
+    for way in dict.fromkeys([chosen, *alternatives(slices, samples, cores)]):
         fixed = make()
-        fixed._pipeline.device._planner = Fixed(fixed._pipeline.device._planner, schedule)
-        found[name_of(schedule)] = partial(fixed.on_grid, volume)
+        fixed._pipeline.device._planner = Fixed(fixed._pipeline.device._planner, way)
+        found[name_of(way)] = partial(fixed.on_grid, volume)
     return found, name_of(chosen)
 
 
-def name_of(schedule: Parallelism) -> str:
+def name_of(way: Parallelism) -> str:
     """ "2 workers x 1 thread, 1 x 2 images": workers, threads in a call, slices x samples."""
-    workers, threads = schedule.workers, schedule.threads
+    workers, threads = way.workers, way.threads
     text = f"{workers} worker{'s' * (workers > 1)} x {threads} thread{'s' * (threads > 1)}"
-    return f"{text}, {schedule.slices} x {schedule.samples} images"
+    return f"{text}, {way.slices} x {way.samples} images"
 
 
 def measure(engine: str, slices: int, samples: int, repeats: int) -> dict[str, Any]:
-    """One case: shortest seconds of each schedule, and how far the rule's is from the best."""
+    """One case: shortest seconds of each way, and how far the rule's is from the best."""
     volume = np.ascontiguousarray(make_volume(128, 128, slices).transpose(2, 0, 1) / 5000)
     candidates, rule = runs(engine, volume, samples, default_threads())
     images = {name: run() for name, run in candidates.items()}  # the warm-up, too

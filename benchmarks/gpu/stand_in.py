@@ -27,7 +27,6 @@ def twin() -> Any:
 
 def install() -> Any:
     """Put the stand-in where petrt looks for a GPU, for the rest of this process."""
-    sys.path.insert(0, str(ROOT))
     import petrt
     from petrt.engines import select
     from petrt.errors import DeviceError

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.latency.subject import Subject
-from benchmarks.latency.timing import Run
 from benchmarks.latency.unfolded import Unfolded
 from benchmarks.latency.unfolded_onnx import onnx_networks
+from petrt.bench.timing import Run
 from petrt.hardware.cpu import default_threads
 
 EAGER, ORT_LOOP = "eager", "onnxruntime loop"

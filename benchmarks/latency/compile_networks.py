@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-import petrt
+from benchmarks.common import source_digest
 from benchmarks.latency import run as latency
 from benchmarks.latency.gpu_agreement import demo_planes, demo_reconstructor
 from benchmarks.latency.gpu_bench import AMS, Bench, through
@@ -78,11 +78,8 @@ VARIANTS: dict[str, Callable[[Bench], None]] = {
 def mark(variant: str, options: list[str], folder: Path) -> Path:
     """A file that says that this was compiled: another GPU, PyTorch, source or option, another file."""
     found = gpus.list_gpus()
-    total = hashlib.sha256(f"{torch.__version__} {found[:1]} {variant} {options}".encode())
-    package = Path(petrt.__file__).parent
-    for path in sorted([*package.rglob("*.py"), *Path(__file__).parent.glob("*.py")]):
-        total.update(path.read_bytes())
-    return folder / f"compiled-{variant}-{total.hexdigest()[:12]}"
+    key = f"{torch.__version__} {found[:1]} {variant} {options} {source_digest()}"
+    return folder / f"compiled-{variant}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def main(arguments: list[str]) -> int:

@@ -19,11 +19,10 @@ from typing import Any
 from benchmarks.latency.baselines import EAGER, baselines
 from benchmarks.latency.subject import Subject
 from petrt.bench import measure, scaling, startup
-from petrt.bench.floor import add_floors, work_of
+from petrt.bench.floor import add_all_floors
 from petrt.bench.peaks import Peaks, measure_peaks
 from petrt.bench.plan import Candidate, Settings, make_plan
 from petrt.bench.timing import interleaved, significant, wall
-from petrt.diffusion.noise_schedule import step_table
 from petrt.engines.select import choose
 from petrt.errors import DeviceError
 from petrt.hardware.cpu import default_threads
@@ -135,8 +134,9 @@ def volume(bench: CpuBench) -> dict[str, Any]:
             before_round=lambda: sampled.sample(precisions),
         )
     engines = {name: measure.record(s, times[name]) for name, s in subjects.items()}
-    _floors(bench, engines, sampled)
     slices = bench.subject.volume.shape[2]
+    bundle = load_bundle(bench.subject.bundle)
+    add_all_floors(engines.values(), bundle, bench.size, slices, sampled)
     return {
         "default": bench.default(),
         "engines": engines,
@@ -152,16 +152,6 @@ def volume(bench: CpuBench) -> dict[str, Any]:
         "absent": absent,
         "sampled_peaks": sampled.record()["sampled"],
     }
-
-
-def _floors(bench: CpuBench, engines: dict[str, Any], rates: Peaks) -> None:
-    bundle = load_bundle(bench.subject.bundle)
-    model = bundle.model
-    for entry in engines.values():
-        sampler = model.sampler.model_copy(update={"steps": entry["steps"]})
-        table = step_table(model.schedule, sampler)
-        slices = bench.subject.volume.shape[2]
-        add_floors(entry, work_of(bundle, table, bench.size, slices, entry["samples"]), rates)
 
 
 def agreement(bench: CpuBench) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.latency.timing import Run, interleaved, on_stream, torch_clock
+from benchmarks.latency.timing import on_stream, torch_clock
+from petrt.bench.timing import Run, interleaved
 from petrt.diffusion.dose import settle
 from petrt.inference.forward import wire
 from petrt.inference.reconstructor import Reconstructor

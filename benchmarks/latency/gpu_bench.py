@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.latency.subject import Subject, kept
-from benchmarks.latency.timing import Run
+from petrt.bench.timing import Run
 from petrt.diffusion.dose import settle
 from petrt.engines import select
 from petrt.engines.tensorrt.engine import is_installed

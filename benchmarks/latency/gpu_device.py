@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.latency import device_parts, kernel_table
 from benchmarks.latency.gpu_bench import Bench, through
 from benchmarks.latency.subject import folded_macs, total_macs
-from benchmarks.latency.timing import wall
+from petrt.bench.timing import wall
 from petrt.inference.reconstructor import Reconstructor
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from benchmarks.latency.gpu_agreement import agreement, agreement_demo, decibels
 from benchmarks.latency.gpu_bench import AMS, SETTLED, Bench, through, ways
 from benchmarks.latency.gpu_device import outside, peaks, profile
-from benchmarks.latency.timing import Run, Times, interleaved, wall
 from benchmarks.latency.unfolded import Unfolded
+from petrt.bench.timing import Run, Times, interleaved, wall
 
 
 def volume(bench: Bench) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import petrt
+from benchmarks.common import source_digest
 from petrt.bench.volume import make_volume
 from petrt.diffusion.noise_schedule import StepTable, step_table
 from petrt.export.bundle import export_model
@@ -71,16 +71,8 @@ def kept(root: Path, preset: str, steps: int, upsample: Upsample = "conv") -> Pa
 
     The name changes with whatever the weights and the graphs depend on: sources, PyTorch, options.
     """
-    package = Path(petrt.__file__).parent
-    sources = [
-        *package.glob("*.py"),
-        *package.glob("nets/**/*.py"),
-        *package.glob("export/**/*.py"),
-    ]
-    total = hashlib.sha256(f"{torch.__version__} {preset} {steps} {upsample}".encode())
-    for path in (Path(__file__), *sorted(sources)):
-        total.update(path.read_bytes())
-    return root / f"{preset}-{upsample}-{total.hexdigest()[:12]}"
+    key = f"{torch.__version__} {preset} {steps} {upsample} {source_digest()}"
+    return root / f"{preset}-{upsample}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def folded_macs(subject: Subject, size: int) -> dict[str, int]:

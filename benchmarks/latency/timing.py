@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from petrt.bench.timing import Clock, Run, Times, interleaved, wall
-
-__all__ = ["Clock", "Run", "Times", "interleaved", "on_stream", "on_torch", "torch_clock", "wall"]
+from petrt.bench.timing import Clock, Run, wall
 
 
 def on_stream(stream: Any) -> Clock:

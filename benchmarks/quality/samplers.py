@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.latency.timing import interleaved
 from benchmarks.quality.cases import QualityCase
 from benchmarks.quality.model import COARSE, Settings, reconstruct
 from benchmarks.quality.scores import Numbers, score, spread
 from benchmarks.quality.store import Measured
 from petrt.arrays import Array
+from petrt.bench.timing import interleaved
 from petrt.diffusion.presets import PRESETS, settle
 from petrt.engines.base import Engine
 from petrt.errors import InputError

@@ -12,13 +12,13 @@ in the cores' own caches, where a slice fits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from petrt.bench.timing import significant
 from petrt.diffusion.guides import NEIGHBOURS
-from petrt.diffusion.noise_schedule import StepTable
+from petrt.diffusion.noise_schedule import StepTable, step_table
 from petrt.flops import bundle_macs
 from petrt.model.bundle import Bundle
 
@@ -80,6 +80,21 @@ def floor_seconds(work: StageWork, precision: str, rates: Rates) -> float | None
         return seconds
     peak = rates.gemm(precision)
     return None if peak is None else max(seconds, work.operations / peak)
+
+
+def add_all_floors(
+    entries: Iterable[dict[str, Any]],
+    bundle: Bundle,
+    size: tuple[int, int],
+    slices: int,
+    rates: Rates,
+) -> None:
+    """``add_floors`` to the ``entries`` of several engines, each with its own samples and steps."""
+    model = bundle.model
+    for entry in entries:
+        sampler = model.sampler.model_copy(update={"steps": entry["steps"]})
+        table = step_table(model.schedule, sampler)
+        add_floors(entry, work_of(bundle, table, size, slices, entry["samples"]), rates)
 
 
 def add_floors(found: dict[str, Any], work: Mapping[str, StageWork], rates: Rates) -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from petrt.bench import machine, measure, scaling, startup
-from petrt.bench.floor import EFFECTIVE, add_floors, work_of
+from petrt.bench.floor import EFFECTIVE, add_all_floors
 from petrt.bench.peaks import Peaks, measure_peaks
 from petrt.bench.plan import BenchPlan, Candidate, Settings, make_plan
 from petrt.bench.volume import make_volume
-from petrt.diffusion.noise_schedule import step_table
 from petrt.errors import DeviceError, PetrtError
 from petrt.hardware.cpu import default_threads
 from petrt.model.bundle import Bundle, load_bundle
@@ -134,17 +133,10 @@ class Bench:
         )
         found = {name: measure.record(s, times[name]) for name, s in subjects.items()}
         if peaks is not None:
-            self._floors(found, peaks)
+            size, slices = self.settings.size, self.settings.slices
+            add_all_floors(found.values(), self.bundle, size, slices, peaks)
             self.result["peaks"] = peaks.record()
         self.result["candidates"] = found
-
-    def _floors(self, found: Mapping[str, dict[str, Any]], peaks: Peaks) -> None:
-        model = self.bundle.model
-        for entry in found.values():
-            sampler = model.sampler.model_copy(update={"steps": entry["steps"]})
-            table = step_table(model.schedule, sampler)
-            size, slices = self.settings.size, self.settings.slices
-            add_floors(entry, work_of(self.bundle, table, size, slices, entry["samples"]), peaks)
 
     def _memory(self) -> None:
         self.result["memory"] = {}
