@@ -15,7 +15,7 @@ def test_table_and_json_say_the_same(tmp_path, capsys):
     out = tmp_path / "flops.json"
     assert run(["flops", "paper", "--samples", "8", "--json", str(out)]) == 0
     text, found = capsys.readouterr().out, json.loads(out.read_text())
-    for word in ("unfolded, from PyTorch", "PyTorch and ONNX, equal", "denoiser", "26,596,801"):
+    for word in ("unfolded, from PyTorch", "PyTorch and steps, equal", "denoiser", "26,596,801"):
         assert word in text
     total = count(PRESETS["paper"]).total(10, samples=8)
     assert found["unfolded"]["total"]["macs"] == total.macs
