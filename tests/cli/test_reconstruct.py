@@ -169,7 +169,8 @@ def test_bad_bundle_leaves_nothing(tiny_bundle, low, tmp_path, capsys, model):
         rewrite(bundle, "coarse.safetensors", safetensors.numpy.save(weights))
         expected = 4
     before = contents(tmp_path)
-    code = run(["reconstruct", str(low), str(tmp_path / "out.nii.gz"), "--model", str(bundle)])
+    arguments = ["reconstruct", str(low), str(tmp_path / "out.nii.gz"), "--model", str(bundle)]
+    code = run([*arguments, "--engine", "onnxruntime", "--device", "cpu"])
     lines = capsys.readouterr().err.splitlines()
     lines = [line for line in lines if not line.startswith("petrt: engine: ")]
     assert code == expected

@@ -184,15 +184,6 @@ def test_a_gpu_without_an_engine(engines, tiny: Bundle):
         choose(tiny, "torch", device="cuda")
 
 
-def test_the_order_alone_decides(engines, tiny: Bundle):
-    """Never a time: results depend on the engine by rounding."""
-    engines |= dict.fromkeys(reversed(candidates.ON_GPU), ("1.0", "bf16"))
-    for name in candidates.ON_GPU:
-        assert choose(tiny).engine.name == name
-        del engines[name]
-    assert choose(tiny).engine.device == "cpu"
-
-
 @pytest.mark.parametrize("name", candidates.ON_CPU)
 def test_a_candidate_has_the_version_of_its_engine(tiny: Bundle, name):
     found = candidates.on_cpu(tiny, name, "fp32")

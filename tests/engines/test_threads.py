@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.engines.select import choose, select_engine
 from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import UsageError
 from petrt.model.bundle import Bundle, load_bundle
-from tests.engines.torch.test_torch import worst_error
+from tests.engines.torch.test_torch import forward, golden_inputs, worst_error
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -32,6 +33,21 @@ def test_the_number_asked_for_reaches_the_engine(tiny: Bundle, name):
     assert choose(tiny, name, "cpu").engine.threads == 1
     assert choose(tiny, name, "cpu", threads=2).engine.threads == 2
     assert select_engine(tiny, name, "cpu", None, 3).threads == 3
+
+
+def test_torch_computes_on_the_number(tiny: Bundle, monkeypatch):
+    """Seen from inside a call, on the calling thread."""
+    seen = []
+    engine = TorchEngine(tiny, threads=2)
+    real = torch.nn.functional.conv2d
+
+    def conv2d(*arguments, **options):
+        seen.append(torch.get_num_threads())
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", conv2d)
+    forward(engine, "denoiser", golden_inputs(tiny, "denoiser"))
+    assert set(seen) == {2}
 
 
 def test_no_threads_are_refused(tiny: Bundle):

@@ -46,7 +46,7 @@ def subjects(understated: float, count: int = 3) -> list[Voxels]:
 @given(understated=st.floats(0.05, 20), level=st.floats(0.3, 0.98), seed=st.integers(0, 1000))
 def test_known_miscalibration_is_found(understated, level, seed):
     voxels = active_voxels(*gaussian(seed, understated))
-    assert fit_factor([voxels], level) == pytest.approx(understated, rel=0.06)
+    assert fit_factor([voxels], level) == pytest.approx(understated, rel=0.1)
 
 
 @settings(max_examples=50, deadline=None)

@@ -146,6 +146,19 @@ def test_norm_and_silu_round_once(precision: Precision) -> None:
 
 
 @narrow
+def test_scores_of_an_attention_are_scaled_in_float32(precision: Precision) -> None:
+    model = converted("none", precision)["coarse"]
+    kinds, makers = types(model), {n.output[0]: n for n in model.graph.node}
+    softmaxes = [node for node in model.graph.node if node.op_type == "Softmax"]
+    for node in softmaxes:
+        scaled = makers[node.input[0]]
+        assert scaled.op_type == "Mul"
+        assert kinds[scaled.output[0]] == TensorProto.FLOAT
+        assert [makers[name].op_type for name in scaled.input if name in makers] == ["Cast"]
+    assert softmaxes
+
+
+@narrow
 def test_the_dose_is_rounded_as_a_bias(precision: Precision) -> None:
     """Its logarithm and the products with it are float32; the first 16-bit value is added to the stem."""
     model = converted("dose", precision)["guidance"]

@@ -27,10 +27,6 @@ def test_curves_become_one_labelled_picture(tmp_path, monkeypatch):
     assert axes.get_title() == f"8 subjects ({figure.NOT_FOR_DIAGNOSIS})"
 
 
-def test_bins_of_no_spread_and_no_error_can_be_shown(tmp_path):
-    save_error_plot(tmp_path / "a.png", {"samples": [ErrorBin(0.0, 0.0, 1.0)]})
-
-
 @pytest.mark.parametrize("curves", [{}, {"samples": []}])
 def test_nothing_to_show_leaves_no_file(tmp_path, curves):
     with pytest.raises(InputError, match="at least one curve"):
