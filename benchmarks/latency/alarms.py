@@ -32,7 +32,8 @@ def alarm(seconds: float, grace: float = GRACE) -> Iterator[None]:
     before = signal.signal(signal.SIGALRM, ring)
     try:
         faulthandler.dump_traceback_later(seconds + grace, exit=True)
-        signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+        # Again within the grace: Python drops an exception that meets it inside a finaliser.
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), grace / 3)
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

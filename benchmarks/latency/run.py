@@ -32,7 +32,7 @@ from benchmarks.latency.environment import BRIEF, gpu_state
 from benchmarks.latency.gpu_bench import Bench
 from benchmarks.latency.gpu_sections import LIMITS, ON_GPU
 from benchmarks.latency.subject import kept, make_subject
-from petrt.bench.machine import busy, describe
+from petrt.bench.machine import busy, describe, load
 
 BEGIN_AGAIN = 75  # exit code: this process can measure no more, another one can
 
@@ -269,7 +269,7 @@ def resume(bench: Bench | CpuBench, earlier: dict[str, Any]) -> None:
     names = [section.__name__ for section in (ON_GPU if bench.on_gpu else ON_CPU)]
     bench.found = {name: earlier[name] for name in names if name in earlier}
     bench.failed, bench.skipped = earlier.get("failed", {}), earlier.get("skipped", {})
-    bench.machine = describe()
+    bench.machine = describe() | load()
     if isinstance(bench, Bench):
         bench.states = earlier.get("states", {})
     if isinstance(bench, CpuBench):

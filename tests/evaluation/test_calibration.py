@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +18,6 @@ from petrt.evaluation.calibration import (
     fit_factor,
     std_description,
     std_record,
-    z_value,
 )
 from petrt.model.spec import CalibrationSpec, SamplerSpec
 
@@ -42,11 +39,12 @@ def subjects(understated: float, count: int = 3) -> list[Voxels]:
     return [active_voxels(*gaussian(seed, understated)) for seed in range(count)]
 
 
+# Larger errors would move voxels out of the mask, which cuts their distribution.
 @settings(max_examples=25, deadline=None)
-@given(understated=st.floats(0.05, 20), level=st.floats(0.3, 0.98), seed=st.integers(0, 1000))
+@given(understated=st.floats(0.05, 8), level=st.floats(0.3, 0.98), seed=st.integers(0, 1000))
 def test_known_miscalibration_is_found(understated, level, seed):
     voxels = active_voxels(*gaussian(seed, understated))
-    assert fit_factor([voxels], level) == pytest.approx(understated, rel=0.1)
+    assert fit_factor([voxels], level) == pytest.approx(understated, rel=0.06)
 
 
 @settings(max_examples=50, deadline=None)

@@ -20,7 +20,7 @@ BUSY_LOAD, BUSY_SHARE = 0.5, 0.15
 
 
 def describe() -> dict[str, Any]:
-    """JSON-ready; what the system does not tell is None or left out."""
+    """The machine, JSON-ready; what the system does not tell is None or left out."""
     return {
         "cpu": cpu_model(),
         "cores": default_threads(),
@@ -30,15 +30,19 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
         "governor": _read(CPU0 / "cpufreq" / "scaling_governor"),
-        "load_average": [round(value, 2) for value in _load()] or None,
-        "busy_share": _busy_share(),
         "python": platform.python_version(),
         "versions": {name: version for name in PACKAGES if (version := installed(name))},
     }
 
 
+def load() -> dict[str, Any]:
+    """What else runs on the machine now, JSON-ready."""
+    average = [round(value, 2) for value in _load()] or None
+    return {"load_average": average, "busy_share": _busy_share()}
+
+
 def busy(found: dict[str, Any]) -> str | None:
-    """Why times of the machine that ``describe`` found will be too long; None if nothing shows."""
+    """Why times will be too long, by what ``describe`` and ``load`` found; None if nothing shows."""
     load, cores, share = found["load_average"], found["cores"], found["busy_share"]
     if share is not None and share > BUSY_SHARE:
         return f"other processes keep the CPU {100 * share:.0f} % busy: times will be too long"

@@ -79,7 +79,7 @@ class Bench:
         return self.result
 
     def _header(self) -> dict[str, Any]:
-        found = machine.describe()
+        found = machine.describe() | machine.load()
         warnings = [text for text in (machine.busy(found),) if text]
         for text in warnings:
             logger.warning("%s", text)
