@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from petrt.evaluation.calibration import (
     fit_factor,
     std_description,
     std_record,
+    z_value,
 )
 from petrt.model.spec import CalibrationSpec, SamplerSpec
 
@@ -81,6 +84,17 @@ def test_a_large_subject_counts_no_more_than_a_small_one():
     assert row.mean == pytest.approx((coverage(small, 0.9) + coverage(large, 0.9)) / 2)
     twice = fit_factor([small, large, large], 0.9)
     assert fit_factor([small, large], 0.9) < twice
+
+
+def test_more_level_covers_more_and_needs_a_wider_interval():
+    cases = subjects(2.0)
+    levels = np.linspace(0.05, 0.99, 30)
+    covered = [row.mean for row in coverage_table(cases, 1.3, list(levels))]
+    assert np.all(np.diff(covered) > 0)
+    widths = [fit_factor(cases, level) * z_value(level) for level in levels]
+    assert np.all(np.diff(widths) > 0)
+    by_factor = [coverage(cases[0], 0.9, factor) for factor in (0.5, 1.0, 2.0, 4.0)]
+    assert np.all(np.diff(by_factor) > 0)
 
 
 @settings(max_examples=20, deadline=None)
