@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +27,8 @@ from petrt.inference.verify_engine import verify
 from petrt.model.bundle import GRAPHS, Bundle
 from tests.engines.store.records import H100, VERIFIED
 from tests.engines.tensorrt.fake_tensorrt import make_module
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Builder:
@@ -225,3 +230,45 @@ def test_petrt_without_its_cuda_part_is_told_before_any_work(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "petrt._cuda", None)
     with pytest.raises(DeviceError, match=r"CUDA module is (missing|broken).*; .*pip install"):
         module.need_cuda_module()
+
+
+TWO = """
+import sys, time
+from pathlib import Path
+from petrt.export.tensorrt import install
+from petrt.export.tensorrt.plan import SerializedEngine
+from petrt.export.tensorrt.request import Request
+from petrt.export.tensorrt.profile import Profile
+from petrt.model.bundle import load_bundle
+from petrt.engines.store.record import Flags, Verified
+from tests.export.tensorrt.test_install import silent
+from tests.engines.tensorrt.fake_tensorrt import make_module
+
+def slowly(trt, model, profile, **options):
+    with Path(sys.argv[2]).open("a") as log:
+        log.write("built\\n")
+    time.sleep(0.3)
+    return SerializedEngine(b"plan", b"timings", 0.3, ())
+
+install.build_plan = slowly
+request = Request(
+    bundle=load_bundle(sys.argv[1]), engine="tensorrt-rtx", trt=make_module(rtx=True), gpu=None,
+    index=None, targets=((8, 9),), precision="fp32",
+    profile=Profile((1, 2, 4), (1, 1, 2), (16, 32, 64), (16, 32, 64)), flags=Flags(),
+)
+print(install.build_engine(request, bar=silent).folder.name)
+"""
+
+
+def test_of_two_processes_one_builds(tiny_bundle: Path, tmp_path: Path):
+    environment = os.environ | {"PETRT_CACHE": str(tmp_path / "cache")}
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", TWO, str(tiny_bundle), str(log)]
+    both = [
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    names = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert names[0] == names[1]
+    assert log.read_text() == "built\n" * 3
