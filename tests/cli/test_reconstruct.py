@@ -170,7 +170,7 @@ def test_bad_bundle_leaves_nothing(tiny_bundle, low, tmp_path, capsys, model):
         expected = 4
     before = contents(tmp_path)
     arguments = ["reconstruct", str(low), str(tmp_path / "out.nii.gz"), "--model", str(bundle)]
-    code = run([*arguments, "--engine", "onnxruntime", "--device", "cpu"])
+    code = run(arguments)
     lines = capsys.readouterr().err.splitlines()
     lines = [line for line in lines if not line.startswith("petrt: engine: ")]
     assert code == expected

@@ -206,7 +206,7 @@ def test_nan_weights_are_found_out(tiny_bundle, tmp_path, volume):
     next(iter(weights.values())).flat[0] = np.nan
     rewrite(bundle, "denoiser.safetensors", safetensors.numpy.save(weights))
     with pytest.raises(DeviceError, match="non-finite output"):
-        Reconstructor(bundle, engine="onnxruntime", threads=1)(volume)
+        Reconstructor(bundle, threads=1)(volume)
 
 
 @pytest.mark.parametrize(
