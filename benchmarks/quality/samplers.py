@@ -1,6 +1,6 @@
 """Few evaluations: every sampler and number of steps and samples on one case, and the time each takes.
 
-Beside its scores, what the standard deviation of the samples is worth, over the active voxels: ``coverage``, the
+Beside its scores, what the standard deviation of the samples is worth over active voxels: ``coverage``, the
 share that mean +- z std holds at 90 %; ``own_coverage``, the same with the factor that the model was
 calibrated with, whatever sampler that was; ``factor``, the one that would cover 90 % of this subject;
 ``width``, half the interval's mean width with that factor, over the full dose's maximum (of two that cover
