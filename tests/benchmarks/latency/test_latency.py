@@ -38,6 +38,7 @@ def run(tmp_path_factory) -> tuple[dict, str, Path]:
     return json.loads(out.read_text()), text, out
 
 
+@pytest.mark.slow
 def test_every_section_of_a_cpu_leaves_numbers(run):
     result, text, out = run
     assert result["failed"] == result["skipped"] == {}
@@ -59,6 +60,7 @@ def test_every_section_of_a_cpu_leaves_numbers(run):
     assert out.with_suffix(".md").read_text().strip() in text
 
 
+@pytest.mark.slow
 def test_table_has_a_row_and_a_verdict_for_each_bar_of_a_cpu(run):
     result, text, _ = run
     assert len(result["rows"]) == 7
@@ -72,6 +74,7 @@ def test_table_has_a_row_and_a_verdict_for_each_bar_of_a_cpu(run):
     assert "Winograd" in text
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_what_was_measured(run, tmp_path, capsys):
     from benchmarks.latency import run as latency
 
