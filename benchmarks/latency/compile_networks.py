@@ -8,6 +8,7 @@ one has compiled the next process finds in $TORCHINDUCTOR_CACHE_DIR. Takes the o
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import sys
 import tempfile
@@ -83,7 +84,14 @@ def mark(variant: str, options: list[str], folder: Path) -> Path:
 
 
 def main(arguments: list[str]) -> int:
-    variant, rest = arguments[0], arguments[1:]
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0],
+        epilog="other options: python -m benchmarks.latency --help",
+        allow_abbrev=False,
+    )
+    parser.add_argument("variant", choices=VARIANTS)
+    known, rest = parser.parse_known_args(arguments)
+    variant = known.variant
     options = latency.parse(rest)
     if options.dry_run:
         from benchmarks.gpu import stand_in

@@ -7,6 +7,7 @@ Nothing is changed; what cannot be asked is left out.
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -54,11 +55,15 @@ def describe() -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    if "--dry-run" in arguments:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--dry-run", action="store_true")
+    options = parser.parse_args(arguments)
+    if options.dry_run:
         from benchmarks.gpu import stand_in
 
         stand_in.install()
-    write_json(Path(arguments[0]), {"environment": describe()})
+    write_json(options.out, {"environment": describe()})
     return 0
 
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The vocabulary of the method: noise schedule, samplers, presets, guides, dose."""

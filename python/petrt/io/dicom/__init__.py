@@ -1,1 +1,1 @@
-"""TODO."""
+"""Reads PET series of DICOM files."""
