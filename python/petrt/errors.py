@@ -6,6 +6,8 @@ Exit codes of every command: 0 ok, 2 usage, 3 input, 4 device or engine, 5 some 
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PetrtError(Exception):
     """Base of all errors that petrt raises. ``message`` says what and why, ``hint`` what to do."""
@@ -16,6 +18,11 @@ class PetrtError(Exception):
         super().__init__(f"{message}; {hint}" if hint else message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross processes, whatever arguments their class takes: a pool whose worker raises one that
+        cannot be read back waits for ever."""
+        return _rebuilt, (type(self), self.args), self.__dict__
 
 
 class UsageError(PetrtError):
@@ -28,6 +35,10 @@ class InputError(PetrtError, ValueError):
     """A volume, bundle, checkpoint or table that is damaged or unsuitable."""
 
     exit_code = 3
+
+
+class ActivityChanged(InputError):
+    """A reconstruction that changes the total activity so much that it is wrong, by its own numbers."""
 
 
 class DeviceError(PetrtError, RuntimeError):
@@ -58,6 +69,11 @@ class TrainingCollapsed(PetrtError):
     """A training run no longer learns. The message gives the reason, the hint what to change."""
 
     exit_code = 6
+
+
+def _rebuilt(kind: type[PetrtError], arguments: tuple[Any, ...]) -> PetrtError:
+    """An error as it was raised, but for its attributes; no ``__init__`` runs again."""
+    return kind.__new__(kind, *arguments)
 
 
 def first_line(error: BaseException) -> str:
