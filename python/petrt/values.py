@@ -20,8 +20,9 @@ Size3 = tuple[float, float, float]
 
 # Threads and processes: more than any machine has; a mistyped number must not start a million of them.
 MOST_WORKERS = 4096
-# Samples to average, slices and subjects in one go.
+# Samples to average, slices, subjects.
 MOST = 1_000_000
+MOST_SEED = (1 << 64) - 1
 
 
 def whole(name: str, value: object, low: int, high: int) -> int:
@@ -100,7 +101,9 @@ def word(name: str, value: object, choices: Collection[str] = ()) -> str:
 
 def switch(name: str, value: object) -> bool:
     """``value`` as True or False, also NumPy's. Raises UsageError."""
-    plain = value.item() if _without_axes(value) else value
+    plain: Any = value
+    if _without_axes(plain):
+        plain = plain.item()
     if not isinstance(plain, bool):
         raise UsageError(f"{name} is {_shown(value)}", "give True or False")
     return plain

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from petrt.errors import ActivityChanged
+from petrt.errors import ActivityChanged, way
 
 # Activity ratios within are not mentioned; beyond the second bounds a frame is refused.
 USUAL_RATIO = (0.98, 1.02)
@@ -18,6 +18,7 @@ ALLOWED_RATIO = (0.90, 1.10)
 USUAL_SHIFT_PERCENT = 15.0
 USUAL_NEGATIVE = 0.01
 CHECK = "check the unit, the dose and the model"
+UNTIL = "until then there is no image"
 
 Record = Mapping[str, Any]
 
@@ -39,7 +40,7 @@ def refuse_change(name: str, record: Record, index: int, frames: int) -> None:
         numbers.append(f"{100 * record['negative_fraction']:.1f} % of its voxels are negative")
     raise ActivityChanged(
         f"{where}: {', '.join(numbers)}",
-        f"{CHECK}; allow_activity_change=True gives the image all the same",
+        f"{CHECK}; {way('allow_activity_change', '', 'gives the image all the same', UNTIL)}",
     )
 
 
@@ -83,6 +84,14 @@ def warnings(frames: Sequence[Record]) -> list[str]:
     return found
 
 
+def figures(frames: Sequence[Record]) -> str:
+    """Activity ratio and change of the maximum, where defined; of a series the smallest and the largest."""
+    text = f"activity ratio {_span([frame['activity_ratio'] for frame in frames], ratio_text)}"
+    shifts = [frame.get("suvmax_shift_percent") for frame in frames]
+    known = any(shift is not None for shift in shifts)
+    return f"{text}, maximum {_span(shifts, shift_text)}" if known else text
+
+
 def ratio_text(ratio: float | None) -> str:
     return "undefined" if ratio is None else f"{ratio:.4f}"
 
@@ -109,6 +118,15 @@ def _unusual(
         return [f"{what} {text(value)}, {beyond}"]
     farthest = f"{text(value)} in frame {number}"
     return [f"{what} {beyond} in {len(unusual)} of {frames} frames, farthest {farthest}"]
+
+
+def _span(values: Sequence[float | None], text: Callable[[float | None], str]) -> str:
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return text(None)
+    if len(values) == 1:
+        return text(known[0])
+    return f"{text(known[0])} to {text(known[-1])} in {len(known)} of {len(values)} frames"
 
 
 def _within(ratio: float, bounds: tuple[float, float]) -> bool:

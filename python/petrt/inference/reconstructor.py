@@ -41,8 +41,6 @@ logger = logging.getLogger("petrt")
 
 Progress = Callable[[int, int], None]
 
-MOST_SEED = (1 << 64) - 1
-
 
 class Reconstructor:
     """Keeps a model loaded; call it with volumes.
@@ -96,7 +94,7 @@ class Reconstructor:
             threads = values.whole("threads", threads, 1, values.MOST_WORKERS)
         if memory is not None:
             memory = int(values.real("memory", memory, 1, unit="bytes"))
-        seed = values.whole("seed", seed, 0, MOST_SEED)
+        seed = values.whole("seed", seed, 0, values.MOST_SEED)
         skip_background = values.switch("skip_background", skip_background)
         self.allow_activity_change = values.switch("allow_activity_change", allow_activity_change)
         if not isinstance(model, str | os.PathLike | Bundle):
