@@ -26,6 +26,7 @@ from petrt.cli.reconstruct import reconstruct
 from petrt.cli.simulate import simulate
 from petrt.cli.train import train
 from petrt.errors import PetrtError
+from petrt.files.system import refusal
 
 app = typer.Typer(
     name="petrt",
@@ -107,6 +108,12 @@ def run(arguments: Sequence[str]) -> int:
     except MemoryError:
         _say("error: out of memory; use fewer samples or a smaller volume")
         return 4
+    except OSError as error:  # of a file system or machine, in a place that did not expect it
+        if "--debug" in arguments:
+            raise
+        refused = refusal(error)
+        _say(f"error: {refused}")
+        return refused.exit_code
     return 0
 
 

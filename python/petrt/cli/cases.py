@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from petrt.errors import PetrtError
+from petrt.files.system import refusal
 
 if TYPE_CHECKING:
     from petrt.inference.reconstruction import Reconstruction
@@ -56,10 +57,11 @@ class CaseRunner:
             try:
                 for level, text in written.result() if written else ():
                     logger.log(level, "%s", text)
-            except PetrtError as error:
+            except (PetrtError, OSError) as error:
                 fail(error)
 
-        def fail(error: PetrtError) -> None:
+        def fail(reason: PetrtError | OSError) -> None:
+            error = refusal(reason) if isinstance(reason, OSError) else reason
             if len(cases) == 1:
                 raise error
             logger.error("failed: %s", error)
@@ -72,11 +74,11 @@ class CaseRunner:
                 now = ahead
                 if index + 1 < len(cases):
                     ahead = reader.submit(self._read, cases[index + 1])
-                failed: PetrtError | None = None
+                failed: PetrtError | OSError | None = None
                 try:
                     volume = now.result()
                     result = self._reconstruct(volume, f"{index + 1}/{len(cases)}")
-                except PetrtError as error:
+                except (PetrtError, OSError) as error:
                     failed = error
                 finish(last)  # keeps the order of the cases, and at most two results in memory
                 last = None
@@ -99,7 +101,13 @@ class CaseRunner:
             return self.reconstructor(volume, dose=self.dose, progress=progress)
 
     def _write(self, case: InputCase, volume: Volume, result: Reconstruction) -> list[Line]:
-        """Write the outputs of one case and return its log lines."""
+        """Write the outputs of one case, which appear together, and return its log lines."""
+        from petrt.files.atomic import together
+
+        with together():
+            return self._write_each(case, volume, result)
+
+    def _write_each(self, case: InputCase, volume: Volume, result: Reconstruction) -> list[Line]:
         from petrt.evaluation.calibration import std_description
         from petrt.files.atomic import atomic_write_json
         from petrt.io import nifti

@@ -139,8 +139,10 @@ class Reconstructor:
 
         Raises:
             InputError: an unfit volume. UsageError: a dose outside (0, 1], or none where the model
-            needs one. DeviceError: non-finite output.
+            needs one. DeviceError: non-finite output, or a process forked after this Reconstructor was
+            made, in which its engine would wait for ever.
         """
+        self._pipeline.check_process()
         dose = settle(dose, self.bundle.model)
         loaded = load(volume, affine, voxel_mm, nonfinite)
         placement = self._placement(loaded)
@@ -179,6 +181,7 @@ class Reconstructor:
         With ``every`` only slices 0, every, 2 every ... are sure to be reconstructed, the others may be 0.
         Raises as calling the Reconstructor does.
         """
+        self._pipeline.check_process()
         dose = settle(dose, self.bundle.model)
         xyz = np.asarray(volume, np.float32).transpose(1, 2, 0)
         placement = plan(xyz.shape, multiple=2**self.bundle.model.network.scales)

@@ -18,6 +18,7 @@ from petrt.data.prepare.outcome import Outcome
 from petrt.errors import InputError, UsageError
 from petrt.files.atomic import atomic_file, atomic_write_bytes, atomic_write_json, explained
 from petrt.files.names import shown
+from petrt.files.system import reading
 
 Dtype = Literal["float16", "float32"]
 # Folder for records of finished subjects, removed when the data set is complete.
@@ -78,9 +79,10 @@ def begin(out: Path, *, overwrite: bool) -> Path:
 def salt(partial: Path) -> bytes:
     """Random bytes for the patient keys of this data set. They stay the same until it is complete."""
     path = partial / RECORDS / "salt"
-    if not path.exists():
-        atomic_write_bytes(path, secrets.token_bytes(16), overwrite=True)
-    return path.read_bytes()
+    with reading(path):
+        if not path.exists():
+            atomic_write_bytes(path, secrets.token_bytes(16), overwrite=True)
+        return path.read_bytes()
 
 
 def is_prepared(folder: Path) -> bool:
