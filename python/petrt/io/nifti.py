@@ -48,7 +48,9 @@ __all__ = [
     "MAX_VOXELS",
     "Volume",
     "VoxelStats",
+    "check_nifti_name",
     "check_nifti_output",
+    "files_of",
     "from_image",
     "read",
     "to_image",
@@ -68,7 +70,7 @@ def read(
     Raises InputError, which names the file, the fault and the header's field. ``max_voxels`` counts
     all frames. It and the file's size are checked before anything large is allocated.
     """
-    header_path, image_path = _files(Path(path))
+    header_path, image_path = files_of(Path(path))
     name = shown(path)
     with opened(header_path) as stream:
         source = recognise(read_start(stream, LONGEST_HEADER), name)
@@ -97,9 +99,12 @@ def write(
     like: Volume,
     *,
     description: str = DESCRIPTION,
+    key: str = "",
     overwrite: bool = False,
 ) -> None:
     """Write ``data`` (the shape of ``like``) as float32 to a ``.nii`` or ``.nii.gz`` file.
+
+    ``key``, at most 15 characters, goes into the header field intent_name.
 
     Affine, qform, sform, their codes, voxel sizes, repetition time and units equal those of ``like``
     bit for bit. Equal data give equal bytes. The file appears complete or not at all
@@ -108,6 +113,7 @@ def write(
     target = Path(path)
     check_nifti_output(target, [like.path] if like.path else [], overwrite=overwrite)
     image = to_image(data, like, description=description)
+    image.header["intent_name"] = key.encode("ascii")
     with atomic_file(target, overwrite=overwrite) as handle:
         if target.suffix.lower() != ".gz":
             image.to_stream(handle)
@@ -125,13 +131,18 @@ def check_nifti_output(
     overwrite: bool = False,
 ) -> None:
     """``check_output`` for a NIfTI file. Also raises UsageError for names other than .nii and .nii.gz."""
-    if not str(path).lower().endswith((".nii", ".nii.gz")):
-        raise UsageError(f"{shown(path)}: not a NIfTI output", "end its name in .nii or .nii.gz")
+    check_nifti_name(path)
     check_output(path, inputs, overwrite=overwrite)
 
 
-def _files(path: Path) -> tuple[Path, Path]:
-    """The header file and the image file of ``path``; the same file for .nii."""
+def check_nifti_name(path: str | os.PathLike[str]) -> None:
+    """Raise UsageError for names of outputs other than .nii and .nii.gz."""
+    if not str(path).lower().endswith((".nii", ".nii.gz")):
+        raise UsageError(f"{shown(path)}: not a NIfTI output", "end its name in .nii or .nii.gz")
+
+
+def files_of(path: Path) -> tuple[Path, Path]:
+    """The header file and the image file of ``path``; the same file for .nii. Raises InputError."""
     lower = path.name.lower()
     suffix = next((s for s in sorted(_SUFFIXES, key=len, reverse=True) if lower.endswith(s)), None)
     if suffix is None:

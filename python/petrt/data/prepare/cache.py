@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from petrt.data.index import INDEX, VOLUMES, ArrayFile, VolumeFile, file_hash
 from petrt.data.prepare.outcome import Outcome
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, UsageError, way
 from petrt.files.atomic import atomic_file, atomic_write_bytes, atomic_write_json, explained
 from petrt.files.names import shown
 from petrt.files.system import reading
@@ -65,7 +65,7 @@ def begin(out: Path, *, overwrite: bool) -> Path:
         if not is_prepared(out):
             raise UsageError(f"{shown(out)} exists and is not a data set", "choose another folder")
         if not overwrite:
-            raise UsageError(f"{shown(out)} exists", "--overwrite replaces it")
+            raise UsageError(f"{shown(out)} exists", way("overwrite", "", "replaces it"))
     partial = out.with_name(f"{out.name}.partial")
     with explained(out):
         try:
