@@ -15,12 +15,11 @@ from petrt.diffusion.dose import dose_text, dose_warnings, parse_dose
 from petrt.errors import UsageError
 from petrt.export.bundle import export_model
 from petrt.inference.reconstruction import Reconstruction
-from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import load_bundle
 from petrt.model.spec import DomainSpec, ModelSpec
 from petrt.nets import load_checkpoint, save_checkpoint
 from tests.export.conftest import NETWORKS, model_spec, scrambled
-from tests.models import noisy_blob, tiny_model, tiny_spec
+from tests.models import Reconstructor, noisy_blob, tiny_model, tiny_spec
 
 OPTIONS = {"samples": 2, "steps": 3, "threads": 1, "seed": 7}
 

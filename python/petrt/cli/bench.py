@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from petrt.cli.options import Device, Overwrite, Threads
+from petrt.cli.options import Device, Overwrite, Threads, number
 from petrt.errors import UsageError
+from petrt.values import MOST
 
 if TYPE_CHECKING:
     from petrt.bench.plan import BenchPlan, Settings
@@ -32,12 +33,13 @@ def bench(
     samples: Annotated[str, typer.Option(help="Samples to average, as 1,8.")] = "1",
     steps: Annotated[str, typer.Option(help="Sampler steps, as 2,10; own: the model's.")] = "own",
     size: Annotated[str, typer.Option(help="HxW of a slice; own: the model's.")] = "own",
-    slices: Annotated[int, typer.Option(min=1, help="Slices of the volume.")] = 4,
+    slices: Annotated[int, typer.Option(min=1, max=MOST, help="Slices of the volume.")] = 4,
     device: Device = "auto",
     threads: Threads = None,
     repeats: Annotated[int, typer.Option(min=1, help="Most repetitions of each candidate.")] = 7,
     budget: Annotated[
-        float, typer.Option(min=0, help="Seconds after which no new measurement starts.")
+        float,
+        typer.Option(callback=number(0), help="Seconds after which no new measurement starts."),
     ] = 60,
     sections: Annotated[
         str, typer.Option(help="What to measure: peaks,volume,memory,startup,scaling.")

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from petrt.cli.options import number
 from petrt.errors import DeviceError, UsageError
 
 logger = logging.getLogger("petrt")
@@ -53,7 +54,11 @@ def build_engine(
     ] = None,
     workspace: Annotated[
         float | None,
-        typer.Option(help="Limit of a layer's scratch memory. Default: none.", metavar="GIB"),
+        typer.Option(
+            callback=number(0.001, 1e6, unit="GiB"),
+            help="Limit of a layer's scratch memory. Default: none.",
+            metavar="GIB",
+        ),
     ] = None,
     compatible: Annotated[
         str,
@@ -79,8 +84,6 @@ def build_engine(
         raise UsageError("no model given", "petrt build-engine MODEL, for example demo")
     if compatible not in COMPATIBLE:
         raise UsageError(f"--compatible is '{compatible}'", f"choose {', '.join(COMPATIBLE)}")
-    if workspace is not None and not workspace > 0:
-        raise UsageError(f"--workspace is {workspace}", "give a positive number of GiB")
     ranges = {"slices": counts("--slices", slices), "samples": counts("--samples", samples)}
     sizes = [height_width(each) for each in size or []]
     names = [name for name in (gpu or "").split(",") if name]

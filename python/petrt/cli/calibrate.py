@@ -19,9 +19,11 @@ from petrt.cli.options import (
     Seed,
     Steps,
     Threads,
+    above_zero,
 )
 from petrt.errors import InputError, UsageError
 from petrt.model.spec import CalibrationSpec, ModelSpec
+from petrt.values import MOST
 
 if TYPE_CHECKING:
     from petrt.data.dataset import Dataset
@@ -51,17 +53,20 @@ def calibrate(
         str | None, typer.Option(help="Dose of the input, as 1/100 or 0.01. Default: the model's.")
     ] = None,
     level: Annotated[
-        float | None, typer.Option(help="Fraction of the voxels to cover. Default: 0.9.")
+        float | None,
+        typer.Option(callback=above_zero(), help="Fraction of the voxels to cover. Default: 0.9."),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(help="Samples to average (AMS). Default: 8.")
+        int | None, typer.Option(max=MOST, help="Samples to average (AMS). Default: 8.")
     ] = None,
     sampler: Sampler = None,
     steps: Steps = None,
     subjects: Annotated[
         int | None, typer.Option(min=1, help="Use the first N subjects. Default: all.", metavar="N")
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Use every N-th slice.", metavar="N")] = 1,
+    every: Annotated[
+        int, typer.Option(min=1, max=MOST, help="Use every N-th slice.", metavar="N")
+    ] = 1,
     seed: Seed = 0,
     device: Device = "auto",
     engine: EngineName = "auto",

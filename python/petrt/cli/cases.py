@@ -163,11 +163,11 @@ def named(source: Path, text: str) -> str:
 
 def summary(name: str, stats: dict[str, Any]) -> list[Line]:
     """The log lines with warnings and outcome of the case ``name``."""
+    from petrt.inference.judgement import figures
+
     said = [(logging.WARNING, f"warning: {name}: {warning}") for warning in stats["warnings"]]
     if skipped := sum(frame.get("background_slices", 0) for frame in stats["frames"]):
         said.append((logging.INFO, f"{name}: {skipped} background slices are set to 0"))
-    ratio = stats["frames"][0]["activity_ratio"]
-    shown = "undefined" if ratio is None else f"{ratio:.4f}"
     seconds = stats["seconds"]["total"]
-    text = f"{name}: activity ratio {shown}, {seconds:.1f} s, {stats['label']}"
+    text = f"{name}: {figures(stats['frames'])}, {seconds:.1f} s, {stats['label']}"
     return [*said, (logging.INFO, text)]

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 import petrt
+from petrt.cli.options import above_zero
 from petrt.errors import InputError, UsageError
 from petrt.evaluation.activity import Change, RoiStatistics, change, roi_statistics
 from petrt.evaluation.metrics import PROTOCOLS, json_number
@@ -57,7 +58,8 @@ def evaluate(
     scale: Annotated[
         float | None,
         typer.Option(
-            help="Divides both volumes, for 'paper' and 'inference'. Default: the maximum of REF."
+            callback=above_zero(),
+            help="Divides both volumes, for 'paper' and 'inference'. Default: the maximum of REF.",
         ),
     ] = None,
     json_file: Annotated[

@@ -13,6 +13,7 @@ from rich.table import Table
 from petrt.data.prepare.sources import LAYOUTS
 from petrt.errors import PartialFailure, UsageError
 from petrt.model.spec import ScaleRule
+from petrt.values import MOST_WORKERS, sizes
 
 
 def prepare(
@@ -51,7 +52,7 @@ def prepare(
             help="Keep x0:x1,y0:y1,z0:z1 (voxels to the right, front, up; slices as in Python)."
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Processes.")] = 1,
     strict: Annotated[
         bool, typer.Option("--strict", help="Write nothing if any pair is refused.")
     ] = False,
@@ -81,7 +82,7 @@ def prepare(
     _one_of("scale", scale, ("smoothed-hottest", "maximum"))
     options = Options(
         layout=cast(Any, layout),
-        voxel_mm=voxel_mm,
+        voxel_mm=None if voxel_mm is None else sizes("--voxel-mm", voxel_mm),
         dtype=cast(Any, dtype),
         rule=ScaleRule(kind=cast(Any, scale)),
         split=None if split is None else parse_fractions(split),

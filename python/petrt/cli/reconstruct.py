@@ -11,6 +11,7 @@ import typer
 
 from petrt.cli.cases import CaseRunner, InputCase
 from petrt.cli.options import (
+    AllowActivityChange,
     AllSlices,
     Device,
     EngineName,
@@ -24,6 +25,7 @@ from petrt.cli.options import (
     Threads,
 )
 from petrt.errors import InputError, PartialFailure, UsageError
+from petrt.values import MOST
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr")
 
@@ -35,7 +37,8 @@ def reconstruct(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File, or folder for several inputs.")],
     model: Annotated[str, typer.Option(help="Bundle, or name of a shipped model.")] = "demo",
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Samples to average (AMS). Default: the preset's.")
+        int | None,
+        typer.Option(min=1, max=MOST, help="Samples to average (AMS). Default: the preset's."),
     ] = None,
     std: Annotated[
         Path | None,
@@ -57,6 +60,7 @@ def reconstruct(
     threads: Threads = None,
     memory: Memory = None,
     all_slices: AllSlices = False,
+    allow_activity_change: AllowActivityChange = False,
     record: Annotated[
         Path | None, typer.Option("--json", help="Write the record of the run here.")
     ] = None,
@@ -107,6 +111,7 @@ def reconstruct(
         threads=threads,
         memory=None if memory is None else int(memory * 2**30),
         skip_background=not all_slices,
+        allow_activity_change=allow_activity_change,
     )
     fraction = settle(fraction, reconstructor.bundle.model)
     if dry_run:

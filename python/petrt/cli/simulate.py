@@ -9,12 +9,14 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from petrt.cli.options import number
 from petrt.data.simulate import write_dataset
+from petrt.values import MOST, MOST_WORKERS
 
 
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder for the data set; created if missing.")],
-    subjects: Annotated[int, typer.Option(help="Number of subjects.", min=1)] = 1,
+    subjects: Annotated[int, typer.Option(help="Number of subjects.", min=1, max=MOST)] = 1,
     first: Annotated[
         int,
         typer.Option(help="Number of the first subject; each number is another subject.", min=0),
@@ -25,8 +27,10 @@ def simulate(
         typer.Option(help="Dose reduction: 4, 10, 20, 50 or 100 (the default); repeatable."),
     ] = None,
     size: Annotated[int, typer.Option(help="Voxels along each axis.")] = 128,
-    voxel_mm: Annotated[float, typer.Option(help="Voxel size in millimetres.")] = 2.0,
-    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    voxel_mm: Annotated[
+        float, typer.Option(callback=number(0.5, 16, unit="mm"), help="Voxel size in millimetres.")
+    ] = 2.0,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1, max=MOST_WORKERS)] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
 ) -> None:
     """Simulate FDG brain PET at full and reduced dose: NIfTI volumes in Bq/ml and dataset.json."""

@@ -40,11 +40,16 @@ class Frame:
     record: dict[str, Any]
 
 
-def unchanged(frame: Array, samples: int) -> Frame:
+def unchanged(frame: Array, samples: int, negative_fraction: float) -> Frame:
     """A frame without activity is its own reconstruction."""
     image = np.array(frame, np.float32)
     std = np.zeros_like(image) if samples > 1 else None
-    record = {"scale": 0.0, **asdict(change(image, frame)), "unchanged": True}
+    record = {
+        "scale": 0.0,
+        **asdict(change(image, frame)),
+        "negative_fraction": negative_fraction,
+        "unchanged": True,
+    }
     return Frame(image, std, image.copy(), record)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Header, Nifti2Image
 
+from petrt.arrays import plain
 from petrt.errors import InputError, UsageError, way
 from petrt.files.names import shown
 from petrt.imaging.affine import check_affine
@@ -81,7 +82,7 @@ def from_image(
     check_shape(shape, name, max_voxels)
     affine = check_affine(image.affine, name)
     try:
-        values = np.asanyarray(image.dataobj)
+        values = plain(np.asanyarray(image.dataobj), name)
     except (OSError, ValueError, EOFError, zlib.error) as error:
         fault = type(error).__name__  # nibabel's text contains the whole path
         raise InputError(

@@ -26,6 +26,7 @@ from petrt.data.simulate.subject import Shape, check_request, simulate_subject
 from petrt.errors import UsageError
 from petrt.files.atomic import atomic_write_bytes, atomic_write_json, check_output, explained
 from petrt.hardware.processes import in_workers
+from petrt.values import MOST_WORKERS, whole
 
 NOTICE = "simulated data; not for diagnostic use"
 INDEX = "dataset.json"
@@ -81,8 +82,7 @@ def write_dataset(
     job = _Job(Path(out), seed, tuple(sorted(set(doses))), shape, voxel_mm, overwrite)
     if not numbers:
         raise UsageError("there is no subject to simulate", "ask for at least one")
-    if workers < 1:
-        raise UsageError(f"cannot simulate with {workers} workers", "ask for at least one")
+    workers = whole("workers", workers, 1, MOST_WORKERS)
     for number in numbers:
         check_request(seed, number, job.doses, shape, voxel_mm)
     _prepare_folder(job, numbers)

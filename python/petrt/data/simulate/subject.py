@@ -12,6 +12,7 @@ from petrt.arrays import Array
 from petrt.data.simulate import scanner
 from petrt.data.simulate.phantom import make_phantom
 from petrt.errors import UsageError
+from petrt.values import real, whole
 
 Shape = tuple[int, int, int]
 
@@ -95,8 +96,7 @@ def check_request(
     """Raise UsageError unless a subject can be simulated from these arguments."""
     for name, value in (("seed", seed), ("subject", subject)):
         # Larger integers are split into words, so two (seed, subject) pairs could be equal.
-        if not 0 <= value < 2**32:
-            raise UsageError(f"the {name} is {value}", f"choose one from 0 to {2**32 - 1}")
+        whole(f"the {name}", value, 0, 2**32 - 1)
     unknown = sorted(set(doses) - set(DOSES))
     if unknown:
         known = ", ".join(map(str, DOSES))
@@ -106,5 +106,4 @@ def check_request(
             f"cannot simulate a grid of {' x '.join(map(str, shape))} voxels",
             "use 16 to 512 voxels along x and y, 1 to 512 along z",
         )
-    if not 0.5 <= voxel_mm <= 16:
-        raise UsageError(f"the voxel size is {voxel_mm} mm", "choose 0.5 to 16 mm")
+    real("the voxel size", voxel_mm, 0.5, 16, unit="mm")

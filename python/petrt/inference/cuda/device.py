@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Lock, RLock
 from typing import Any
@@ -64,7 +63,6 @@ class CudaDevice:
         self._plane: tuple[int, int] | None = None
         self._images = 1  # at once, of this plane
         self.turn = _turn_of(engine)
-        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def running(self, job: Job) -> Iterator[Running]:
@@ -90,6 +88,7 @@ class CudaDevice:
                 return lambda: transfer.collect(written)
 
             yield Running([(first, slices) for first in firsts], len(self._transfers), enqueue)
+            job.tally.record = self._record(worker)
         except _cuda.OutOfMemory as error:
             self._forget()
             raise OutOfDeviceMemory(str(error)) from error
@@ -108,19 +107,17 @@ class CudaDevice:
             raise self._too_large(batch, error) from error
         logger.warning("warning: GPU out of memory with %d images at once; halved", images)
 
-    @property
-    def record(self) -> dict[str, Any]:
-        """Batch and launches; nothing where all of the volume was background."""
-        if self._worker is None:
-            return {}
-        mode, reason = self._worker.launches
+    @staticmethod
+    def _record(worker: Worker) -> dict[str, Any]:
+        """Batch and launches."""
+        mode, reason = worker.launches
         return {
-            "batch": [self._worker.batch.slices, self._worker.batch.samples],
+            "batch": [worker.batch.slices, worker.batch.samples],
             "launches": {"mode": mode, "reason": reason},
-            "spectrum": self._worker.spectrum_by,
+            "spectrum": worker.spectrum_by,
         }
 
-    def times(self, total: float) -> dict[str, float]:
+    def times(self, seconds: Mapping[str, float], total: float) -> dict[str, float]:
         """Seconds in all; a graph does not tell its parts (see benchmarks/latency)."""
         return {"total": round(total, 4)}
 
