@@ -9,7 +9,10 @@ from contextlib import suppress
 
 def main() -> None:
     """Entry point of ``petrt``. An error becomes one line on stderr and a documented exit code."""
-    for stream in (sys.stdout, sys.stderr):  # a name must not end a command, whatever the terminal shows
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # a name must not end a command, whatever the terminal shows
         with suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     from petrt.cli.app import run

@@ -150,9 +150,7 @@ class CaseRunner:
             calibrated=stats["std"]["calibrated"],
         )
         assert case.preview is not None
-        save_comparison(
-            case.preview, columns, affine=volume.affine_mm, overwrite=case.overwrite
-        )
+        save_comparison(case.preview, columns, affine=volume.affine_mm, overwrite=case.overwrite)
 
 
 def named(source: Path, text: str) -> str:

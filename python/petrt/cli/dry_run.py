@@ -69,12 +69,18 @@ def dry_run(
         seconds, gib, todo = seconds + estimate.seconds, max(gib, estimate.gib or 0.0), todo + 1
     say(f"{todo} of {len(cases)} to do: about {duration(seconds)}{_memory(gib or None)}")
     if refused:
-        raise refused[0] if len(cases) == 1 else UsageError(
-            f"{len(refused)} of {len(cases)} outputs cannot be written", "see above"
+        raise (
+            refused[0]
+            if len(cases) == 1
+            else UsageError(
+                f"{len(refused)} of {len(cases)} outputs cannot be written", "see above"
+            )
         )
     if failed:
-        raise failed[0] if len(cases) == 1 else PartialFailure(
-            f"{len(failed)} of {len(cases)} cases would fail", "see above"
+        raise (
+            failed[0]
+            if len(cases) == 1
+            else PartialFailure(f"{len(failed)} of {len(cases)} cases would fail", "see above")
         )
 
 

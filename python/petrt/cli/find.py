@@ -68,7 +68,9 @@ def _matching(pattern: Path) -> list[Path]:
     """The NIfTI files that a glob matches; ``**`` stands for any folders, upper and lower case of the
     suffix are alike."""
     with reading(pattern):
-        matches = [Path(each) for each in sorted(glob.glob(_any_case(str(pattern)), recursive=True))]
+        matches = [
+            Path(each) for each in sorted(glob.glob(_any_case(str(pattern)), recursive=True))
+        ]
         wants_hidden = pattern.name.startswith(".")
         found = [path for path in matches if _is_case(path, pattern.suffix.lower() == ".img")]
         if not wants_hidden:

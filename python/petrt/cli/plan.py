@@ -54,7 +54,9 @@ class Destination:
         ]
 
 
-def plan_cases(sources: Sequence[Path], several: bool, to: Destination) -> tuple[list[InputCase], bool]:
+def plan_cases(
+    sources: Sequence[Path], several: bool, to: Destination
+) -> tuple[list[InputCase], bool]:
     """The inputs with the paths of their outputs, and whether OUT is a folder of cases.
 
     Several inputs need folders. So does a single one that a folder or glob gave, unless OUT has the name

@@ -27,9 +27,7 @@ LENGTH = 15  # hexadecimal digits; intent_name has 16 bytes with its end
 class Keys:
     """The keys of cases under one set of options."""
 
-    def __init__(
-        self, reconstructor: Reconstructor, dose: float | None, nonfinite: str
-    ) -> None:
+    def __init__(self, reconstructor: Reconstructor, dose: float | None, nonfinite: str) -> None:
         from petrt import __version__
 
         engine = reconstructor.engine
