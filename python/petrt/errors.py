@@ -1,7 +1,7 @@
 """Errors that a user can cause. Each has one line (what and why), a hint (what to do) and an exit code.
 
 Exit codes of every command: 0 ok, 2 usage, 3 input, 4 device or engine, 5 some cases failed,
-6 training collapsed.
+6 training collapsed. docs/faults.md lists faults and codes.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def _run(
 ) -> None:
     from petrt.bench.report import text
     from petrt.bench.run import Bench
-    from petrt.files.atomic import atomic_write_bytes, atomic_write_json
+    from petrt.files.atomic import atomic_write_bytes, atomic_write_json, together
 
     if dry_run:
         from petrt.bench.plan import make_plan
@@ -104,12 +104,13 @@ def _run(
         typer.echo("\n".join(_listed(make_plan(load_bundle(model), settings))))
         return
     result = Bench(model, settings, _say).run()
-    if as_json is not None:
-        atomic_write_json(as_json, result, overwrite=overwrite)
-    if plot is not None:
-        from petrt.bench.plot import picture
+    with together():
+        if as_json is not None:
+            atomic_write_json(as_json, result, overwrite=overwrite)
+        if plot is not None:
+            from petrt.bench.plot import picture
 
-        atomic_write_bytes(plot, picture(result), overwrite=overwrite)
+            atomic_write_bytes(plot, picture(result), overwrite=overwrite)
     typer.echo(text(result))
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from petrt.cli.options import number
-from petrt.errors import UsageError
+from petrt.errors import DeviceError, UsageError
 
 logger = logging.getLogger("petrt")
 
@@ -65,6 +65,9 @@ def build_engine(
         typer.Option(help="Other GPUs that a TensorRT engine runs on: none, same-cc, ampere-plus."),
     ] = "none",
     force: Annotated[bool, typer.Option("--force", help="Build even if it is installed.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Stop if another process is building the same engine.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be built and why.")
     ] = False,
@@ -85,13 +88,13 @@ def build_engine(
     sizes = [height_width(each) for each in size or []]
     names = [name for name in (gpu or "").split(",") if name]
     _run(
-        model, force, dry_run,
+        model, force, not no_wait, dry_run,
         engine=engine, precision=precision, gpus=names, sizes=sizes, workspace_gib=workspace,
         compatible=COMPATIBLE[compatible], **ranges,
     )  # fmt: skip
 
 
-def _run(model: str, force: bool, dry_run: bool, **options: Any) -> None:
+def _run(model: str, force: bool, wait: bool, dry_run: bool, **options: Any) -> None:
     from petrt.cli.progress import bar
     from petrt.export.tensorrt.install import build_engine as build
     from petrt.export.tensorrt.install import look_up
@@ -106,7 +109,7 @@ def _run(model: str, force: bool, dry_run: bool, **options: Any) -> None:
         else:
             typer.echo(f"would build {request}: {'as asked (--force)' if entry else reason}")
         return
-    entry = build(request, force=force, bar=bar)
+    entry = build(request, force=force, wait=wait, bar=bar)
     if entry.record.verified is None:
         logger.info("not verified: no such GPU here; it will be verified at first use")
     typer.echo(entry.folder)
@@ -140,7 +143,11 @@ def show_installed() -> None:
     from petrt.engines.store.record import LABELS
 
     entries, broken = installed()
-    table = Table(title=f"engines in {cache_root()}")
+    try:
+        title = f"engines in {cache_root()}"
+    except DeviceError as error:
+        title = error.message
+    table = Table(title=title)
     for column in ("model", "engine", "precision", "built for", "profile", "MB", "verified"):
         table.add_column(column, overflow="fold")
     for entry in entries:

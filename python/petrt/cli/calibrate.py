@@ -257,18 +257,22 @@ def write_numbers(
     """Write the JSON file and the plot, if they are asked for."""
     from petrt import __version__
     from petrt.evaluation.report.uncertainty import save_error_plot
-    from petrt.files.atomic import atomic_write_json
+    from petrt.files.atomic import atomic_write_json, together
 
     bundle = reconstructor.bundle
-    if json_file is not None:
-        model = {"name": bundle.model.name, "sha256": bundle.identity}
-        content = {"petrt": __version__, "model": model, **record}
-        atomic_write_json(json_file, content, overwrite=overwrite)
-    if plot is not None:
-        data = record["data"]
-        title = f"{bundle.model.name}, {len(data['subjects'])} subjects ({data['split']})"
-        curves = {"std of the samples": verdict.by_std, "calibrated std": verdict.by_calibrated_std}
-        save_error_plot(plot, curves, title=title, overwrite=overwrite)
+    with together():
+        if json_file is not None:
+            model = {"name": bundle.model.name, "sha256": bundle.identity}
+            content = {"petrt": __version__, "model": model, **record}
+            atomic_write_json(json_file, content, overwrite=overwrite)
+        if plot is not None:
+            data = record["data"]
+            title = f"{bundle.model.name}, {len(data['subjects'])} subjects ({data['split']})"
+            curves = {
+                "std of the samples": verdict.by_std,
+                "calibrated std": verdict.by_calibrated_std,
+            }
+            save_error_plot(plot, curves, title=title, overwrite=overwrite)
 
 
 def show(verdict: Verdict, title: str) -> None:

@@ -44,14 +44,15 @@ def demo(
     from petrt.evaluation.calibration import std_description
     from petrt.evaluation.metrics import evaluate
     from petrt.evaluation.report.picture import comparison, save_comparison
-    from petrt.files.atomic import atomic_write_json, check_output
+    from petrt.files.atomic import atomic_write_json, check_output, explained, together
     from petrt.inference.reconstructor import Reconstructor
     from petrt.io import nifti
 
     names = ("full", "low", "output", "std")
     files = {name: out / f"{name}.nii.gz" for name in names}
     files |= {"picture": out / "demo.png", "numbers": out / "demo.json"}
-    out.mkdir(parents=True, exist_ok=True)
+    with explained(out):
+        out.mkdir(parents=True, exist_ok=True)
     for path in files.values():
         check_output(path, overwrite=overwrite)
     started = time.perf_counter()
@@ -79,29 +80,32 @@ def demo(
         logger.warning("warning: %s", warning)
     scores = {label: evaluate(volume, full) for label, volume in volumes.items()}
     output, std = volumes[f"AMS-{samples} mean"], result.std.get_fdata(dtype="float32")
-    nifti.write(files["low"], low.data, low, overwrite=overwrite)
-    nifti.write(files["full"], full, low, overwrite=overwrite)
-    nifti.write(files["output"], output, low, overwrite=overwrite)
-    described = std_description(result.stats["std"])
-    nifti.write(files["std"], std, low, description=described, overwrite=overwrite)
-    calibrated = result.stats["std"]["calibrated"]
-    columns = comparison(low.data, output, reference=full, uncertainty=std, calibrated=calibrated)
-    save_comparison(
-        files["picture"],
-        columns,
-        affine=low.affine_mm,
-        unit="Bq/ml",
-        title="petrt demo: simulated FDG brain at 1/100 dose",
-        overwrite=overwrite,
-    )
-    report = {
-        "label": NOTICE,
-        "subject": {"seed": SEED, "number": subject, "shape": list(SHAPE), "dose": f"1/{DOSE}"},
-        "scores": scores,
-        "seconds": times,
-        "run": result.stats,
-    }
-    atomic_write_json(files["numbers"], report, overwrite=overwrite)
+    with together():
+        nifti.write(files["low"], low.data, low, overwrite=overwrite)
+        nifti.write(files["full"], full, low, overwrite=overwrite)
+        nifti.write(files["output"], output, low, overwrite=overwrite)
+        described = std_description(result.stats["std"])
+        nifti.write(files["std"], std, low, description=described, overwrite=overwrite)
+        calibrated = result.stats["std"]["calibrated"]
+        columns = comparison(
+            low.data, output, reference=full, uncertainty=std, calibrated=calibrated
+        )
+        save_comparison(
+            files["picture"],
+            columns,
+            affine=low.affine_mm,
+            unit="Bq/ml",
+            title="petrt demo: simulated FDG brain at 1/100 dose",
+            overwrite=overwrite,
+        )
+        report = {
+            "label": NOTICE,
+            "subject": {"seed": SEED, "number": subject, "shape": list(SHAPE), "dose": f"1/{DOSE}"},
+            "scores": scores,
+            "seconds": times,
+            "run": result.stats,
+        }
+        atomic_write_json(files["numbers"], report, overwrite=overwrite)
     show(scores)
     logger.info(
         "%s: %s (%.0f s in all; %s)",

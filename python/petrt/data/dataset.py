@@ -196,7 +196,11 @@ def _mapped(folder: Path, entry: ArrayFile) -> NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        reason = "is missing" if not path.exists() else "is damaged or cut off"
+        reason = "is damaged or cut off"
+        if isinstance(error, FileNotFoundError):
+            reason = "is missing"
+        elif isinstance(error, OSError) and error.strerror:
+            reason = f"cannot be read ({error.strerror})"
         raise InputError(f"{path.name} of the data set {reason}", AGAIN) from error
     if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
         raise InputError(f"{path.name} of the data set is not a plain .npy array", AGAIN)

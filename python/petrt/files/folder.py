@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from petrt.errors import UsageError
-from petrt.files.atomic import explained
+from petrt.files.atomic import explained, sync, sync_folder
 from petrt.files.names import shown
 
 
@@ -35,12 +35,13 @@ def atomic_folder(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
         try:
             new.mkdir()
             yield new
-            for each in (*new.iterdir(), new):
+            for each in new.iterdir():
                 _sync(each)
+            sync_folder(new)
             if path.exists():
                 path.rename(old)
             new.rename(path)
-            _sync(path.parent)
+            sync_folder(path.parent)
         finally:
             if old.exists() and not path.exists():  # interrupted between the two renames
                 old.rename(path)
@@ -55,8 +56,11 @@ def check_folder(path: Path, *, replaces: str | None = None) -> None:
 
 def _sync(path: Path) -> None:
     """Flush the content to disk before the folder gets its name."""
+    if path.is_dir():
+        sync_folder(path)
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)

@@ -275,5 +275,5 @@ def _check_limits(
     if total > max_voxels:
         raise InputError(
             f"{name}: {grid} on the model's grid, more than {max_voxels} in all",
-            "check its voxel size, crop it, or raise --max-voxels",
+            "check its voxel size, or crop it",
         )

@@ -94,6 +94,15 @@ class Device(Protocol):
         """Make batches smaller after ``error``. Raises DeviceError where they are as small as can be."""
         ...
 
+    @property
+    def side_by_side(self) -> int:
+        """Slices that are computed at once where there are enough of them."""
+        ...
+
+    def memory_for(self, network_shape: tuple[int, int, int], samples: int) -> int | None:
+        """Bytes of the process, by estimate, while it runs a volume; None where the device cannot tell."""
+        ...
+
     def times(self, seconds: Mapping[str, float], total: float) -> dict[str, float]:
         """A tally's ``seconds`` by part, as far as the device tells, and the ``total``."""
         ...

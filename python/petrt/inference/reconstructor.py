@@ -136,6 +136,7 @@ class Reconstructor:
         dose: float | str | None = None,
         noise: NDArray[np.float32] | None = None,
         nonfinite: Nonfinite = "refuse",
+        max_voxels: int = nifti.MAX_VOXELS,
         allow_activity_change: bool | None = None,
         progress: Progress | None = None,
     ) -> Reconstruction:
@@ -151,21 +152,24 @@ class Reconstructor:
             noise: the noise itself, [steps + 1, samples, slices, 1, H, W] on the network
                 grid (H along x, W along y, slices along z): entry 0 starts, entry i follows step i.
             nonfinite: "refuse", or "zero" to replace NaN and infinite voxels.
+            max_voxels: files and images with more voxels are refused.
             allow_activity_change: instead of the Reconstructor's own, for this volume.
             progress: called with (slices done, slices in all).
 
         Raises:
             InputError: an unfit volume; ActivityChanged, one of them: a result that changes the activity
             of a frame too much. UsageError: a dose outside (0, 1], or none where the model needs one.
-            DeviceError: non-finite output.
+            DeviceError: non-finite output, or a process forked after this Reconstructor was made, in
+            which its engine would wait for ever.
         """
+        self._pipeline.check_process()
         dose = settle(dose, self.bundle.model)
         allowed = self.allow_activity_change
         if allow_activity_change is not None:
             allowed = values.switch("allow_activity_change", allow_activity_change)
         if progress is not None and not callable(progress):
             raise UsageError(f"progress is a {type(progress).__name__}", "give a function")
-        loaded = load(volume, affine, voxel_mm, nonfinite)
+        loaded = load(volume, affine, voxel_mm, nonfinite, max_voxels)
         placement = self._placement(loaded)
         noise = self._given_noise(noise, len(loaded.frames), placement)
         started, tally = time.perf_counter(), Tally()
@@ -191,6 +195,16 @@ class Reconstructor:
         stats["seconds"] = self._pipeline.device.times(tally.seconds, seconds)
         return given_back(loaded, frames, stats)
 
+    @property
+    def side_by_side(self) -> int:
+        """Slices that are computed at once where there are enough of them."""
+        return self._pipeline.device.side_by_side
+
+    def memory_for(self, network_shape: tuple[int, int, int]) -> int | None:
+        """Bytes, by estimate, that this process has while it runs a volume of ``network_shape`` [Z, H, W]
+        on a CPU, beside the volume and its results; None on a GPU. Raises DeviceError if it may not."""
+        return self._pipeline.device.memory_for(network_shape, self.samples)
+
     def __reduce__(self) -> NoReturn:
         raise UsageError(
             "a Reconstructor cannot be pickled: it holds an engine and buffers of this process",
@@ -211,6 +225,7 @@ class Reconstructor:
         With ``every`` only slices 0, every, 2 every ... are sure to be reconstructed, the others may be 0.
         Raises as calling the Reconstructor does.
         """
+        self._pipeline.check_process()
         dose = settle(dose, self.bundle.model)
         every = values.whole("every", every, 1, values.MOST)
         zyx = np.asarray(plain(volume, "volume"), np.float32)
@@ -351,6 +366,9 @@ def reconstruct(
     affine: ArrayLike | None = None,
     voxel_mm: ArrayLike | None = None,
     dose: float | str | None = None,
+    nonfinite: Nonfinite = "refuse",
+    max_voxels: int = nifti.MAX_VOXELS,
+    overwrite: bool = False,
     **options: Any,
 ) -> Any:
     """Reconstruct one volume and give back the same kind; ``options`` as for ``Reconstructor``.
@@ -358,17 +376,25 @@ def reconstruct(
     Among them is ``preset``, "paper" or "fast". ``dose`` is the fraction of the full dose, for a model
     that takes it. An image that changes the total activity by more than 10 % is refused, unless
     ``allow_activity_change`` is among the options.
-    A path gives a nibabel image; with ``out`` the image is also written there (NIfTI, never over an
-    existing file). For several volumes keep a ``Reconstructor``.
+    A path gives a nibabel image; with ``out`` the image is also written there (NIfTI), over an existing
+    file only with ``overwrite``. ``nonfinite`` and ``max_voxels`` as for calling a ``Reconstructor``. For
+    several volumes keep one.
     """
     source = volume if isinstance(volume, str | Path) else None
     if out is not None:
         if source is None:
             raise UsageError("out needs a path as input", "save the returned image yourself")
-        nifti.check_nifti_output(out, inputs=[source])
+        nifti.check_nifti_output(out, inputs=[source], overwrite=overwrite)
     reconstructor = Reconstructor(model, **options)
-    result = reconstructor(volume, affine=affine, voxel_mm=voxel_mm, dose=dose).image
+    result = reconstructor(
+        volume,
+        affine=affine,
+        voxel_mm=voxel_mm,
+        dose=dose,
+        nonfinite=nonfinite,
+        max_voxels=max_voxels,
+    ).image
     if out is not None:
         like = nifti.from_image(result)
-        nifti.write(out, like.data, like)
+        nifti.write(out, like.data, like, overwrite=overwrite)
     return result

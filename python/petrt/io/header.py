@@ -16,7 +16,7 @@ from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
 from nibabel.spatialimages import HeaderDataError
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 
-from petrt.errors import InputError
+from petrt.errors import InputError, way
 from petrt.imaging.affine import check_affine
 
 logger = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ def check_shape(shape: tuple[int, ...], name: str, max_voxels: int) -> None:
     if math.prod(shape) > max_voxels:
         raise InputError(
             f"{name}: claims {size} = {math.prod(shape)} voxels, the limit is {max_voxels}",
-            "if the size is right, raise --max-voxels",
+            way("max_voxels", str(math.prod(shape)), "lets it in", "crop it, or check its header"),
         )
 
 

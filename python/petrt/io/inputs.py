@@ -39,7 +39,11 @@ class Loaded:
 
 
 def load(
-    volume: Any, affine: Any = None, voxel_mm: Any = None, nonfinite: Nonfinite = "refuse"
+    volume: Any,
+    affine: Any = None,
+    voxel_mm: Any = None,
+    nonfinite: Nonfinite = "refuse",
+    max_voxels: int = nifti.MAX_VOXELS,
 ) -> Loaded:
     """Read a volume of any accepted kind.
 
@@ -49,13 +53,13 @@ def load(
     """
     if isinstance(volume, str | os.PathLike):
         _no_grid(affine, voxel_mm, "a file")
-        return _from_volume(nifti.read(volume, nonfinite=nonfinite))
+        return _from_volume(nifti.read(volume, nonfinite=nonfinite, max_voxels=max_voxels))
     if isinstance(volume, Volume):
         _no_grid(affine, voxel_mm, "a Volume")
         return _from_volume(volume)
     if hasattr(volume, "dataobj") and hasattr(volume, "affine"):
         _no_grid(affine, voxel_mm, "an image")
-        return _from_volume(nifti.from_image(volume, nonfinite=nonfinite))
+        return _from_volume(nifti.from_image(volume, nonfinite=nonfinite, max_voxels=max_voxels))
     return _from_array(volume, affine, voxel_mm, nonfinite)
 
 

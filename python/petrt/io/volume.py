@@ -13,7 +13,7 @@ from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Header, Nifti2Image
 
 from petrt.arrays import plain
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, UsageError, way
 from petrt.files.names import shown
 from petrt.imaging.affine import check_affine
 from petrt.io.header import affine_header, check_shape, grid_header
@@ -144,7 +144,7 @@ def count_voxels(data: np.ndarray, name: str, nonfinite: Nonfinite) -> VoxelStat
     if bad and nonfinite == "refuse":
         raise InputError(
             f"{name}: {bad} of {data.size} voxels are NaN or infinite",
-            "--nonfinite zero replaces them by 0 and counts them",
+            way("nonfinite", "zero", "replaces them by 0 and counts them", "repair the file"),
         )
     if bad:
         data[~finite] = 0.0

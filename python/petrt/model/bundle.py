@@ -27,6 +27,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
 from petrt.errors import InputError
+from petrt.files.system import reading
 from petrt.model.spec import ModelSpec, Spec
 
 if TYPE_CHECKING:
@@ -161,8 +162,13 @@ class Bundle:
 def load_bundle(source: str | Path) -> Bundle:
     """Read and check a bundle: a folder, a .zip, or the name of a model shipped with petrt.
 
-    Raises InputError for anything missing, altered, unknown or unsafe.
+    Raises InputError for anything missing, altered, unknown, unsafe or unreadable.
     """
+    with reading(Path(source)):
+        return _load(source)
+
+
+def _load(source: str | Path) -> Bundle:
     path = Path(source)
     shipped = SHIPPED / str(source)
     # A folder named "demo" without a bundle in it does not hide the shipped model of that name.

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from petrt.errors import InputError
+from petrt.files.system import reading
 from petrt.model.spec import DomainSpec, NetworkSpec, SamplerSpec, ScaleRule, ScheduleSpec, Spec
 from petrt.values import MOST_SEED, MOST_WORKERS
 
@@ -172,15 +173,16 @@ def load_config(source: str | Path) -> TrainConfig:
     """
     preset = files("petrt.train") / "presets" / f"{source}.toml"
     path = Path(source)
-    if not path.suffix and preset.is_file():
-        text = preset.read_text(encoding="utf-8")
-    elif path.is_file():
-        text = path.read_text(encoding="utf-8")
-    else:
-        raise InputError(
-            f"no training configuration '{source}'",
-            "give a .toml file or a preset: default, demo, official, paper",
-        )
+    with reading(path):
+        if not path.suffix and preset.is_file():
+            text = preset.read_text(encoding="utf-8")
+        elif path.is_file():
+            text = path.read_text(encoding="utf-8")
+        else:
+            raise InputError(
+                f"no training configuration '{source}'",
+                "give a .toml file or a preset: default, demo, official, paper",
+            )
     try:
         return TrainConfig.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

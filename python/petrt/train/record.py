@@ -105,7 +105,9 @@ class Clock:
         iterator = iter(batches)
         while True:
             begun = monotonic()
-            batch = next(iterator)
+            batch = next(iterator, None)
+            if batch is None:
+                return
             self._ready = monotonic()
             self._waited += self._ready - begun
             yield batch
@@ -170,6 +172,11 @@ class Journal:
         self._board.curves(step, {"train/waiting": waiting})
         self._board.scores(step, scores)
         self._values.clear()
+
+    @property
+    def pending(self) -> bool:
+        """Whether steps were added since the last line."""
+        return bool(self._values)
 
     def picture(self, step: int, case: ValidationSlices, images: Images) -> None:
         """Write pictures of a validation subject to the board."""

@@ -15,9 +15,10 @@ from pydantic import ValidationError
 
 from petrt.data.index import INDEX, VOLUMES, ArrayFile, VolumeFile, file_hash
 from petrt.data.prepare.outcome import Outcome
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, UsageError, way
 from petrt.files.atomic import atomic_file, atomic_write_bytes, atomic_write_json, explained
 from petrt.files.names import shown
+from petrt.files.system import reading
 
 Dtype = Literal["float16", "float32"]
 # Folder for records of finished subjects, removed when the data set is complete.
@@ -64,7 +65,7 @@ def begin(out: Path, *, overwrite: bool) -> Path:
         if not is_prepared(out):
             raise UsageError(f"{shown(out)} exists and is not a data set", "choose another folder")
         if not overwrite:
-            raise UsageError(f"{shown(out)} exists", "--overwrite replaces it")
+            raise UsageError(f"{shown(out)} exists", way("overwrite", "", "replaces it"))
     partial = out.with_name(f"{out.name}.partial")
     with explained(out):
         try:
@@ -78,9 +79,10 @@ def begin(out: Path, *, overwrite: bool) -> Path:
 def salt(partial: Path) -> bytes:
     """Random bytes for the patient keys of this data set. They stay the same until it is complete."""
     path = partial / RECORDS / "salt"
-    if not path.exists():
-        atomic_write_bytes(path, secrets.token_bytes(16), overwrite=True)
-    return path.read_bytes()
+    with reading(path):
+        if not path.exists():
+            atomic_write_bytes(path, secrets.token_bytes(16), overwrite=True)
+        return path.read_bytes()
 
 
 def is_prepared(folder: Path) -> bool:

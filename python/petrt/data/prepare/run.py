@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 from petrt.data.index import INDEX, SPLITS, DatasetIndex
@@ -19,9 +16,10 @@ from petrt.data.prepare.scan import FULL, FoundScan
 from petrt.data.prepare.sources import Layout, find, load
 from petrt.data.prepare.subject import Job, Settings
 from petrt.data.prepare.summary import SUMMARY, summary
-from petrt.errors import DeviceError, InputError, UsageError
+from petrt.errors import InputError, UsageError
 from petrt.files.atomic import atomic_write_bytes, atomic_write_json
 from petrt.files.names import shown
+from petrt.hardware.processes import in_workers
 from petrt.imaging.grid import Size3
 from petrt.model.spec import ScaleRule
 from petrt.values import MOST, MOST_SEED, MOST_WORKERS, sizes, whole
@@ -108,7 +106,7 @@ def prepare(
         )
         job = Job(partial, settings, cache.salt(partial))
         outcomes = []
-        for outcome in _each(job, subjects, options.workers):
+        for outcome in in_workers(job, [*subjects.items()], options.workers):
             for refusal in outcome.refused:
                 logger.warning("refused: %s", refusal.line)
             outcomes.append(outcome)
@@ -147,24 +145,6 @@ def _given_splits(subjects: Mapping[str, FoundScan], options: Options) -> dict[s
             f"{missing} has no split, others have", "give all subjects a split, or none"
         )
     return given or None
-
-
-def _each(job: Job, subjects: Mapping[str, FoundScan], workers: int) -> Iterator[Outcome]:
-    """Outcomes in the order in which ``workers`` processes finish them."""
-    if workers == 1 or len(subjects) == 1:
-        yield from map(job, subjects.keys(), subjects.values())
-        return
-    pool = ProcessPoolExecutor(min(workers, len(subjects)), get_context("spawn"))
-    try:
-        waiting = [pool.submit(job, name, found) for name, found in subjects.items()]
-        for future in as_completed(waiting):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise DeviceError(
-            "a worker process was killed, probably for lack of memory", "use fewer --workers"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _first_voxel_mm(subjects: Mapping[str, FoundScan]) -> Size3:

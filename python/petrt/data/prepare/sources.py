@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from petrt.data.prepare.scan import FoundScan, LoadedScan
 from petrt.errors import InputError, UsageError
 from petrt.files.names import shown
+from petrt.files.system import reading
 
 Layout = Literal["auto", "challenge", "bids", "csv", "simulated"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
@@ -66,15 +67,16 @@ def load(path: Path, salt: bytes = b"") -> LoadedScan:
     """
     from petrt.io import nifti
 
-    if path.is_dir():
-        from petrt.data.prepare.dicom import load_series
+    with reading(path):
+        if path.is_dir():
+            from petrt.data.prepare.dicom import load_series
 
-        loaded = load_series(path, salt)
-    else:
-        from petrt.data.prepare.bids import sidecar_unit
+            loaded = load_series(path, salt)
+        else:
+            from petrt.data.prepare.bids import sidecar_unit
 
-        volume = nifti.read(path)
-        loaded = LoadedScan(volume.data, volume.affine_mm, unit=sidecar_unit(path))
+            volume = nifti.read(path)
+            loaded = LoadedScan(volume.data, volume.affine_mm, unit=sidecar_unit(path))
     if loaded.data.ndim != 3:
         shape = "x".join(str(n) for n in loaded.data.shape)
         raise InputError(f"{shown(path)}: {shape}, a series of frames", "give one static frame")
@@ -84,7 +86,9 @@ def load(path: Path, salt: bytes = b"") -> LoadedScan:
 def _find_one(source: Path, layout: Layout) -> list[FoundScan]:
     from petrt.data.prepare import bids, challenge, simulated, table
 
-    if not source.exists():
+    with reading(source):
+        there = source.exists()
+    if not there:
         raise InputError(f"{shown(source)}: no such file or folder")
     if layout not in LAYOUTS:
         raise UsageError(f"layout '{layout}'", f"choose one of {', '.join(LAYOUTS)}")
@@ -97,4 +101,5 @@ def _find_one(source: Path, layout: Layout) -> list[FoundScan]:
         "csv": table.find,
         "simulated": simulated.find,
     }
-    return find_in[kind](source)
+    with reading(source):
+        return find_in[kind](source)

@@ -11,8 +11,7 @@ Files in its folder:
 from __future__ import annotations
 
 import gzip
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from numpy.typing import NDArray
 from petrt.data.simulate.phantom import LABELS
 from petrt.data.simulate.subject import Shape, check_request, simulate_subject
 from petrt.errors import UsageError
-from petrt.files.atomic import atomic_write_bytes, atomic_write_json, check_output
+from petrt.files.atomic import atomic_write_bytes, atomic_write_json, check_output, explained
+from petrt.hardware.processes import in_workers
 from petrt.values import MOST_WORKERS, whole
 
 NOTICE = "simulated data; not for diagnostic use"
@@ -86,7 +86,7 @@ def write_dataset(
     for number in numbers:
         check_request(seed, number, job.doses, shape, voxel_mm)
     _prepare_folder(job, numbers)
-    for number in _run(job, numbers, workers):
+    for number in in_workers(job, [(number,) for number in numbers], workers):
         if progress:
             progress(number)
     atomic_write_json(job.out / INDEX, _description(job, numbers), overwrite=overwrite)
@@ -115,27 +115,14 @@ def _prepare_folder(job: _Job, numbers: Sequence[int]) -> None:
     """Make the folder. Raises UsageError for outputs that cannot be written."""
     if job.out.exists() and not job.out.is_dir():
         raise UsageError(f"{job.out.name} is a file, not a folder", "choose another output folder")
-    try:
+    with explained(job.out):
         job.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or "unknown reason"
-        raise UsageError(
-            f"cannot make the folder {job.out.name}: {reason}", "choose another output folder"
-        ) from error
     names = [name for n in numbers for name in subject_files(n, job.doses).values()]
     for name in (INDEX, *names):
         check_output(job.out / name, overwrite=job.overwrite)
     # An old index must not describe an incomplete new data set.
-    (job.out / INDEX).unlink(missing_ok=True)
-
-
-def _run(job: _Job, numbers: Sequence[int], workers: int) -> Iterator[int]:
-    """Yield each subject's number as it is done, on ``workers`` processes."""
-    if workers == 1 or len(numbers) == 1:
-        yield from map(job, numbers)
-        return
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(numbers))) as pool:
-        yield from pool.imap_unordered(job, numbers)
+    with explained(job.out / INDEX):
+        (job.out / INDEX).unlink(missing_ok=True)
 
 
 def _description(job: _Job, numbers: Sequence[int]) -> dict[str, Any]:

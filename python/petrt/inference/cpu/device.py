@@ -66,6 +66,13 @@ class CpuDevice:
     def shrink(self, job: Job, error: OutOfDeviceMemory) -> None:
         raise error  # the planner keeps to the memory there is
 
+    @property
+    def side_by_side(self) -> int:
+        return self._planner.cores
+
+    def memory_for(self, network_shape: tuple[int, int, int], samples: int) -> int | None:
+        return self._planner.bytes(network_shape, samples)
+
     def times(self, seconds: Mapping[str, float], total: float) -> dict[str, float]:
         """Seconds in guides, each network and the loop, outside of them, per worker, and in all."""
         parts = dict(seconds)

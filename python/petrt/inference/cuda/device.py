@@ -117,6 +117,13 @@ class CudaDevice:
             "spectrum": worker.spectrum_by,
         }
 
+    @property
+    def side_by_side(self) -> int:
+        return 16
+
+    def memory_for(self, network_shape: tuple[int, int, int], samples: int) -> int | None:
+        return None
+
     def times(self, seconds: Mapping[str, float], total: float) -> dict[str, float]:
         """Seconds in all; a graph does not tell its parts (see benchmarks/latency)."""
         return {"total": round(total, 4)}
