@@ -7,9 +7,9 @@ from typing import Annotated, Any, cast
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from petrt.cli.output import Output, add_row, say
 from petrt.data.prepare.sources import LAYOUTS
 from petrt.errors import PartialFailure, UsageError
 from petrt.model.spec import ScaleRule
@@ -97,7 +97,7 @@ def prepare(
     with bar("preparing", "subjects") as progress:
         report = run(sources, out, options, progress)
     _print(report)
-    typer.echo(out)
+    say(out)
     if refused := report.refused:
         raise PartialFailure(
             f"{len(refused)} refused, {len(report.index.subjects)} subjects are in the data set",
@@ -127,5 +127,5 @@ def _print(report: Any) -> None:
     table = Table(*NARROW, box=box.SIMPLE_HEAD)
     for row in rows(report.index, report.split_of, report.outcomes):
         cells = dict(zip(COLUMNS, row, strict=True))
-        table.add_row(*(cells[column] for column in NARROW))
-    Console().print(table)
+        add_row(table, *(cells[column] for column in NARROW))
+    Output(80).print(table)

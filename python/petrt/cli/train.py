@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from petrt.cli.output import say
 from petrt.errors import UsageError
 from petrt.model.spec import Spec
 from petrt.values import MOST_SEED, MOST_WORKERS
@@ -107,7 +108,7 @@ def train(
                 logger.warning("%s", stop)
             raise typer.Exit(stop.exit_code) from None
     if main:
-        typer.echo(checkpoint)
+        say(checkpoint)
     PartialState().destroy_process_group()
 
 
