@@ -44,6 +44,11 @@ def equal(found: Reconstruction, expected: Reconstruction) -> None:
         np.testing.assert_array_equal(getattr(found, part), getattr(expected, part), err_msg=part)
 
 
+def about_dose(result: Reconstruction) -> list[str]:
+    """The warnings about the dose; networks that were not trained earn others."""
+    return [warning for warning in result.stats["warnings"] if "dose" in warning]
+
+
 @pytest.mark.parametrize(
     ("text", "fraction"),
     [("1/20", 0.05), ("0.05", 0.05), ("1", 1.0), ("5e-2", 0.05), ("3/4", 0.75)],
@@ -93,7 +98,7 @@ def test_the_dose_reaches_the_networks_and_the_record(dosed, volume):
     results = {dose: dosed(volume, dose=dose) for dose in (0.25, 0.05, 0.01)}
     for dose, result in results.items():
         assert result.stats["dose_fraction"] == dose
-        assert result.stats["warnings"] == []
+        assert about_dose(result) == []
         json.dumps(result.stats, allow_nan=False)
     images = [result.image for result in results.values()]
     for a, b in itertools.pairwise(images):
@@ -109,7 +114,7 @@ def test_by_default_the_dose_is_the_models_own(dosed, volume):
 
 def test_a_dose_beyond_the_range_is_used_with_a_warning(dosed, volume):
     result = dosed(volume, dose=1.0)
-    assert result.stats["warnings"] == ["the dose fraction is 1, trained on 1/100 to 1/4"]
+    assert about_dose(result) == ["the dose fraction is 1, trained on 1/100 to 1/4"]
     assert not np.array_equal(result.image, dosed(volume, dose=0.25).image)
 
 
@@ -123,7 +128,7 @@ def test_a_model_without_the_input_only_compares_the_dose(plain, tiny_bundle, vo
     expected = plain(volume)
     assert expected.stats["dose_fraction"] is None
     found = plain(volume, dose=0.3)
-    assert (found.stats["dose_fraction"], found.stats["warnings"]) == (0.3, [])
+    assert (found.stats["dose_fraction"], about_dose(found)) == (0.3, [])
     equal(found, expected)
     bundle = load_bundle(tiny_bundle)
     domain = bundle.model.domain.model_copy(update={"dose_fraction": 0.01})
@@ -145,7 +150,7 @@ def test_a_model_that_names_no_dose_wants_one(volume, tmp_path):
     reconstructor = Reconstructor(tmp_path / "bundle", **OPTIONS)
     with pytest.raises(UsageError, match="needs the dose"):
         reconstructor(volume)
-    assert reconstructor(volume, dose=0.5).stats["warnings"] == []
+    assert about_dose(reconstructor(volume, dose=0.5)) == []
 
 
 def test_specifications_from_before_the_dose_are_read(tmp_path):

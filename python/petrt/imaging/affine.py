@@ -15,8 +15,10 @@ def check_affine(
 ) -> np.ndarray:
     """``affine`` as float64 [4, 4]. Raises InputError if it is not finite, not affine, or singular; ``fix``
     says what to do."""
+    if isinstance(affine, np.ndarray):
+        affine = plain(affine, f"{name}'s affine")
     try:
-        matrix = np.asarray(plain(affine, f"{name}'s affine"), dtype=np.float64)
+        matrix = np.asarray(affine, dtype=np.float64)
     except (TypeError, ValueError):
         raise InputError(f"{name}: the affine is no array of numbers", "expected (4, 4)") from None
     if matrix.shape != (4, 4):

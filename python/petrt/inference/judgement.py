@@ -47,12 +47,18 @@ def refuse_change(name: str, record: Record, index: int, frames: int) -> None:
 def warnings(frames: Sequence[Record]) -> list[str]:
     """One line for each kind of number that is unusual in some of ``frames``, parts of a run's record."""
     found = []
-    if empty := sum(map(_unchanged, frames)):
-        found.append(
-            f"{empty} of {len(frames)} frames empty or constant: returned unchanged"
-            if len(frames) > 1
-            else "a constant or empty volume is returned unchanged"
-        )
+    unchanged = [bool(frame["empty"]) for frame in frames if _unchanged(frame)]
+    for empty, one, several in (
+        (True, "a constant or empty volume", "empty or constant"),
+        (
+            False,
+            "a volume with too little above 0 for a scale",
+            "with too little above 0 for a scale",
+        ),
+    ):
+        if count := unchanged.count(empty):
+            many = f"{count} of {len(frames)} frames {several}: returned unchanged"
+            found.append(many if len(frames) > 1 else f"{one} is returned unchanged")
     judged = [(n, frame) for n, frame in enumerate(frames, 1) if not _unchanged(frame)]
     found += _unusual(
         "activity ratio",

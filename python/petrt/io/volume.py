@@ -82,12 +82,13 @@ def from_image(
     check_shape(shape, name, max_voxels)
     affine = check_affine(image.affine, name)
     try:
-        values = plain(np.asanyarray(image.dataobj), name)
+        stored = np.asanyarray(image.dataobj)
     except (OSError, ValueError, EOFError, zlib.error) as error:
         fault = type(error).__name__  # nibabel's text contains the whole path
         raise InputError(
             f"{name}: its voxels cannot be read ({fault})", "check the file"
         ) from error
+    values = plain(stored, name)
     if values.dtype.kind not in "iufb":
         raise InputError(f"{name}: voxels of type {values.dtype}", "real numbers are needed")
     data = as_float32(values.reshape(-1, order="F"), 1.0, 0.0).reshape(shape, order="F")
