@@ -52,6 +52,9 @@ class Instant:
         self.spent = time.perf_counter() - started
         return results
 
+    def check_process(self) -> None:
+        """It belongs to any process."""
+
     def times(self, *seconds: Any) -> dict[str, float]:  # by part in later versions, and the total
         return {"total": seconds[-1]}
 

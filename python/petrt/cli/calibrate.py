@@ -102,7 +102,7 @@ def calibrate(
     bundle = load_bundle(model)
     given = {"level": level, "samples": samples, "sampler": sampler, "steps": steps, "dose": dose}
     use = stored(bundle.model, given) if check else asked(bundle.model, given)
-    dataset, reduced = open_dataset(data), reduction(use["dose"])
+    reduced, dataset = reduction(use["dose"]), open_dataset(data)
     ids = dataset.split(split)[:subjects]
     check_subjects(dataset, ids, bundle.model, reduced)
     reconstructor = Reconstructor(

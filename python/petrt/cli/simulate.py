@@ -12,6 +12,7 @@ from rich.progress import Progress
 from petrt.cli.options import number
 from petrt.cli.output import say
 from petrt.data.simulate import write_dataset
+from petrt.data.simulate.subject import MOST_SEED
 from petrt.values import MOST, MOST_WORKERS
 
 
@@ -20,14 +21,18 @@ def simulate(
     subjects: Annotated[int, typer.Option(help="Number of subjects.", min=1, max=MOST)] = 1,
     first: Annotated[
         int,
-        typer.Option(help="Number of the first subject; each number is another subject.", min=0),
+        typer.Option(
+            help="Number of the first subject; each number is another subject.",
+            min=0,
+            max=MOST_SEED,
+        ),
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of the data set.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the data set.", min=0, max=MOST_SEED)] = 0,
     dose: Annotated[
         list[int] | None,
         typer.Option(help="Dose reduction: 4, 10, 20, 50 or 100 (the default); repeatable."),
     ] = None,
-    size: Annotated[int, typer.Option(help="Voxels along each axis.")] = 128,
+    size: Annotated[int, typer.Option(help="Voxels along each axis.", min=16, max=512)] = 128,
     voxel_mm: Annotated[
         float, typer.Option(callback=number(0.5, 16, unit="mm"), help="Voxel size in millimetres.")
     ] = 2.0,

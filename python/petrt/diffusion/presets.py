@@ -63,7 +63,7 @@ def settle(
     if samples is not None:
         samples = whole("samples", samples, 1, MOST)
     if sampler is None and steps is None:
-        name = preset or DEFAULT
+        name = DEFAULT if preset is None else preset
         chosen = _named(name)
         if chosen.sampler and not coarse:
             raise UsageError(
@@ -86,7 +86,7 @@ def settle(
 
 def default_samples(preset: str | None) -> int:
     """The default number of samples to average. Raises UsageError for an unknown preset."""
-    return _named(preset or DEFAULT).samples
+    return _named(DEFAULT if preset is None else preset).samples
 
 
 def _named(preset: str) -> Preset:

@@ -23,6 +23,10 @@ FWHM_MM = (4.0, 6.0)
 """Range of the scanner's point spread function (FWHM, mm); each subject draws one."""
 
 
+# Larger integers are split into words, so two pairs of a seed and a subject could be equal.
+MOST_SEED = 2**32 - 1
+
+
 @dataclass(frozen=True)
 class Subject:
     """One simulated scan; volumes are [X,Y,Z] float32 in Bq/ml on one RAS+ grid.
@@ -95,8 +99,7 @@ def check_request(
 ) -> None:
     """Raise UsageError unless a subject can be simulated from these arguments."""
     for name, value in (("seed", seed), ("subject", subject)):
-        # Larger integers are split into words, so two (seed, subject) pairs could be equal.
-        whole(f"the {name}", value, 0, 2**32 - 1)
+        whole(f"the {name}", value, 0, MOST_SEED)
     unknown = sorted(set(doses) - set(DOSES))
     if unknown:
         known = ", ".join(map(str, DOSES))

@@ -88,7 +88,7 @@ class CudaDevice:
                 return lambda: transfer.collect(written)
 
             yield Running([(first, slices) for first in firsts], len(self._transfers), enqueue)
-            job.tally.record = self._record(worker)
+            job.tally.record = self.record
         except _cuda.OutOfMemory as error:
             self._forget()
             raise OutOfDeviceMemory(str(error)) from error
@@ -107,14 +107,16 @@ class CudaDevice:
             raise self._too_large(batch, error) from error
         logger.warning("warning: GPU out of memory with %d images at once; halved", images)
 
-    @staticmethod
-    def _record(worker: Worker) -> dict[str, Any]:
-        """Batch and launches."""
-        mode, reason = worker.launches
+    @property
+    def record(self) -> dict[str, Any]:
+        """Batch and launches of the last volume; nothing before the first."""
+        if self._worker is None:
+            return {}
+        mode, reason = self._worker.launches
         return {
-            "batch": [worker.batch.slices, worker.batch.samples],
+            "batch": [self._worker.batch.slices, self._worker.batch.samples],
             "launches": {"mode": mode, "reason": reason},
-            "spectrum": worker.spectrum_by,
+            "spectrum": self._worker.spectrum_by,
         }
 
     @property
