@@ -24,7 +24,13 @@ from numpy.typing import NDArray
 from petrt.data.simulate.phantom import LABELS
 from petrt.data.simulate.subject import Shape, check_request, simulate_subject
 from petrt.errors import UsageError
-from petrt.files.atomic import atomic_write_bytes, atomic_write_json, check_output, explained
+from petrt.files.atomic import (
+    atomic_write_bytes,
+    atomic_write_json,
+    check_output,
+    explained,
+    together,
+)
 from petrt.hardware.processes import in_workers
 
 NOTICE = "simulated data; not for diagnostic use"
@@ -52,9 +58,10 @@ class _Job:
             "labels": subject.labels,
         }
         volumes |= {f"1to{dose}": volume for dose, volume in subject.low.items()}
-        for key, name in subject_files(number, self.doses).items():
-            content = nifti_gz(volumes[key], subject.affine)
-            atomic_write_bytes(self.out / name, content, overwrite=self.overwrite)
+        with together():
+            for key, name in subject_files(number, self.doses).items():
+                content = nifti_gz(volumes[key], subject.affine)
+                atomic_write_bytes(self.out / name, content, overwrite=self.overwrite)
         return number
 
 
