@@ -6,6 +6,8 @@ Exit codes of every command: 0 ok, 2 usage, 3 input, 4 device or engine, 5 some 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class PetrtError(Exception):
     """Base of all errors that petrt raises. ``message`` says what and why, ``hint`` what to do."""
@@ -58,6 +60,29 @@ class TrainingCollapsed(PetrtError):
     """A training run no longer learns. The message gives the reason, the hint what to change."""
 
     exit_code = 6
+
+
+# Options of the command that runs; None in Python.
+_options: frozenset[str] | None = None
+
+
+def speak_of(options: Iterable[str] | None) -> None:
+    """Hints name these ``options`` of the command that runs from now on; keywords of Python for None."""
+    global _options
+    _options = None if options is None else frozenset(options)
+
+
+def way(option: str, value: str, effect: str, otherwise: str = "") -> str:
+    """A hint in the caller's words: ``--nonfinite zero`` or ``nonfinite='zero'``, then its ``effect``.
+
+    ``value`` is "" for a flag. ``otherwise`` is the hint in a command that has no such option.
+    """
+    if _options is None:
+        keyword = "True" if not value else value if value.isnumeric() else repr(value)
+        return f"{option}={keyword} {effect}"
+    if option not in _options:
+        return otherwise
+    return " ".join(filter(None, (f"--{option.replace('_', '-')}", value, effect)))
 
 
 def first_line(error: BaseException) -> str:

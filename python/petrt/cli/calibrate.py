@@ -13,6 +13,7 @@ from rich.table import Table
 from petrt.cli.options import (
     Device,
     EngineName,
+    NoVerify,
     Overwrite,
     Precision,
     Sampler,
@@ -74,6 +75,7 @@ def calibrate(
         Path | None, typer.Option(help="Write the error-versus-std plot (PNG) here.")
     ] = None,
     overwrite: Overwrite = False,
+    no_verify: NoVerify = False,
 ) -> None:
     """Fit the factor that calibrates the samples' std, and store it in the model.
 
@@ -97,9 +99,11 @@ def calibrate(
     bundle = load_bundle(model)
     given = {"level": level, "samples": samples, "sampler": sampler, "steps": steps, "dose": dose}
     use = stored(bundle.model, given) if check else asked(bundle.model, given)
-    dataset, reduced = open_dataset(data), reduction(use["dose"])
+    dataset, reduced = open_dataset(data, verify=False), reduction(use["dose"])
     ids = dataset.split(split)[:subjects]
     check_subjects(dataset, ids, bundle.model, reduced)
+    if not no_verify:
+        dataset.verify(ids)
     reconstructor = Reconstructor(
         bundle,
         samples=use["samples"],

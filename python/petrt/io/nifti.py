@@ -8,6 +8,7 @@ line (exit code 3); nothing is repaired by guessing.
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import os
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ from petrt.files.names import shown
 from petrt.imaging.affine import check_affine
 from petrt.io.header import (
     LONGEST_HEADER,
+    SAME_PLACE,
     SourceHeader,
     affine_header,
     check_header,
@@ -31,6 +33,7 @@ from petrt.io.header import (
     recognise,
     slope_and_intercept,
 )
+from petrt.io.sidecar import sidecar_warnings
 from petrt.io.stream import opened, read_start, read_voxels
 from petrt.io.volume import (
     DESCRIPTION,
@@ -55,6 +58,8 @@ __all__ = [
     "write",
 ]
 
+logger = logging.getLogger(__name__)
+
 _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 # An SPM .mat file holds one or two 4 x 4 matrices.
 _LARGEST_MATRIX = 1 << 16
@@ -75,7 +80,11 @@ def read(
         _check_pairing(source, header_path, image_path)
         check_header(source, name, max_voxels)
         affine = _analyze_affine(image_path) if source.kind == "Analyze" else None
-        affine = header_affine(source, name) if affine is None else check_affine(affine, name)
+        if affine is None:
+            affine = header_affine(source, name)
+        else:
+            affine = check_affine(affine, name)
+            _check_sizes(source, affine, name)
         slope, intercept = slope_and_intercept(source, name)
         if source.single:
             stored = _stored(stream, source, image_path)
@@ -88,6 +97,9 @@ def read(
     else:
         header = grid_header(source.raw, source.shape)
     stats = count_voxels(data, name, nonfinite)
+    frames = source.shape[3] if len(source.shape) == 4 else 1
+    for warning in sidecar_warnings(image_path, frames):
+        logger.warning("%s: %s", name, warning)
     return Volume(data, affine, header, stats, Path(path), source.summary)
 
 
@@ -170,6 +182,17 @@ def _analyze_affine(image_path: Path) -> np.ndarray | None:
         reason = " ".join(str(error).split())
         raise InputError(f"{shown(matrix)}: cannot read: {reason}", "move it away") from error
     return affine
+
+
+def _check_sizes(source: SourceHeader, affine: np.ndarray, name: str) -> None:
+    """Log a warning if the .mat file and the header of an Analyze pair state different voxel sizes."""
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    stated = np.array(source.field["pixdim"][1:4], float)
+    if np.abs(stated / sizes - 1).max() > SAME_PLACE:
+        ours, theirs = (" x ".join(f"{size:.4g}" for size in each) for each in (sizes, stated))
+        logger.warning(
+            "%s: two voxel sizes: .mat %s, pixdim %s; the .mat is used", name, ours, theirs
+        )
 
 
 def _stored(stream: BufferedIOBase, source: SourceHeader, path: Path) -> np.ndarray:
