@@ -12,6 +12,7 @@ from rich.table import Table
 from petrt.cli.options import (
     Device,
     EngineName,
+    NoVerify,
     Overwrite,
     Precision,
     Sampler,
@@ -79,6 +80,7 @@ def calibrate(
         Path | None, typer.Option(help="Write the error-versus-std plot (PNG) here.")
     ] = None,
     overwrite: Overwrite = False,
+    no_verify: NoVerify = False,
 ) -> None:
     """Fit the factor that calibrates the samples' std, and store it in the model.
 
@@ -102,9 +104,11 @@ def calibrate(
     bundle = load_bundle(model)
     given = {"level": level, "samples": samples, "sampler": sampler, "steps": steps, "dose": dose}
     use = stored(bundle.model, given) if check else asked(bundle.model, given)
-    reduced, dataset = reduction(use["dose"]), open_dataset(data)
+    reduced, dataset = reduction(use["dose"]), open_dataset(data, verify=False)
     ids = dataset.split(split)[:subjects]
     check_subjects(dataset, ids, bundle.model, reduced)
+    if not no_verify:
+        dataset.verify(ids)
     reconstructor = Reconstructor(
         bundle,
         samples=use["samples"],
