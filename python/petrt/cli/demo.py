@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from petrt.cli.output import Output
+from petrt.files.names import shown
 from petrt.values import MOST, MOST_WORKERS
 
 logger = logging.getLogger("petrt")
@@ -109,7 +110,7 @@ def demo(
     show(scores)
     logger.info(
         "%s: %s (%.0f s in all; %s)",
-        out,
+        shown(out),
         ", ".join(path.name for path in files.values()),
         time.perf_counter() - started,
         NOTICE,
@@ -130,5 +131,4 @@ def show(scores: dict[str, dict[str, dict[str, float]]]) -> None:
         table.add_row(
             label, *(f"{v:.2f}" if i % 3 == 0 else f"{v:.4f}" for i, v in enumerate(cells))
         )
-    console = Console()
-    Console(width=None if console.is_terminal else 120).print(table)
+    Output(120).print(table)

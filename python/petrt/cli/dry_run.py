@@ -110,6 +110,8 @@ def _check(case: InputCase, sources: Sequence[Path], folders: bool) -> None:
             )
     there = [path for path in case.outputs if path.parent.is_dir()]
     if case.image in there:
-        others = {"std": case.std, "record": case.record, "preview": case.preview}
-        kept = {name: path if path in there else None for name, path in others.items()}
-        check([replace(case, **kept)], sources, folders=False)
+        std, record, preview = (
+            path if path in there else None for path in (case.std, case.record, case.preview)
+        )
+        there_only = replace(case, std=std, record=record, preview=preview)
+        check([there_only], sources, folders=False)

@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -53,7 +54,7 @@ class LogOptions:
     def guessed(cls, arguments: Sequence[str]) -> LogOptions:
         """Those of a command line that cannot be parsed, so that its error is told in the right form."""
         words = [*arguments[: arguments.index("--")]] if "--" in arguments else [*arguments]
-        following = dict(zip(words, words[1:], strict=False)).get("--log-format")
+        following = dict(pairwise(words)).get("--log-format")
         joined = [w.partition("=")[2] for w in words if w.startswith("--log-format=")]
         given = joined[-1] if joined else following
         return cls(log_format=given if given in FORMATS else None, debug="--debug" in words)

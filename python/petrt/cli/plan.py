@@ -130,9 +130,9 @@ def _case(source: Path, to: Destination, single: bool) -> InputCase:
             paths.append(path)
         else:
             paths.append(path / _output_name(source, ending))
-    image, *others = paths
+    image, std, record, preview = paths
     assert image is not None
-    return InputCase(source, image, *others)
+    return InputCase(source, image, std, record, preview)
 
 
 def _output_name(source: Path, ending: str) -> str:

@@ -1,8 +1,8 @@
 """What a batch has done already: each output carries a key of its input and of all that decides its values.
 
-The key is a hash of the input's bytes, the model, the engine and the options that change a result. It stands
-in the field intent_name of an image's header and in the record. An output with the same key is the output that
-this run would write; any other is not touched without --overwrite.
+The key is a hash of the input's bytes, the model, the engine and the options that change a result. It
+stands in the field intent_name of an image's header and in the record. An output with the same key is the
+output that this run would write; any other is not touched without --overwrite.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ class Keys:
                 "engine": [engine.name, engine.precision, engine.device.partition(":")[0]],
                 "sampler": reconstructor.sampler.model_dump(mode="json"),
                 "samples": reconstructor.samples,
-                "preset": reconstructor.preset,
                 "seed": reconstructor.seed,
                 "skip_background": reconstructor.skip_background,
                 "dose": dose,
@@ -65,7 +64,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class Standing:
-    """A case, and how it stands with its outputs: ``done``, or ``refused`` for the given reason, or neither."""
+    """A case and its outputs: ``done``, or ``refused`` for the given reason, or neither."""
 
     case: InputCase
     done: bool = False
@@ -109,7 +108,7 @@ def key_in(path: Path) -> str | None:
             return str(content.get("key", "")) if isinstance(content, dict) else ""
         import nibabel
 
-        header: Any = nibabel.load(path).header  # type: ignore[attr-defined]
+        header: Any = nibabel.load(path).header
         return str(header["intent_name"].item().decode("ascii", "replace"))
     except Exception:  # damaged in any way: an output, but not of this run
         return ""

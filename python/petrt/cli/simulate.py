@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from petrt.cli.options import number
+from petrt.cli.output import say
 from petrt.data.simulate import write_dataset
 from petrt.data.simulate.subject import MOST_SEED
 from petrt.values import MOST, MOST_WORKERS
@@ -53,4 +54,4 @@ def simulate(
             overwrite=overwrite,
             progress=lambda _: bar.advance(task),
         )
-    typer.echo(index)
+    say(index)

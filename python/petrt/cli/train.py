@@ -10,6 +10,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from petrt.cli.options import NoVerify
+from petrt.cli.output import say
 from petrt.errors import UsageError
 from petrt.model.spec import Spec
 from petrt.values import MOST_SEED, MOST_WORKERS
@@ -58,6 +60,7 @@ def train(
     precision: Annotated[
         str | None, typer.Option(help="fp32 or bf16. Default: the configuration's.")
     ] = None,
+    no_verify: NoVerify = False,
 ) -> None:
     """Train a model. --resume continues a run that was stopped or killed.
 
@@ -100,6 +103,7 @@ def train(
                 resume_from=resume_from,
                 init=init,
                 threads=threads or max(1, default_threads() // local),
+                verify=not no_verify,
                 progress=lambda step, _: progress(step, settings.steps),
             )
         except TrainingStopped as stop:
@@ -107,7 +111,7 @@ def train(
                 logger.warning("%s", stop)
             raise typer.Exit(stop.exit_code) from None
     if main:
-        typer.echo(checkpoint)
+        say(checkpoint)
     PartialState().destroy_process_group()
 
 

@@ -270,11 +270,18 @@ def tidy(value: Any) -> Any:
         return [tidy(item) for item in value]
     if not isinstance(value, str):
         return value
-    home, user = os.path.expanduser("~"), _user()  # of a user without a home: "~"
+    home, user = _home(), _user()
     end = r"(?![^/\s:'\"])"  # whole path components only
     if len(home) > 1:
         value = re.sub(re.escape(home) + end, "~", value)
     return re.sub(rf"(?<=/){re.escape(user)}{end}", "<user>", value) if user else value
+
+
+def _home() -> str:
+    try:
+        return str(Path.home())
+    except RuntimeError:  # neither an environment variable nor an entry for this user id
+        return ""
 
 
 def _user() -> str | None:

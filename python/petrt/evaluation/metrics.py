@@ -46,6 +46,8 @@ MASK_FRACTION = 0.05
 UNIFORM_WINDOW = 7
 GAUSSIAN_SIGMA = 1.5
 GAUSSIAN_WINDOW = 11  # scikit-image cuts the Gaussian off at 3.5 sigma, as Wang et al. (2004)
+# Protocol -> voxels along each axis that its SSIM needs.
+WINDOWS = {"paper": UNIFORM_WINDOW, "inference": UNIFORM_WINDOW, "standard": GAUSSIAN_WINDOW}
 
 
 def evaluate(
@@ -63,12 +65,13 @@ def evaluate(
     volumes for ``paper`` and ``inference``, whose thresholds and ranges are absolute. It is the
     reference's maximum by default; give 1 for volumes that are already scaled.
 
-    Returns ``{protocol: {"psnr": dB, "ssim": ., "nmse": ., "nrmse": .}}``, without NaN. PSNR is ``inf``
-    for equal volumes. NMSE and NRMSE are ``inf`` if a protocol divides by the energy of a prediction
-    that is zero. ``json_number`` turns both into null.
+    Returns ``{protocol: {"psnr": dB, "ssim": ., "nmse": ., "nrmse": .}}``. SSIM is NaN, undefined, where
+    an axis is shorter than its window (``WINDOWS``); nothing else is. PSNR is ``inf`` for equal volumes.
+    NMSE and NRMSE are ``inf`` if a protocol divides by the energy of a prediction that is zero.
+    ``json_number`` turns all three into null.
 
     Raises InputError for differing shapes, not three axes, non-finite voxels, a reference without a
-    positive voxel, an empty mask, a bad scale, or an axis shorter than the SSIM window.
+    positive voxel, an empty mask, or a bad scale.
     """
     names = list(PROTOCOLS) if protocols is None else list(dict.fromkeys(protocols))
     for name in names:
@@ -239,20 +242,28 @@ def nrmse(prediction: Array64, reference: Array64, *, energy_of: Array64) -> flo
 
 
 def uniform_ssim(prediction: Array64, reference: Array64, *, data_range: float) -> float:
-    """Mean SSIM, uniform 7^3 window, sample covariance, without a rim of 3: skimage's default."""
+    """Mean SSIM, uniform 7^3 window, sample covariance, without a rim of 3: skimage's default.
+
+    NaN if an axis is shorter than the window.
+    """
     from skimage.metrics import structural_similarity
 
-    _check_window(reference.shape, UNIFORM_WINDOW)
+    if min(reference.shape) < UNIFORM_WINDOW:
+        return math.nan
     return float(
         structural_similarity(prediction, reference, win_size=UNIFORM_WINDOW, data_range=data_range)
     )
 
 
 def gaussian_ssim(prediction: Array64, reference: Array64, *, data_range: float) -> float:
-    """Mean SSIM with Gaussian weights (Wang et al. 2004): sigma 1.5, 11^3, without a rim of 5."""
+    """Mean SSIM with Gaussian weights (Wang et al. 2004): sigma 1.5, 11^3, without a rim of 5.
+
+    NaN if an axis is shorter than the window.
+    """
     from skimage.metrics import structural_similarity
 
-    _check_window(reference.shape, GAUSSIAN_WINDOW)
+    if min(reference.shape) < GAUSSIAN_WINDOW:
+        return math.nan
     return float(
         structural_similarity(
             prediction,
@@ -295,8 +306,3 @@ def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     if not inside.any():
         raise InputError("the mask is empty")
     return inside
-
-
-def _check_window(shape: tuple[int, ...], window: int) -> None:
-    if min(shape) < window:
-        raise InputError(f"SSIM needs at least {window} voxels along each axis, got {shape}")

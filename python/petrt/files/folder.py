@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,9 +36,11 @@ def atomic_folder(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
         try:
             new.mkdir()
             yield new
-            for each in new.iterdir():
+            for each in new.rglob("*"):
                 _sync(each)
             sync_folder(new)
+            _open_up(new)
+            check_folder(path, replaces=replaces)  # another process may have written it meanwhile
             if path.exists():
                 path.rename(old)
             new.rename(path)
@@ -52,6 +55,17 @@ def check_folder(path: Path, *, replaces: str | None = None) -> None:
     """Raise UsageError if ``atomic_folder`` would refuse to replace ``path``."""
     if os.path.lexists(path) and not (replaces and (path / replaces).is_file()):
         raise UsageError(f"{shown(path)} exists", "choose another folder")
+
+
+def _open_up(folder: Path) -> None:
+    """Give all that is in ``folder`` the modes that the umask gives new files.
+
+    Some writers make their files with mode 0600, so that a folder would be readable for others in part.
+    """
+    mode = stat.S_IMODE(folder.stat().st_mode)  # made by mkdir, so the umask's
+    for each in folder.rglob("*"):
+        if not each.is_symlink():
+            each.chmod(mode if each.is_dir() else mode & 0o666)
 
 
 def _sync(path: Path) -> None:

@@ -42,11 +42,7 @@ class Estimator:
         """The estimate for a volume or series of ``shape``. Raises InputError for an unfit grid."""
         model = self._reconstructor.bundle.model
         placement = plan(
-            shape[:3],  # type: ignore[arg-type]
-            affine_mm,
-            model.domain.voxel_mm,
-            multiple=2**model.network.scales,
-            name=name,
+            shape[:3], affine_mm, model.domain.voxel_mm, multiple=2**model.network.scales, name=name
         )
         depth, height, width = placement.network_shape
         slices = depth * math.prod(shape[3:])

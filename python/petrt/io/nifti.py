@@ -8,6 +8,7 @@ line (exit code 3); nothing is repaired by guessing.
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import os
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ from petrt.files.names import shown
 from petrt.imaging.affine import check_affine
 from petrt.io.header import (
     LONGEST_HEADER,
+    SAME_PLACE,
     SourceHeader,
     affine_header,
     check_header,
@@ -33,6 +35,7 @@ from petrt.io.header import (
     recognise,
     slope_and_intercept,
 )
+from petrt.io.sidecar import sidecar_warnings
 from petrt.io.stream import opened, read_start, read_voxels
 from petrt.io.volume import (
     DESCRIPTION,
@@ -60,6 +63,8 @@ __all__ = [
     "to_image",
     "write",
 ]
+
+logger = logging.getLogger(__name__)
 
 _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 # An SPM .mat file holds one or two 4 x 4 matrices.
@@ -89,6 +94,7 @@ def read(
             stored = _stored(stream, source, image_path)
     data = as_float32(stored, slope, intercept).reshape(source.shape, order="F")
     stats = count_voxels(data, name, nonfinite)
+    _check_sidecar(source, image_path, name)
     return Volume(data, affine, header, stats, Path(path), source.summary)
 
 
@@ -113,6 +119,7 @@ def look(path: str | os.PathLike[str], *, max_voxels: int = MAX_VOXELS) -> Glanc
     if not source.single:
         with opened(image_path):
             pass
+    _check_sidecar(source, image_path, name)
     empty = np.empty((0,) * len(source.shape), np.float32)
     return Glance(source.shape, Volume(empty, affine, header, VoxelStats()).affine_mm)
 
@@ -165,12 +172,22 @@ def check_nifti_name(path: str | os.PathLike[str]) -> None:
         raise UsageError(f"{shown(path)}: not a NIfTI output", "end its name in .nii or .nii.gz")
 
 
+def _check_sidecar(source: SourceHeader, image_path: Path, name: str) -> None:
+    frames = source.shape[3] if len(source.shape) == 4 else 1
+    for warning in sidecar_warnings(image_path, frames):
+        logger.warning("%s: %s", name, warning)
+
+
 def _grid(source: SourceHeader, image_path: Path, name: str) -> tuple[np.ndarray, Nifti1Header]:
     """The affine of a file, and the header of an output on its grid."""
     if source.kind != "Analyze":
         return header_affine(source, name), grid_header(source.raw, source.shape)
     affine = _analyze_affine(image_path)
-    affine = header_affine(source, name) if affine is None else check_affine(affine, name)
+    if affine is None:
+        affine = header_affine(source, name)
+    else:
+        affine = check_affine(affine, name)
+        _check_sizes(source, affine, name)
     return affine, affine_header(affine, source.shape)
 
 
@@ -214,6 +231,17 @@ def _analyze_affine(image_path: Path) -> np.ndarray | None:
         reason = " ".join(str(error).split())
         raise InputError(f"{shown(matrix)}: cannot read: {reason}", "move it away") from error
     return affine
+
+
+def _check_sizes(source: SourceHeader, affine: np.ndarray, name: str) -> None:
+    """Log a warning if the .mat file and the header of an Analyze pair state different voxel sizes."""
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    stated = np.array(source.field["pixdim"][1:4], float)
+    if np.abs(stated / sizes - 1).max() > SAME_PLACE:
+        ours, theirs = (" x ".join(f"{size:.4g}" for size in each) for each in (sizes, stated))
+        logger.warning(
+            "%s: two voxel sizes: .mat %s, pixdim %s; the .mat is used", name, ours, theirs
+        )
 
 
 def _stored(stream: BufferedIOBase, source: SourceHeader, path: Path) -> np.ndarray:

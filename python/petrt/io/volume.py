@@ -16,7 +16,7 @@ from petrt.arrays import plain
 from petrt.errors import InputError, UsageError, way
 from petrt.files.names import shown
 from petrt.imaging.affine import check_affine
-from petrt.io.header import affine_header, check_shape, grid_header
+from petrt.io.header import affine_header, check_orientations, check_shape, grid_header
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,8 @@ def from_image(
     shape = tuple(int(n) for n in image.shape)
     check_shape(shape, name, max_voxels)
     affine = check_affine(image.affine, name)
+    if isinstance(image.header, Nifti1Header) and int(image.header["sform_code"]):
+        check_orientations(image.header, shape, name)
     try:
         stored = np.asanyarray(image.dataobj)
     except (OSError, ValueError, EOFError, zlib.error) as error:

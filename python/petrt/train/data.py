@@ -253,22 +253,28 @@ def _patient(
     batches: DataLoader[Batch | PetrtError], slices: Slices, stopped: Callable[[], bool]
 ) -> Iterator[Batch]:
     """The batches of workers, looking at ``stopped`` and at the shared memory while it waits."""
+    before = set(multiprocessing.active_children())
     with starting_workers(WITHOUT):
         iterator = iter(batches)
-    while True:
-        began = time.monotonic()
-        batch: Batch | PetrtError | None = None
-        while batch is None:
-            try:
-                with explained_loader():
-                    batch = next(iterator)
-            except _NotYet:
-                if stopped():
-                    return
-                _check_progress(time.monotonic() - began, slices)
-        if isinstance(batch, PetrtError):
-            raise batch
-        yield batch
+    workers = set(multiprocessing.active_children()) - before
+    try:
+        while True:
+            began = time.monotonic()
+            batch: Batch | PetrtError | None = None
+            while batch is None:
+                try:
+                    with explained_loader():
+                        batch = next(iterator)
+                except _NotYet:
+                    if stopped():
+                        return
+                    _check_progress(time.monotonic() - began, slices)
+            if isinstance(batch, PetrtError):
+                raise batch
+            yield batch
+    finally:  # DataLoader would wait for each of them, which may be stuck
+        for worker in workers if hasattr(signal, "sigwaitinfo") else ():
+            worker.terminate()
 
 
 class _NotYet(Exception):

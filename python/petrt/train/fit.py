@@ -45,6 +45,7 @@ def fit(
     resume_from: int | None = None,
     init: Path | None = None,
     threads: int = 1,
+    verify: bool = True,
     progress: Progress | None = None,
 ) -> Path:
     """Train ``config`` on the prepared data set ``data`` and return the folder of the newest checkpoint.
@@ -56,7 +57,8 @@ def fit(
     continues from the newest checkpoint of ``out``, ``resume_from`` from that step, and deletes later ones.
     All random numbers depend only on (seed, step), so a resumed run gives the weights of an uninterrupted
     one: bit for bit on one thread; on several, PyTorch's sums have no fixed order. ``init``: a checkpoint
-    or run whose weights a new run starts with. ``progress`` is called in the main process with each step
+    or run whose weights a new run starts with. ``verify``: compare the hashes of the volumes first, in one
+    process of each machine. ``progress`` is called in the main process with each step
     and its losses.
 
     Raises InputError for missing or unsuitable data or checkpoints. Raises UsageError if ``out`` is in
@@ -65,8 +67,11 @@ def fit(
     """
     torch.set_num_threads(threads)
     accelerator = _accelerator(config, threads)
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, verify=False)
+    if verify and accelerator.is_local_main_process:
+        dataset.verify([*dataset.split("train"), *dataset.split("validation")])
     _check_model(config, dataset)
+    seen = checkpoints.steps_of(out)
     step = _first_step(out, resume or resume_from is not None, resume_from)
     trainer = Trainer(config, accelerator)
     interrupt = Interrupt(accelerator)
@@ -78,7 +83,7 @@ def fit(
         if accelerator.is_main_process:
             logger.info("%d tensors taken from %s, %d begin anew", taken, shown(init), kept)
     accelerator.wait_for_everyone()  # all must read the folder before one changes it
-    with _owned(out, accelerator), interrupt, explained_loader():
+    with _owned(out, accelerator, seen), interrupt, explained_loader():
         loop.open_journal(init)
         try:
             return loop.run(progress)
@@ -293,8 +298,11 @@ def _first_step(out: Path, resume: bool, wanted: int | None) -> int | None:
 
 
 @contextmanager
-def _owned(out: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Make and lock the run's folder in the main process. Raises UsageError if it is in use."""
+def _owned(out: Path, accelerator: Accelerator, seen: list[int]) -> Iterator[None]:
+    """Make and lock the run's folder in the main process.
+
+    Raises UsageError if it is in use, or if its checkpoints are no longer those ``seen`` before.
+    """
     if not accelerator.is_main_process:
         yield
         return
@@ -308,4 +316,9 @@ def _owned(out: Path, accelerator: Accelerator) -> Iterator[None]:
                 f"{shown(out)} is being trained by another process",
                 f"choose another --out; if that process is gone, delete {LOCK} there",
             ) from None
+        if checkpoints.steps_of(out) != seen:
+            raise UsageError(
+                f"{shown(out)} was trained by another process meanwhile",
+                "continue it with --resume, or choose another --out",
+            )
         yield
