@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt import values
 from petrt.arrays import Array
 from petrt.data.simulate import scanner
 from petrt.data.simulate.phantom import make_phantom
-from petrt import values
 from petrt.errors import UsageError
 from petrt.values import real, whole
 
