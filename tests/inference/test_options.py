@@ -54,7 +54,9 @@ def test_options_that_are_no_words_are_refused(tiny_bundle, option, junk):
 
 
 @pytest.mark.parametrize("junk", range(len(JUNK)))
-@pytest.mark.parametrize("option", ["dose", "voxel_mm", "affine", "noise", "nonfinite", "progress"])
+@pytest.mark.parametrize(
+    "option", ["dose", "voxel_mm", "affine", "noise", "nonfinite", "progress", "max_voxels"]
+)
 def test_arguments_of_a_call_that_are_none_are_refused(run, option, junk):
     with pytest.raises((UsageError, InputError), match=option.split("_")[0]):
         run(noisy_blob(SHAPE), **{option: JUNK[junk]})
@@ -96,6 +98,13 @@ def test_on_grid_refuses_what_is_no_volume(run):
         run.on_grid(np.zeros((16, 16), np.float32))
     with pytest.raises(InputError, match="its mask hides"):
         run.on_grid(np.ma.masked_less(np.zeros(SHAPE, np.float32), 1))
+
+
+def test_paths_are_paths():
+    with pytest.raises(UsageError, match="model is a int"):
+        petrt.load_bundle(3)
+    with pytest.raises(UsageError, match="out is a int"):
+        petrt.reconstruct("low.nii", 3)
 
 
 def test_reconstruct_takes_a_dose_as_a_quotient(dose_bundle):

@@ -40,6 +40,7 @@ from petrt.model.bundle import Bundle, load_bundle
 logger = logging.getLogger("petrt")
 
 Progress = Callable[[int, int], None]
+MOST_VOXELS = (1 << 62) - 1
 
 
 class Reconstructor:
@@ -97,10 +98,6 @@ class Reconstructor:
         seed = values.whole("seed", seed, 0, values.MOST_SEED)
         skip_background = values.switch("skip_background", skip_background)
         self.allow_activity_change = values.switch("allow_activity_change", allow_activity_change)
-        if not isinstance(model, str | os.PathLike | Bundle):
-            raise UsageError(
-                f"model is a {type(model).__name__}", "give a path, a name or a bundle"
-            )
         if not isinstance(engine, str) and not callable(getattr(engine, "bind", None)):
             raise UsageError(f"engine is a {type(engine).__name__}", "give its name, or an engine")
         self.bundle: Bundle = model if isinstance(model, Bundle) else load_bundle(model)
@@ -169,6 +166,7 @@ class Reconstructor:
             allowed = values.switch("allow_activity_change", allow_activity_change)
         if progress is not None and not callable(progress):
             raise UsageError(f"progress is a {type(progress).__name__}", "give a function")
+        max_voxels = values.whole("max_voxels", max_voxels, 1, MOST_VOXELS)
         loaded = load(volume, affine, voxel_mm, nonfinite, max_voxels)
         placement = self._placement(loaded)
         noise = self._given_noise(noise, len(loaded.frames), placement)
