@@ -61,7 +61,7 @@ def evaluate(
     scale: Annotated[
         float | None,
         typer.Option(
-            callback=above_zero(),
+            callback=above_zero(InputError),
             help="Divides both volumes, for 'paper' and 'inference'. Default: the maximum of REF.",
         ),
     ] = None,

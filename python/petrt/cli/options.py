@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from petrt import values
+from petrt.errors import PetrtError, UsageError
 
 Callback = Callable[[typer.CallbackParam, float | None], float | None]
 
@@ -23,11 +24,11 @@ def number(low: float, high: float = math.inf, *, unit: str = "") -> Callback:
     return checked
 
 
-def above_zero(unit: str = "") -> Callback:
-    """The callback of an option that takes a finite number above 0."""
+def above_zero(error: type[PetrtError] = UsageError) -> Callback:
+    """The callback of an option that takes a finite number above 0; ``error`` is raised for another."""
 
     def checked(option: typer.CallbackParam, value: float | None) -> float | None:
-        return None if value is None else values.positive(_name(option), value, unit=unit)
+        return None if value is None else values.positive(_name(option), value, error=error)
 
     return checked
 
