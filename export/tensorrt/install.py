@@ -61,10 +61,13 @@ def look_up(request: Request) -> tuple[Installed | None, str]:
     return entry, reason
 
 
-def build_engine(request: Request, *, force: bool = False, bar: Bar) -> Installed:
+def build_engine(
+    request: Request, *, force: bool = False, wait: bool = True, bar: Bar
+) -> Installed:
     """Build, verify and install the requested engine; only with ``force`` if it is already installed.
 
-    If several processes want the same engine, one builds it and the others wait. For a GPU of this
+    If several processes want the same engine, one builds it and the others wait; without ``wait`` they
+    raise DeviceError. For a GPU of this
     machine its images are verified first; for others it is installed unverified. Raises DeviceError,
     and installs nothing, if TensorRT refuses or the images are wrong.
     """
@@ -74,7 +77,7 @@ def build_engine(request: Request, *, force: bool = False, bar: Bar) -> Installe
     entry, reason = look_up(request)
     if entry is not None and not force:
         return _kept(request, entry)
-    with build_lock(request.key):
+    with build_lock(request.key, wait=wait):
         entry, now = look_up(request)
         if entry is not None and not force:  # another process was first
             return _kept(request, entry)

@@ -14,6 +14,7 @@ from petrt.hardware import gpus, machine
 from petrt.hardware.gpus import Gpu
 from petrt.hardware.packages import Package
 from tests.engines.conftest import BUILT, H100
+from tests.homeless import without_home
 
 RTX4090 = Gpu(0, "NVIDIA GeForce RTX 4090", (8, 9), 24 << 30)
 
@@ -281,6 +282,16 @@ def test_cache_that_others_can_write_to_is_told_with_the_remedy(tmp_path):
     root.chmod(0o777)
     assert "chmod 700" in doctor.cache().problem
     assert doctor.installed() == []
+
+
+def test_a_user_without_a_home_gets_a_report(monkeypatch):
+    without_home(monkeypatch)
+    report = doctor.examine()
+    assert report.cache.path is None
+    assert "no home folder" in report.cache.problem
+    assert report.installed == []
+    assert report.auto.engine == "native"
+    json.dumps(report.as_json())
 
 
 def test_a_damaged_engine_is_listed_as_broken(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from petrt.files.atomic import (
     atomic_write_json,
     check_output,
     check_outputs,
+    together,
 )
 
 OLD, NEW = b"old content", b"new content"
@@ -127,10 +129,59 @@ def test_full_disk_while_writing(target, scratch):
     assert_untouched(target)
 
 
-def test_other_errors_are_not_renamed(target):
-    with pytest.raises(OSError, match="strange"), atomic_file(target, overwrite=True):
-        raise OSError(errno.ENOTTY, "strange")
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ESTALE, "Stale file handle"), "network file system has lost the file"),
+        (OSError(errno.ENOTTY, "strange"), "cannot write: strange"),
+        (OSError("without a number"), "cannot write: without a number"),
+    ],
+)
+@pytest.mark.parametrize("place", ["block", "rename"])
+def test_any_error_of_the_system_is_a_clear_usage_error(
+    target, scratch, monkeypatch, error, words, place
+):
+    def fail(*_: object) -> None:
+        raise error
+
+    def write() -> None:
+        with atomic_file(target, overwrite=True) as handle:
+            handle.write(NEW)
+            if place == "block":
+                fail()
+
+    if place == "rename":
+        monkeypatch.setattr(atomic.os, "replace", fail)
+    with pytest.raises(UsageError, match=words):
+        write()
     assert_untouched(target)
+
+
+def fails_for(folders: bool, code: int):
+    """``os.fsync`` that refuses folders, or files."""
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == folders:
+            raise OSError(code, os.strerror(code))
+        real(descriptor)
+
+    return fsync
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EIO, errno.EACCES])
+def test_a_folder_that_cannot_be_synced_is_no_error(target, scratch, monkeypatch, code):
+    monkeypatch.setattr(os, "fsync", fails_for(True, code))
+    atomic_write_bytes(target, NEW, overwrite=True)
+    assert target.read_bytes() == NEW
+    assert os.listdir(target.parent) == [target.name]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_fsync_is_no_error(target, scratch, monkeypatch, code):
+    monkeypatch.setattr(os, "fsync", fails_for(False, code))
+    atomic_write_bytes(target, NEW, overwrite=True)
+    assert target.read_bytes() == NEW
 
 
 def test_file_systems_without_hard_links(tmp_path, target, scratch, monkeypatch):
@@ -267,3 +318,88 @@ def test_content_is_on_disk_before_the_name(target, scratch, monkeypatch):
     atomic_write_bytes(target, NEW, overwrite=True)
     assert calls[:2] == [len(NEW), "rename"]
     assert len(calls) == 3
+
+
+@pytest.fixture(params=["links", "no links"])
+def links(request, monkeypatch):
+    """File systems with and without hard links."""
+    if request.param == "no links":
+
+        def refuse(*_args, **_kwargs):
+            raise OSError(errno.EPERM, "no links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+
+
+def write_three(folder: Path, *, overwrite: bool) -> None:
+    with together():
+        for name in "abc":
+            atomic_write_bytes(folder / name, NEW, overwrite=overwrite)
+            assert not (folder / name).exists() or (folder / name).read_bytes() == OLD
+
+
+@pytest.mark.usefixtures("scratch", "links")
+def test_files_written_together_appear_together(tmp_path):
+    (tmp_path / "b").write_bytes(OLD)
+    write_three(tmp_path, overwrite=True)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == dict.fromkeys("abc", NEW)
+    atomic_write_bytes(tmp_path / "d", NEW)  # and outside of the block at once
+    assert (tmp_path / "d").exists()
+
+
+@pytest.mark.usefixtures("scratch")
+@pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt()])
+def test_a_failure_before_the_last_leaves_none(tmp_path, error):
+    def fail() -> None:
+        with together():
+            atomic_write_bytes(tmp_path / "a", NEW)
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.usefixtures("scratch", "links")
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_name_that_cannot_be_given_takes_the_others_back(tmp_path, monkeypatch, overwrite):
+    if overwrite:
+        (tmp_path / "a").write_bytes(OLD)
+        (tmp_path / "d").symlink_to("a")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    publish = atomic._publish
+
+    def fail_for_c(scratch: Path, target: Path, replace: bool) -> None:
+        if target.name == "c":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        publish(scratch, target, replace)
+
+    monkeypatch.setattr(atomic, "_publish", fail_for_c)
+    with pytest.raises(UsageError, match=r"c: cannot write"):
+        write_three(tmp_path, overwrite=overwrite)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.usefixtures("links")
+def test_a_link_comes_back_as_a_link(tmp_path, monkeypatch):
+    (tmp_path / "other").write_bytes(OLD)
+    (tmp_path / "a").symlink_to("other")
+    publish = atomic._publish
+
+    def fail_for_b(scratch: Path, target: Path, replace: bool) -> None:
+        if target.name == "b":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        publish(scratch, target, replace)
+
+    monkeypatch.setattr(atomic, "_publish", fail_for_b)
+
+    def write() -> None:
+        with together():
+            for name in "ab":
+                atomic_write_bytes(tmp_path / name, NEW, overwrite=True)
+
+    with pytest.raises(UsageError):
+        write()
+    assert os.readlink(tmp_path / "a") == "other"
+    assert (tmp_path / "other").read_bytes() == OLD
+    assert sorted(os.listdir(tmp_path)) == ["a", "other"]

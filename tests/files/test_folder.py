@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -61,7 +64,7 @@ def test_a_failed_exchange_restores_the_old_folder(tmp_path, monkeypatch):
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", fail_for_the_new)
-    with pytest.raises(OSError, match="luck"), atomic_folder(target, replaces="marker") as new:
+    with pytest.raises(UsageError, match="luck"), atomic_folder(target, replaces="marker") as new:
         (new / "marker").write_text("new")
     assert (target / "marker").read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
@@ -73,3 +76,19 @@ def test_never_follows_or_replaces_a_dangling_link(tmp_path: Path) -> None:
     with pytest.raises(UsageError), atomic_folder(target, replaces="marker"):
         pytest.fail("entered")
     assert target.is_symlink()
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch, code):
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with atomic_folder(tmp_path / "folder") as new:
+        (new / "file").write_text("content")
+        (new / "inner").mkdir()
+    assert (tmp_path / "folder" / "file").read_text() == "content"

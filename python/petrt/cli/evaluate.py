@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,16 +16,19 @@ from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 import petrt
+from petrt.cli.options import MaxVoxels, Nonfinite, above_zero
+from petrt.cli.output import STDOUT, Output, cell, files, write_json
 from petrt.errors import InputError, UsageError
 from petrt.evaluation.activity import Change, RoiStatistics, change, roi_statistics
-from petrt.evaluation.metrics import PROTOCOLS, json_number
+from petrt.evaluation.metrics import PROTOCOLS, WINDOWS, json_number
 from petrt.evaluation.metrics import evaluate as compare
-from petrt.files.atomic import atomic_write_json, check_output
+from petrt.files.atomic import check_outputs
 from petrt.files.names import shown
+from petrt.files.system import reading
 from petrt.io import nifti
+from petrt.io.volume import MAX_VOXELS
 
 # Largest distance in voxels between the corners of two equal grids, since headers round.
 GRID_TOLERANCE = 0.01
@@ -57,32 +61,35 @@ def evaluate(
     scale: Annotated[
         float | None,
         typer.Option(
-            help="Divides both volumes, for 'paper' and 'inference'. Default: the maximum of REF."
+            callback=above_zero(InputError),
+            help="Divides both volumes, for 'paper' and 'inference'. Default: the maximum of REF.",
         ),
     ] = None,
+    nonfinite: Nonfinite = "refuse",
+    max_voxels: MaxVoxels = MAX_VOXELS,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all numbers here.")
+        Path | None, typer.Option("--json", help="Write all numbers here; - is stdout.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the JSON file.")] = False,
 ) -> None:
     """Compare PRED with REF: PSNR, SSIM, NMSE and NRMSE by protocol, activity, regions."""
     paths = {"prediction": prediction, "reference": reference, "mask": mask, "labels": labels}
     inputs = {role: path for role, path in paths.items() if path is not None}
-    if json_file is not None:
-        check_output(json_file, inputs.values(), overwrite=overwrite)
+    check_outputs(files(json_file), inputs.values(), overwrite=overwrite)
     if background is not None and labels is None:
         raise UsageError("--background needs --labels")
-    volumes = {role: _read(path) for role, path in inputs.items()}
+    if nonfinite not in ("refuse", "zero"):
+        raise UsageError(f"--nonfinite is '{nonfinite}'", "choose refuse or zero")
+    volumes = {role: _read(path, nonfinite, max_voxels) for role, path in inputs.items()}
     for role in volumes:
         _check_same_grid(volumes[role], volumes["reference"], may_be_static=role in _STATIC)
     frames = [
         _frame(frame, volumes["reference"].voxel_mm, protocol, scale, background)
         for frame in _by_frame(volumes)
     ]
-    if json_file is not None:
-        atomic_write_json(json_file, _record(inputs, frames), overwrite=overwrite)
-    console = Console()
-    console.print(Text(f"{shown(prediction)} against {shown(reference)}"))
+    write_json(json_file, _record(inputs, frames), overwrite=overwrite)
+    console = Output(80, err=json_file == STDOUT)
+    console.print(cell(f"{shown(prediction)} against {shown(reference)}"))
     for number, frame in enumerate(frames, start=1):
         if len(frames) > 1:
             console.print(f"frame {number} of {len(frames)}")
@@ -114,9 +121,9 @@ class _Turned:
         return f"{shape} voxels of {sizes} mm from ({origin}), frames: {len(self.frames)}"
 
 
-def _read(path: Path) -> _Turned:
+def _read(path: Path, nonfinite: str, max_voxels: int) -> _Turned:
     """Read a file in canonical orientation, so files that differ only in storage order agree."""
-    volume = nifti.read(path)
+    volume = nifti.read(path, max_voxels=max_voxels, nonfinite=nonfinite)  # type: ignore[arg-type]
     orientation = io_orientation(volume.affine_mm)
     shape = volume.data.shape[:3]
     data = apply_orientation(volume.data.reshape(*shape, -1), orientation)
@@ -209,7 +216,7 @@ def _record(inputs: dict[str, Path], frames: list[_Frame]) -> dict[str, Any]:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with reading(path), path.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -221,8 +228,15 @@ def _print_frame(console: Console, frame: _Frame) -> None:
     for name in frame.metrics:
         table.add_column(name, justify="right")
     for key, (label, form) in METRICS.items():
-        table.add_row(label, *(format(m[key], form) for m in frame.metrics.values()))
+        numbers = (m[key] for m in frame.metrics.values())
+        table.add_row(label, *("-" if math.isnan(n) else format(n, form) for n in numbers))
     console.print(table)
+    if undefined := [name for name, m in frame.metrics.items() if math.isnan(m["ssim"])]:
+        console.print(
+            f"SSIM of {' and '.join(undefined)} undefined: an axis is shorter than its window "
+            f"({', '.join(str(WINDOWS[name]) for name in undefined)} voxels)",
+            highlight=False,
+        )
     if set(frame.metrics) - {"standard"}:
         console.print(f"scale of paper and inference: {frame.scale:.6g}", highlight=False)
     console.print(

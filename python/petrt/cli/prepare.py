@@ -7,12 +7,14 @@ from typing import Annotated, Any, cast
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from petrt.cli.options import MaxVoxels, Nonfinite
+from petrt.cli.output import Output, add_row, say
 from petrt.data.prepare.sources import LAYOUTS
 from petrt.errors import PartialFailure, UsageError
 from petrt.model.spec import ScaleRule
+from petrt.values import MOST_WORKERS, sizes
 
 
 def prepare(
@@ -51,7 +53,22 @@ def prepare(
             help="Keep x0:x1,y0:y1,z0:z1 (voxels to the right, front, up; slices as in Python)."
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    force_units: Annotated[
+        bool,
+        typer.Option(
+            "--force-units", help="Take DICOM series in other units than Bq/ml, values unchanged."
+        ),
+    ] = False,
+    any_frame: Annotated[
+        bool,
+        typer.Option(
+            "--any-frame",
+            help="Pair DICOM series whose frames of reference differ, as an anonymiser may leave them.",
+        ),
+    ] = False,
+    nonfinite: Nonfinite = "refuse",
+    max_voxels: MaxVoxels = 1 << 29,
+    workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Processes.")] = 1,
     strict: Annotated[
         bool, typer.Option("--strict", help="Write nothing if any pair is refused.")
     ] = False,
@@ -75,13 +92,15 @@ def prepare(
     from petrt.data.prepare import Options
     from petrt.data.prepare import prepare as run
     from petrt.data.prepare.crop import parse_box
+    from petrt.data.prepare.scan import Reading
     from petrt.data.prepare.splits import parse_fractions
 
     _one_of("dtype", dtype, ("float16", "float32"))
+    _one_of("nonfinite", nonfinite, ("refuse", "zero"))
     _one_of("scale", scale, ("smoothed-hottest", "maximum"))
     options = Options(
         layout=cast(Any, layout),
-        voxel_mm=voxel_mm,
+        voxel_mm=None if voxel_mm is None else sizes("--voxel-mm", voxel_mm),
         dtype=cast(Any, dtype),
         rule=ScaleRule(kind=cast(Any, scale)),
         split=None if split is None else parse_fractions(split),
@@ -89,6 +108,12 @@ def prepare(
         split_file=split_file,
         doses=None if doses is None else _doses(doses),
         crop=None if crop is None else parse_box(crop),
+        reading=Reading(
+            force_units=force_units,
+            nonfinite=cast(Any, nonfinite),
+            max_voxels=max_voxels,
+            any_frame=any_frame,
+        ),
         workers=workers,
         strict=strict,
         overwrite=overwrite,
@@ -96,7 +121,7 @@ def prepare(
     with bar("preparing", "subjects") as progress:
         report = run(sources, out, options, progress)
     _print(report)
-    typer.echo(out)
+    say(out)
     if refused := report.refused:
         raise PartialFailure(
             f"{len(refused)} refused, {len(report.index.subjects)} subjects are in the data set",
@@ -126,5 +151,5 @@ def _print(report: Any) -> None:
     table = Table(*NARROW, box=box.SIMPLE_HEAD)
     for row in rows(report.index, report.split_of, report.outcomes):
         cells = dict(zip(COLUMNS, row, strict=True))
-        table.add_row(*(cells[column] for column in NARROW))
-    Console().print(table)
+        add_row(table, *(cells[column] for column in NARROW))
+    Output(80).print(table)

@@ -12,7 +12,12 @@ Volumes are memory-mapped: opening a data set reads no voxels.
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
 from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +57,11 @@ __all__ = [
     "open_dataset",
 ]
 
+logger = logging.getLogger(__name__)
+
+# Reading more bytes than this, to compare hashes, is announced.
+ANNOUNCED = 1 << 30
+HASHING_THREADS = 4
 # Most volumes kept open. Each uses a file descriptor, of which a process usually has 1024.
 MAX_OPEN = 256
 
@@ -150,6 +160,43 @@ class Dataset:
         """The affine [4, 4] from voxels of the subject's own (cropped) grid to RAS millimetres."""
         return np.array(self.subject(name).affine)
 
+    def verify(self, names: Iterable[str] | None = None) -> None:
+        """Read the files of the subjects ``names``, all by default, and compare their hashes.
+
+        Raises InputError, which names the first that has changed since ``petrt prepare`` wrote it.
+        """
+        chosen = self.ids if names is None else tuple(dict.fromkeys(names))
+        files = [
+            (name, key, file)
+            for name in chosen
+            for key, file in self.subject(name).arrays().items()
+        ]
+        size = sum(_size(self.folder / file.file) for _, _, file in files)
+        if size > ANNOUNCED:
+            logger.info("reading %.1f GB of the data set once, to compare hashes", size / 1e9)
+        given_up = threading.Event()
+
+        def intact(file: ArrayFile) -> bool:
+            if given_up.is_set():
+                return True
+            path = self.folder / file.file
+            try:
+                same = file_hash(path) == file.sha256
+            except OSError as error:
+                given_up.set()
+                raise InputError(
+                    f"{path.name} of the data set cannot be read: {error.strerror}", AGAIN
+                ) from error
+            if not same:
+                given_up.set()
+            return same
+
+        with ThreadPoolExecutor(min(HASHING_THREADS, os.cpu_count() or 1)) as pool:
+            checked = [pool.submit(intact, file) for _, _, file in files]
+        for (name, key, _), done in zip(files, checked, strict=True):
+            if not done.result():
+                raise InputError(f"{name}, {key}: its content has changed", AGAIN)
+
     def _array(self, entry: ArrayFile) -> NDArray[Any]:
         array = self._open.pop(entry.file, None)
         if array is None:
@@ -164,10 +211,11 @@ class Dataset:
         return {**vars(self), "_open": {}}
 
 
-def open_dataset(folder: str | Path, *, verify: bool = False) -> Dataset:
+def open_dataset(folder: str | Path, *, verify: bool = True) -> Dataset:
     """Open the data set in ``folder`` and check the shapes and types of its files.
 
-    With ``verify`` all files are read and their hashes compared. Raises InputError for missing or
+    With ``verify`` all files are read once and their hashes compared. Who uses a part of the subjects
+    opens it without, and calls ``Dataset.verify`` for them. Raises InputError for missing or
     altered files, an unknown version, and split files that name an unknown subject, name one twice, or
     have one patient in two splits.
     """
@@ -183,11 +231,19 @@ def open_dataset(folder: str | Path, *, verify: bool = False) -> Dataset:
                     f"{wanted} {entry.shape} in {INDEX}",
                     AGAIN,
                 )
-            if verify and file_hash(folder / file.file) != file.sha256:
-                raise InputError(f"{name}, {key}: its content has changed", AGAIN)
     splits = {name: _read_split(folder / f"{name}.txt", index) for name in SPLITS}
     _check_disjoint(splits, index)
-    return Dataset(folder, index, splits)
+    dataset = Dataset(folder, index, splits)
+    if verify:
+        dataset.verify()
+    return dataset
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # reading it says why
+        return 0
 
 
 def _mapped(folder: Path, entry: ArrayFile) -> NDArray[Any]:
@@ -196,7 +252,11 @@ def _mapped(folder: Path, entry: ArrayFile) -> NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        reason = "is missing" if not path.exists() else "is damaged or cut off"
+        reason = "is damaged or cut off"
+        if isinstance(error, FileNotFoundError):
+            reason = "is missing"
+        elif isinstance(error, OSError) and error.strerror:
+            reason = f"cannot be read ({error.strerror})"
         raise InputError(f"{path.name} of the data set {reason}", AGAIN) from error
     if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
         raise InputError(f"{path.name} of the data set is not a plain .npy array", AGAIN)

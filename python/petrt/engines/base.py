@@ -34,6 +34,8 @@ class Engine(Protocol):
         division: how threads may divide a call on a CPU without changing a bit of its result. None: not
             at all. "own": every call has ``threads`` of its own. "shared": calls at the same time share
             a pool of ``threads`` - 1, beside the thread that each comes on.
+        survives_fork: whether it can go on in a process forked from the one that opened it. An engine
+            with threads between calls, or with a GPU, cannot: it would wait for ever.
         binding_bytes: memory that binding every graph once takes for weights, an estimate; 0 for an
             engine that takes it when it is opened.
         notes: what the record of a run says about this engine.
@@ -47,6 +49,7 @@ class Engine(Protocol):
     capturable: bool
     stream: Any
     division: Division | None = None
+    survives_fork: bool = False
     binding_bytes: int = 0
 
     def tensors(self, graph: str) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:

@@ -15,6 +15,7 @@ from petrt.engines.store.record import LABELS, EngineKind
 from petrt.errors import DeviceError, UsageError, first_line
 from petrt.hardware import gpus, machine, packages
 from petrt.hardware.gpus import Gpu
+from petrt.hardware.processes import check_package
 from petrt.model.bundle import Bundle
 from petrt.model.half_precision import Precision
 
@@ -256,6 +257,7 @@ def _tensorrt(
 def _stream(gpu: Gpu | None) -> Any:
     if gpu is None:
         return None
+    check_package("CUDA")
     from petrt._cuda import Stream
 
     return Stream(gpu.index)

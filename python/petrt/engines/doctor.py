@@ -102,9 +102,10 @@ def examine(model: str = "demo") -> Report:
 
 @dataclass(frozen=True)
 class Cache:
-    """The folder of installed engines. ``problem``: why petrt does not use it, or None."""
+    """The folder of installed engines; ``path`` None: this user has no place for it. ``problem``: why
+    petrt does not use it, or None."""
 
-    path: str
+    path: str | None
     exists: bool
     bytes: int
     mode: str | None
@@ -115,7 +116,11 @@ def cache() -> Cache:
     """Size and permissions of the engine folder."""
     from petrt.engines.store.folder import cache_root, private_root
 
-    root, problem = cache_root(), None
+    problem = None
+    try:
+        root = cache_root()
+    except PetrtError as error:
+        return Cache(None, False, 0, None, str(error))
     try:
         private_root()
     except PetrtError as error:
@@ -265,11 +270,18 @@ def tidy(value: Any) -> Any:
         return [tidy(item) for item in value]
     if not isinstance(value, str):
         return value
-    home, user = str(Path.home()), _user()
+    home, user = _home(), _user()
     end = r"(?![^/\s:'\"])"  # whole path components only
     if len(home) > 1:
         value = re.sub(re.escape(home) + end, "~", value)
     return re.sub(rf"(?<=/){re.escape(user)}{end}", "<user>", value) if user else value
+
+
+def _home() -> str:
+    try:
+        return str(Path.home())
+    except RuntimeError:  # neither an environment variable nor an entry for this user id
+        return ""
 
 
 def _user() -> str | None:

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from petrt.errors import InputError
+from petrt.arrays import plain
+from petrt.errors import InputError, UsageError
 from petrt.evaluation.metrics import checked_pair
+from petrt.values import shown, sizes
 
 # Radius of SUVpeak's sphere of 1 cm^3: (3 / (4 pi))^(1/3) cm.
 PEAK_RADIUS_MM = 10.0 * (3.0 / (4.0 * math.pi)) ** (1.0 / 3.0)
@@ -60,7 +62,7 @@ class RoiStatistics:
 
 def change(output: ArrayLike, source: ArrayLike) -> Change:
     """Activity ratio and SUVmax shift of ``output`` against ``source``, arrays of one shape."""
-    out, src = np.asarray(output), np.asarray(source)
+    out, src = plain(output, "output"), plain(source, "source")
     if out.shape != src.shape or out.size == 0:
         raise InputError(f"output {out.shape} and source {src.shape} differ in shape or are empty")
     total, total_source = float(out.sum(dtype=np.float64)), float(src.sum(dtype=np.float64))
@@ -220,7 +222,7 @@ def _compact_labels(
     labels: ArrayLike, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], list[int]]:
     """Labels renumbered 1..n (0 stays), and the n original values in rising order."""
-    raw = np.asarray(labels)
+    raw = plain(labels, "labels")
     if raw.shape != shape:
         raise InputError(f"labels {raw.shape} and image {shape} differ in shape")
     if not np.isfinite(raw).all() or (raw != np.rint(raw)).any():
@@ -234,10 +236,11 @@ def _compact_labels(
 
 
 def _checked_spacing(voxel_mm: Sequence[float]) -> list[float]:
-    spacing = [float(step) for step in voxel_mm]
-    if len(spacing) != 3 or not all(math.isfinite(s) and s > 0 for s in spacing):
-        raise InputError(f"voxel size must be three positive lengths in mm, got {spacing}")
-    return spacing
+    try:
+        return list(sizes("voxel_mm", voxel_mm))
+    except UsageError:
+        got = shown(voxel_mm)
+        raise InputError(f"voxel size must be three positive lengths in mm, got {got}") from None
 
 
 def _bounding_box(inside: NDArray[np.bool_], margin: Sequence[int]) -> tuple[slice, ...]:

@@ -34,8 +34,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from petrt.arrays import Array64
+from petrt.arrays import Array64, plain
 from petrt.errors import InputError, UsageError
+from petrt.values import positive, shown
 
 # scikit-image is imported inside the functions, because it takes longer to load than the rest of petrt.
 
@@ -46,6 +47,8 @@ MASK_FRACTION = 0.05
 UNIFORM_WINDOW = 7
 GAUSSIAN_SIGMA = 1.5
 GAUSSIAN_WINDOW = 11  # scikit-image cuts the Gaussian off at 3.5 sigma, as Wang et al. (2004)
+# Protocol -> voxels along each axis that its SSIM needs.
+WINDOWS = {"paper": UNIFORM_WINDOW, "inference": UNIFORM_WINDOW, "standard": GAUSSIAN_WINDOW}
 
 
 def evaluate(
@@ -63,12 +66,13 @@ def evaluate(
     volumes for ``paper`` and ``inference``, whose thresholds and ranges are absolute. It is the
     reference's maximum by default; give 1 for volumes that are already scaled.
 
-    Returns ``{protocol: {"psnr": dB, "ssim": ., "nmse": ., "nrmse": .}}``, without NaN. PSNR is ``inf``
-    for equal volumes. NMSE and NRMSE are ``inf`` if a protocol divides by the energy of a prediction
-    that is zero. ``json_number`` turns both into null.
+    Returns ``{protocol: {"psnr": dB, "ssim": ., "nmse": ., "nrmse": .}}``. SSIM is NaN, undefined, where
+    an axis is shorter than its window (``WINDOWS``); nothing else is. PSNR is ``inf`` for equal volumes.
+    NMSE and NRMSE are ``inf`` if a protocol divides by the energy of a prediction that is zero.
+    ``json_number`` turns all three into null.
 
     Raises InputError for differing shapes, not three axes, non-finite voxels, a reference without a
-    positive voxel, an empty mask, a bad scale, or an axis shorter than the SSIM window.
+    positive voxel, an empty mask, or a bad scale.
     """
     names = list(PROTOCOLS) if protocols is None else list(dict.fromkeys(protocols))
     for name in names:
@@ -82,9 +86,10 @@ def evaluate(
     peak = float(ref.max())
     if peak <= 0:
         raise InputError(f"the reference has no positive voxel (maximum {peak:g})")
-    scale = peak if scale is None else float(scale)
-    if not (math.isfinite(scale) and scale > 0):
-        raise InputError(f"scale must be a positive number, got {scale:g}")
+    try:
+        scale = peak if scale is None else positive("scale", scale)
+    except UsageError:
+        raise InputError(f"scale must be a positive number, got {shown(scale)}") from None
     inside = standard_mask(ref) if mask is None else _checked_mask(mask, ref.shape)
     results: dict[str, Metrics] = {}
     for name in names:
@@ -239,20 +244,28 @@ def nrmse(prediction: Array64, reference: Array64, *, energy_of: Array64) -> flo
 
 
 def uniform_ssim(prediction: Array64, reference: Array64, *, data_range: float) -> float:
-    """Mean SSIM, uniform 7^3 window, sample covariance, without a rim of 3: skimage's default."""
+    """Mean SSIM, uniform 7^3 window, sample covariance, without a rim of 3: skimage's default.
+
+    NaN if an axis is shorter than the window.
+    """
     from skimage.metrics import structural_similarity
 
-    _check_window(reference.shape, UNIFORM_WINDOW)
+    if min(reference.shape) < UNIFORM_WINDOW:
+        return math.nan
     return float(
         structural_similarity(prediction, reference, win_size=UNIFORM_WINDOW, data_range=data_range)
     )
 
 
 def gaussian_ssim(prediction: Array64, reference: Array64, *, data_range: float) -> float:
-    """Mean SSIM with Gaussian weights (Wang et al. 2004): sigma 1.5, 11^3, without a rim of 5."""
+    """Mean SSIM with Gaussian weights (Wang et al. 2004): sigma 1.5, 11^3, without a rim of 5.
+
+    NaN if an axis is shorter than the window.
+    """
     from skimage.metrics import structural_similarity
 
-    _check_window(reference.shape, GAUSSIAN_WINDOW)
+    if min(reference.shape) < GAUSSIAN_WINDOW:
+        return math.nan
     return float(
         structural_similarity(
             prediction,
@@ -272,8 +285,8 @@ def json_number(value: float | None) -> float | None:
 
 def checked_pair(prediction: ArrayLike, reference: ArrayLike) -> tuple[Array64, Array64]:
     """Both volumes as float64 [X, Y, Z]. Raises InputError unless they match and are finite."""
-    pred = np.asarray(prediction, dtype=np.float64)
-    ref = np.asarray(reference, dtype=np.float64)
+    pred = np.asarray(plain(prediction, "prediction"), dtype=np.float64)
+    ref = np.asarray(plain(reference, "reference"), dtype=np.float64)
     if pred.shape != ref.shape:
         raise InputError(f"prediction {pred.shape} and reference {ref.shape} differ in shape")
     if ref.ndim != 3 or 0 in ref.shape:
@@ -286,7 +299,7 @@ def checked_pair(prediction: ArrayLike, reference: ArrayLike) -> tuple[Array64, 
 
 
 def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    inside = np.asarray(mask)
+    inside = plain(mask, "mask")
     if inside.shape != shape:
         raise InputError(f"mask {inside.shape} and reference {shape} differ in shape")
     if not np.isfinite(inside).all():
@@ -295,8 +308,3 @@ def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     if not inside.any():
         raise InputError("the mask is empty")
     return inside
-
-
-def _check_window(shape: tuple[int, ...], window: int) -> None:
-    if min(shape) < window:
-        raise InputError(f"SSIM needs at least {window} voxels along each axis, got {shape}")

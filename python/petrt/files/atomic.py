@@ -5,7 +5,7 @@ target's name. A failure or interrupt leaves the old file unchanged and no new o
 (``O_TMPFILE``) the scratch file has no name, so even a killed process leaves nothing behind.
 
 Every problem with an output (it exists, it is an input, its folder is missing or read-only, the disk is
-full) is a UsageError, exit code 2, because another output path solves it.
+full, whatever else the system says) is a UsageError, exit code 2, because another output path solves it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
-from petrt.errors import UsageError
+from petrt.errors import UsageError, first_line, way
 from petrt.files.names import shown
 
 PathLike = str | os.PathLike[str]
 
-# Errors caused by the output path. Other errors inside a write pass unchanged.
+# Errors with a reason in our words. All others have the system's.
 _REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -39,7 +41,23 @@ _REASONS = {
     errno.ENOTDIR: "its folder is not a folder",
     errno.ENAMETOOLONG: "its name is too long",
     errno.EIO: "the disk reports an error",
+    errno.ESTALE: "the network file system has lost the file",
 }
+# What file systems without fsync answer.
+_UNSYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A finished scratch file, and the name that it gets."""
+
+    scratch: Path
+    target: Path
+    overwrite: bool
+
+
+# The files of the open ``together`` block of this thread or task; None outside of one.
+_block: ContextVar[list[_Written] | None] = ContextVar("petrt_together", default=None)
 
 
 def check_output(
@@ -83,7 +101,7 @@ def atomic_file(path: PathLike, *, overwrite: bool = False) -> Iterator[Buffered
 
     A symbolic link at ``path`` is replaced, not followed. Without ``overwrite``, a file that appears
     meanwhile is kept and UsageError is raised. An OSError inside the block counts as a failed write, so
-    prepare the content before.
+    prepare the content before. Inside ``together`` the file becomes ``path`` at the end of that block.
     """
     target = Path(path)
     check_output(target, overwrite=overwrite)
@@ -94,16 +112,90 @@ def atomic_file(path: PathLike, *, overwrite: bool = False) -> Iterator[Buffered
             with os.fdopen(descriptor, "w+b") as handle:
                 yield handle
                 handle.flush()
-                os.fsync(descriptor)
+                sync(descriptor)
                 if scratch is None:
                     scratch = _scratch_name(target.parent)
                     _give_name(handle, scratch)
-            _publish(scratch, target, overwrite)
-            sync_folder(target.parent)
+        written, block = _Written(scratch, target, overwrite), _block.get()
+        if block is None:
+            _publish_all([written])
+        else:
+            block.append(written)
     except BaseException:
         if scratch is not None:
-            scratch.unlink(missing_ok=True)
+            _discard(scratch)
         raise
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """The files that ``atomic_file`` writes in this block, in this thread, appear at its end: all or none.
+
+    If one cannot get its name, those before it disappear again, and old files come back.
+    """
+    files: list[_Written] = []
+    before = _block.set(files)
+    try:
+        try:
+            yield
+        finally:
+            _block.reset(before)
+        _publish_all(files)
+    except BaseException:
+        for file in files:
+            _discard(file.scratch)
+        raise
+
+
+def _publish_all(files: Sequence[_Written]) -> None:
+    """Give all files their names, or none."""
+    kept: list[tuple[_Written, Path | None]] = []  # published, and what was there before
+    try:
+        for file in files:
+            with explained(file.target):
+                old = _keep_old(file.target) if file.overwrite and len(files) > 1 else None
+                kept.append((file, old))
+                _publish(file.scratch, file.target, file.overwrite)
+    except BaseException:
+        for file, old in kept:
+            _take_back(file, old)
+        raise
+    for _, old in kept:
+        if old is not None:
+            _discard(old)
+    for folder in {file.target.parent for file in files}:
+        sync_folder(folder)
+
+
+def _keep_old(target: Path) -> Path | None:
+    """A second name for the file at ``target``, so that it can come back; None if there is none."""
+    if not os.path.lexists(target):
+        return None
+    second = _scratch_name(target.parent)
+    try:
+        os.link(target, second, follow_symlinks=False)
+    except OSError:  # no hard links on this file system
+        if target.is_symlink():
+            second.symlink_to(os.readlink(target))
+        else:
+            shutil.copy2(target, second)
+    return second
+
+
+def _take_back(file: _Written, old: Path | None) -> None:
+    """Undo ``_publish``, as far as it came."""
+    with suppress(OSError):
+        if old is not None:
+            os.replace(old, file.target)
+            _discard(old)  # of two names of one file, a rename removes neither
+        elif not os.path.lexists(file.scratch):  # it has got its name
+            file.target.unlink()
+
+
+def _discard(scratch: Path) -> None:
+    """Remove a scratch file. What it cannot remove must not hide the error before it."""
+    with suppress(OSError):
+        scratch.unlink()
 
 
 def atomic_write_bytes(path: PathLike, content: bytes, *, overwrite: bool = False) -> None:
@@ -145,7 +237,8 @@ def _check_existing(target: Path, inputs: Iterable[PathLike], overwrite: bool) -
         raise UsageError(f"{shown(target)}: the output is not a regular file")
     if not overwrite:
         raise UsageError(
-            f"{shown(target)}: the output exists", "--overwrite replaces it (overwrite=True)"
+            f"{shown(target)}: the output exists",
+            way("overwrite", "", "replaces it", "choose another output path"),
         )
 
 
@@ -156,13 +249,13 @@ def explained(target: Path) -> Iterator[None]:
         yield
     except FileExistsError as error:
         raise UsageError(
-            f"{shown(target)}: the output appeared meanwhile and is kept", "--overwrite replaces it"
+            f"{shown(target)}: the output appeared meanwhile and is kept",
+            way("overwrite", "", "replaces it", "choose another output path"),
         ) from error
     except OSError as error:
-        if error.errno not in _REASONS:
-            raise
+        reason = _REASONS.get(error.errno or 0) or error.strerror or first_line(error)
         raise UsageError(
-            f"{shown(target)}: cannot write: {_REASONS[error.errno]}", "choose another output path"
+            f"{shown(target)}: cannot write: {reason}", "choose another output path"
         ) from error
 
 
@@ -195,7 +288,7 @@ def _give_name(handle: BufferedRandom, scratch: Path) -> None:
         with open(scratch, "xb") as copy:
             shutil.copyfileobj(handle, copy)
             copy.flush()
-            os.fsync(copy.fileno())
+            sync(copy.fileno())
 
 
 def _publish(scratch: Path, target: Path, overwrite: bool) -> None:
@@ -211,15 +304,29 @@ def _publish(scratch: Path, target: Path, overwrite: bool) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
         os.replace(scratch, target)
     else:
-        scratch.unlink()
+        _discard(scratch)
+
+
+def sync(descriptor: int) -> None:
+    """Flush an open file to disk, where the file system can."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSYNCED:
+            raise
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder to disk, so that new names in it are durable, if folders can be opened."""
+    """Flush a folder to disk, so that new names in it are durable, where that is possible.
+
+    Its files are complete and have their names, so a folder that cannot be opened or flushed (CIFS,
+    shared folders of virtual machines, no permission to read it) is no error.
+    """
     if not hasattr(os, "O_DIRECTORY"):
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from petrt.errors import UsageError
-from petrt.files.atomic import explained
+from petrt.files.atomic import explained, sync, sync_folder
 from petrt.files.names import shown
 
 
@@ -35,12 +36,15 @@ def atomic_folder(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
         try:
             new.mkdir()
             yield new
-            for each in (*new.iterdir(), new):
+            for each in new.rglob("*"):
                 _sync(each)
+            sync_folder(new)
+            _open_up(new)
+            check_folder(path, replaces=replaces)  # another process may have written it meanwhile
             if path.exists():
                 path.rename(old)
             new.rename(path)
-            _sync(path.parent)
+            sync_folder(path.parent)
         finally:
             if old.exists() and not path.exists():  # interrupted between the two renames
                 old.rename(path)
@@ -53,10 +57,24 @@ def check_folder(path: Path, *, replaces: str | None = None) -> None:
         raise UsageError(f"{shown(path)} exists", "choose another folder")
 
 
+def _open_up(folder: Path) -> None:
+    """Give all that is in ``folder`` the modes that the umask gives new files.
+
+    Some writers make their files with mode 0600, so that a folder would be readable for others in part.
+    """
+    mode = stat.S_IMODE(folder.stat().st_mode)  # made by mkdir, so the umask's
+    for each in folder.rglob("*"):
+        if not each.is_symlink():
+            each.chmod(mode if each.is_dir() else mode & 0o666)
+
+
 def _sync(path: Path) -> None:
     """Flush the content to disk before the folder gets its name."""
+    if path.is_dir():
+        sync_folder(path)
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)

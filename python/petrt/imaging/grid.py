@@ -42,7 +42,8 @@ class Placement:
     next four are along canonical x, y, z: ``voxel_mm`` and ``grid_mm``, the voxel sizes before (None
     for a bare array) and after resampling; ``resampled``, which axes are resampled; ``grid_shape``,
     the shape before padding. ``padding`` is (before, after) for x and y. ``tilt_deg`` is the angle
-    between an oblique volume's axes and the canonical ones.
+    between an oblique volume's axes and the canonical ones, ``shear_deg`` how far the angles between its
+    own axes are from right ones.
     """
 
     input_shape: Shape3
@@ -54,6 +55,7 @@ class Placement:
     grid_shape: Shape3
     padding: tuple[tuple[int, int], tuple[int, int]]
     tilt_deg: float = 0.0
+    shear_deg: float = 0.0
 
     @property
     def canonical_shape(self) -> Shape3:
@@ -150,9 +152,11 @@ def plan(
         if len(voxel_mm) != 3 or not all(size > 0 for size in voxel_mm):
             raise InputError(f"{name}: voxel_mm is {voxel_mm}", "expected three sizes above 0")
         affine = np.diag([*voxel_mm, 1.0])
-    axes, flips, sizes, tilt = (0, 1, 2), (False, False, False), None, 0.0
+    axes, flips, sizes, tilt, shear = (0, 1, 2), (False, False, False), None, 0.0, 0.0
     if affine is not None:
-        axes, flips, sizes, tilt = _orientation(check_affine(affine, name))
+        affine = check_affine(affine, name)
+        axes, flips, sizes, tilt = _orientation(affine)
+        shear = _shear(affine)
     x, y, z = (int(shape[axis]) for axis in axes)
     grid_shape, grid_mm, resampled = (x, y, z), sizes, (False, False, False)
     if sizes is not None and target_mm is not None:
@@ -168,6 +172,7 @@ def plan(
         grid_shape=grid_shape,
         padding=(_padding(grid_shape[0], multiple), _padding(grid_shape[1], multiple)),
         tilt_deg=tilt,
+        shear_deg=shear,
     )
 
 
@@ -175,8 +180,8 @@ def domain_warnings(placement: Placement, domain: DomainSpec) -> list[str]:
     """One line for each difference between a volume's grid and the training data's.
 
     Reported are voxel sizes that differ by more than a quarter, in-plane fields of view that differ by
-    more than half, and slices tilted by more than 15 degrees. Of a bare array, which has no voxel size,
-    only the matrix is compared.
+    more than half, sheared grids, and slices tilted by more than 15 degrees. Of a bare array, which has no
+    voxel size, only the matrix is compared.
     """
     warnings = []
     sizes = placement.voxel_mm or domain.voxel_mm
@@ -194,7 +199,12 @@ def domain_warnings(placement: Placement, domain: DomainSpec) -> list[str]:
                 warnings.append(
                     f"field of view along {axis} is {field:.0f} mm, trained on {usual:.0f} mm"
                 )
-    if placement.tilt_deg > 15:
+    if placement.shear_deg > 1:
+        warnings.append(
+            f"the grid is sheared: its axes are {placement.shear_deg:.0f} degrees from right angles, "
+            "trained on upright ones"
+        )
+    elif placement.tilt_deg > 15:
         warnings.append(
             f"slices are tilted by {placement.tilt_deg:.0f} degrees, trained on axial ones"
         )
@@ -231,6 +241,13 @@ def _orientation(affine: np.ndarray) -> tuple[Shape3, tuple[bool, bool, bool], S
     cosine = float(np.min(np.abs(np.diag(columns)) / lengths))
     sx, sy, sz = (float(length) for length in lengths)
     return (x, y, z), (fx, fy, fz), (sx, sy, sz), math.degrees(math.acos(min(cosine, 1.0)))
+
+
+def _shear(affine: np.ndarray) -> float:
+    """The largest difference, in degrees, between the angle of two of the grid's axes and a right one."""
+    columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = np.abs(columns.T @ columns)[[0, 0, 1], [1, 2, 2]]
+    return math.degrees(math.asin(min(float(cosines.max()), 1.0)))
 
 
 def _target_grid(
@@ -275,5 +292,5 @@ def _check_limits(
     if total > max_voxels:
         raise InputError(
             f"{name}: {grid} on the model's grid, more than {max_voxels} in all",
-            "check its voxel size, crop it, or raise --max-voxels",
+            "check its voxel size, or crop it",
         )

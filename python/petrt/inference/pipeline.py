@@ -13,8 +13,9 @@ from petrt.arrays import Array
 from petrt.diffusion.noise_schedule import StepTable
 from petrt.engines.base import Engine
 from petrt.errors import NonfiniteOutput, OutOfDeviceMemory
+from petrt.hardware.processes import Home
 from petrt.inference.cpu.device import cpu_device
-from petrt.inference.device import Device, Job, Results
+from petrt.inference.device import Device, Job, Results, Tally
 from petrt.inference.forward import ReverseProcess
 from petrt.model.bundle import Bundle
 
@@ -25,8 +26,14 @@ class Pipeline:
     No result depends on how a volume is cut into batches, or on how many run at once.
     """
 
-    def __init__(self, device: Device, *, denoises: bool) -> None:
+    def __init__(self, device: Device, *, denoises: bool, survives_fork: bool = False) -> None:
         self.device, self._denoises = device, denoises
+        self._home = None if survives_fork else Home()
+
+    def check_process(self) -> None:
+        """Raise DeviceError in a forked process, where the engine would wait for ever."""
+        if self._home is not None:
+            self._home.check("this Reconstructor")
 
     def run(
         self,
@@ -40,18 +47,22 @@ class Pipeline:
         dose: float | None = None,
         active: NDArray[np.bool_] | None = None,
         every: int = 1,
+        tally: Tally | None = None,
     ) -> Results:
         """The results of the scaled ``volume`` [Z, H, W]; arguments as the fields of ``Job``.
 
         ``report`` is called with the number of slices done. ``active``: None for all. With ``every``
         only slices 0, every, 2 every ... must be reconstructed, and only these are counted.
 
-        Raises DeviceError where the device fails, or its memory does not hold a single image.
+        Raises DeviceError where the device fails, or its memory does not hold a single image, and in
+        another process than the engine's.
         """
+        self.check_process()
         active = np.ones(len(volume), bool) if active is None else active
         wanted = active & (np.arange(len(volume)) % every == 0)
         samples = samples if self._denoises else 1
-        job = Job(volume, samples, seed, first_id, noise, dose, active, wanted)
+        tally = Tally() if tally is None else tally
+        job = Job(volume, samples, seed, first_id, noise, dose, active, wanted, tally)
         done = ~active
         if not wanted.any():
             report(len(done[::every]))
@@ -116,7 +127,7 @@ def pipeline_of(
         from petrt.inference.cuda.device import CudaDevice  # needs petrt._cuda
 
         device = CudaDevice(bundle, engine, process, batch, memory)
-    return Pipeline(device, denoises=process.film is not None)
+    return Pipeline(device, denoises=process.film is not None, survives_fork=engine.survives_fork)
 
 
 def check_finite(results: Sequence[Array], name: str, bundle: Bundle, engine: Engine) -> None:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
 from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
+from nibabel.orientations import aff2axcodes
 from nibabel.spatialimages import HeaderDataError
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 
-from petrt.errors import InputError
+from petrt.errors import InputError, way
 from petrt.imaging.affine import check_affine
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,9 @@ _OTHER_TYPES = {
     2048: "complex256",
     2304: "RGBA",
 }
+# NIfTI's code for coordinates of the scanner, and how far two statements of one grid may differ.
+SCANNER = 1
+SAME_PLACE = 0.01
 # The fields that place the grid in space and time, the same in NIfTI-1 and NIfTI-2.
 _GRID_FIELDS = (
     *("pixdim", "xyzt_units", "toffset", "qform_code", "sform_code"),
@@ -151,7 +155,81 @@ def header_affine(source: SourceHeader, name: str) -> np.ndarray:
         raise InputError(
             f"{name}: the quaternion (quatern_b, _c, _d) is not a rotation", "correct the qform"
         ) from error
-    return check_affine(affine, name)
+    affine = check_affine(affine, name)
+    check_orientations(source.raw, source.shape, name)
+    return affine
+
+
+def check_orientations(header: Nifti1Header, shape: tuple[int, ...], name: str) -> None:
+    """Compare the places where a NIfTI header says how its grid lies: sform, qform and pixdim.
+
+    The sform is used where its code is above 0. Other voxel sizes in the qform or in pixdim are logged as a
+    warning, and so is any other difference between two forms of one code. Raises InputError if both
+    codes say scanner space (1) and the forms differ by more than 1 %: one of them is wrong, and nothing
+    says which.
+    """
+    fields = header.structarr
+    sform_code, qform_code = int(fields["sform_code"]), int(fields["qform_code"])
+    if sform_code == 0:
+        return  # the qform takes its voxel sizes from pixdim
+    sform = header.get_sform()
+    sizes = np.linalg.norm(sform[:3, :3], axis=0)
+    pixdim = np.array(fields["pixdim"][1:4], float)
+    stored = "pixdim" if qform_code == 0 else "qform (pixdim)"
+    both = f"sform {_millimetres(sizes)}, {stored} {_millimetres(pixdim)}"
+    other_sizes = float(np.abs(pixdim / sizes - 1).max()) > SAME_PLACE
+    qform = None if qform_code == 0 else _qform(header)
+    apart = 0.0 if qform is None else _difference(sform, qform, shape)
+    if sform_code == qform_code == SCANNER and apart > SAME_PLACE:
+        raise InputError(
+            f"{name}: sform and qform, both in scanner space, differ by {100 * apart:.2g} %: "
+            + (f"voxels of {both}" if other_sizes else _placed(sform, qform)),
+            "correct one of them, or set the code of the wrong one to 0",
+        )
+    if other_sizes:
+        logger.warning("%s: two voxel sizes: %s; the sform is used", name, both)
+    elif sform_code == qform_code and apart > SAME_PLACE / 10:
+        logger.warning(
+            "%s: sform and qform of one code differ by %.2g %%: %s; the sform is used",
+            *(name, 100 * apart, _placed(sform, qform)),
+        )
+
+
+def _qform(header: Nifti1Header) -> np.ndarray | None:
+    """The affine of the qform; None if its fields are faulty, since it is not used."""
+    copy = header.copy()
+    if copy["pixdim"][0] not in (-1.0, 1.0):
+        copy["pixdim"][0] = 1.0
+    try:
+        affine: np.ndarray = copy.get_qform()
+    except (HeaderDataError, ValueError):
+        return None
+    return affine if np.isfinite(affine).all() else None
+
+
+def _difference(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...]) -> float:
+    """How far two affines are apart: the largest relative difference of a voxel's edge, or the largest
+    distance of the grid's corners over the grid's size."""
+    edges = np.linalg.norm(a[:3, :3] - b[:3, :3], axis=0) / np.linalg.norm(a[:3, :3], axis=0)
+    last = np.array(shape[:3]) - 1
+    corners = np.array([(x, y, z, 1) for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
+    corners[:, :3] *= last
+    moved = np.linalg.norm(corners @ (a - b)[:3].T, axis=1).max()
+    extent = np.linalg.norm(a[:3, :3] * np.array(shape[:3]))
+    return float(max(edges.max(), moved / extent))
+
+
+def _millimetres(sizes: np.ndarray) -> str:
+    return " x ".join(f"{size:.4g}" for size in sizes)
+
+
+def _placed(sform: np.ndarray, qform: np.ndarray | None) -> str:
+    """Axes and origin of both, as text."""
+    forms = {"sform": sform} | ({} if qform is None else {"qform": qform})
+    return ", ".join(
+        f"{key} {''.join(aff2axcodes(form))} from ({', '.join(f'{n:.4g}' for n in form[:3, 3])})"
+        for key, form in forms.items()
+    )
 
 
 def grid_header(source: Nifti1Header | Spm2AnalyzeHeader, shape: tuple[int, ...]) -> Nifti1Header:
@@ -199,7 +277,7 @@ def check_shape(shape: tuple[int, ...], name: str, max_voxels: int) -> None:
     if math.prod(shape) > max_voxels:
         raise InputError(
             f"{name}: claims {size} = {math.prod(shape)} voxels, the limit is {max_voxels}",
-            "if the size is right, raise --max-voxels",
+            way("max_voxels", str(math.prod(shape)), "lets it in", "crop it, or check its header"),
         )
 
 

@@ -12,10 +12,11 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Header, Nifti2Image
 
-from petrt.errors import InputError, UsageError
+from petrt.arrays import plain
+from petrt.errors import InputError, UsageError, way
 from petrt.files.names import shown
 from petrt.imaging.affine import check_affine
-from petrt.io.header import affine_header, check_shape, grid_header
+from petrt.io.header import affine_header, check_orientations, check_shape, grid_header
 
 logger = logging.getLogger(__name__)
 
@@ -80,13 +81,16 @@ def from_image(
     shape = tuple(int(n) for n in image.shape)
     check_shape(shape, name, max_voxels)
     affine = check_affine(image.affine, name)
+    if isinstance(image.header, Nifti1Header) and int(image.header["sform_code"]):
+        check_orientations(image.header, shape, name)
     try:
-        values = np.asanyarray(image.dataobj)
+        stored = np.asanyarray(image.dataobj)
     except (OSError, ValueError, EOFError, zlib.error) as error:
         fault = type(error).__name__  # nibabel's text contains the whole path
         raise InputError(
             f"{name}: its voxels cannot be read ({fault})", "check the file"
         ) from error
+    values = plain(stored, name)
     if values.dtype.kind not in "iufb":
         raise InputError(f"{name}: voxels of type {values.dtype}", "real numbers are needed")
     data = as_float32(values.reshape(-1, order="F"), 1.0, 0.0).reshape(shape, order="F")
@@ -142,7 +146,7 @@ def count_voxels(data: np.ndarray, name: str, nonfinite: Nonfinite) -> VoxelStat
     if bad and nonfinite == "refuse":
         raise InputError(
             f"{name}: {bad} of {data.size} voxels are NaN or infinite",
-            "--nonfinite zero replaces them by 0 and counts them",
+            way("nonfinite", "zero", "replaces them by 0 and counts them", "repair the file"),
         )
     if bad:
         data[~finite] = 0.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
 import zipfile
 import zlib
@@ -26,7 +27,8 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
-from petrt.errors import InputError
+from petrt.errors import InputError, UsageError
+from petrt.files.system import reading
 from petrt.model.spec import ModelSpec, Spec
 
 if TYPE_CHECKING:
@@ -161,8 +163,15 @@ class Bundle:
 def load_bundle(source: str | Path) -> Bundle:
     """Read and check a bundle: a folder, a .zip, or the name of a model shipped with petrt.
 
-    Raises InputError for anything missing, altered, unknown or unsafe.
+    Raises InputError for anything missing, altered, unknown, unsafe or unreadable.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise UsageError(f"model is a {type(source).__name__}", "give a path or a name")
+    with reading(Path(source)):
+        return _load(source)
+
+
+def _load(source: str | Path) -> Bundle:
     path = Path(source)
     shipped = SHIPPED / str(source)
     # A folder named "demo" without a bundle in it does not hide the shipped model of that name.

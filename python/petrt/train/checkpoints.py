@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from petrt.errors import InputError, TrainingCollapsed, UsageError
+from petrt.files.atomic import explained
 from petrt.files.names import shown
 from petrt.model.spec import ModelSpec
 from petrt.nets.checkpoint import HEADER, load_checkpoint, load_state, save_checkpoint
@@ -112,8 +113,9 @@ def _not_finite(step: int) -> TrainingCollapsed:
 
 def remove(run: Path, step: int) -> None:
     """Delete a checkpoint. If this is interrupted, ``clean`` deletes the rest."""
-    grave = Path(tempfile.mkdtemp(prefix=".petrt-", dir=run / FOLDER))
-    path_of(run, step).rename(grave / "old")
+    with explained(path_of(run, step)):
+        grave = Path(tempfile.mkdtemp(prefix=".petrt-", dir=run / FOLDER))
+        path_of(run, step).rename(grave / "old")
     shutil.rmtree(grave, ignore_errors=True)
 
 

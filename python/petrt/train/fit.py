@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,20 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
-from filelock import FileLock, Timeout
 
 from petrt.data.dataset import Dataset, open_dataset
 from petrt.errors import InputError, UsageError
 from petrt.files.atomic import explained
+from petrt.files.locks import LockHeld, locked
 from petrt.files.names import shown
 from petrt.train import checkpoints
 from petrt.train.collapse import Watch
 from petrt.train.config import TrainConfig
-from petrt.train.data import Batch, Slices, loader
+from petrt.train.data import Batch, Slices, explained_loader, loader
 from petrt.train.interrupt import Interrupt, TrainingStopped
 from petrt.train.record import EVERY, Clock, Journal, dataset_hash, write_run
 from petrt.train.trainer import Losses, Trainer
-from petrt.train.validate import Scores, as_json, cases, mean_scores, predict, scores
+from petrt.train.validate import GivenUp, Scores, as_json, cases, mean_scores, predict, scores
 
 LOCK = ".lock"
 SIGMA_BATCHES = 8
@@ -45,6 +45,7 @@ def fit(
     resume_from: int | None = None,
     init: Path | None = None,
     threads: int = 1,
+    verify: bool = True,
     progress: Progress | None = None,
 ) -> Path:
     """Train ``config`` on the prepared data set ``data`` and return the folder of the newest checkpoint.
@@ -56,20 +57,25 @@ def fit(
     continues from the newest checkpoint of ``out``, ``resume_from`` from that step, and deletes later ones.
     All random numbers depend only on (seed, step), so a resumed run gives the weights of an uninterrupted
     one: bit for bit on one thread; on several, PyTorch's sums have no fixed order. ``init``: a checkpoint
-    or run whose weights a new run starts with. ``progress`` is called in the main process with each step
+    or run whose weights a new run starts with. ``verify``: compare the hashes of the volumes first, in one
+    process of each machine. ``progress`` is called in the main process with each step
     and its losses.
 
     Raises InputError for missing or unsuitable data or checkpoints. Raises UsageError if ``out`` is in
-    use, cannot be written, holds a run that is not resumed, or holds no run to resume. Raises
-    TrainingCollapsed, and TrainingStopped after SIGTERM or SIGINT.
+    use, cannot be written, holds a run that is not resumed, or holds no run to resume. Raises DeviceError
+    where loader processes fail, TrainingCollapsed, and TrainingStopped after SIGTERM or SIGINT.
     """
     torch.set_num_threads(threads)
     accelerator = _accelerator(config, threads)
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, verify=False)
+    if verify and accelerator.is_local_main_process:
+        dataset.verify([*dataset.split("train"), *dataset.split("validation")])
     _check_model(config, dataset)
+    seen = checkpoints.steps_of(out)
     step = _first_step(out, resume or resume_from is not None, resume_from)
     trainer = Trainer(config, accelerator)
-    loop = _Loop(trainer, dataset, out, threads)
+    interrupt = Interrupt(accelerator)
+    loop = _Loop(trainer, dataset, out, threads, interrupt)
     if step is not None:
         loop.take_up(step)
     elif init is not None:
@@ -77,10 +83,10 @@ def fit(
         if accelerator.is_main_process:
             logger.info("%d tensors taken from %s, %d begin anew", taken, shown(init), kept)
     accelerator.wait_for_everyone()  # all must read the folder before one changes it
-    with _owned(out, accelerator), Interrupt(accelerator) as interrupt:
+    with _owned(out, accelerator, seen), interrupt, explained_loader():
         loop.open_journal(init)
         try:
-            return loop.run(interrupt, progress)
+            return loop.run(progress)
         finally:
             loop.close()
 
@@ -88,8 +94,11 @@ def fit(
 class _Loop:
     """Steps, validation, checkpoints and records of one run."""
 
-    def __init__(self, trainer: Trainer, dataset: Dataset, out: Path, threads: int) -> None:
+    def __init__(
+        self, trainer: Trainer, dataset: Dataset, out: Path, threads: int, interrupt: Interrupt
+    ) -> None:
         accelerator = trainer.accelerator
+        self.interrupt = interrupt
         self.trainer, self.dataset, self.out, self.threads = trainer, dataset, out, threads
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
         self.ids = dataset.split("train")
@@ -135,9 +144,9 @@ class _Loop:
         )
         self.journal = Journal(self.out, step=trainer.step, seconds=self.info["seconds"])
 
-    def run(self, interrupt: Interrupt, progress: Progress | None) -> Path:
+    def run(self, progress: Progress | None) -> Path:
         """Train to the last step; returns the newest checkpoint."""
-        trainer, config = self.trainer, self.trainer.config
+        trainer, config, interrupt = self.trainer, self.trainer.config, self.interrupt
         if not trainer.step:  # tests the disk, and makes the run resumable from the start
             self._save()
         batches = loader(
@@ -148,16 +157,25 @@ class _Loop:
             rank=self.rank,
             world=self.world,
             pin=trainer.accelerator.device.type == "cuda",
+            stopped=interrupt.stopped,
         )
         timed = self.clock.timed(batches)
         while trainer.step < config.steps:
-            losses = self._step(next(timed))
+            batch = next(timed, None)
+            if batch is None:  # a signal came before it
+                if self.journal and self.journal.pending:
+                    self.journal.line(trainer.step, self.clock.waiting(), {})
+                self._save()
+                raise TrainingStopped(interrupt.signal, trainer.step)
+            losses = self._step(batch)
             if progress and self.journal:
                 progress(trainer.step, losses.terms)
             stop = interrupt.agreed()
             ends = bool(stop) or trainer.step == config.steps
             if not stop and (ends or trainer.step % config.validate_every == 0):
                 found = self._validate()
+                stop = interrupt.agreed()
+                ends = ends or bool(stop)
             else:
                 found = {}
             if self.journal and (ends or found or trainer.step % EVERY == 0):
@@ -198,21 +216,23 @@ class _Loop:
         # Before the denoiser joins there are no samples.
         samples = 0 if trainer.sigma_r is None else validation.samples
         rows: list[Scores] = []
-        for case in self.cases:
-            images = predict(
-                trainer.averaged,
-                spec,
-                case.pair.low,
-                case.ids,
-                dose=1 / case.pair.dose,
-                samples=samples,
-                threads=self.threads,
-            )
-            rows.append(scores(case, images, validation.protocols))
-            if self.journal and len(rows) == 1:
-                self.journal.picture(trainer.step, case, images)
+        with suppress(GivenUp):
+            for case in self.cases:
+                images = predict(
+                    trainer.averaged,
+                    spec,
+                    case.pair.low,
+                    case.ids,
+                    dose=1 / case.pair.dose,
+                    samples=samples,
+                    threads=self.threads,
+                    stopped=self.interrupt.stopped,
+                )
+                rows.append(scores(case, images, validation.protocols))
+                if self.journal and len(rows) == 1:
+                    self.journal.picture(trainer.step, case, images)
         rows = gather_object(rows)
-        if not rows:
+        if not rows or self.interrupt.stopped():
             return {}
         found = mean_scores(rows)
         self.info["validation"] = {"step": trainer.step, "psnr": as_json(found)}
@@ -221,7 +241,8 @@ class _Loop:
     def _save(self) -> None:
         if self.journal:
             info = self.info | {"seconds": self.journal.seconds, "targets": self.watch.start}
-            checkpoints.save(self.trainer, self.out, info)
+            with self.interrupt.saving():
+                checkpoints.save(self.trainer, self.out, info)
 
 
 def _accelerator(config: TrainConfig, threads: int) -> Accelerator:
@@ -277,19 +298,27 @@ def _first_step(out: Path, resume: bool, wanted: int | None) -> int | None:
 
 
 @contextmanager
-def _owned(out: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Make and lock the run's folder in the main process. Raises UsageError if it is in use."""
+def _owned(out: Path, accelerator: Accelerator, seen: list[int]) -> Iterator[None]:
+    """Make and lock the run's folder in the main process.
+
+    Raises UsageError if it is in use, or if its checkpoints are no longer those ``seen`` before.
+    """
     if not accelerator.is_main_process:
         yield
         return
-    with explained(out):
-        (out / checkpoints.FOLDER).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / LOCK)
+    with ExitStack() as held:
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
+            with explained(out):
+                (out / checkpoints.FOLDER).mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(out / LOCK, seconds=0.0, mode=0o666))
+        except LockHeld:
             raise UsageError(
-                f"{shown(out)} is being trained by another process", "choose another --out"
+                f"{shown(out)} is being trained by another process",
+                f"choose another --out; if that process is gone, delete {LOCK} there",
             ) from None
-    with lock:
+        if checkpoints.steps_of(out) != seen:
+            raise UsageError(
+                f"{shown(out)} was trained by another process meanwhile",
+                "continue it with --resume, or choose another --out",
+            )
         yield

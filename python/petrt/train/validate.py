@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,10 @@ TOGETHER = 16
 
 Images = dict[str, Array]
 Scores = dict[str, dict[str, float]]
+
+
+class GivenUp(Exception):
+    """A validation that was stopped before its end."""
 
 
 @dataclass(frozen=True)
@@ -103,15 +107,17 @@ def predict(
     dose: float,
     samples: int,
     threads: int = 1,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Images:
     """Name -> image [len(ids), H, W] that the model predicts for slices ``ids`` of ``low`` [Z, H, W].
 
     The names are ``low``, the slices themselves; ``coarse``, if there is P; and with a denoiser, unless
     ``samples`` is 0, ``sample``, the first sample, and ``ams``, the mean of all. All are clipped at 0 as
     in the runtime. ``dose``: fraction of the full dose. The noise of a slice depends only on its number.
+    Raises GivenUp when ``stopped``, which is asked before each step.
     """
     parts = [
-        _predict(model, spec, low, ids[first : first + TOGETHER], dose, samples, threads)
+        _predict(model, spec, low, ids[first : first + TOGETHER], dose, samples, threads, stopped)
         for first in range(0, len(ids), TOGETHER)
     ]
     return {name: np.concatenate([part[name] for part in parts])[:, 0] for name in parts[0]}
@@ -125,8 +131,11 @@ def _predict(
     dose: float,
     samples: int,
     threads: int,
+    stopped: Callable[[], bool],
 ) -> Images:
     """``predict`` of a few slices; each image [B, 1, H, W]."""
+    if stopped():
+        raise GivenUp
     device = next(model.parameters()).device
     stack = np.stack([nas(low, z) for z in ids])
     x = np.ascontiguousarray(stack[:, CENTRE : CENTRE + 1])
@@ -154,6 +163,8 @@ def _predict(
     levels: Iterator[float] = iter(())
 
     def enqueue() -> None:
+        if stopped():
+            raise GivenUp
         level = torch.full((len(ids),), next(levels), dtype=torch.float32, device=device)
         eps.copy_(model.denoiser(on_device, r.to(device), level, features))  # type: ignore[misc]
 

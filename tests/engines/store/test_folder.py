@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import pickle
 import stat
 import subprocess
 import threading
@@ -29,6 +31,8 @@ from petrt.engines.store.folder import (
 from petrt.engines.store.record import dump_record
 from petrt.errors import DeviceError
 from tests.engines.store.records import FILES, H100, VERIFIED, make_record, of_bundle, put
+from tests.homeless import without_home
+from tests.locks import held
 
 
 def mode(path: Path) -> int:
@@ -241,6 +245,64 @@ def test_the_second_builder_waits_and_says_so(caplog):
     assert "another process is building this engine; waiting for it" in caplog.text
     with build_lock(key), build_lock("f" * 64):  # other engines are built side by side
         pass
+
+
+def test_a_builder_that_is_never_done_is_told_of_again_and_again(
+    private_cache, monkeypatch, caplog
+):
+    key = make_record().key
+    private_root(create=True)
+    monkeypatch.setattr(cache, "SAY_SECONDS", 0.1)
+
+    class Enough(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if len(caplog.messages) == 3:
+                raise KeyboardInterrupt  # the user's
+
+    handler = Enough()
+    logging.getLogger("petrt").addHandler(handler)
+
+    def build(**options: bool) -> None:
+        with build_lock(key, **options):
+            pytest.fail("entered")
+
+    lock = private_cache / f".{key[:12]}.lock"
+    try:
+        with held(lock), caplog.at_level(logging.INFO, "petrt"):
+            with pytest.raises(KeyboardInterrupt):
+                build()
+            with pytest.raises(DeviceError, match=r"another process is building.*--no-wait"):
+                build(wait=False)
+    finally:
+        logging.getLogger("petrt").removeHandler(handler)
+    assert len(caplog.messages) == 3
+    assert all(f"delete {lock}" in message for message in caplog.messages)
+    with build_lock(key, wait=False):  # free again
+        pass
+
+
+@pytest.mark.usefixtures("private_cache")
+def test_a_folder_that_cannot_be_locked_is_refused_in_one_line(monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    def build() -> None:
+        with build_lock(make_record().key, wait=False):
+            pytest.fail("entered")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(DeviceError, match=r"cannot lock.*Stale file handle.*PETRT_CACHE"):
+        build()
+
+
+def test_a_user_without_a_home_has_no_engines_and_is_told_what_to_set(monkeypatch):
+    without_home(monkeypatch)
+    assert private_root() is None
+    assert installed() == ([], [])
+    for use in (cache_root, lambda: private_root(create=True)):
+        with pytest.raises(DeviceError, match=r"no home folder.*set PETRT_CACHE") as caught:
+            use()
+        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 @pytest.mark.usefixtures("private_cache")

@@ -14,8 +14,15 @@ from typing import Any
 
 import pytest
 
+from petrt.cli.app import run
 from petrt.engines.onnxruntime import OnnxRuntimeEngine
-from petrt.engines.store.folder import cache_root, installed, load_graphs, load_timing_cache
+from petrt.engines.store.folder import (
+    cache_root,
+    installed,
+    load_graphs,
+    load_timing_cache,
+    private_root,
+)
 from petrt.engines.store.record import Flags
 from petrt.errors import DeviceError
 from petrt.export.tensorrt import install as module
@@ -27,6 +34,7 @@ from petrt.inference.verify_engine import verify
 from petrt.model.bundle import GRAPHS, Bundle
 from tests.engines.store.records import H100, VERIFIED
 from tests.engines.tensorrt.fake_tensorrt import make_module
+from tests.locks import held
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -152,6 +160,31 @@ def test_the_reason_for_a_new_build_is_told(builder, request_here, caplog, why, 
     assert second.folder != first.folder
     if why == "force":
         assert builder.calls[3]["timing_cache"] == b"timings 3"
+
+
+def test_who_does_not_wait_for_another_build_builds_nothing(builder, request_here):
+    private_root(create=True)
+    with (
+        held(cache_root() / f".{request_here.key[:12]}.lock"),
+        pytest.raises(DeviceError, match=r"another process is building this engine.*--no-wait"),
+    ):
+        build_engine(request_here, wait=False, bar=silent)
+    assert builder.calls == []
+    assert build_engine(request_here, wait=False, bar=silent)
+
+
+@pytest.mark.parametrize(("options", "wait"), [([], True), (["--no-wait"], False)])
+def test_the_command_waits_unless_told_otherwise(monkeypatch, request_here, options, wait):
+    seen: dict[str, Any] = {}
+
+    def stop(_: Request, **given: Any) -> None:
+        seen.update(given)
+        raise DeviceError("enough")
+
+    monkeypatch.setattr(module, "build_engine", stop)
+    monkeypatch.setattr("petrt.export.tensorrt.request.make_request", lambda *_, **__: request_here)
+    assert run(["build-engine", "demo", *options]) == 4
+    assert seen["wait"] is wait
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), DeviceError("TensorRT gave up")])

@@ -7,7 +7,6 @@ left out.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,6 @@ from pathlib import Path
 from petrt.data.prepare.doses import dose_of_entity
 from petrt.data.prepare.scan import FoundScan, Scan
 from petrt.errors import InputError
-from petrt.files.names import shown
 
 logger = logging.getLogger(__name__)
 
@@ -61,21 +59,6 @@ def find(folder: Path) -> list[FoundScan]:
     if left_out:
         logger.warning("%d files state no dose in rec- or desc- and are left out", left_out)
     return subjects
-
-
-def sidecar_unit(path: Path) -> str | None:
-    """``Units`` in the JSON file beside a volume; None without one. Raises InputError if it is damaged."""
-    stem = path.name.removesuffix(".gz").removesuffix(".nii")
-    sidecar = path.with_name(f"{stem}.json")
-    if not sidecar.is_file():
-        return None
-    try:
-        unit = json.loads(sidecar.read_text(encoding="utf-8"))["Units"]
-    except KeyError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{shown(path)}: its .json file cannot be read", "repair it") from error
-    return str(unit)
 
 
 def _pet_folders(folder: Path) -> Iterator[Path]:

@@ -6,6 +6,9 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,9 +18,11 @@ from pydantic import ValidationError
 
 from petrt.data.index import INDEX, VOLUMES, ArrayFile, VolumeFile, file_hash
 from petrt.data.prepare.outcome import Outcome
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, UsageError, way
 from petrt.files.atomic import atomic_file, atomic_write_bytes, atomic_write_json, explained
+from petrt.files.locks import OWNER, owned
 from petrt.files.names import shown
+from petrt.files.system import reading
 
 Dtype = Literal["float16", "float32"]
 # Folder for records of finished subjects, removed when the data set is complete.
@@ -35,7 +40,7 @@ def encode(array: NDArray[np.float32], unit: float, dtype: Dtype) -> NDArray[Any
     if largest > float(np.finfo(dtype).max):
         raise InputError(
             f"its largest voxel is {largest:.3g} times the scale, more than {dtype} holds",
-            "check it for an outlier, or give --dtype float32",
+            way("dtype", "float32", "holds it; or check it for an outlier"),
         )
     return array.astype(dtype, copy=False)
 
@@ -56,31 +61,59 @@ def write_volume(
     return VolumeFile(file=written.file, sha256=written.sha256, unit=unit)
 
 
-def begin(out: Path, *, overwrite: bool) -> Path:
+@contextmanager
+def begun(out: Path, *, overwrite: bool) -> Iterator[Path]:
     """The folder ``<out>.partial`` for the incomplete data set, with the files of an interrupted run.
 
-    Raises UsageError if ``out`` exists or nothing can be written."""
+    It has this name so that the next run finds it, and a lock, so that two runs do not mix their volumes.
+    If it holds no finished subject at the end, it is removed. Raises UsageError if ``out`` exists, if
+    another run fills the folder, if it is not such a folder, or if nothing can be written.
+    """
+    _check(out, overwrite)
+    partial = out.with_name(f"{out.name}.partial")
+    with explained(out):
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise UsageError(f"{shown(error.filename)} is a file", "move it away") from error
+        _check_own(partial)
+    with owned(partial, out):
+        _check(out, overwrite)  # a run that ended meanwhile may have written it
+        with explained(out):
+            for folder in (VOLUMES, RECORDS):
+                (partial / folder).mkdir(exist_ok=True)
+        try:
+            yield partial
+        finally:
+            _abandon(partial)
+
+
+def _check(out: Path, overwrite: bool) -> None:
+    """Raise UsageError if ``out`` exists, unless it is a data set that may be replaced."""
     if os.path.lexists(out):
         if not is_prepared(out):
             raise UsageError(f"{shown(out)} exists and is not a data set", "choose another folder")
         if not overwrite:
-            raise UsageError(f"{shown(out)} exists", "--overwrite replaces it")
-    partial = out.with_name(f"{out.name}.partial")
-    with explained(out):
-        try:
-            (partial / VOLUMES).mkdir(parents=True, exist_ok=True)
-            (partial / RECORDS).mkdir(exist_ok=True)
-        except FileExistsError as error:
-            raise UsageError(f"{shown(error.filename)} is a file", "move it away") from error
-    return partial
+            raise UsageError(f"{shown(out)} exists", way("overwrite", "", "replaces it"))
+
+
+def _check_own(partial: Path) -> None:
+    """Raise UsageError if a folder with the name of the incomplete data set is something else."""
+    names = {path.name for path in partial.iterdir() if path.name != OWNER}
+    if names and not (partial / RECORDS).is_dir():
+        raise UsageError(
+            f"{shown(partial)} exists and is not an interrupted run's",
+            "move it away, or choose another folder",
+        )
 
 
 def salt(partial: Path) -> bytes:
     """Random bytes for the patient keys of this data set. They stay the same until it is complete."""
     path = partial / RECORDS / "salt"
-    if not path.exists():
-        atomic_write_bytes(path, secrets.token_bytes(16), overwrite=True)
-    return path.read_bytes()
+    with reading(path):
+        if not path.exists():
+            atomic_write_bytes(path, secrets.token_bytes(16), overwrite=True)
+        return path.read_bytes()
 
 
 def is_prepared(folder: Path) -> bool:
@@ -92,11 +125,17 @@ def is_prepared(folder: Path) -> bool:
     return isinstance(content, dict) and content.get("format") == "petrt-dataset"
 
 
-def abandon(partial: Path) -> None:
+def _abandon(partial: Path) -> None:
     """Remove the folder if it holds no finished subject; otherwise keep it for the next run."""
-    records = (partial / RECORDS).glob("*.json")
-    if not any(json.loads(path.read_text())["outcome"]["entry"] for path in records):
+    if not any(_finished(path) for path in (partial / RECORDS).glob("*.json")):
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _finished(record: Path) -> bool:
+    """Whether the record of a subject says that its volumes are written; not, if it cannot be read."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return bool(json.loads(record.read_text(encoding="utf-8"))["outcome"]["entry"])
+    return False
 
 
 def publish(partial: Path, out: Path, keep: set[str]) -> None:
@@ -105,18 +144,19 @@ def publish(partial: Path, out: Path, keep: set[str]) -> None:
         for path in (partial / VOLUMES).iterdir():
             if f"{VOLUMES}/{path.name}" not in keep:
                 path.unlink()
-        old = out.with_name(f"{out.name}.replaced")
-        shutil.rmtree(old, ignore_errors=True)
-        if out.exists():
-            out.rename(old)
+        grave = Path(tempfile.mkdtemp(prefix=".petrt-", dir=out.parent))
+        old = grave / "old"
         try:
+            if out.exists():
+                out.rename(old)
             partial.rename(out)
-        except OSError:
-            if old.exists():
+        finally:
+            if old.exists() and not out.exists():
                 old.rename(out)
-            raise
+            shutil.rmtree(grave, ignore_errors=True)
         shutil.rmtree(out / RECORDS, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        # Last: until then nobody else may write here.
+        (out / OWNER).unlink(missing_ok=True)
 
 
 def remember(partial: Path, outcome: Outcome, fingerprint: str) -> None:

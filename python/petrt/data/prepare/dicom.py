@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from petrt.data.prepare.scan import LoadedScan
+from petrt.data.prepare.scan import LoadedScan, Reading
 from petrt.io.dicom import series as dicom
 
 
-def load_series(folder: Path, salt: bytes) -> LoadedScan:
+def load_series(folder: Path, salt: bytes, reading: Reading) -> LoadedScan:
     """The only series in ``folder``. Raises InputError as petrt.io.dicom.series.read."""
-    volume = dicom.read(folder)
+    volume = dicom.read(
+        folder,
+        force_units=reading.force_units,
+        max_voxels=reading.max_voxels,
+        nonfinite=reading.nonfinite,
+    )
     (info,) = dicom.inspect(folder, salt=salt)
     return LoadedScan(
         volume.data,

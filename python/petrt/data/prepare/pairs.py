@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.data.prepare.scan import LoadedScan
-from petrt.errors import InputError
+from petrt.errors import InputError, way
 from petrt.imaging.scaling import scale_of
 from petrt.model.spec import ScaleRule
 
@@ -132,14 +132,24 @@ def activity_ratio(low: Facts, full: Facts) -> float | None:
     return low.total / full.total if full.total > 0 else None
 
 
-def check_pair(low: Facts, full: Facts) -> None:
-    """Raise InputError with the reason if the two are not a pair."""
+def check_pair(low: Facts, full: Facts, *, any_frame: bool = False) -> None:
+    """Raise InputError with the reason if the two are not a pair.
+
+    With ``any_frame`` their frames of reference may differ: then grid and likeness must do.
+    """
     if not same_grid(low, full):
         raise InputError(f"another grid than the full dose: {grid(low)}, not {grid(full)}")
     if low.patient and full.patient and low.patient != full.patient:
         raise InputError("another patient than the full dose's")
-    if low.frame and full.frame and low.frame != full.frame:
-        raise InputError("another frame of reference than the full dose's", "not one acquisition")
+    if low.frame and full.frame and low.frame != full.frame and not any_frame:
+        raise InputError(
+            "another frame of reference than the full dose's",
+            way(
+                "any_frame",
+                "",
+                "takes them as one acquisition, if an anonymiser drew its UIDs anew",
+            ),
+        )
     if low.unit and full.unit and low.unit != full.unit:
         raise InputError(f"in {low.unit}, the full dose in {full.unit}", "convert one of them")
     if (low.total, low.peak, low.noise) == (full.total, full.peak, full.noise):

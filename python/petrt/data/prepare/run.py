@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
-from multiprocessing import get_context
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from petrt.data.index import INDEX, SPLITS, DatasetIndex
 from petrt.data.prepare import cache, splits
 from petrt.data.prepare.crop import Box
 from petrt.data.prepare.outcome import Outcome, Refusal
-from petrt.data.prepare.scan import FULL, FoundScan
+from petrt.data.prepare.scan import FULL, FoundScan, Reading
 from petrt.data.prepare.sources import Layout, find, load
-from petrt.data.prepare.subject import Job, Settings
+from petrt.data.prepare.subject import Job, Settings, nameless
 from petrt.data.prepare.summary import SUMMARY, summary
-from petrt.errors import DeviceError, InputError, UsageError
+from petrt.errors import InputError, UsageError
 from petrt.files.atomic import atomic_write_bytes, atomic_write_json
 from petrt.files.names import shown
+from petrt.hardware.processes import in_workers
 from petrt.imaging.grid import Size3
 from petrt.model.spec import ScaleRule
+from petrt.values import MOST, MOST_SEED, MOST_WORKERS, sizes, whole
 
 logger = logging.getLogger(__name__)
 
 # More scans than this with one patient ID, or all scans of several, mean a placeholder ID.
 MOST_SCANS = 5
 ALL_ALIKE = 3
+# Different reasons quoted if no full-dose volume can be read.
+QUOTED = 3
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Options:
     ``voxel_mm``: voxel size of the model grid along canonical x, y, z; None: the first subject's. ``split``:
     fractions of train, validation and test patients, drawn with ``seed``; None: the source's own splits, or
     0.8, 0.1, 0.1. ``split_file``: a CSV ``subject,split`` instead. ``doses``: only these reductions.
-    ``crop``: the part to keep (petrt.data.prepare.crop). ``strict``: one refused pair refuses the data set.
+    ``crop``: the part to keep (petrt.data.prepare.crop). ``reading``: what is let through in the files.
+    ``strict``: one refused pair refuses the data set.
     """
 
     layout: Layout = "auto"
@@ -51,6 +53,7 @@ class Options:
     split_file: Path | None = None
     doses: tuple[int, ...] | None = None
     crop: Box | None = None
+    reading: Reading = field(default_factory=Reading)
     workers: int = 1
     strict: bool = False
     overwrite: bool = False
@@ -79,30 +82,35 @@ def prepare(
 ) -> Report:
     """Prepare the subjects of ``sources`` (layouts: petrt.data.prepare.sources) in the folder ``out``.
 
-    The folder appears complete or not at all. Subjects finished in an interrupted run are kept in
-    ``<out>.partial`` for the next run. ``progress`` is called with (done, total) subjects. Volumes that
-    are not a pair are refused; the report and the summary list them. Raises UsageError for ``out``, and
-    InputError for a source that contradicts itself, if no subject is left, and with ``strict`` for any
-    refusal.
+    The folder appears complete or not at all; two calls at a time do not write one folder. Subjects
+    finished in an interrupted run are kept in ``<out>.partial`` for the next run. ``progress`` is called
+    with (done, total) subjects. Volumes that are not a pair are refused; the report and the summary list
+    them. Raises UsageError for ``out``, and InputError for a source that contradicts itself, if no subject
+    is left, and with ``strict`` for any refusal.
     """
     options = options or Options()
-    if options.workers < 1:
-        raise UsageError(f"cannot prepare with {options.workers} workers", "ask for at least one")
+    options = replace(
+        options,
+        voxel_mm=None if options.voxel_mm is None else sizes("voxel_mm", options.voxel_mm),
+        workers=whole("workers", options.workers, 1, MOST_WORKERS),
+        seed=whole("seed", options.seed, 0, MOST_SEED),
+        doses=options.doses and tuple(whole("doses", dose, 2, MOST) for dose in options.doses),
+    )
     _keep_sources(sources, out)
     subjects = find(sources, options.layout)
     given = _given_splits(subjects, options)
-    partial = cache.begin(out, overwrite=options.overwrite)
-    try:
+    with cache.begun(out, overwrite=options.overwrite) as partial:
         settings = Settings(
-            voxel_mm=options.voxel_mm or _first_voxel_mm(subjects),
+            voxel_mm=options.voxel_mm or _first_voxel_mm(subjects, options.reading),
             dtype=options.dtype,
             rule=options.rule,
             doses=None if options.doses is None else tuple(sorted(set(options.doses))),
             crop=options.crop,
+            reading=options.reading,
         )
         job = Job(partial, settings, cache.salt(partial))
         outcomes = []
-        for outcome in _each(job, subjects, options.workers):
+        for outcome in in_workers(job, [*subjects.items()], options.workers):
             for refusal in outcome.refused:
                 logger.warning("refused: %s", refusal.line)
             outcomes.append(outcome)
@@ -112,8 +120,6 @@ def prepare(
         report = _report(out, settings, subjects, outcomes, given, options)
         _write(partial, report)
         return report
-    finally:
-        cache.abandon(partial)
 
 
 def _keep_sources(sources: Sequence[Path], out: Path) -> None:
@@ -143,41 +149,37 @@ def _given_splits(subjects: Mapping[str, FoundScan], options: Options) -> dict[s
     return given or None
 
 
-def _each(job: Job, subjects: Mapping[str, FoundScan], workers: int) -> Iterator[Outcome]:
-    """Outcomes in the order in which ``workers`` processes finish them."""
-    if workers == 1 or len(subjects) == 1:
-        yield from map(job, subjects.keys(), subjects.values())
-        return
-    pool = ProcessPoolExecutor(min(workers, len(subjects)), get_context("spawn"))
-    try:
-        waiting = [pool.submit(job, name, found) for name, found in subjects.items()]
-        for future in as_completed(waiting):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise DeviceError(
-            "a worker process was killed, probably for lack of memory", "use fewer --workers"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _first_voxel_mm(subjects: Mapping[str, FoundScan], reading: Reading) -> Size3:
+    """Voxel size along canonical x, y, z of the first full-dose volume that can be read.
 
-
-def _first_voxel_mm(subjects: Mapping[str, FoundScan]) -> Size3:
-    """Voxel size along canonical x, y, z of the first full-dose volume that can be read."""
+    Raises InputError with the first reasons if none can.
+    """
     from petrt.imaging.grid import plan
 
-    for found in subjects.values():
+    reasons: dict[str, tuple[str, str]] = {}  # reason -> the first subject with it, and what to do
+    for name, found in subjects.items():
+        reasons |= {text: (name, "") for text in found.problems if text not in reasons}
         for scan in found.scans:
             if scan.dose != FULL:
                 continue
             try:
-                loaded = load(scan.path)
+                with nameless(scan.path):
+                    loaded = load(scan.path, reading=reading)
                 sizes = plan(loaded.data.shape, loaded.affine).voxel_mm
-            except InputError:
-                continue  # reported later, with its subject
+            except InputError as error:
+                reasons.setdefault(error.message, (name, error.hint))
+                continue
             assert sizes is not None
             x, y, z = (round(size, 4) for size in sizes)
             return x, y, z
-    raise InputError("no full-dose volume can be read", "check the source and its layout")
+    first = [f"{name}: {text}" for text, (name, _) in [*reasons.items()][:QUOTED]]
+    if more := len(reasons) - QUOTED:
+        first += [f"and {more} more reasons"] if more > 0 else []
+    hints = dict.fromkeys(hint for _, hint in [*reasons.values()][:QUOTED] if hint)
+    raise InputError(
+        ": ".join(filter(None, ("no full-dose volume can be read", ", ".join(first)))),
+        "; ".join(hints) or "check the source and its layout",
+    )
 
 
 def _report(

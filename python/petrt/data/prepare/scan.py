@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from petrt.io.volume import MAX_VOXELS, Nonfinite
 
 # The dose reduction of a full-dose scan.
 FULL = 1
@@ -15,6 +18,21 @@ FULL = 1
 
 # A name that is only a number with a neutral prefix may be shown and stored.
 _NEUTRAL = re.compile(r"(sub|subject|anonymous|anon|case)[-_ ]?\d{1,4}", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is let through in the files that are read.
+
+    ``force_units``: DICOM series in units other than Bq/ml, unchanged. ``nonfinite``: "zero" replaces
+    NaN and infinity. ``max_voxels``: the largest volume. ``any_frame``: pairs whose DICOM frames of
+    reference differ, as after an anonymiser that draws them anew for each series.
+    """
+
+    force_units: bool = False
+    nonfinite: Nonfinite = "refuse"
+    max_voxels: int = MAX_VOXELS
+    any_frame: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,7 +49,8 @@ class FoundScan:
 
     ``name``: its name there, shown only if neutral. ``patient``: equal keys mean one person. ``ident``:
     its id; None for the next free one. ``split``: the source's split, if it states one. ``problems``:
-    one reason for each scan that cannot be used.
+    one reason for each scan that cannot be used. ``hashes``: file name -> SHA-256 of its content, where
+    the source states it.
     """
 
     kind: str
@@ -43,6 +62,7 @@ class FoundScan:
     labels: Path | None = None
     truth: Path | None = None
     problems: tuple[str, ...] = ()
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def neutral_name(self) -> str | None:

@@ -27,7 +27,11 @@ def find(folder: Path) -> list[FoundScan]:
     """The simulated subjects of ``folder``, with their own ids."""
     index = _read(folder)
     try:
-        return [_subject(folder, ident, files) for ident, files in sorted(index["files"].items())]
+        hashes = index.get("sha256", {})
+        return [
+            _subject(folder, ident, files, hashes)
+            for ident, files in sorted(index["files"].items())
+        ]
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{shown(folder)}: {INDEX} is not the one petrt simulate writes", "simulate it again"
@@ -44,7 +48,7 @@ def _read(folder: Path) -> Any:
         ) from error
 
 
-def _subject(folder: Path, ident: str, files: dict[str, str]) -> FoundScan:
+def _subject(folder: Path, ident: str, files: dict[str, str], hashes: dict[str, str]) -> FoundScan:
     if not re.fullmatch(r"sub-\d{4,}", ident) or any("/" in name for name in files.values()):
         raise KeyError(ident)
     scans = [Scan(folder / files["full"], FULL)]
@@ -59,4 +63,5 @@ def _subject(folder: Path, ident: str, files: dict[str, str]) -> FoundScan:
         ident=ident,
         labels=folder / files["labels"],
         truth=folder / files["truth"],
+        hashes={name: hashes[name] for name in files.values() if name in hashes},
     )

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from petrt.data.prepare.scan import FoundScan, LoadedScan
+from petrt.data.prepare.scan import FoundScan, LoadedScan, Reading
 from petrt.errors import InputError, UsageError
+from petrt.files import system
 from petrt.files.names import shown
 
 Layout = Literal["auto", "challenge", "bids", "csv", "simulated"]
@@ -59,22 +60,24 @@ def detect(source: Path) -> Layout:
     return "bids" if bids.is_bids(source) else "challenge"
 
 
-def load(path: Path, salt: bytes = b"") -> LoadedScan:
+def load(path: Path, salt: bytes = b"", reading: Reading | None = None) -> LoadedScan:
     """Read and check one static volume. Raises InputError, which may name the file or folder.
 
     ``salt``: salt of the patient key (petrt.io.dicom.series.inspect).
     """
     from petrt.io import nifti
 
-    if path.is_dir():
-        from petrt.data.prepare.dicom import load_series
+    reading = reading or Reading()
+    with system.reading(path):
+        if path.is_dir():
+            from petrt.data.prepare.dicom import load_series
 
-        loaded = load_series(path, salt)
-    else:
-        from petrt.data.prepare.bids import sidecar_unit
+            loaded = load_series(path, salt, reading)
+        else:
+            from petrt.io.sidecar import sidecar_unit
 
-        volume = nifti.read(path)
-        loaded = LoadedScan(volume.data, volume.affine_mm, unit=sidecar_unit(path))
+            volume = nifti.read(path, max_voxels=reading.max_voxels, nonfinite=reading.nonfinite)
+            loaded = LoadedScan(volume.data, volume.affine_mm, unit=sidecar_unit(path))
     if loaded.data.ndim != 3:
         shape = "x".join(str(n) for n in loaded.data.shape)
         raise InputError(f"{shown(path)}: {shape}, a series of frames", "give one static frame")
@@ -84,7 +87,9 @@ def load(path: Path, salt: bytes = b"") -> LoadedScan:
 def _find_one(source: Path, layout: Layout) -> list[FoundScan]:
     from petrt.data.prepare import bids, challenge, simulated, table
 
-    if not source.exists():
+    with system.reading(source):
+        there = source.exists()
+    if not there:
         raise InputError(f"{shown(source)}: no such file or folder")
     if layout not in LAYOUTS:
         raise UsageError(f"layout '{layout}'", f"choose one of {', '.join(LAYOUTS)}")
@@ -97,4 +102,5 @@ def _find_one(source: Path, layout: Layout) -> list[FoundScan]:
         "csv": table.find,
         "simulated": simulated.find,
     }
-    return find_in[kind](source)
+    with system.reading(source):
+        return find_in[kind](source)

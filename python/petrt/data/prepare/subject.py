@@ -18,7 +18,7 @@ from petrt.data.prepare.cache import Dtype, recall, remember, write_array, write
 from petrt.data.prepare.crop import Box, cropped
 from petrt.data.prepare.outcome import Outcome, Refusal, Scanned
 from petrt.data.prepare.pairs import Facts, activity_ratio, check_pair, disordered, measure
-from petrt.data.prepare.scan import FULL, FoundScan, LoadedScan, Scan
+from petrt.data.prepare.scan import FULL, FoundScan, LoadedScan, Reading, Scan
 from petrt.data.prepare.sources import load
 from petrt.errors import InputError
 from petrt.files.names import shown
@@ -29,6 +29,8 @@ from petrt.model.spec import ScaleRule
 ACTIVE = 0.05
 ACTIVE_AREA = 0.1
 EMPTY_SLICE_WEIGHT = 0.02
+# In place of the hash of a file that cannot be read.
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Settings:
     rule: ScaleRule = field(default_factory=ScaleRule)
     doses: tuple[int, ...] | None = None
     crop: Box | None = None
+    reading: Reading = field(default_factory=Reading)
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,12 @@ class Job:
     salt: bytes
 
     def __call__(self, name: str, found: FoundScan) -> Outcome:
-        fingerprint = _fingerprint(self.settings, found)
+        contents = _contents(found)
+        fingerprint = _fingerprint(self.settings, found, contents)
         outcome = recall(self.folder, name, fingerprint)
         if outcome is None:
-            outcome = _Writer(self.folder, self.settings, self.salt, name).subject(found)
+            altered = _altered(found, contents)
+            outcome = _Writer(self.folder, self.settings, self.salt, name).subject(found, altered)
             remember(self.folder, outcome, fingerprint)
         return outcome
 
@@ -86,12 +91,14 @@ class _Writer:
     salt: bytes
     name: str
 
-    def subject(self, found: FoundScan) -> Outcome:
-        """Write all usable volumes of the subject."""
+    def subject(self, found: FoundScan, altered: str = "") -> Outcome:
+        """Write all usable volumes of the subject; none, with the reason, if a file is ``altered``."""
         refused = [self._refusal(None, reason) for reason in found.problems]
         scans: dict[int, Scanned] = {}
         entry, full = None, None
         try:
+            if altered:
+                raise InputError(altered, "simulate it again")
             full = self._full(_only(found, FULL))
             scans[FULL] = Scanned(activity_ratio=1.0, noise=full.facts.noise)
             low: dict[int, LowFile] = {}
@@ -125,11 +132,11 @@ class _Writer:
         return sorted(there if wanted is None else there & set(wanted))
 
     def _load(self, path: Path) -> tuple[LoadedScan, Crop | None]:
-        loaded = load(path, self.salt)
+        loaded = load(path, self.salt, self.settings.reading)
         return (loaded, None) if self.settings.crop is None else cropped(loaded, self.settings.crop)
 
     def _full(self, scan: Scan) -> _Full:
-        with _nameless(scan.path, "full dose: "):
+        with nameless(scan.path, "full dose: "):
             loaded, crop = self._load(scan.path)
             facts = measure(loaded, self.settings.rule)
             placement = plan(
@@ -149,10 +156,10 @@ class _Writer:
             )
 
     def _low(self, scan: Scan, full: _Full) -> tuple[LowFile, Scanned]:
-        with _nameless(scan.path):
+        with nameless(scan.path):
             loaded, _ = self._load(scan.path)
             facts = measure(loaded, self.settings.rule, full.facts)
-            check_pair(facts, full.facts)
+            check_pair(facts, full.facts, any_frame=self.settings.reading.any_frame)
             array = full.placement.to_network(loaded.data)
             file = self._volume(f"1to{scan.dose}", array, facts.scale)
         ratio = activity_ratio(facts, full.facts)
@@ -181,13 +188,13 @@ class _Writer:
         )
 
     def _labels(self, path: Path, full: _Full) -> ArrayFile:
-        with _nameless(path, "labels: "):
+        with nameless(path, "labels: "):
             loaded = self._on_grid(path, full)
             array = label_grid(loaded.data, full.placement)
         return write_array(self.folder, f"{self.name}_labels", array)
 
     def _truth(self, path: Path, full: _Full) -> VolumeFile:
-        with _nameless(path, "noise-free volume: "):
+        with nameless(path, "noise-free volume: "):
             array = full.placement.to_network(self._on_grid(path, full).data)
             return self._volume("truth", array, full.facts.scale)
 
@@ -223,7 +230,7 @@ def _only(found: FoundScan, dose: int) -> Scan:
 
 
 @contextmanager
-def _nameless(path: Path, prefix: str = "") -> Iterator[None]:
+def nameless(path: Path, prefix: str = "") -> Iterator[None]:
     """Remove the file's name from an InputError, because the summary must not hold a patient's name.
 
     Messages about a DICOM series already give files by number.
@@ -237,17 +244,33 @@ def _nameless(path: Path, prefix: str = "") -> Iterator[None]:
         raise InputError(prefix + message, error.hint) from None
 
 
-def _fingerprint(settings: Settings, found: FoundScan) -> str:
-    """The hash of everything that a subject's arrays depend on: its files' contents and the settings."""
+Contents = dict[str, list[tuple[str, str]]]
+
+
+def _contents(found: FoundScan) -> Contents:
+    """Use of a file or folder -> name and hash of its files."""
     files = {"labels": found.labels, "truth": found.truth}
     files |= {f"{scan.dose}, {n}": scan.path for n, scan in enumerate(found.scans)}
-    contents = {
-        key: [_content(file) for file in _files(path)]
+    return {
+        key: [(file.name, _content(file)) for file in _files(path)]
         for key, path in files.items()
         if path is not None
     }
+
+
+def _altered(found: FoundScan, contents: Contents) -> str:
+    """The reason why the files are not those whose hashes the source states; "" if they are."""
+    for name, content in (each for files in contents.values() for each in files):
+        if content not in (UNREADABLE, found.hashes.get(name, content)):
+            return f"the content of {shown(name)} has changed since petrt simulate wrote it"
+    return ""
+
+
+def _fingerprint(settings: Settings, found: FoundScan, contents: Contents) -> str:
+    """The hash of everything that a subject's arrays depend on: its files' contents and the settings."""
+    hashes = {key: [content for _, content in files] for key, files in contents.items()}
     rest = [__version__, VERSION, repr(settings), found.kind, found.neutral_name, found.problems]
-    text = json.dumps([*rest, contents])
+    text = json.dumps([*rest, hashes])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -255,7 +278,7 @@ def _content(file: Path) -> str:
     try:
         return file_hash(file)
     except OSError:  # reading its voxels reports the reason
-        return "unreadable"
+        return UNREADABLE
 
 
 def _files(path: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from petrt.data.dataset import Dataset
 from petrt.data.index import DatasetIndex, SubjectEntry
 from petrt.data.prepare.outcome import Outcome
 from petrt.data.prepare.scan import FULL
+from petrt.evaluation.report.figure import import_matplotlib
 
 SUMMARY = "summary.html"
 COLUMNS = (
@@ -120,6 +121,7 @@ def _figure(dataset: Dataset, name: str, entry: SubjectEntry) -> str:
 
 def _png(image: NDArray) -> str:
     """A slice [H, W] as a PNG in base64, the patient's right on the left and the front up."""
+    import_matplotlib()
     from matplotlib.image import imsave
 
     step = max(1, -(-max(image.shape) // PICTURE))

@@ -1,7 +1,7 @@
 """Writes a data set of simulated subjects.
 
 Files in its folder:
-    dataset.json                       seed, subjects, doses, grid, versions; written last
+    dataset.json                       seed, subjects, doses, grid, versions, hashes; written last
     sub-0000_rec-full_pet.nii.gz       full dose
     sub-0000_rec-1to100_pet.nii.gz     one per dose reduction
     sub-0000_rec-truth_pet.nii.gz      the noise-free activity at the scanner's resolution
@@ -11,9 +11,13 @@ Files in its folder:
 from __future__ import annotations
 
 import gzip
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +29,24 @@ from numpy.typing import NDArray
 from petrt.data.simulate.phantom import LABELS
 from petrt.data.simulate.subject import Shape, check_request, simulate_subject
 from petrt.errors import UsageError
-from petrt.files.atomic import atomic_write_bytes, atomic_write_json, check_output
+from petrt.files.atomic import (
+    atomic_write_bytes,
+    atomic_write_json,
+    check_output,
+    explained,
+    together,
+)
+from petrt.files.locks import owned
+from petrt.files.names import shown
+from petrt.hardware.processes import in_workers
+from petrt.values import MOST_WORKERS, whole
+
+logger = logging.getLogger(__name__)
 
 NOTICE = "simulated data; not for diagnostic use"
 INDEX = "dataset.json"
+# Folder for the hashes of the files of an incomplete data set.
+RECORDS = ".petrt-simulate"
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,18 @@ class _Job:
     voxel_mm: float
     overwrite: bool
 
-    def __call__(self, number: int) -> int:
+    @property
+    def request(self) -> dict[str, Any]:
+        """All that the content of a file depends on, besides its name."""
+        return {
+            "seed": self.seed,
+            "shape": list(self.shape),
+            "voxel_mm": self.voxel_mm,
+            "versions": versions(),
+        }
+
+    def __call__(self, number: int) -> tuple[int, dict[str, str]]:
+        """Write the subject; its number, and the hash of each of its files."""
         subject = simulate_subject(
             self.seed, number, doses=self.doses, shape=self.shape, voxel_mm=self.voxel_mm
         )
@@ -52,10 +81,18 @@ class _Job:
             "labels": subject.labels,
         }
         volumes |= {f"1to{dose}": volume for dose, volume in subject.low.items()}
-        for key, name in subject_files(number, self.doses).items():
-            content = nifti_gz(volumes[key], subject.affine)
-            atomic_write_bytes(self.out / name, content, overwrite=self.overwrite)
-        return number
+        contents = {
+            name: nifti_gz(volumes[key], subject.affine)
+            for key, name in subject_files(number, self.doses).items()
+        }
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        # Before the files, so that the next run knows those that a killed one leaves.
+        _remember(self, number, hashes)
+        with together():
+            for name, content in contents.items():
+                if _hash(self.out / name) != hashes[name]:
+                    atomic_write_bytes(self.out / name, content, overwrite=self.overwrite)
+        return number, hashes
 
 
 def write_dataset(
@@ -74,22 +111,41 @@ def write_dataset(
 
     The files are the same for any number of ``workers`` (processes). ``progress`` is called with
     each number when its files are written. dataset.json is written last, so it marks a complete data
-    set. Raises UsageError, before anything is simulated, for arguments that ``check_request`` refuses,
-    for no subjects, and if an output exists and ``overwrite`` is false.
+    set. Subjects that an earlier call, also an interrupted one, wrote from the same seed and grid are
+    kept if the hashes of their files are still the same. Raises UsageError, before anything is simulated,
+    for arguments that ``check_request`` refuses, for no subjects, if another process writes there, and
+    if any other output exists and ``overwrite`` is false.
     """
     numbers = sorted(set(subjects))
     job = _Job(Path(out), seed, tuple(sorted(set(doses))), shape, voxel_mm, overwrite)
     if not numbers:
         raise UsageError("there is no subject to simulate", "ask for at least one")
+    workers = whole("workers", workers, 0, MOST_WORKERS)
     if workers < 1:
         raise UsageError(f"cannot simulate with {workers} workers", "ask for at least one")
     for number in numbers:
         check_request(seed, number, job.doses, shape, voxel_mm)
-    _prepare_folder(job, numbers)
-    for number in _run(job, numbers, workers):
-        if progress:
-            progress(number)
-    atomic_write_json(job.out / INDEX, _description(job, numbers), overwrite=overwrite)
+    _make_folder(job.out)
+    with owned(job.out):
+        done = _done(job, numbers)
+        _check_outputs(job, numbers, done)
+        if done:
+            logger.info("%d of %d subjects are there already", len(done), len(numbers))
+        if len(done) == len(numbers) and _index_holds(job, numbers):
+            return job.out / INDEX
+        _put_index_away(job, numbers)
+        hashes = {name: value for files in done.values() for name, value in files.items()}
+        for number in done:
+            if progress:
+                progress(number)
+        todo = [(number,) for number in numbers if number not in done]
+        for number, written in in_workers(job, todo, workers) if todo else ():
+            hashes |= written
+            if progress:
+                progress(number)
+        content = _description(job, numbers, hashes)
+        atomic_write_json(job.out / INDEX, content, overwrite=overwrite)
+        shutil.rmtree(job.out / RECORDS, ignore_errors=True)
     return job.out / INDEX
 
 
@@ -111,35 +167,121 @@ def nifti_gz(volume: NDArray[Any], affine: NDArray[np.float64]) -> bytes:
     return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
 
 
-def _prepare_folder(job: _Job, numbers: Sequence[int]) -> None:
-    """Make the folder. Raises UsageError for outputs that cannot be written."""
-    if job.out.exists() and not job.out.is_dir():
-        raise UsageError(f"{job.out.name} is a file, not a folder", "choose another output folder")
-    try:
-        job.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or "unknown reason"
-        raise UsageError(
-            f"cannot make the folder {job.out.name}: {reason}", "choose another output folder"
-        ) from error
-    names = [name for n in numbers for name in subject_files(n, job.doses).values()]
+def versions() -> dict[str, str]:
+    """The versions of the packages that decide the content of the files."""
+    return {"numpy": np.__version__, "scipy": scipy.__version__, "nibabel": nib.__version__}
+
+
+def _make_folder(out: Path) -> None:
+    """Make the folder. Raises UsageError if that is not possible."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{shown(out)} is a file, not a folder", "choose another output folder")
+    with explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+
+
+def _check_outputs(
+    job: _Job, numbers: Sequence[int], done: Mapping[int, Mapping[str, str]]
+) -> None:
+    """Raise UsageError for outputs that cannot be written, or are there and not this call's."""
+    names = [n for k in numbers if k not in done for n in subject_files(k, job.doses).values()]
+    known = _known(job)
     for name in (INDEX, *names):
-        check_output(job.out / name, overwrite=job.overwrite)
-    # An old index must not describe an incomplete new data set.
-    (job.out / INDEX).unlink(missing_ok=True)
+        ours = (
+            _index_grows(job, numbers)
+            if name == INDEX
+            else _hash(job.out / name) == known.get(name, "")
+        )
+        check_output(job.out / name, overwrite=job.overwrite or ours)
 
 
-def _run(job: _Job, numbers: Sequence[int], workers: int) -> Iterator[int]:
-    """Yield each subject's number as it is done, on ``workers`` processes."""
-    if workers == 1 or len(numbers) == 1:
-        yield from map(job, numbers)
-        return
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(numbers))) as pool:
-        yield from pool.imap_unordered(job, numbers)
+def _index(job: _Job) -> dict[str, Any]:
+    """dataset.json, if it is there and tells of files from the same seed and grid; otherwise empty."""
+    content = _json(job.out / INDEX)
+    return content if all(content.get(key) == job.request[key] for key in job.request) else {}
 
 
-def _description(job: _Job, numbers: Sequence[int]) -> dict[str, Any]:
-    """The content of dataset.json."""
+def _index_grows(job: _Job, numbers: Sequence[int]) -> bool:
+    """Whether the new dataset.json will hold all that the old one holds."""
+    index = _index(job)
+    try:
+        return set(index["subjects"]) <= set(numbers) and set(index["doses"]) <= set(job.doses)
+    except (KeyError, TypeError):
+        return False
+
+
+def _index_holds(job: _Job, numbers: Sequence[int]) -> bool:
+    """Whether dataset.json is there and holds just these subjects and doses."""
+    index = _index(job)
+    return index.get("subjects") == list(numbers) and index.get("doses") == list(job.doses)
+
+
+def _done(job: _Job, numbers: Sequence[int]) -> dict[int, dict[str, str]]:
+    """Number -> hashes of the files, of the subjects whose files are there and have those hashes."""
+    known = _known(job)
+    done = {}
+    for number in numbers:
+        files = {name: known.get(name, "") for name in subject_files(number, job.doses).values()}
+        if all(value and _hash(job.out / name) == value for name, value in files.items()):
+            done[number] = files
+    return done
+
+
+def _known(job: _Job) -> dict[str, str]:
+    """File name -> hash, as dataset.json or an interrupted run tells of files from the same request."""
+    records = [_index(job)]
+    for path in sorted((job.out / RECORDS).glob("*.json")):
+        record = _json(path)
+        if record.get("request") == job.request:
+            records.append(record)
+    hashes = [record.get("sha256") for record in records]
+    return {
+        name: value for each in hashes if isinstance(each, dict) for name, value in each.items()
+    }
+
+
+def _put_index_away(job: _Job, numbers: Sequence[int]) -> None:
+    """Remove dataset.json, which must not describe an incomplete data set; its hashes are kept."""
+    known = _known(job)
+    for number in numbers:
+        names = subject_files(number, job.doses).values()
+        if hashes := {name: known[name] for name in names if name in known}:
+            _remember(job, number, hashes)
+    with explained(job.out / INDEX):
+        (job.out / INDEX).unlink(missing_ok=True)
+
+
+def _remember(job: _Job, number: int, hashes: Mapping[str, str]) -> None:
+    folder = job.out / RECORDS
+    with explained(job.out):
+        folder.mkdir(exist_ok=True)
+    record = {"request": job.request, "sha256": dict(hashes)}
+    atomic_write_json(folder / f"sub-{number:04d}.json", record, overwrite=True)
+
+
+def _hash(path: Path) -> str | None:
+    """SHA-256 of a file's content; None if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            for block in iter(partial(file.read, 1 << 20), b""):
+                digest.update(block)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; empty if it is absent or something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _description(job: _Job, numbers: Sequence[int], hashes: Mapping[str, str]) -> dict[str, Any]:
+    """The content of dataset.json. ``sha256``: file name -> hash of its content."""
     return {
         "description": f"FDG brain PET: {NOTICE}",
         "units": "Bq/ml",
@@ -150,9 +292,6 @@ def _description(job: _Job, numbers: Sequence[int]) -> dict[str, Any]:
         "voxel_mm": job.voxel_mm,
         "labels": LABELS,
         "files": {f"sub-{n:04d}": subject_files(n, job.doses) for n in numbers},
-        "versions": {
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "nibabel": nib.__version__,
-        },
+        "sha256": dict(sorted(hashes.items())),
+        "versions": versions(),
     }

@@ -61,6 +61,7 @@ class NativeEngine(Engine):
     precision = "fp32"
     division: Division | None = "own"
     capturable = False
+    survives_fork = True  # its threads live within a call
     stream = None
 
     def __init__(

@@ -10,36 +10,49 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from petrt.engines.store.folder import private_root
 from petrt.errors import PetrtError
+from petrt.files.locks import LockHeld, locked
 
 logger = logging.getLogger("petrt")
 
 FOLDER = "openvino"
 # A blob holds the weights, and there is one for each shape of a network.
 MAX_BYTES = 1 << 30
+# Others hold the lock while they compile one network. One that takes longer may be dead.
+LOCK_SECONDS = 5.0
 _told: set[str] = set()
+# Places whose lock was not free in time: asked again, but not waited for.
+_held: set[Path] = set()
 
 
 def compile_cached(core: Any, model: Any, config: dict[str, Any]) -> Any:
     """``model`` compiled for the CPU, or read from the cache.
 
-    Without a usable folder it is compiled and not cached; the log says so once.
+    Without a usable folder, or while another process holds its lock, it is compiled and not cached;
+    the log says so once.
     """
     try:
         folder = _folder()
+        lock = folder / ".lock"
         # OpenVINO writes in place: another process must not read half of it.
-        with FileLock(folder / ".lock", mode=0o600):
+        with locked(lock, seconds=0.0 if lock in _held else LOCK_SECONDS):
+            _held.discard(lock)
             compiled = core.compile_model(model, "CPU", {**config, "CACHE_DIR": str(folder)})
             _prune(folder)
             return compiled
+    except LockHeld:
+        _held.add(lock)
+        _say_once(f"another process holds its lock ({lock})")
     except (PetrtError, OSError) as error:
-        if str(error) not in _told:
-            _told.add(str(error))
-            logger.info("compiled OpenVINO models cannot be cached: %s", error)
+        _say_once(str(error))
     return core.compile_model(model, "CPU", config)
+
+
+def _say_once(reason: str) -> None:
+    if reason not in _told:
+        _told.add(reason)
+        logger.info("compiled OpenVINO models cannot be cached: %s", reason)
 
 
 def _folder() -> Path:

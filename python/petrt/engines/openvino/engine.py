@@ -15,6 +15,7 @@ from petrt.errors import DeviceError, InputError, UsageError, first_line
 from petrt.hardware import cpu
 from petrt.hardware.cpu import default_threads
 from petrt.hardware.packages import OPENVINO
+from petrt.hardware.processes import check_package
 from petrt.model.bundle import Bundle
 from petrt.model.half_precision import Precision
 
@@ -88,6 +89,7 @@ class OpenVINOEngine(Engine):
         streams: int | None = None,
     ) -> None:
         chosen = check_precision(precision)
+        check_package("OpenVINO")
         self._ov = import_openvino()
         self.version = str(self._ov.__version__).partition("-")[0]
         self.precision: str = chosen

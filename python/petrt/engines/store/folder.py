@@ -22,12 +22,11 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock, Timeout
 
 from petrt.engines.store.record import (
     PLANS,
@@ -40,13 +39,15 @@ from petrt.engines.store.record import (
     parse_record,
 )
 from petrt.errors import DeviceError, UsageError
-from petrt.files.atomic import atomic_write_bytes, is_scratch, sync_folder
+from petrt.files.atomic import atomic_write_bytes, is_scratch, sync, sync_folder
+from petrt.files.locks import LockHeld, locked
 from petrt.files.names import shown
 from petrt.model.bundle import Bundle
 
 logger = logging.getLogger("petrt")
 
 MAX_RECORD_BYTES = 1 << 20
+SAY_SECONDS = 30.0  # between two lines of a process that waits for a build
 _FOLDER = re.compile(r"-([0-9a-f]{12})\.[0-9a-f]{8}$")
 
 
@@ -67,16 +68,42 @@ class Broken:
 
 
 def cache_root() -> Path:
-    """The engine folder: $PETRT_CACHE/engines, by default in the user's cache folder."""
+    """The engine folder: $PETRT_CACHE/engines, by default in the user's cache folder.
+
+    Raises DeviceError for a user without a home folder: no $HOME, and no entry for the user id.
+    """
     base = os.environ.get("PETRT_CACHE")
-    return (Path(base) if base else platformdirs.user_cache_path("petrt")) / "engines"
+    if base:
+        return Path(base) / "engines"
+    try:
+        folder = platformdirs.user_cache_path("petrt")
+    except (KeyError, RuntimeError):
+        raise NoHome from None
+    if not folder.is_absolute():  # "~", which nothing could replace
+        raise NoHome
+    return folder / "engines"
+
+
+class NoHome(DeviceError):
+    """There is no place for the engine folder."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this user has no home folder, so nothing is cached", "set PETRT_CACHE to a folder"
+        )
 
 
 def private_root(*, create: bool = False) -> Path | None:
     """The engine folder, checked to be private; None if it does not exist.
 
-    Raises DeviceError, with the command that helps, if others can write to it."""
-    root = cache_root()
+    Raises DeviceError, with the command that helps, if others can write to it, and with ``create`` if
+    there is no place for it."""
+    try:
+        root = cache_root()
+    except NoHome:
+        if create:
+            raise
+        return None
     try:
         if create:
             root.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +140,14 @@ def installed() -> tuple[list[Installed], list[Broken]]:
     if root is None:
         return [], []
     entries = []
-    for folder in sorted(root.iterdir()):
+    try:
+        folders = sorted(root.iterdir())
+    except OSError as error:
+        raise DeviceError(
+            f"cannot read the engine folder {root}: {error.strerror}",
+            "set PETRT_CACHE to a folder of your own",
+        ) from error
+    for folder in folders:
         if not _FOLDER.search(folder.name):
             continue
         try:
@@ -172,20 +206,41 @@ def build_command(source: str) -> str:
 
 
 @contextmanager
-def build_lock(key: str) -> Iterator[None]:
-    """A lock for the process that builds an engine of this key. Others wait and log that."""
+def build_lock(key: str, *, wait: bool = True) -> Iterator[None]:
+    """A lock for the process that builds an engine of this key.
+
+    Others wait and log that again and again, or without ``wait`` raise DeviceError, as for a folder that
+    cannot be locked.
+    """
     root = private_root(create=True)
     assert root is not None
-    guard = FileLock(root / f".{key[:12]}.lock", mode=0o600)
+    path = root / f".{key[:12]}.lock"
+
+    def say(waited: float) -> None:
+        since = f" for {waited:.0f} s" if waited >= 1 else ""
+        logger.info(
+            "another process is building this engine; waiting for it%s (Ctrl-C ends that; if none is"
+            " running, delete %s)",
+            since,
+            path,
+        )
+
     try:
-        guard.acquire(timeout=0)
-    except Timeout:
-        logger.info("another process is building this engine; waiting for it")
-        guard.acquire()
-    try:
+        guard = ExitStack()
+        guard.enter_context(
+            locked(path, seconds=None if wait else 0.0, waiting=say, every=SAY_SECONDS)
+        )
+    except LockHeld:
+        raise DeviceError(
+            "another process is building this engine", "leave out --no-wait to wait for it"
+        ) from None
+    except OSError as error:
+        raise DeviceError(
+            f"cannot lock the engine folder {root}: {error.strerror or error}",
+            "set PETRT_CACHE to a folder on a local disk",
+        ) from error
+    with guard:
         yield
-    finally:
-        guard.release()
 
 
 def install(record: EngineRecord, files: Mapping[str, bytes]) -> Installed:
@@ -197,9 +252,9 @@ def install(record: EngineRecord, files: Mapping[str, bytes]) -> Installed:
         f"{start}*"
     ):  # left by a killed build of this key; the lock excludes others
         shutil.rmtree(left, ignore_errors=True)
-    older = [f for f in root.iterdir() if (m := _FOLDER.search(f.name)) and m[1] in start]
     folder = root / f"{record.folder}.{secrets.token_hex(4)}"
     try:
+        older = [f for f in root.iterdir() if (m := _FOLDER.search(f.name)) and m[1] in start]
         staging = Path(tempfile.mkdtemp(prefix=start, dir=root))
         try:
             for name, content in {**files, RECORD: dump_record(record)}.items():
@@ -285,4 +340,4 @@ def _write(path: Path, content: bytes) -> None:
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(content)
         stream.flush()
-        os.fsync(descriptor)
+        sync(descriptor)

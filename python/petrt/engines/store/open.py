@@ -14,6 +14,7 @@ from petrt.engines.tensorrt.engine import TensorRTEngine, import_tensorrt
 from petrt.engines.tensorrt.runtime_cache import KernelFile
 from petrt.errors import DeviceError
 from petrt.hardware import gpus, machine
+from petrt.hardware.processes import check_package
 from petrt.model.bundle import Bundle
 
 logger = logging.getLogger("petrt")
@@ -77,6 +78,7 @@ def open_installed(
 
 def start(bundle: Bundle, entry: Installed, *, index: int, trt: Any) -> TensorRTEngine:
     """The engine from its checked files, on its own stream, with the cached kernels for this GPU."""
+    check_package("CUDA")
     from petrt._cuda import Stream
 
     record = entry.record

@@ -15,6 +15,7 @@ import numpy as np
 from petrt.engines.base import Buffers, Engine, check_interface, checked
 from petrt.errors import DeviceError, OutOfDeviceMemory, first_line
 from petrt.hardware.packages import TORCH
+from petrt.hardware.processes import check_package
 from petrt.model.bundle import Bundle
 from petrt.model.half_precision import Precision
 
@@ -58,6 +59,7 @@ class TorchEngine(Engine):
         threads: int = 1,
         mode: str | None = "default",
     ) -> None:
+        check_package("PyTorch")
         self.version = str(torch.__version__)
         self.stream = stream
         self.capturable = stream is not None

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from petrt.errors import InputError
+from petrt.errors import InputError, way
 from petrt.io.dicom.files import DicomFile
 
 if TYPE_CHECKING:
@@ -136,7 +136,10 @@ def choose(series: dict[str, list[Header]], wanted: str | None) -> tuple[str, li
     if wanted is not None and wanted not in series:
         raise InputError(f"no series {wanted[:_LONGEST_TEXT]!r}", f"there are: {there}")
     if wanted is None and len(series) > 1:
-        raise InputError(f"{len(series)} DICOM series: {there}", "choose one by its UID")
+        raise InputError(
+            f"{len(series)} DICOM series: {there}",
+            way("series", next(iter(series)), "chooses the first", "leave one in its folder"),
+        )
     uid = wanted if wanted is not None else next(iter(series))
     return uid, series[uid]
 

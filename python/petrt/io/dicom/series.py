@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from petrt.errors import InputError
+from petrt.errors import InputError, way
 from petrt.io.dicom.files import Source, dicom_files
 from petrt.io.dicom.grid import series_grid
 from petrt.io.dicom.header import PET_IMAGE, Header, choose, quiet, read_headers
@@ -170,7 +170,7 @@ def _check_units(headers: list[Header], name: str, force: bool) -> str:
     if units != "BQML" and not force:
         raise InputError(
             f"{name}: DICOM field Units is {units}, expected BQML (Bq/ml)",
-            "convert it, or use its values unchanged with --force-units",
+            way("force_units", "", "uses its values unchanged", "convert it to Bq/ml"),
         )
     if units != "BQML":
         logger.warning("%s: DICOM field Units is %s; values are used unchanged", name, units)
