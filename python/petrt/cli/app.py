@@ -27,7 +27,7 @@ from petrt.cli.logs import (
     Quiet,
     Verbose,
     before_command,
-    begin,
+    logging_for,
     tell,
     with_log_options,
 )
@@ -36,7 +36,7 @@ from petrt.cli.prepare import prepare
 from petrt.cli.reconstruct import reconstruct
 from petrt.cli.simulate import simulate
 from petrt.cli.train import train
-from petrt.errors import PetrtError, first_line, speak_of
+from petrt.errors import PetrtError, first_line
 from petrt.files.system import refusal
 
 app = typer.Typer(
@@ -97,15 +97,13 @@ def options(
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. The error that ends it is the last line of the log."""
     arguments = list(arguments)
-    begin(arguments)
-    try:
-        code = _run(arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError as error:
-        code = 1 if _nobody_reads() else tell(error, first_line(error), 1)
-    finally:
-        speak_of(None)
+    with logging_for(arguments):
+        try:
+            code = _run(arguments)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except BrokenPipeError as error:
+            code = 1 if _nobody_reads() else tell(error, first_line(error), 1)
     # Typer turns a closed pipe into 1 as well.
     return CLOSED_PIPE if code == 1 and _nobody_reads() else code
 
