@@ -76,6 +76,7 @@ def runs(
             samples=samples,
             steps=steps_of(slices, samples),
             skip_background=False,
+            allow_activity_change=True,
         )
 
     rule = make()

@@ -90,7 +90,11 @@ class CpuBench:
     def reconstructor(self, name: str, **changes: Any) -> Reconstructor:
         """The candidate ``name`` ("native fp32") on the subject, as it comes but for ``changes``."""
         engine, precision = name.split(" ")
-        options: dict[str, Any] = {"skip_background": False, **changes}
+        options: dict[str, Any] = {
+            "skip_background": False,
+            "allow_activity_change": True,
+            **changes,
+        }
         return Reconstructor(
             self.subject.bundle, engine=engine, precision=precision, device="cpu", **options
         )

@@ -91,7 +91,12 @@ class Bench:
             bundle = self.bundle(upsample)
             made = same[0].engine if same else self._engine(bundle, engine, precision)
             self.loaded[key] = Reconstructor(
-                bundle, samples=samples, engine=made, batch=batch, memory=self.memory
+                bundle,
+                samples=samples,
+                engine=made,
+                batch=batch,
+                memory=self.memory,
+                allow_activity_change=True,
             )
         return self.loaded[key]
 

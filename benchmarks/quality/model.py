@@ -56,6 +56,7 @@ def reconstruct(bundle: Bundle, case: QualityCase, settings: Settings, **options
     view, dose = settings.views[case.dose], 1 / case.dose
     # The networks are judged on every slice, also where a user's run leaves out pure background.
     shared = {"seed": settings.seed, "threads": settings.threads, "skip_background": False}
+    shared["allow_activity_change"] = True  # which is among what is measured
     run = Reconstructor(bundle, **shared, **options)
     if view.whole:
         done = run(case.low, affine=case.affine, dose=dose)

@@ -25,6 +25,7 @@ from petrt.export.tensorrt.profile import Profile, Range, default_profile, fixed
 from petrt.hardware.gpus import RTX_TARGETS, serves_rtx
 from petrt.model.bundle import Bundle
 from petrt.model.half_precision import Precision
+from petrt.values import positive
 
 Size = tuple[int, int]
 
@@ -107,7 +108,9 @@ def make_request(
     if kind == "tensorrt-rtx" and compatible != "none":
         raise UsageError("--compatible is for TensorRT", "name the GPUs instead: --gpu rtx40,rtx50")
     lowest = here.compute_capability if here else min(targets)
-    workspace = None if workspace_gib is None else int(workspace_gib * 2**30)
+    workspace = None
+    if workspace_gib is not None:
+        workspace = int(positive("workspace_gib", workspace_gib, unit="GiB") * 2**30)
     return Request(
         bundle=bundle,
         engine=kind,

@@ -1,7 +1,7 @@
 """Errors that a user can cause. Each has one line (what and why), a hint (what to do) and an exit code.
 
 Exit codes of every command: 0 ok, 2 usage, 3 input, 4 device or engine, 5 some cases failed,
-6 training collapsed.
+6 training collapsed. docs/faults.md lists faults and codes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,16 @@ class PetrtError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross processes, whatever arguments their class takes: a pool whose worker raises one that
+        cannot be read back waits for ever."""
+        return _rebuilt, (type(self), self.args), self.__dict__
+
+
+def _rebuilt(kind: type[PetrtError], arguments: tuple[object, ...]) -> PetrtError:
+    """An error as it was raised, but for its attributes; no ``__init__`` runs again."""
+    return kind.__new__(kind, *arguments)
+
 
 class UsageError(PetrtError):
     """A command or call that is wrong in itself: an unknown option value, an output that exists."""
@@ -30,6 +40,10 @@ class InputError(PetrtError, ValueError):
     """A volume, bundle, checkpoint or table that is damaged or unsuitable."""
 
     exit_code = 3
+
+
+class ActivityChanged(InputError):
+    """A reconstruction that changes the total activity so much that it is wrong, by its own numbers."""
 
 
 class DeviceError(PetrtError, RuntimeError):

@@ -61,7 +61,7 @@ def test_json_log_lines(tiny_bundle, tmp_path, capsys):
     data = np.random.default_rng(0).random((16, 16, 2)).astype(np.float32)
     write_nifti(source, data)
     arguments = ["reconstruct", str(source), str(tmp_path / "out.nii"), "--steps", "1"]
-    arguments += ["--model", str(tiny_bundle)]
+    arguments += ["--model", str(tiny_bundle), "--allow-activity-change"]
     assert run(["--log-format", "json", *arguments]) == 0
     records = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert any("activity ratio" in record["message"] for record in records)

@@ -12,10 +12,10 @@ import pytest
 
 from petrt.cli.app import run
 from petrt.data.dataset import Dataset, open_dataset
-from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import MANIFEST, load_bundle
 from petrt.model.spec import NetworkSpec
 from tests.helpers import contents
+from tests.models import Reconstructor
 from tests.train.prepared import write
 
 SETTING = ["--dose", "1/100", "--samples", "3", "--sampler", "ddim", "--steps", "2"]

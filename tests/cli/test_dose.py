@@ -25,6 +25,7 @@ def command(dose_bundle, capsys):
 
     def call(*arguments: object) -> tuple[int, list[str]]:
         extra = ["--model", str(dose_bundle), "--threads", "1", "--steps", "1"]
+        extra.append("--allow-activity-change")
         code = run(["reconstruct", *map(str, arguments), *extra])
         return code, capsys.readouterr().err.splitlines()
 

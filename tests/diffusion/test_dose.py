@@ -15,12 +15,11 @@ from petrt.diffusion.dose import dose_text, dose_warnings, parse_dose
 from petrt.errors import UsageError
 from petrt.export.bundle import export_model
 from petrt.inference.reconstruction import Reconstruction
-from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import load_bundle
 from petrt.model.spec import DomainSpec, ModelSpec
 from petrt.nets import load_checkpoint, save_checkpoint
 from tests.export.conftest import NETWORKS, model_spec, scrambled
-from tests.models import noisy_blob, tiny_model, tiny_spec
+from tests.models import Reconstructor, noisy_blob, tiny_model, tiny_spec
 
 OPTIONS = {"samples": 2, "steps": 3, "threads": 1, "seed": 7}
 
@@ -43,6 +42,11 @@ def plain(tiny_bundle) -> Reconstructor:
 def equal(found: Reconstruction, expected: Reconstruction) -> None:
     for part in ("image", "std", "coarse"):
         np.testing.assert_array_equal(getattr(found, part), getattr(expected, part), err_msg=part)
+
+
+def about_dose(result: Reconstruction) -> list[str]:
+    """The warnings about the dose; networks that were not trained earn others."""
+    return [warning for warning in result.stats["warnings"] if "dose" in warning]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +98,7 @@ def test_the_dose_reaches_the_networks_and_the_record(dosed, volume):
     results = {dose: dosed(volume, dose=dose) for dose in (0.25, 0.05, 0.01)}
     for dose, result in results.items():
         assert result.stats["dose_fraction"] == dose
-        assert result.stats["warnings"] == []
+        assert about_dose(result) == []
         json.dumps(result.stats, allow_nan=False)
     images = [result.image for result in results.values()]
     for a, b in itertools.pairwise(images):
@@ -110,7 +114,7 @@ def test_by_default_the_dose_is_the_models_own(dosed, volume):
 
 def test_a_dose_beyond_the_range_is_used_with_a_warning(dosed, volume):
     result = dosed(volume, dose=1.0)
-    assert result.stats["warnings"] == ["the dose fraction is 1, trained on 1/100 to 1/4"]
+    assert about_dose(result) == ["the dose fraction is 1, trained on 1/100 to 1/4"]
     assert not np.array_equal(result.image, dosed(volume, dose=0.25).image)
 
 
@@ -124,7 +128,7 @@ def test_a_model_without_the_input_only_compares_the_dose(plain, tiny_bundle, vo
     expected = plain(volume)
     assert expected.stats["dose_fraction"] is None
     found = plain(volume, dose=0.3)
-    assert (found.stats["dose_fraction"], found.stats["warnings"]) == (0.3, [])
+    assert (found.stats["dose_fraction"], about_dose(found)) == (0.3, [])
     equal(found, expected)
     bundle = load_bundle(tiny_bundle)
     domain = bundle.model.domain.model_copy(update={"dose_fraction": 0.01})
@@ -146,7 +150,7 @@ def test_a_model_that_names_no_dose_wants_one(volume, tmp_path):
     reconstructor = Reconstructor(tmp_path / "bundle", **OPTIONS)
     with pytest.raises(UsageError, match="needs the dose"):
         reconstructor(volume)
-    assert reconstructor(volume, dose=0.5).stats["warnings"] == []
+    assert about_dose(reconstructor(volume, dose=0.5)) == []
 
 
 def test_specifications_from_before_the_dose_are_read(tmp_path):

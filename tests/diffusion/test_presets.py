@@ -9,11 +9,10 @@ import petrt
 from petrt.diffusion.presets import PRESETS, default_samples, settle
 from petrt.errors import UsageError
 from petrt.export.bundle import export_model
-from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import load_bundle
 from petrt.model.spec import SamplerSpec
 from tests.export.conftest import NETWORKS, model_spec, scrambled
-from tests.models import noisy_blob
+from tests.models import Reconstructor, noisy_blob
 
 OWN = SamplerSpec(kind="ddpm", steps=10)
 FAST = PRESETS["fast"]
@@ -107,6 +106,7 @@ def test_fast_is_its_explicit_steps_bit_for_bit(tiny_bundle, volume):
 
 def test_reconstruct_takes_a_preset(tiny_bundle, volume):
     options = {"model": tiny_bundle, "voxel_mm": (2.0, 2.0, 2.0), "threads": 1}
+    options["allow_activity_change"] = True
     fast = petrt.reconstruct(volume, preset="fast", **options)
     expected = Reconstructor(tiny_bundle, preset="fast", threads=1)
     np.testing.assert_array_equal(fast, expected(volume, voxel_mm=(2.0, 2.0, 2.0)).image)

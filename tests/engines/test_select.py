@@ -22,9 +22,9 @@ from petrt.errors import DeviceError, InputError, UsageError
 from petrt.hardware import gpus, machine
 from petrt.hardware.gpus import Gpu
 from petrt.hardware.packages import Package
-from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle
 from tests.engines.conftest import H100
+from tests.models import Reconstructor
 
 T4 = Gpu(0, "Tesla T4", (7, 5), 16 << 30)
 TORCH = Package("torch", "torch", "2.13.0", cuda="13.0")

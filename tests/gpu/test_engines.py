@@ -11,10 +11,10 @@ from petrt.engines.base import Engine
 from petrt.engines.select import select_engine
 from petrt.engines.torch.cuda import eager_reason
 from petrt.errors import PetrtError
-from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import load_bundle
 from tests.gpu.conftest import gpu_module
 from tests.helpers import psnr
+from tests.models import Reconstructor
 
 pytestmark = pytest.mark.gpu
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from petrt.diffusion.guides import NEIGHBOURS, neighbours
 from petrt.inference.background import active_slices, batches
-from petrt.inference.reconstructor import Reconstructor
-from tests.models import noisy_blob
+from tests.models import Reconstructor, noisy_blob
 
 MASKS = st.lists(st.booleans(), min_size=1, max_size=24).map(np.array)
 

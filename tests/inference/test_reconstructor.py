@@ -17,10 +17,9 @@ from petrt import _core
 from petrt.diffusion import reference
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.export.bundle import export_model
-from petrt.inference.reconstructor import Reconstructor
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.model.test_bundle import rewrite
-from tests.models import Unfolded, noisy_blob, tiny_model, tiny_spec
+from tests.models import Reconstructor, Unfolded, noisy_blob, tiny_model, tiny_spec
 
 SHAPE = (16, 21, 5)
 
@@ -251,7 +250,8 @@ def test_bad_options_are_refused(tiny_bundle, options, error):
 def test_reconstruct_writes_and_refuses_to_overwrite(tiny_bundle, volume, tmp_path):
     source, out = tmp_path / "low.nii.gz", tmp_path / "out.nii.gz"
     nibabel.Nifti1Image(volume, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(source)
-    image = petrt.reconstruct(source, out, model=tiny_bundle, threads=1)
+    options = {"model": tiny_bundle, "threads": 1, "allow_activity_change": True}
+    image = petrt.reconstruct(source, out, **options)
     np.testing.assert_array_equal(nibabel.load(out).get_fdata(), image.get_fdata())
     with pytest.raises(UsageError, match="exists"):
         petrt.reconstruct(source, out, model=tiny_bundle)

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from petrt.errors import NonfiniteOutput
-from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle, load_bundle
 from petrt.model.spec import CalibrationSpec, SamplerSpec
-from tests.models import noisy_blob
+from tests.models import Reconstructor, noisy_blob
 
 SHAPE = (16, 21, 6)
 FITTED = CalibrationSpec(

@@ -12,7 +12,6 @@ from petrt.cli.app import run
 from petrt.errors import InputError, UsageError
 from petrt.export import export_model
 from petrt.files import atomic
-from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import MANIFEST, Bundle, load_bundle
 from petrt.model.bundle_writer import (
     check_bundle_output,
@@ -25,7 +24,7 @@ from petrt.model.spec import CalibrationSpec, ModelSpec, SamplerSpec
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.helpers import contents
 from tests.model.test_bundle import zipped
-from tests.models import noisy_blob
+from tests.models import Reconstructor, noisy_blob
 
 FITTED = CalibrationSpec(factor=3.25, level=0.9, sampler=SamplerSpec(), samples=8, subjects=2)
 

@@ -87,6 +87,7 @@ def reconstruct(options: dict[str, Any], volume: dict[str, int]) -> dict[str, An
     from petrt.inference.reconstructor import Reconstructor
 
     event("imported")
+    options = {"allow_activity_change": True, **options}  # of a synthetic volume
     reconstructor = Reconstructor(**{**options, "batch": _pair(options.get("batch"))})
     event("loaded")
     from petrt.bench.volume import make_volume

@@ -59,11 +59,12 @@ class Candidate:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Keyword arguments of a Reconstructor; every slice is computed, background or not."""
+        """Keyword arguments of a Reconstructor; every slice is computed, background or not. The image of a
+        synthetic volume is not judged."""
         return {
             "engine": self.engine, "precision": self.precision, "device": self.device,
             "batch": self.batch, "samples": self.samples, "steps": self.steps, "threads": self.threads,
-            "skip_background": False,
+            "skip_background": False, "allow_activity_change": True,
         }  # fmt: skip
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import logging
+import select
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -21,18 +20,30 @@ from petrt.cli.export import export
 from petrt.cli.flops import flops
 from petrt.cli.import_official import import_official
 from petrt.cli.inspect import inspect
+from petrt.cli.logs import (
+    Debug,
+    LogFormat,
+    LogOptions,
+    Quiet,
+    Verbose,
+    before_command,
+    begin,
+    tell,
+    with_log_options,
+)
+from petrt.cli.output import say
 from petrt.cli.prepare import prepare
 from petrt.cli.reconstruct import reconstruct
 from petrt.cli.simulate import simulate
 from petrt.cli.train import train
-from petrt.errors import PetrtError
+from petrt.errors import PetrtError, first_line, speak_of
 from petrt.files.system import refusal
 
 app = typer.Typer(
     name="petrt",
     help="Low-dose PET to standard-dose quality. Not for diagnostic use.",
     epilog="Exit codes: 0 ok, 2 usage, 3 input, 4 device or engine, 5 some cases failed, "
-    "6 training collapsed.",
+    "6 training collapsed, 1 a fault of petrt itself, 130 Ctrl-C, 141 closed pipe, 143 SIGTERM.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -52,70 +63,93 @@ COMMANDS = (
     flops,
 )
 for command in COMMANDS:
-    app.command()(command)
-app.command("import-official")(import_official)
-app.command("build-engine")(build_engine)
+    app.command()(with_log_options(command))
+app.command("import-official")(with_log_options(import_official))
+app.command("build-engine")(with_log_options(build_engine))
 
-
-class _JsonFormatter(logging.Formatter):
-    """Writes each log record as one line of JSON."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        fields = {"level": record.levelname.lower(), "message": record.getMessage()}
-        return json.dumps({"time": self.formatTime(record), **fields})
+# Typer's own usage errors; the class lies in click or in Typer, as its version has it.
+_Refused: type[Exception] = next(
+    each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException"
+)
+CLOSED_PIPE = 141  # 128 + SIGPIPE
 
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"petrt {__version__}")
+        say(f"petrt {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def options(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
-    log_format: Annotated[str, typer.Option(help="text or json.", metavar="FORMAT")] = "text",
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    log_format: LogFormat = None,
+    debug: Debug = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Low-dose PET to standard-dose quality. Not for diagnostic use."""
-    if log_format not in ("text", "json"):
-        raise typer.BadParameter(f"log format is '{log_format}'; choose text or json")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        _JsonFormatter() if log_format == "json" else logging.Formatter("petrt: %(message)s")
-    )
-    logger = logging.getLogger("petrt")
-    logger.handlers[:] = [handler]
-    logger.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
-    logger.propagate = False
+    before_command(LogOptions(verbose, quiet, log_format, debug))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code. The error that ends it is the last line of the log."""
+    arguments = list(arguments)
+    begin(arguments)
     try:
-        app(list(arguments), prog_name="petrt")
-    except SystemExit as stop:  # Typer ends with it, also after its own usage errors
+        code = _run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError as error:
+        code = 1 if _nobody_reads() else tell(error, first_line(error), 1)
+    finally:
+        speak_of(None)
+    # Typer turns a closed pipe into 1 as well.
+    return CLOSED_PIPE if code == 1 and _nobody_reads() else code
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        code = app(arguments, prog_name="petrt", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
+    except BrokenPipeError:
+        raise
+    except _Refused as error:
+        return _usage(error)
+    except typer.Abort as error:
+        return tell(error, "stopped by Ctrl-C", 130)
     except PetrtError as error:
-        if "--debug" in arguments:
-            raise
-        _say(f"error: {error}")
-        return error.exit_code
-    except MemoryError:
-        _say("error: out of memory; use fewer samples or a smaller volume")
-        return 4
+        return tell(error, str(error), error.exit_code)
+    except MemoryError as error:
+        return tell(error, "out of memory; use fewer samples or a smaller volume", 4)
     except OSError as error:  # of a file system or machine, in a place that did not expect it
-        if "--debug" in arguments:
-            raise
         refused = refusal(error)
-        _say(f"error: {refused}")
-        return refused.exit_code
-    return 0
+        return tell(error, str(refused), refused.exit_code)
+    except Exception as error:
+        text = f"a fault of petrt: {type(error).__name__}: {first_line(error)}"
+        return tell(error, f"{text}; run it with --debug and report what that shows", 1)
 
 
-def _say(text: str) -> None:
-    print("petrt: " + " ".join(text.split()), file=sys.stderr)
+def _usage(error: Exception) -> int:
+    """Tell a usage error that Typer found, in one line; or show the help, if no command is given."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
+        print(context.get_help(), file=sys.stderr)
+        return 2
+    command = context.command_path if context is not None else "petrt"
+    text = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+    return tell(error, f"{text}; see {command} --help", 2)
+
+
+def _nobody_reads() -> bool:
+    """Whether stdout is a pipe that was closed at its other end, as by ``head``."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return bool(poll.poll(0))
+    except (OSError, ValueError, AttributeError):  # no descriptor; no poll on this system
+        return False

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from petrt.cli.options import Device, Overwrite, Threads
+from petrt.cli.options import Device, Overwrite, Threads, number
+from petrt.cli.output import STDOUT, files, say, write_json
 from petrt.errors import UsageError
+from petrt.values import MOST
 
 if TYPE_CHECKING:
     from petrt.bench.plan import BenchPlan, Settings
@@ -32,19 +34,21 @@ def bench(
     samples: Annotated[str, typer.Option(help="Samples to average, as 1,8.")] = "1",
     steps: Annotated[str, typer.Option(help="Sampler steps, as 2,10; own: the model's.")] = "own",
     size: Annotated[str, typer.Option(help="HxW of a slice; own: the model's.")] = "own",
-    slices: Annotated[int, typer.Option(min=1, help="Slices of the volume.")] = 4,
+    slices: Annotated[int, typer.Option(min=1, max=MOST, help="Slices of the volume.")] = 4,
     device: Device = "auto",
     threads: Threads = None,
     repeats: Annotated[int, typer.Option(min=1, help="Most repetitions of each candidate.")] = 7,
     budget: Annotated[
-        float, typer.Option(min=0, help="Seconds after which no new measurement starts.")
+        float,
+        typer.Option(callback=number(0), help="Seconds after which no new measurement starts."),
     ] = 60,
     sections: Annotated[
         str, typer.Option(help="What to measure: peaks,volume,memory,startup,scaling.")
     ] = "all",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the candidates only.")] = False,
     as_json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers here.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write all numbers here; - is stdout."),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw the result here.")
@@ -61,8 +65,7 @@ def bench(
     from petrt.files.atomic import check_outputs
     from petrt.model.bundle import load_bundle
 
-    outputs = [path for path in (as_json, plot) if path is not None]
-    check_outputs(outputs, overwrite=overwrite)
+    check_outputs(files(as_json, plot), overwrite=overwrite)
     domain = load_bundle(model).model.domain
     settings = Settings(
         size=(domain.matrix or (128, 128)) if size == "own" else _pair(size, "--size", "128x128"),
@@ -93,23 +96,24 @@ def _run(
 ) -> None:
     from petrt.bench.report import text
     from petrt.bench.run import Bench
-    from petrt.files.atomic import atomic_write_bytes, atomic_write_json, together
+    from petrt.files.atomic import atomic_write_bytes, together
 
     if dry_run:
         from petrt.bench.plan import make_plan
         from petrt.model.bundle import load_bundle
 
-        typer.echo("\n".join(_listed(make_plan(load_bundle(model), settings))))
+        for line in _listed(make_plan(load_bundle(model), settings)):
+            say(line)
         return
     result = Bench(model, settings, _say).run()
     with together():
-        if as_json is not None:
-            atomic_write_json(as_json, result, overwrite=overwrite)
+        write_json(as_json, result, overwrite=overwrite)
         if plot is not None:
             from petrt.bench.plot import picture
 
             atomic_write_bytes(plot, picture(result), overwrite=overwrite)
-    typer.echo(text(result))
+    for line in text(result).splitlines():
+        say(line, err=as_json == STDOUT)
 
 
 def _listed(plan: BenchPlan) -> list[str]:

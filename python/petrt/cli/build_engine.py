@@ -7,10 +7,12 @@ import re
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from petrt.cli.options import number
+from petrt.cli.output import Output, add_row, cell, say
 from petrt.errors import DeviceError, UsageError
+from petrt.files.names import shown
 
 logger = logging.getLogger("petrt")
 
@@ -53,7 +55,11 @@ def build_engine(
     ] = None,
     workspace: Annotated[
         float | None,
-        typer.Option(help="Limit of a layer's scratch memory. Default: none.", metavar="GIB"),
+        typer.Option(
+            callback=number(0.001, 1e6, unit="GiB"),
+            help="Limit of a layer's scratch memory. Default: none.",
+            metavar="GIB",
+        ),
     ] = None,
     compatible: Annotated[
         str,
@@ -79,8 +85,6 @@ def build_engine(
         raise UsageError("no model given", "petrt build-engine MODEL, for example demo")
     if compatible not in COMPATIBLE:
         raise UsageError(f"--compatible is '{compatible}'", f"choose {', '.join(COMPATIBLE)}")
-    if workspace is not None and not workspace > 0:
-        raise UsageError(f"--workspace is {workspace}", "give a positive number of GiB")
     ranges = {"slices": counts("--slices", slices), "samples": counts("--samples", samples)}
     sizes = [height_width(each) for each in size or []]
     names = [name for name in (gpu or "").split(",") if name]
@@ -102,14 +106,14 @@ def _run(model: str, force: bool, wait: bool, dry_run: bool, **options: Any) -> 
     if dry_run:
         entry, reason = look_up(request)
         if entry is not None and not force:
-            typer.echo(f"installed: {request}")
+            say(f"installed: {request}")
         else:
-            typer.echo(f"would build {request}: {'as asked (--force)' if entry else reason}")
+            say(f"would build {request}: {'as asked (--force)' if entry else reason}")
         return
     entry = build(request, force=force, wait=wait, bar=bar)
     if entry.record.verified is None:
         logger.info("not verified: no such GPU here; it will be verified at first use")
-    typer.echo(entry.folder)
+    say(entry.folder)
 
 
 def counts(option: str, text: str | None) -> int | tuple[int, int, int] | None:
@@ -144,13 +148,14 @@ def show_installed() -> None:
         title = f"engines in {cache_root()}"
     except DeviceError as error:
         title = error.message
-    table = Table(title=title)
+    table = Table(title=cell(title))
     for column in ("model", "engine", "precision", "built for", "profile", "MB", "verified"):
         table.add_column(column, overflow="fold")
     for entry in entries:
         record = entry.record
         psnr = record.verified.psnr_db if record.verified else None
-        table.add_row(
+        add_row(
+            table,
             record.model.name,
             f"{LABELS[record.engine]} {record.engine_version}",
             record.precision,
@@ -159,7 +164,6 @@ def show_installed() -> None:
             f"{sum(file.bytes for file in record.files.values()) / 1e6:.1f}",
             "no" if record.verified is None else "equal" if psnr is None else f"{psnr:.1f} dB",
         )
-    console = Console()
-    Console(width=None if console.is_terminal else 160).print(table)
+    Output().print(table)
     for each in broken:
-        logger.warning("warning: %s cannot be used: %s", each.folder.name, each.reason)
+        logger.warning("warning: %s cannot be used: %s", shown(each.folder), each.reason)

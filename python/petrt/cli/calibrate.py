@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from petrt.cli.options import (
@@ -20,9 +19,12 @@ from petrt.cli.options import (
     Seed,
     Steps,
     Threads,
+    above_zero,
 )
+from petrt.cli.output import STDOUT, Output, cell, files, say, write_json
 from petrt.errors import InputError, UsageError
 from petrt.model.spec import CalibrationSpec, ModelSpec
+from petrt.values import MOST
 
 if TYPE_CHECKING:
     from petrt.data.dataset import Dataset
@@ -52,24 +54,27 @@ def calibrate(
         str | None, typer.Option(help="Dose of the input, as 1/100 or 0.01. Default: the model's.")
     ] = None,
     level: Annotated[
-        float | None, typer.Option(help="Fraction of the voxels to cover. Default: 0.9.")
+        float | None,
+        typer.Option(callback=above_zero(), help="Fraction of the voxels to cover. Default: 0.9."),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(help="Samples to average (AMS). Default: 8.")
+        int | None, typer.Option(max=MOST, help="Samples to average (AMS). Default: 8.")
     ] = None,
     sampler: Sampler = None,
     steps: Steps = None,
     subjects: Annotated[
         int | None, typer.Option(min=1, help="Use the first N subjects. Default: all.", metavar="N")
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Use every N-th slice.", metavar="N")] = 1,
+    every: Annotated[
+        int, typer.Option(min=1, max=MOST, help="Use every N-th slice.", metavar="N")
+    ] = 1,
     seed: Seed = 0,
     device: Device = "auto",
     engine: EngineName = "auto",
     precision: Precision = None,
     threads: Threads = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all numbers here.")
+        Path | None, typer.Option("--json", help="Write all numbers here; - is stdout.")
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Write the error-versus-std plot (PNG) here.")
@@ -95,11 +100,11 @@ def calibrate(
         raise UsageError("say where the result goes", "one of -o NEW_MODEL, --in-place, --check")
     if split not in SPLITS:
         raise UsageError(f"--split is '{split}'", f"choose {', '.join(SPLITS)}")
-    check_outputs(model, out, in_place, [each for each in (json_file, plot) if each], overwrite)
+    check_outputs(model, out, in_place, files(json_file, plot), overwrite)
     bundle = load_bundle(model)
     given = {"level": level, "samples": samples, "sampler": sampler, "steps": steps, "dose": dose}
     use = stored(bundle.model, given) if check else asked(bundle.model, given)
-    dataset, reduced = open_dataset(data, verify=False), reduction(use["dose"])
+    reduced, dataset = reduction(use["dose"]), open_dataset(data, verify=False)
     ids = dataset.split(split)[:subjects]
     check_subjects(dataset, ids, bundle.model, reduced)
     if not no_verify:
@@ -128,10 +133,11 @@ def calibrate(
     if not check:
         write_model(reconstructor, calibration, out or Path(model), record, in_place, overwrite)
     write_numbers(reconstructor, verdict, record, json_file, plot, overwrite)
-    show(verdict, f"active voxels covered, {len(ids)} subjects ({split}), {dataset.index.label}")
+    title = f"active voxels covered, {len(ids)} subjects ({split}), {dataset.index.label}"
+    show(verdict, title, err=json_file == STDOUT)
     logger.info("factor %.3f for %s", calibration.factor, setting)
     if out is not None:
-        typer.echo(out)
+        say(out, err=json_file == STDOUT)
 
 
 def check_outputs(
@@ -256,14 +262,14 @@ def write_numbers(
     """Write the JSON file and the plot, if they are asked for."""
     from petrt import __version__
     from petrt.evaluation.report.uncertainty import save_error_plot
-    from petrt.files.atomic import atomic_write_json, together
+    from petrt.files.atomic import together
 
     bundle = reconstructor.bundle
     with together():
         if json_file is not None:
             model = {"name": bundle.model.name, "sha256": bundle.identity}
             content = {"petrt": __version__, "model": model, **record}
-            atomic_write_json(json_file, content, overwrite=overwrite)
+            write_json(json_file, content, overwrite=overwrite)
         if plot is not None:
             data = record["data"]
             title = f"{bundle.model.name}, {len(data['subjects'])} subjects ({data['split']})"
@@ -274,13 +280,12 @@ def write_numbers(
             save_error_plot(plot, curves, title=title, overwrite=overwrite)
 
 
-def show(verdict: Verdict, title: str) -> None:
+def show(verdict: Verdict, title: str, *, err: bool = False) -> None:
     """Print the coverage by level, without and with the factor, and its range over subjects."""
-    table = Table(title=title)
+    table = Table(title=cell(title))
     for column in ("interval", "plain std", f"std x {verdict.factor:.3g}", "lowest", "highest"):
         table.add_column(column, justify="right")
     for before, after in zip(verdict.before, verdict.after, strict=True):
         shares = (before.mean, after.mean, after.lowest, after.highest)
         table.add_row(f"{100 * after.level:g} %", *(f"{100 * share:.1f} %" for share in shares))
-    console = Console()
-    Console(width=None if console.is_terminal else 120).print(table)
+    Output(120, err=err).print(table)

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from petrt.cli.output import STDOUT, print_json
+from petrt.cli.plan import InputCase
 from petrt.errors import PetrtError
+from petrt.files.names import shown
 from petrt.files.system import refusal
 
 if TYPE_CHECKING:
+    from petrt.cli.resume import Keys
     from petrt.inference.reconstruction import Reconstruction
     from petrt.inference.reconstructor import Reconstructor
     from petrt.io.volume import Volume
@@ -27,17 +31,6 @@ Line = tuple[int, str]
 
 
 @dataclass(frozen=True)
-class InputCase:
-    """One input and the paths of its outputs."""
-
-    source: Path
-    image: Path
-    std: Path | None
-    record: Path | None
-    preview: Path | None
-
-
-@dataclass(frozen=True)
 class CaseRunner:
     """Reads, reconstructs and writes cases. Writes nothing before a reconstruction is done."""
 
@@ -45,7 +38,8 @@ class CaseRunner:
     dose: float | None
     nonfinite: str
     max_voxels: int
-    overwrite: bool
+    keys: Keys | None  # None: outputs get no key
+    several: bool = True
 
     def run(self, cases: Sequence[InputCase]) -> list[PetrtError]:
         """Run all ``cases`` and return the errors of those that failed, which are already logged.
@@ -53,23 +47,26 @@ class CaseRunner:
         With a single case its error is raised."""
         failures: list[PetrtError] = []
 
-        def finish(written: Future[list[Line]] | None) -> None:
+        def finish(written: tuple[InputCase, Future[list[Line]]] | None) -> None:
             try:
-                for level, text in written.result() if written else ():
+                for level, text in written[1].result() if written else ():
                     logger.log(level, "%s", text)
+            except BrokenPipeError:  # nobody reads stdout any more
+                raise
             except (PetrtError, OSError) as error:
-                fail(error)
+                assert written is not None
+                fail(written[0], error)
 
-        def fail(reason: PetrtError | OSError) -> None:
+        def fail(case: InputCase, reason: PetrtError | OSError) -> None:
             error = refusal(reason) if isinstance(reason, OSError) else reason
             if len(cases) == 1:
                 raise error
-            logger.error("failed: %s", error)
+            logger.error("failed: %s", named(case.source, str(error)))
             failures.append(error)
 
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
             ahead = reader.submit(self._read, cases[0])
-            last: Future[list[Line]] | None = None
+            last: tuple[InputCase, Future[list[Line]]] | None = None
             for index, case in enumerate(cases):
                 now = ahead
                 if index + 1 < len(cases):
@@ -83,9 +80,9 @@ class CaseRunner:
                 finish(last)  # keeps the order of the cases, and at most two results in memory
                 last = None
                 if failed is not None:
-                    fail(failed)
+                    fail(case, failed)
                 else:
-                    last = writer.submit(self._write, case, volume, result)
+                    last = case, writer.submit(self._write, case, volume, result)
             finish(last)
         return failures
 
@@ -104,10 +101,16 @@ class CaseRunner:
         """Write the outputs of one case, which appear together, and return its log lines."""
         from petrt.files.atomic import together
 
+        key = self.keys.of(case.source) if self.keys else ""
         with together():
-            return self._write_each(case, volume, result)
+            said = self._write_each(case, volume, result, key)
+        if case.record == STDOUT:
+            print_json(result.stats, one_line=self.several)
+        return said
 
-    def _write_each(self, case: InputCase, volume: Volume, result: Reconstruction) -> list[Line]:
+    def _write_each(
+        self, case: InputCase, volume: Volume, result: Reconstruction, key: str
+    ) -> list[Line]:
         from petrt.evaluation.calibration import std_description
         from petrt.files.atomic import atomic_write_json
         from petrt.io import nifti
@@ -115,22 +118,27 @@ class CaseRunner:
         stats, said = result.stats, []
         image = result.image.get_fdata(dtype="float32")
         deviation = None if result.std is None else result.std.get_fdata(dtype="float32")
-        nifti.write(case.image, image, volume, overwrite=self.overwrite)
+        nifti.write(case.image, image, volume, key=key, overwrite=case.overwrite)
         if case.std is not None and deviation is not None:
             description = std_description(stats["std"])
             nifti.write(
-                case.std, deviation, volume, description=description, overwrite=self.overwrite
+                case.std,
+                deviation,
+                volume,
+                description=description,
+                key=key,
+                overwrite=case.overwrite,
             )
             kind = "calibrated" if stats["std"]["calibrated"] else "not calibrated"
-            said.append((logging.INFO, f"{case.std.name}: {kind}, {stats['std']['reason']}"))
-        if case.record is not None:
-            atomic_write_json(case.record, stats, overwrite=self.overwrite)
+            said.append((logging.INFO, f"{shown(case.std)}: {kind}, {stats['std']['reason']}"))
+        if case.record is not None and case.record != STDOUT:
+            atomic_write_json(case.record, stats | {"key": key}, overwrite=case.overwrite)
         if case.preview is not None:
-            self._picture(case.preview, volume, image, deviation, stats)
-        return [*said, *summary(case.image.name, stats)]
+            self._picture(case, volume, image, deviation, stats)
+        return [*said, *summary(shown(case.image), stats)]
 
     def _picture(
-        self, path: Path, volume: Volume, image: Any, deviation: Any, stats: dict[str, Any]
+        self, case: InputCase, volume: Volume, image: Any, deviation: Any, stats: dict[str, Any]
     ) -> None:
         from petrt.evaluation.report.picture import comparison, save_comparison
 
@@ -141,16 +149,23 @@ class CaseRunner:
             uncertainty=None if deviation is None else deviation[first],
             calibrated=stats["std"]["calibrated"],
         )
-        save_comparison(path, columns, affine=volume.affine_mm, overwrite=self.overwrite)
+        assert case.preview is not None
+        save_comparison(case.preview, columns, affine=volume.affine_mm, overwrite=case.overwrite)
+
+
+def named(source: Path, text: str) -> str:
+    """``text`` that begins with the name of its case."""
+    name = shown(source)
+    return text if text.startswith(f"{name}: ") else f"{name}: {text}"
 
 
 def summary(name: str, stats: dict[str, Any]) -> list[Line]:
     """The log lines with warnings and outcome of the case ``name``."""
-    said = [(logging.WARNING, f"warning: {warning}") for warning in stats["warnings"]]
+    from petrt.inference.judgement import figures
+
+    said = [(logging.WARNING, f"warning: {name}: {warning}") for warning in stats["warnings"]]
     if skipped := sum(frame.get("background_slices", 0) for frame in stats["frames"]):
         said.append((logging.INFO, f"{name}: {skipped} background slices are set to 0"))
-    ratio = stats["frames"][0]["activity_ratio"]
-    shown = "undefined" if ratio is None else f"{ratio:.4f}"
     seconds = stats["seconds"]["total"]
-    text = f"{name}: activity ratio {shown}, {seconds:.1f} s, {stats['label']}"
+    text = f"{name}: {figures(stats['frames'])}, {seconds:.1f} s, {stats['label']}"
     return [*said, (logging.INFO, text)]

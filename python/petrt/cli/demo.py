@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from petrt.cli.output import Output
+from petrt.files.names import shown
+from petrt.values import MOST, MOST_WORKERS
 
 logger = logging.getLogger("petrt")
 
@@ -25,10 +28,10 @@ def demo(
         "demo_output"
     ),
     model: Annotated[str, typer.Option(help="Bundle, or name of a shipped model.")] = "demo",
-    samples: Annotated[int, typer.Option(min=2, help="Samples to average (AMS).")] = 8,
+    samples: Annotated[int, typer.Option(min=2, max=MOST, help="Samples to average (AMS).")] = 8,
     subject: Annotated[int, typer.Option(min=0, help="Number of the simulated subject.")] = 0,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
+        int | None, typer.Option(min=1, max=MOST_WORKERS, help="CPU threads. Default: all cores.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")] = False,
 ) -> None:
@@ -37,6 +40,7 @@ def demo(
 
     from petrt.cli.progress import bar
     from petrt.data.simulate import simulate_subject
+    from petrt.data.simulate.dataset import NOTICE
     from petrt.evaluation.baselines import best_gaussian, nonlocal_means
     from petrt.evaluation.calibration import std_description
     from petrt.evaluation.metrics import evaluate
@@ -67,11 +71,14 @@ def demo(
     for label, count in (("one sample", 1), (f"AMS-{samples} mean", samples)):
         with bar(label, "slices") as progress:
             begun = time.perf_counter()
-            result = Reconstructor(model, samples=count, threads=threads)(low, progress=progress)
+            run = Reconstructor(model, samples=count, threads=threads, allow_activity_change=True)
+            result = run(low, progress=progress)
             times[label] = round(time.perf_counter() - begun, 2)
         logger.info("%s: %.1f s for %d slices", label, times[label], SHAPE[2])
         volumes.setdefault("coarse", result.coarse.get_fdata(dtype="float32"))
         volumes[label] = result.image.get_fdata(dtype="float32")
+    for warning in result.stats["warnings"]:
+        logger.warning("warning: %s", warning)
     scores = {label: evaluate(volume, full) for label, volume in volumes.items()}
     output, std = volumes[f"AMS-{samples} mean"], result.std.get_fdata(dtype="float32")
     with together():
@@ -93,7 +100,7 @@ def demo(
             overwrite=overwrite,
         )
         report = {
-            "label": result.stats["label"],
+            "label": NOTICE,
             "subject": {"seed": SEED, "number": subject, "shape": list(SHAPE), "dose": f"1/{DOSE}"},
             "scores": scores,
             "seconds": times,
@@ -103,10 +110,10 @@ def demo(
     show(scores)
     logger.info(
         "%s: %s (%.0f s in all; %s)",
-        out,
+        shown(out),
         ", ".join(path.name for path in files.values()),
         time.perf_counter() - started,
-        result.stats["label"],
+        NOTICE,
     )
 
 
@@ -124,5 +131,4 @@ def show(scores: dict[str, dict[str, dict[str, float]]]) -> None:
         table.add_row(
             label, *(f"{v:.2f}" if i % 3 == 0 else f"{v:.4f}" for i, v in enumerate(cells))
         )
-    console = Console()
-    Console(width=None if console.is_terminal else 120).print(table)
+    Output(120).print(table)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from petrt.cli.output import Output, add_row, cell, print_json
 
 COLOURS = {"ready": "green", "verified": "green", "missing": "dim", "broken": "red"}
 
@@ -23,16 +24,13 @@ def doctor(
     The report names neither the machine nor its user. The exit code is 0 even if parts are missing,
     unless MODEL cannot be read.
     """
-    import json
-
     from petrt.engines.doctor import examine
 
     report = examine(model).as_json()
     if as_json:
-        typer.echo(json.dumps(report, indent=2))
+        print_json(report)
         return
-    terminal = Console()
-    console = terminal if terminal.is_terminal else Console(width=160, highlight=False)
+    console = Output()
     console.print(_grid(_facts(report)))
     console.print()
     console.print(_engines(report))
@@ -49,7 +47,7 @@ def _grid(rows: list[tuple[str, str]]) -> Table:
     table.add_column(no_wrap=True, min_width=12)
     table.add_column(overflow="fold")
     for key, value in rows:
-        table.add_row(key, _plain(value))
+        add_row(table, key, value)
     return table
 
 
@@ -124,10 +122,9 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> Tabl
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        cells = [_plain(cell or "") for cell in row]
-        colour = COLOURS.get(str(row[2]), "yellow")
-        cells[2] = f"[{colour}]{cells[2]}[/{colour}]"
-        table.add_row(*cells)
+        cells = [cell(each or "") for each in row]
+        cells[2] = cell(row[2] or "", style=COLOURS.get(str(row[2]), "yellow"))
+        add_row(table, *cells)
     return table
 
 
@@ -138,7 +135,7 @@ def _choice(auto: dict[str, Any]) -> str:
     return f"{text}: {auto['reason']}" if auto["reason"] else text
 
 
-def _print_fixes(console: Console, report: dict[str, Any]) -> None:
+def _print_fixes(console: Output, report: dict[str, Any]) -> None:
     """Print each command on its own line, so that it can be copied."""
     here = [fix for fix in report["fixes"] if fix["needed"]]
     others = [fix for fix in report["fixes"] if not fix["needed"]]
@@ -148,10 +145,5 @@ def _print_fixes(console: Console, report: dict[str, Any]) -> None:
         if fixes:
             console.print(f"\n{title}:")
         for fix in fixes:
-            console.print(_plain(f"  {fix['part']} ({fix['why']})"), soft_wrap=True)
-            console.print(_plain(f"    {fix['command']}"), soft_wrap=True)
-
-
-def _plain(text: str) -> str:
-    """``text`` with its square brackets escaped for rich."""
-    return text.replace("[", "\\[")
+            console.print(cell(f"  {fix['part']} ({fix['why']})"), soft_wrap=True)
+            console.print(cell(f"    {fix['command']}"), soft_wrap=True)

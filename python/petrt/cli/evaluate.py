@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 import petrt
-from petrt.cli.options import MaxVoxels, Nonfinite
+from petrt.cli.options import MaxVoxels, Nonfinite, above_zero
+from petrt.cli.output import STDOUT, Output, cell, files, write_json
 from petrt.errors import InputError, UsageError
 from petrt.evaluation.activity import Change, RoiStatistics, change, roi_statistics
 from petrt.evaluation.metrics import PROTOCOLS, WINDOWS, json_number
 from petrt.evaluation.metrics import evaluate as compare
-from petrt.files.atomic import atomic_write_json, check_output
+from petrt.files.atomic import check_outputs
 from petrt.files.names import shown
 from petrt.files.system import reading
 from petrt.io import nifti
@@ -61,21 +61,21 @@ def evaluate(
     scale: Annotated[
         float | None,
         typer.Option(
-            help="Divides both volumes, for 'paper' and 'inference'. Default: the maximum of REF."
+            callback=above_zero(),
+            help="Divides both volumes, for 'paper' and 'inference'. Default: the maximum of REF.",
         ),
     ] = None,
     nonfinite: Nonfinite = "refuse",
     max_voxels: MaxVoxels = MAX_VOXELS,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all numbers here.")
+        Path | None, typer.Option("--json", help="Write all numbers here; - is stdout.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the JSON file.")] = False,
 ) -> None:
     """Compare PRED with REF: PSNR, SSIM, NMSE and NRMSE by protocol, activity, regions."""
     paths = {"prediction": prediction, "reference": reference, "mask": mask, "labels": labels}
     inputs = {role: path for role, path in paths.items() if path is not None}
-    if json_file is not None:
-        check_output(json_file, inputs.values(), overwrite=overwrite)
+    check_outputs(files(json_file), inputs.values(), overwrite=overwrite)
     if background is not None and labels is None:
         raise UsageError("--background needs --labels")
     if nonfinite not in ("refuse", "zero"):
@@ -87,10 +87,9 @@ def evaluate(
         _frame(frame, volumes["reference"].voxel_mm, protocol, scale, background)
         for frame in _by_frame(volumes)
     ]
-    if json_file is not None:
-        atomic_write_json(json_file, _record(inputs, frames), overwrite=overwrite)
-    console = Console()
-    console.print(Text(f"{shown(prediction)} against {shown(reference)}"))
+    write_json(json_file, _record(inputs, frames), overwrite=overwrite)
+    console = Output(80, err=json_file == STDOUT)
+    console.print(cell(f"{shown(prediction)} against {shown(reference)}"))
     for number, frame in enumerate(frames, start=1):
         if len(frames) > 1:
             console.print(f"frame {number} of {len(frames)}")

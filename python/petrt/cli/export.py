@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from petrt.cli.output import say
 from petrt.errors import UsageError
 
 
@@ -48,7 +49,7 @@ def export(
 
         assert checkpoint is not None
         export_bundle(newest(checkpoint), out, precision=precision, overwrite=overwrite)  # type: ignore[arg-type]
-    typer.echo(out)
+    say(out)
 
 
 def _upgrade(source: str, out: Path, overwrite: bool) -> None:

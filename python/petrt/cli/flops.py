@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from petrt.cli.output import STDOUT, Output, cell, files, write_json
 from petrt.errors import UsageError
 
 
@@ -34,10 +34,14 @@ def flops(
         ),
     ] = None,
     table2: Annotated[
-        bool, typer.Option("--table2", help="Print Table 2 of the paper beside our counts.")
+        bool,
+        typer.Option(
+            "--table2",
+            help="Print Table 2 of the paper beside our counts of its networks; SUBJECT may be left out.",
+        ),
     ] = False,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all numbers here.")
+        Path | None, typer.Option("--json", help="Write all numbers here; - is stdout.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the JSON file.")] = False,
 ) -> None:
@@ -46,22 +50,24 @@ def flops(
     Both the PyTorch modules and the networks' steps are counted; if the counts differ, nothing is
     printed. Without PyTorch a bundle is counted from its steps only.
     """
-    from petrt.files.atomic import atomic_write_json, check_output
+    from petrt.files.atomic import check_outputs
 
-    if json_file is not None:
-        check_output(json_file, overwrite=overwrite)
-    if table2:
-        if subject is not None or upsample is not None:
-            raise UsageError("--table2 has its own networks", "leave out SUBJECT and --upsample")
+    check_outputs(files(json_file), overwrite=overwrite)
+    if subject is None:
+        if not table2:
+            raise UsageError(
+                "nothing to count", "petrt flops SUBJECT, for example demo; or --table2"
+            )
+        if upsample is not None:
+            raise UsageError("--table2 has its own networks", "leave out --upsample")
         found, tables = _table2()
-    elif subject is None:
-        raise UsageError("nothing to count", "petrt flops SUBJECT, for example demo; or --table2")
     else:
         found, tables = _subject(subject, size, steps, samples, upsample)
-    if json_file is not None:
-        atomic_write_json(json_file, found, overwrite=overwrite)
-    console = Console()
-    console = console if console.is_terminal else Console(width=160, highlight=False)
+        if table2:
+            found["table2"], more = _table2()
+            tables += [Text("\nTable 2 of the paper"), *more]
+    write_json(json_file, found, overwrite=overwrite)
+    console = Output(err=json_file == STDOUT)
     for each in tables:
         console.print(each)
 
@@ -97,7 +103,7 @@ def tables_of(found: dict[str, Any]) -> list[Table | Text]:
     """The result of ``petrt.flops.report.describe`` as tables."""
     height, width = found["size"]
     shown: list[Table | Text] = [
-        Text(
+        cell(
             f"{found['subject']} ({found['kind']}): one slice {height} x {width}, "
             f"{found['samples']} x {found['steps']} steps, upsampling: {found['upsample']}"
         )

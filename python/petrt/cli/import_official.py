@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from petrt.cli.output import say
+
 
 def import_official(
     prefix: Annotated[
@@ -22,4 +24,4 @@ def import_official(
     need_torch("petrt import-official")
     from petrt.nets.official import import_official as convert
 
-    typer.echo(convert(prefix, out, name=name, overwrite=overwrite))
+    say(convert(prefix, out, name=name, overwrite=overwrite))

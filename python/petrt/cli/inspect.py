@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from petrt.cli.output import Output, add_row, print_json
 from petrt.errors import InputError
+from petrt.files.names import shown
 
 
 def inspect(
@@ -17,17 +18,15 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a bundle's contents, precision and measured errors, or a volume's grid and values."""
-    import json
-
     volume = str(what).lower().endswith((".nii", ".nii.gz", ".hdr", ".img"))
     facts = describe_volume(Path(what)) if volume else describe_bundle(what)
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
         return
     table = Table(show_header=False, box=None, pad_edge=False)
     for key, value in flatten(facts):
-        table.add_row(key, str(value))
-    Console(width=None if Console().is_terminal else 160, highlight=False).print(table)
+        add_row(table, key, value)
+    Output().print(table)
 
 
 def describe_bundle(source: str) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def describe_volume(path: Path) -> dict[str, Any]:
 
     volume = nifti.read(path, nonfinite="zero")
     if volume.data.size == 0:
-        raise InputError(f"{path.name} is empty")
+        raise InputError(f"{shown(path)} is empty")
     return {
         "file": path.name,
         "format": volume.source,

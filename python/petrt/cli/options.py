@@ -2,9 +2,39 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
+
+from petrt import values
+
+Callback = Callable[[typer.CallbackParam, float | None], float | None]
+
+
+def number(low: float, high: float = math.inf, *, unit: str = "") -> Callback:
+    """The callback of an option that takes a finite number from ``low`` to ``high``. Typer's own bounds let
+    NaN and infinity through."""
+
+    def checked(option: typer.CallbackParam, value: float | None) -> float | None:
+        return None if value is None else values.real(_name(option), value, low, high, unit=unit)
+
+    return checked
+
+
+def above_zero(unit: str = "") -> Callback:
+    """The callback of an option that takes a finite number above 0."""
+
+    def checked(option: typer.CallbackParam, value: float | None) -> float | None:
+        return None if value is None else values.positive(_name(option), value, unit=unit)
+
+    return checked
+
+
+def _name(option: typer.CallbackParam) -> str:
+    return next(text for text in option.opts if text.startswith("--"))
+
 
 Preset = Annotated[
     str | None,
@@ -17,8 +47,10 @@ Preset = Annotated[
 Sampler = Annotated[
     str | None, typer.Option(help="ddpm, ddim, dpmpp2m or mean. Default: the model's.")
 ]
-Steps = Annotated[int | None, typer.Option(min=1, help="Sampler steps. Default: the model's.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the noise.")]
+Steps = Annotated[
+    int | None, typer.Option(min=1, max=1000, help="Sampler steps. Default: the model's.")
+]
+Seed = Annotated[int, typer.Option(min=0, max=values.MOST_SEED, help="Seed of the noise.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 EngineName = Annotated[
     str, typer.Option(help="auto, native, onnxruntime, openvino, torch, tensorrt or tensorrt-rtx.")
@@ -28,6 +60,7 @@ Threads = Annotated[
     int | None,
     typer.Option(
         min=1,
+        max=values.MOST_WORKERS,
         help="Number of CPU workers with one thread each. Default: chosen to use all cores.",
         show_default=False,
     ),
@@ -35,7 +68,7 @@ Threads = Annotated[
 Memory = Annotated[
     float | None,
     typer.Option(
-        min=0.01,
+        callback=number(0.01, 1e6, unit="GiB"),
         metavar="GIB",
         help="Memory limit, by estimate, of the process on a CPU and of a batch on a GPU. "
         "Default: 80 % of the free memory.",
@@ -54,4 +87,11 @@ NoVerify = Annotated[
 ]
 Nonfinite = Annotated[str, typer.Option(help="NaN and infinite voxels: refuse, or zero.")]
 MaxVoxels = Annotated[int, typer.Option(min=1, help="Refuse volumes with more voxels than this.")]
+AllowActivityChange = Annotated[
+    bool,
+    typer.Option(
+        "--allow-activity-change",
+        help="Write the image also where it changes the total activity by more than 10 %.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")]

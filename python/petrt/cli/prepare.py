@@ -7,13 +7,14 @@ from typing import Annotated, Any, cast
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from petrt.cli.options import MaxVoxels, Nonfinite
+from petrt.cli.output import Output, add_row, say
 from petrt.data.prepare.sources import LAYOUTS
 from petrt.errors import PartialFailure, UsageError
 from petrt.model.spec import ScaleRule
+from petrt.values import MOST_WORKERS, sizes
 
 
 def prepare(
@@ -67,7 +68,7 @@ def prepare(
     ] = False,
     nonfinite: Nonfinite = "refuse",
     max_voxels: MaxVoxels = 1 << 29,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Processes.")] = 1,
     strict: Annotated[
         bool, typer.Option("--strict", help="Write nothing if any pair is refused.")
     ] = False,
@@ -99,7 +100,7 @@ def prepare(
     _one_of("scale", scale, ("smoothed-hottest", "maximum"))
     options = Options(
         layout=cast(Any, layout),
-        voxel_mm=voxel_mm,
+        voxel_mm=None if voxel_mm is None else sizes("--voxel-mm", voxel_mm),
         dtype=cast(Any, dtype),
         rule=ScaleRule(kind=cast(Any, scale)),
         split=None if split is None else parse_fractions(split),
@@ -120,7 +121,7 @@ def prepare(
     with bar("preparing", "subjects") as progress:
         report = run(sources, out, options, progress)
     _print(report)
-    typer.echo(out)
+    say(out)
     if refused := report.refused:
         raise PartialFailure(
             f"{len(refused)} refused, {len(report.index.subjects)} subjects are in the data set",
@@ -150,5 +151,5 @@ def _print(report: Any) -> None:
     table = Table(*NARROW, box=box.SIMPLE_HEAD)
     for row in rows(report.index, report.split_of, report.outcomes):
         cells = dict(zip(COLUMNS, row, strict=True))
-        table.add_row(*(cells[column] for column in NARROW))
-    Console().print(table)
+        add_row(table, *(cells[column] for column in NARROW))
+    Output(80).print(table)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Sequence
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from petrt.cli.cases import CaseRunner, InputCase
+from petrt.cli.cases import CaseRunner
+from petrt.cli.find import find
 from petrt.cli.options import (
+    AllowActivityChange,
     AllSlices,
     Device,
     EngineName,
@@ -23,19 +24,24 @@ from petrt.cli.options import (
     Steps,
     Threads,
 )
-from petrt.errors import InputError, PartialFailure, UsageError
+from petrt.cli.plan import Destination, InputCase, allowing, check, plan_cases
+from petrt.cli.resume import Keys, standing
+from petrt.errors import PartialFailure, UsageError
+from petrt.values import MOST
 
-SUFFIXES = (".nii", ".nii.gz", ".hdr")
+logger = logging.getLogger("petrt")
 
 
 def reconstruct(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="IN...", help="NIfTI files, folders or globs.")
+        list[Path],
+        typer.Argument(metavar="IN...", help="NIfTI files, folders or globs; ** is any folders."),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File, or folder for several inputs.")],
     model: Annotated[str, typer.Option(help="Bundle, or name of a shipped model.")] = "demo",
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Samples to average (AMS). Default: the preset's.")
+        int | None,
+        typer.Option(min=1, max=MOST, help="Samples to average (AMS). Default: the preset's."),
     ] = None,
     std: Annotated[
         Path | None,
@@ -57,8 +63,9 @@ def reconstruct(
     threads: Threads = None,
     memory: Memory = None,
     all_slices: AllSlices = False,
+    allow_activity_change: AllowActivityChange = False,
     record: Annotated[
-        Path | None, typer.Option("--json", help="Write the record of the run here.")
+        Path | None, typer.Option("--json", help="Write the record of the run here; - is stdout.")
     ] = None,
     preview: Annotated[Path | None, typer.Option(help="Write a picture (PNG) here.")] = None,
     nonfinite: Annotated[
@@ -73,13 +80,19 @@ def reconstruct(
     part_id: Annotated[int, typer.Option(min=0, help="Run this part only (from 0).")] = 0,
     overwrite: Overwrite = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and list the cases only.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Read headers, look at outputs, estimate time and memory; no more."
+        ),
     ] = False,
 ) -> None:
     """Reconstruct low-dose PET volumes. For several inputs OUT, --std, --json and --preview are folders.
 
-    Outputs have the grid and units of their input. Not for diagnostic use.
+    Outputs have the grid and units of their input. Of several inputs, those whose
+    outputs exist already, made from the same bytes with the same model and options,
+    are left out; --overwrite redoes them. Not for diagnostic use.
     """
+    from petrt.cli.dry_run import dry_run as show
     from petrt.diffusion.dose import parse_dose, settle
     from petrt.diffusion.presets import default_samples
     from petrt.inference.reconstructor import Reconstructor
@@ -92,8 +105,13 @@ def reconstruct(
         raise UsageError(f"--nonfinite is '{nonfinite}'", "choose refuse or zero")
     fraction = None if dose is None else parse_dose(dose)
     sources, several = find(inputs)
-    cases = plan_cases(sources, several, out, std, record, preview)[part_id::num_parts]
-    check(cases, sources, several, dry_run, overwrite)
+    cases, folders = plan_cases(sources, several, Destination(out, std, record, preview))
+    mine = allowing(cases[part_id::num_parts], overwrite)
+    if not mine:
+        logger.info("nothing in this part: %d cases in %d parts", len(cases), num_parts)
+        return
+    if not (folders or dry_run):
+        check(mine, sources, folders=False)
     reconstructor = Reconstructor(
         model,
         samples=samples,
@@ -107,98 +125,31 @@ def reconstruct(
         threads=threads,
         memory=None if memory is None else int(memory * 2**30),
         skip_background=not all_slices,
+        allow_activity_change=allow_activity_change,
     )
     fraction = settle(fraction, reconstructor.bundle.model)
+    keys = Keys(reconstructor, fraction, nonfinite)
     if dry_run:
-        for case in cases:
-            typer.echo(f"{case.source} -> {case.image}")
+        show(mine, sources, reconstructor, keys, max_voxels, folders=folders)
         return
-    todo = CaseRunner(reconstructor, fraction, nonfinite, max_voxels, overwrite)
-    failures = todo.run(cases)
-    if failures:
+    todo = sort_out(mine, sources, keys) if folders else mine
+    if not todo:
+        return
+    runner = CaseRunner(reconstructor, fraction, nonfinite, max_voxels, keys, several=folders)
+    if failures := runner.run(todo):
         raise PartialFailure(
-            f"{len(failures)} of {len(cases)} cases failed, the others are done", "see above"
+            f"{len(failures)} of {len(todo)} cases failed, the others are done", "see above"
         )
 
 
-def check(
-    cases: Sequence[InputCase],
-    sources: Sequence[Path],
-    several: bool,
-    dry_run: bool,
-    overwrite: bool,
-) -> None:
-    """Raise UsageError for outputs that cannot be written, and make the output folders."""
-    from petrt.files.atomic import check_outputs, explained
-    from petrt.io import nifti
-
-    volumes = [path for case in cases for path in (case.image, case.std) if path]
-    others = [path for case in cases for path in (case.record, case.preview) if path]
-    if several:
-        if dry_run:
-            return
-        for folder in {path.parent for path in (*volumes, *others)}:
-            with explained(folder):
-                folder.mkdir(parents=True, exist_ok=True)
-    for path in volumes:
-        nifti.check_nifti_output(path, sources, overwrite=overwrite)
-    check_outputs([*volumes, *others], sources, overwrite=overwrite)
-
-
-def find(inputs: Sequence[Path]) -> tuple[list[Path], bool]:
-    """The files named by ``inputs`` (files, folders, globs), and whether there may be several."""
-    found: list[Path] = []
-    several = len(inputs) > 1
-    for entry in inputs:
-        if entry.is_dir():
-            several = True
-            found += sorted(p for p in entry.iterdir() if p.name.endswith(SUFFIXES) and p.is_file())
-        elif not entry.exists() and glob.has_magic(str(entry)):
-            several = True
-            found += sorted(Path(p) for p in glob.glob(str(entry)))
-        else:
-            found.append(entry)
-    if not found:
-        raise InputError("no NIfTI files found", "give .nii, .nii.gz or .hdr files")
-    return list(dict.fromkeys(found)), several
-
-
-def plan_cases(
-    sources: Sequence[Path],
-    several: bool,
-    out: Path,
-    std: Path | None,
-    record: Path | None,
-    preview: Path | None,
-) -> list[InputCase]:
-    """The inputs with the paths of their outputs."""
-    if not several:
-        image = out / _output_name(sources[0], ".nii.gz") if out.is_dir() else out
-        return [InputCase(sources[0], image, std, record, preview)]
-    cases = []
-    for source in sources:
-        names = [_output_name(source, end) for end in (".nii.gz", "_std.nii.gz", ".json", ".png")]
-        folders = (out, std, record, preview)
-        cases.append(
-            InputCase(
-                source,
-                out / names[0],
-                *(
-                    f / n if f is not None else None
-                    for f, n in zip(folders[1:], names[1:], strict=True)
-                ),
-            )
-        )
-    images = [case.image for case in cases]
-    if len(set(images)) != len(images):
-        raise UsageError("two inputs have the same name", "reconstruct their folders one by one")
-    return cases
-
-
-def _output_name(source: Path, ending: str) -> str:
-    stem = source.name
-    for suffix in (".nii.gz", ".nii", ".hdr", ".img"):
-        if stem.lower().endswith(suffix):
-            stem = stem[: -len(suffix)]
-            break
-    return stem + ending
+def sort_out(cases: list[InputCase], sources: list[Path], keys: Keys) -> list[InputCase]:
+    """The cases that are still to do. Raises UsageError for outputs that cannot be written, before any
+    work, and makes the output folders."""
+    stands = [standing(case, keys) for case in cases]
+    if refused := next((each.refused for each in stands if each.refused), None):
+        raise refused
+    todo = [each.case for each in stands if not each.done]
+    if len(todo) < len(cases):
+        logger.info("%d of %d cases are done already", len(cases) - len(todo), len(cases))
+    check(todo, sources, folders=True)
+    return todo

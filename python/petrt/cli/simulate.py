@@ -9,24 +9,34 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from petrt.cli.options import number
+from petrt.cli.output import say
 from petrt.data.simulate import write_dataset
+from petrt.data.simulate.subject import MOST_SEED
+from petrt.values import MOST, MOST_WORKERS
 
 
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder for the data set; created if missing.")],
-    subjects: Annotated[int, typer.Option(help="Number of subjects.", min=1)] = 1,
+    subjects: Annotated[int, typer.Option(help="Number of subjects.", min=1, max=MOST)] = 1,
     first: Annotated[
         int,
-        typer.Option(help="Number of the first subject; each number is another subject.", min=0),
+        typer.Option(
+            help="Number of the first subject; each number is another subject.",
+            min=0,
+            max=MOST_SEED,
+        ),
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of the data set.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the data set.", min=0, max=MOST_SEED)] = 0,
     dose: Annotated[
         list[int] | None,
         typer.Option(help="Dose reduction: 4, 10, 20, 50 or 100 (the default); repeatable."),
     ] = None,
-    size: Annotated[int, typer.Option(help="Voxels along each axis.")] = 128,
-    voxel_mm: Annotated[float, typer.Option(help="Voxel size in millimetres.")] = 2.0,
-    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    size: Annotated[int, typer.Option(help="Voxels along each axis.", min=16, max=512)] = 128,
+    voxel_mm: Annotated[
+        float, typer.Option(callback=number(0.5, 16, unit="mm"), help="Voxel size in millimetres.")
+    ] = 2.0,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1, max=MOST_WORKERS)] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
 ) -> None:
     """Simulate FDG brain PET at full and reduced dose: NIfTI volumes in Bq/ml and dataset.json."""
@@ -44,4 +54,4 @@ def simulate(
             overwrite=overwrite,
             progress=lambda _: bar.advance(task),
         )
-    typer.echo(index)
+    say(index)

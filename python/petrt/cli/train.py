@@ -11,8 +11,10 @@ from typing import Annotated, TypeVar
 import typer
 
 from petrt.cli.options import NoVerify
+from petrt.cli.output import say
 from petrt.errors import UsageError
 from petrt.model.spec import Spec
+from petrt.values import MOST_SEED, MOST_WORKERS
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +43,19 @@ def train(
         int | None, typer.Option(min=1, help="Training steps. Default: the configuration's.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed. Default: the configuration's.")
+        int | None, typer.Option(min=0, max=MOST_SEED, help="Seed. Default: the configuration's.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of each process. Default: all cores.")
+        int | None,
+        typer.Option(
+            min=1, max=MOST_WORKERS, help="CPU threads of each process. Default: all cores."
+        ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Loader processes. Default: the configuration's.")
+        int | None,
+        typer.Option(
+            min=0, max=MOST_WORKERS, help="Loader processes. Default: the configuration's."
+        ),
     ] = None,
     precision: Annotated[
         str | None, typer.Option(help="fp32 or bf16. Default: the configuration's.")
@@ -103,7 +111,7 @@ def train(
                 logger.warning("%s", stop)
             raise typer.Exit(stop.exit_code) from None
     if main:
-        typer.echo(checkpoint)
+        say(checkpoint)
     PartialState().destroy_process_group()
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from petrt.errors import UsageError
 from petrt.model.spec import DomainSpec, ModelSpec
+from petrt.values import real
 
 HINT = "give the fraction of the full dose, such as 1/20 or 0.05"
 # A dose that differs from the training dose by more than this factor gives a warning.
 FAR = 2.0
 # Relative tolerance: 1/3 may be written 0.333.
 ROUNDING = 0.01
+# A fraction below is a mistake, and one over the smallest floats is infinite.
+LEAST = 1e-9
 
 
 def parse_dose(text: str) -> float:
@@ -23,23 +28,34 @@ def parse_dose(text: str) -> float:
 
 def checked(fraction: float) -> float:
     """``fraction``, unchanged. Raises UsageError if it is not in (0, 1]."""
-    if not 0 < fraction <= 1:  # also refuses NaN
+    if not LEAST <= fraction <= 1:  # also refuses NaN
         raise UsageError(f"dose {fraction:g} is not in (0, 1]", HINT)
     return fraction
 
 
-def settle(given: float | None, model: ModelSpec) -> float | None:
-    """The dose for ``model``: ``given``, or the model's own dose, or None if it has none and needs none.
+def settle(given: Any, model: ModelSpec) -> float | None:
+    """The dose for ``model``: ``given``, a number or a text such as 1/20, or the model's own dose, or None
+    if it has none and needs none.
 
     Raises UsageError for a fraction outside (0, 1], and if the model needs a dose and there is none.
     """
     if given is not None:
-        return checked(given)
+        return parse_dose(given) if isinstance(given, str) else checked(_number(given))
     if not model.network.dose:
         return None
     if model.domain.dose_fraction is None:
         raise UsageError(f"model '{model.name}' needs the dose of the volume", HINT)
     return model.domain.dose_fraction
+
+
+def _number(given: Any) -> float:
+    """``given`` as a float; NaN and infinity are left to ``checked``."""
+    if isinstance(given, float):
+        return float(given)
+    try:
+        return real("dose", given, -1e300)
+    except UsageError as error:
+        raise UsageError(error.message, HINT) from None
 
 
 def dose_warnings(dose: float | None, domain: DomainSpec) -> list[str]:

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 from petrt.errors import UsageError
 from petrt.model.spec import SamplerSpec
+from petrt.values import MOST, whole, word
 
 KINDS = ("ddpm", "ddim", "dpmpp2m", "mean")
+MOST_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,10 @@ def settle(
     for an unknown preset or sampler, steps or samples out of range, a preset together with a sampler or
     steps, and ``fast`` without a coarse network.
     """
-    if samples is not None and samples < 1:
-        raise UsageError(f"samples must be at least 1, got {samples}")
+    if samples is not None:
+        samples = whole("samples", samples, 1, MOST)
     if sampler is None and steps is None:
-        name = preset or DEFAULT
+        name = DEFAULT if preset is None else preset
         chosen = _named(name)
         if chosen.sampler and not coarse:
             raise UsageError(
@@ -84,21 +86,21 @@ def settle(
 
 def default_samples(preset: str | None) -> int:
     """The default number of samples to average. Raises UsageError for an unknown preset."""
-    return _named(preset or DEFAULT).samples
+    return _named(DEFAULT if preset is None else preset).samples
 
 
 def _named(preset: str) -> Preset:
-    if preset not in PRESETS:
+    if word("preset", preset) not in PRESETS:
         raise UsageError(f"unknown preset '{preset}'", f"choose {' or '.join(PRESETS)}")
     return PRESETS[preset]
 
 
 def _explicit(own: SamplerSpec, kind: str | None, steps: int | None) -> SamplerSpec:
     """The model's own sampler with its kind or its steps replaced."""
-    if kind not in (None, *KINDS):
+    if kind is not None and word("sampler", kind) not in KINDS:
         raise UsageError(f"unknown sampler '{kind}'", "choose ddpm, ddim, dpmpp2m or mean")
-    if steps is not None and not 1 <= steps <= 1000:
-        raise UsageError(f"steps must lie in 1 .. 1000, got {steps}")
+    if steps is not None:
+        steps = whole("steps", steps, 1, MOST_STEPS)
     if steps is None:
         steps = 1 if kind == "mean" else own.steps
     return own.model_copy(update={"kind": kind or own.kind, "steps": steps})

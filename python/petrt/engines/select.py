@@ -16,6 +16,7 @@ from petrt.hardware.cpu import default_threads as default_threads
 from petrt.hardware.gpus import Gpu
 from petrt.model.bundle import Bundle
 from petrt.model.half_precision import Precision
+from petrt.values import MOST_WORKERS, whole
 
 logger = logging.getLogger("petrt")
 
@@ -99,13 +100,13 @@ def choose(
 
 def _check(engine: str, device: str, precision: str | None, threads: int) -> int | None:
     """The GPU's index, None for the CPU. Raises UsageError."""
-    if threads < 1:
-        raise UsageError(f"threads must be at least 1, got {threads}")
+    whole("threads", threads, 1, MOST_WORKERS)
     if engine not in ENGINES:
         raise UsageError(f"unknown engine '{engine}'", f"choose from {', '.join(ENGINES)}")
     if precision not in (None, *PRECISIONS):
         raise UsageError(f"unknown precision '{precision}'", f"choose from {', '.join(PRECISIONS)}")
-    match = re.fullmatch(r"auto|cpu|cuda(?::(\d{1,3}))?", device)
+    text = device if isinstance(device, str) else ""
+    match = re.fullmatch(r"auto|cpu|cuda(?::(\d{1,3}))?", text)
     if match is None:
         raise UsageError(f"unknown device '{device}'", "choose auto, cpu, cuda or cuda:N")
     if device == "cpu" and engine in GPU_ONLY:

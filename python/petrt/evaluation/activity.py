@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from petrt.arrays import plain
 from petrt.errors import InputError
 from petrt.evaluation.metrics import checked_pair
 
@@ -60,7 +61,7 @@ class RoiStatistics:
 
 def change(output: ArrayLike, source: ArrayLike) -> Change:
     """Activity ratio and SUVmax shift of ``output`` against ``source``, arrays of one shape."""
-    out, src = np.asarray(output), np.asarray(source)
+    out, src = plain(output, "output"), plain(source, "source")
     if out.shape != src.shape or out.size == 0:
         raise InputError(f"output {out.shape} and source {src.shape} differ in shape or are empty")
     total, total_source = float(out.sum(dtype=np.float64)), float(src.sum(dtype=np.float64))
@@ -220,7 +221,7 @@ def _compact_labels(
     labels: ArrayLike, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], list[int]]:
     """Labels renumbered 1..n (0 stays), and the n original values in rising order."""
-    raw = np.asarray(labels)
+    raw = plain(labels, "labels")
     if raw.shape != shape:
         raise InputError(f"labels {raw.shape} and image {shape} differ in shape")
     if not np.isfinite(raw).all() or (raw != np.rint(raw)).any():

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from petrt.arrays import Array64
+from petrt.arrays import Array64, plain
 from petrt.errors import InputError, UsageError
 
 # scikit-image is imported inside the functions, because it takes longer to load than the rest of petrt.
@@ -283,8 +283,8 @@ def json_number(value: float | None) -> float | None:
 
 def checked_pair(prediction: ArrayLike, reference: ArrayLike) -> tuple[Array64, Array64]:
     """Both volumes as float64 [X, Y, Z]. Raises InputError unless they match and are finite."""
-    pred = np.asarray(prediction, dtype=np.float64)
-    ref = np.asarray(reference, dtype=np.float64)
+    pred = np.asarray(plain(prediction, "prediction"), dtype=np.float64)
+    ref = np.asarray(plain(reference, "reference"), dtype=np.float64)
     if pred.shape != ref.shape:
         raise InputError(f"prediction {pred.shape} and reference {ref.shape} differ in shape")
     if ref.ndim != 3 or 0 in ref.shape:
@@ -297,7 +297,7 @@ def checked_pair(prediction: ArrayLike, reference: ArrayLike) -> tuple[Array64, 
 
 
 def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    inside = np.asarray(mask)
+    inside = plain(mask, "mask")
     if inside.shape != shape:
         raise InputError(f"mask {inside.shape} and reference {shape} differ in shape")
     if not np.isfinite(inside).all():

@@ -24,7 +24,7 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
-from petrt.errors import UsageError, first_line
+from petrt.errors import UsageError, first_line, way
 from petrt.files.names import shown
 
 PathLike = str | os.PathLike[str]
@@ -237,7 +237,8 @@ def _check_existing(target: Path, inputs: Iterable[PathLike], overwrite: bool) -
         raise UsageError(f"{shown(target)}: the output is not a regular file")
     if not overwrite:
         raise UsageError(
-            f"{shown(target)}: the output exists", "--overwrite replaces it (overwrite=True)"
+            f"{shown(target)}: the output exists",
+            way("overwrite", "", "replaces it", "choose another output path"),
         )
 
 
@@ -248,7 +249,8 @@ def explained(target: Path) -> Iterator[None]:
         yield
     except FileExistsError as error:
         raise UsageError(
-            f"{shown(target)}: the output appeared meanwhile and is kept", "--overwrite replaces it"
+            f"{shown(target)}: the output appeared meanwhile and is kept",
+            way("overwrite", "", "replaces it", "choose another output path"),
         ) from error
     except OSError as error:
         reason = _REASONS.get(error.errno or 0) or error.strerror or first_line(error)

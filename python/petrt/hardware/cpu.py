@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
+from collections.abc import Iterator
 from pathlib import Path
+
+from petrt.hardware.groups import GROUPS, PROC, folders, number
 
 # Instruction sets that change the speed of the CPU engines.
 ISA = (
@@ -21,11 +25,31 @@ ISA = (
 )
 
 
-def default_threads() -> int:
-    """The number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def default_threads(proc: Path = PROC, groups: Path = GROUPS) -> int:
+    """The number of cores that this process may use: those of its affinity, and no more than its control
+    groups give it the time of. A container with 1.5 cores gets 2 threads."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([own, *(math.ceil(quota) for quota in _quotas(proc, groups))]))
+
+
+def _quotas(proc: Path, groups: Path) -> Iterator[float]:
+    """The CPU time a second that each control group above this process allows, in cores."""
+    for version, folder in folders("cpu", proc, groups):
+        if version == 1:
+            limit, period = (number(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+        else:
+            limit, period = _cpu_max(folder / "cpu.max")
+        if limit is not None and period is not None and limit > 0 and period > 0:
+            yield limit / period
+
+
+def _cpu_max(path: Path) -> tuple[int | None, int | None]:
+    """Microseconds of CPU time in a period, and the period; None for "max" and for no file."""
+    try:
+        limit, period = path.read_text().split()
+        return int(limit), int(period)
+    except (OSError, ValueError):
+        return None, None
 
 
 def has_bf16() -> bool:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from petrt.hardware.groups import GROUPS, PROC, folders, number
+
 # Of what is available, the share that reconstruction takes by default.
 SHARE = 0.8
 
@@ -19,7 +21,7 @@ def resident() -> int | None:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def available(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:
+def available(proc: Path = PROC, groups: Path = GROUPS) -> int | None:
     """Bytes this process can still take: what the system has, and no more than its control groups allow.
 
     None where Linux does not tell.
@@ -33,28 +35,15 @@ def available(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup"))
 
 
 def _left_in_groups(proc: Path, groups: Path) -> Iterator[int]:
-    """What is left in each memory control group (version 1 or 2) above this process.
-
-    Inside a container the path may be the host's, of which only the last part, "/", is mounted.
-    """
-    try:
-        rows = [row.split(":", 2) for row in (proc / "self" / "cgroup").read_text().splitlines()]
-    except OSError:
-        return
-    for _, kinds, path in (row for row in rows if len(row) == 3):
-        if kinds == "":
-            base, names = groups, ("memory.max", "memory.current")
-        elif "memory" in kinds.split(","):
-            base, names = groups / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        else:
-            continue
-        here = base / path.strip("/")
-        for folder in (here, *here.parents):
-            limit, used = (_number(folder / name) for name in names)
-            if limit is not None and used is not None:
-                yield max(limit - used + _reclaimable(folder / "memory.stat"), 0)
-            if folder == base:
-                break
+    """What is left in each memory control group (version 1 or 2) above this process."""
+    names = {
+        1: ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        2: ("memory.max", "memory.current"),
+    }
+    for version, folder in folders("memory", proc, groups):
+        limit, used = (number(folder / name) for name in names[version])
+        if limit is not None and used is not None:
+            yield max(limit - used + _reclaimable(folder / "memory.stat"), 0)
 
 
 def _reclaimable(stat: Path) -> int:
@@ -64,11 +53,3 @@ def _reclaimable(stat: Path) -> int:
         return int(rows.get("total_inactive_file", rows.get("inactive_file", "0")))
     except (OSError, ValueError):
         return 0
-
-
-def _number(path: Path) -> int | None:
-    """The number in a file; None for "max" and for no file."""
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -24,6 +24,15 @@ class Results(NamedTuple):
     coarse: Array
 
 
+@dataclass
+class Tally:
+    """What one call tells of itself: ``seconds`` by part, where the device tells them, and the ``record`` of
+    how it ran. A call has its own, because several threads may use one device."""
+
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    record: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Job:
     """One volume to reconstruct.
@@ -32,7 +41,7 @@ class Job:
     ``first_id``: noise id of slice 0. ``noise`` [steps + 1, samples, Z, 1, H, W] replaces the drawn
     noise. ``dose``: the fraction of the full dose, for a model that takes it. ``active`` [Z]: slices
     that are no background; others are 0 in the results. ``wanted`` [Z]: active slices that must be
-    reconstructed; a batch that holds none of them is left out.
+    reconstructed; a batch that holds none of them is left out. ``tally``: the device adds to it.
     """
 
     volume: Array
@@ -43,6 +52,7 @@ class Job:
     dose: float | None
     active: NDArray[np.bool_]
     wanted: NDArray[np.bool_]
+    tally: Tally = field(default_factory=Tally)
 
     def ids_of(self, slices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Noise ids of ``slices``."""
@@ -68,14 +78,13 @@ class Running:
 
 
 class Device(Protocol):
-    """Where batches run. ``turn``: held during a run, by devices that serve one volume at a time.
-    ``seconds``: time by part since it was last cleared, where the device tells."""
+    """Where batches run. ``turn``: held during a run, by devices that serve one volume at a time."""
 
     turn: AbstractContextManager[Any]
-    seconds: defaultdict[str, float]
 
     def running(self, job: Job) -> AbstractContextManager[Running]:
-        """Allocate the buffers of a job. When the context is left, no batch is in flight any more.
+        """Allocate the buffers of a job. When the context is left, no batch is in flight any more, and the
+        job's tally holds how it ran.
 
         Raises OutOfDeviceMemory where memory does not suffice, DeviceError where the device fails.
         """
@@ -86,10 +95,14 @@ class Device(Protocol):
         ...
 
     @property
-    def record(self) -> dict[str, Any]:
-        """How the last volume ran, for the record of the run."""
+    def side_by_side(self) -> int:
+        """Slices that are computed at once where there are enough of them."""
         ...
 
-    def times(self, total: float) -> dict[str, float]:
-        """Seconds by part, as far as the device tells, and the ``total``."""
+    def memory_for(self, network_shape: tuple[int, int, int], samples: int) -> int | None:
+        """Bytes of the process, by estimate, while it runs a volume; None where the device cannot tell."""
+        ...
+
+    def times(self, seconds: Mapping[str, float], total: float) -> dict[str, float]:
+        """A tally's ``seconds`` by part, as far as the device tells, and the ``total``."""
         ...

@@ -15,7 +15,7 @@ from petrt.engines.base import Engine
 from petrt.errors import NonfiniteOutput, OutOfDeviceMemory
 from petrt.hardware.processes import Home
 from petrt.inference.cpu.device import cpu_device
-from petrt.inference.device import Device, Job, Results
+from petrt.inference.device import Device, Job, Results, Tally
 from petrt.inference.forward import ReverseProcess
 from petrt.model.bundle import Bundle
 
@@ -47,6 +47,7 @@ class Pipeline:
         dose: float | None = None,
         active: NDArray[np.bool_] | None = None,
         every: int = 1,
+        tally: Tally | None = None,
     ) -> Results:
         """The results of the scaled ``volume`` [Z, H, W]; arguments as the fields of ``Job``.
 
@@ -60,7 +61,8 @@ class Pipeline:
         active = np.ones(len(volume), bool) if active is None else active
         wanted = active & (np.arange(len(volume)) % every == 0)
         samples = samples if self._denoises else 1
-        job = Job(volume, samples, seed, first_id, noise, dose, active, wanted)
+        tally = Tally() if tally is None else tally
+        job = Job(volume, samples, seed, first_id, noise, dose, active, wanted, tally)
         done = ~active
         if not wanted.any():
             report(len(done[::every]))

@@ -40,11 +40,19 @@ class Frame:
     record: dict[str, Any]
 
 
-def unchanged(frame: Array, samples: int) -> Frame:
-    """A frame without activity is its own reconstruction."""
+def unchanged(frame: Array, samples: int, negative_fraction: float) -> Frame:
+    """A frame without activity is its own reconstruction. ``empty`` in its record: it is constant or nowhere
+    above 0; else there is activity, but too little or too much below 0 for a scale."""
     image = np.array(frame, np.float32)
     std = np.zeros_like(image) if samples > 1 else None
-    record = {"scale": 0.0, **asdict(change(image, frame)), "unchanged": True}
+    highest = float(image.max())
+    record = {
+        "scale": 0.0,
+        **asdict(change(image, frame)),
+        "negative_fraction": negative_fraction,
+        "unchanged": True,
+        "empty": highest <= 0 or highest == float(image.min()),
+    }
     return Frame(image, std, image.copy(), record)
 
 

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from petrt.arrays import Array
+from petrt import values
+from petrt.arrays import Array, plain
 from petrt.diffusion.dose import settle
 from petrt.diffusion.noise_schedule import step_table
 from petrt.diffusion.presets import settle as settle_process
 from petrt.engines.base import Engine
 from petrt.engines.select import ChosenEngine, choose
-from petrt.errors import UsageError
+from petrt.errors import InputError, UsageError
 from petrt.evaluation.activity import change
 from petrt.hardware.cpu import default_threads
 from petrt.imaging.grid import Placement, plan
 from petrt.imaging.scaling import scale_of
 from petrt.inference.background import active_slices
-from petrt.inference.device import Results
+from petrt.inference.device import Results, Tally
+from petrt.inference.judgement import refuse_change
 from petrt.inference.pipeline import check_finite, pipeline_of
 from petrt.inference.reconstruction import Frame, Reconstruction, given_back, unchanged
 from petrt.inference.run_record import run_record
@@ -58,10 +61,14 @@ class Reconstructor:
             batch may take. Default: 80 % of what is available, beside what it has already.
         skip_background: leave out slices that are pure background (see petrt.inference.background): their
             image, std and coarse prediction are 0. Other slices do not change by a bit.
+        allow_activity_change: give an image also where it changes the total activity of a frame by more than
+            10 %, which is refused otherwise (see petrt.inference.judgement).
+
+    It serves several threads, and stays in its process: it cannot be pickled.
 
     Raises:
         InputError: a bundle that cannot be used. DeviceError: an absent device. UsageError: options
-        that contradict each other.
+        that are wrong or contradict each other.
     """
 
     def __init__(
@@ -80,15 +87,22 @@ class Reconstructor:
         batch: tuple[int, int] | None = None,
         memory: int | None = None,
         skip_background: bool = True,
+        allow_activity_change: bool = False,
     ) -> None:
-        if min(batch or (1,)) < 1:
-            raise UsageError(f"slices and samples of a batch must be at least 1, got {batch}")
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads must be at least 1, got {threads}")
-        if memory is not None and memory < 1:
-            raise UsageError(f"memory must be at least 1 byte, got {memory}")
-        if not 0 <= seed < 1 << 64:
-            raise UsageError(f"seed must lie in [0, 2^64), got {seed}")
+        batch = None if batch is None else values.pair("batch", batch, 1, values.MOST)
+        if threads is not None:
+            threads = values.whole("threads", threads, 1, values.MOST_WORKERS)
+        if memory is not None:
+            memory = int(values.real("memory", memory, 1, unit="bytes"))
+        seed = values.whole("seed", seed, 0, values.MOST_SEED)
+        skip_background = values.switch("skip_background", skip_background)
+        self.allow_activity_change = values.switch("allow_activity_change", allow_activity_change)
+        if not isinstance(model, str | os.PathLike | Bundle):
+            raise UsageError(
+                f"model is a {type(model).__name__}", "give a path, a name or a bundle"
+            )
+        if not isinstance(engine, str) and not callable(getattr(engine, "bind", None)):
+            raise UsageError(f"engine is a {type(engine).__name__}", "give its name, or an engine")
         self.bundle: Bundle = model if isinstance(model, Bundle) else load_bundle(model)
         process = settle_process(
             self.bundle.model.sampler,
@@ -117,42 +131,55 @@ class Reconstructor:
         self,
         volume: Any,
         *,
-        affine: NDArray[np.float64] | None = None,
-        voxel_mm: tuple[float, float, float] | None = None,
-        dose: float | None = None,
+        affine: ArrayLike | None = None,
+        voxel_mm: ArrayLike | None = None,
+        dose: float | str | None = None,
         noise: NDArray[np.float32] | None = None,
         nonfinite: Nonfinite = "refuse",
+        max_voxels: int = nifti.MAX_VOXELS,
+        allow_activity_change: bool | None = None,
         progress: Progress | None = None,
     ) -> Reconstruction:
         """Reconstruct a path, nibabel image, NumPy, CuPy or torch array [X, Y, Z] or [X, Y, Z, T].
 
         A path gives nibabel images, anything else its own kind. A bare array without ``affine`` and
         ``voxel_mm`` lies on the model's grid already (x to the right, y to the front, z up).
+        ``stats["warnings"]`` says what is unusual, also about the result: its activity, its maximum.
 
         Args:
-            dose: the fraction of the full dose, in (0, 1]; by default the one the model was mostly
-                trained on. A model that takes no dose is only compared with it.
+            dose: the fraction of the full dose, in (0, 1], as 0.05 or "1/20"; by default the one the model
+                was mostly trained on. A model that takes no dose is only compared with it.
             noise: the noise itself, [steps + 1, samples, slices, 1, H, W] on the network
                 grid (H along x, W along y, slices along z): entry 0 starts, entry i follows step i.
             nonfinite: "refuse", or "zero" to replace NaN and infinite voxels.
+            max_voxels: files and images with more voxels are refused.
+            allow_activity_change: instead of the Reconstructor's own, for this volume.
             progress: called with (slices done, slices in all).
 
         Raises:
-            InputError: an unfit volume. UsageError: a dose outside (0, 1], or none where the model
-            needs one. DeviceError: non-finite output, or a process forked after this Reconstructor was
-            made, in which its engine would wait for ever.
+            InputError: an unfit volume; ActivityChanged, one of them: a result that changes the activity
+            of a frame too much. UsageError: a dose outside (0, 1], or none where the model needs one.
+            DeviceError: non-finite output, or a process forked after this Reconstructor was made, in
+            which its engine would wait for ever.
         """
         self._pipeline.check_process()
         dose = settle(dose, self.bundle.model)
-        loaded = load(volume, affine, voxel_mm, nonfinite)
+        allowed = self.allow_activity_change
+        if allow_activity_change is not None:
+            allowed = values.switch("allow_activity_change", allow_activity_change)
+        if progress is not None and not callable(progress):
+            raise UsageError(f"progress is a {type(progress).__name__}", "give a function")
+        loaded = load(volume, affine, voxel_mm, nonfinite, max_voxels)
         placement = self._placement(loaded)
         noise = self._given_noise(noise, len(loaded.frames), placement)
-        started = time.perf_counter()
-        self._pipeline.device.seconds.clear()
+        started, tally = time.perf_counter(), Tally()
         slices, frames = placement.network_shape[0], []
         for index, frame in enumerate(loaded.frames):
             report = _shifted(progress, index * slices, len(loaded.frames) * slices)
-            frames.append(self._frame(frame, loaded, placement, index, noise, dose, report))
+            done = self._frame(frame, loaded, placement, index, noise, dose, report, tally)
+            if not allowed:  # at once: a series may run for hours
+                refuse_change(loaded.name, done.record, index, len(loaded.frames))
+            frames.append(done)
         stats = run_record(
             self.bundle,
             self._choice,
@@ -161,17 +188,34 @@ class Reconstructor:
             dose,
             loaded,
             placement,
-            self._pipeline.device.record,
+            tally.record,
             [frame.record for frame in frames],
         )
-        stats["seconds"] = self._pipeline.device.times(time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        stats["seconds"] = self._pipeline.device.times(tally.seconds, seconds)
         return given_back(loaded, frames, stats)
+
+    @property
+    def side_by_side(self) -> int:
+        """Slices that are computed at once where there are enough of them."""
+        return self._pipeline.device.side_by_side
+
+    def memory_for(self, network_shape: tuple[int, int, int]) -> int | None:
+        """Bytes, by estimate, that this process has while it runs a volume of ``network_shape`` [Z, H, W]
+        on a CPU, beside the volume and its results; None on a GPU. Raises DeviceError if it may not."""
+        return self._pipeline.device.memory_for(network_shape, self.samples)
+
+    def __reduce__(self) -> NoReturn:
+        raise UsageError(
+            "a Reconstructor cannot be pickled: it holds an engine and buffers of this process",
+            "build one in each process",
+        )
 
     def on_grid(
         self,
         volume: NDArray[Any],
         *,
-        dose: float | None = None,
+        dose: float | str | None = None,
         every: int = 1,
         progress: Progress | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
@@ -183,7 +227,11 @@ class Reconstructor:
         """
         self._pipeline.check_process()
         dose = settle(dose, self.bundle.model)
-        xyz = np.asarray(volume, np.float32).transpose(1, 2, 0)
+        every = values.whole("every", every, 1, values.MOST)
+        zyx = np.asarray(plain(volume, "volume"), np.float32)
+        if zyx.ndim != 3:
+            raise InputError(f"array of shape {zyx.shape}", "expected [Z, H, W]")
+        xyz = zyx.transpose(1, 2, 0)
         placement = plan(xyz.shape, multiple=2**self.bundle.model.network.scales)
         grid = placement.to_network(xyz, self._threads)
 
@@ -201,23 +249,32 @@ class Reconstructor:
         noise: Array | None,
         dose: float | None,
         report: Callable[[int], None],
+        tally: Tally,
     ) -> Frame:
         """One frame: to the network grid and the scale, through the networks, and back."""
         voxel_mm = loaded.voxel_mm or self.bundle.model.domain.voxel_mm
         scale = scale_of(frame, self.bundle.model.scale, voxel_mm, self._threads)
+        negative = loaded.stats.negative  # counted already; of a series it is that of all frames
+        if negative and len(loaded.frames) > 1:
+            negative = int(np.count_nonzero(frame < 0))
         if scale == 0.0:
-            return unchanged(frame, self.samples)
+            return unchanged(frame, self.samples, negative / frame.size)
         grid = placement.to_network(frame, self._threads)
         grid /= np.float32(scale)
         active = self._active(grid)
-        results = self._run(grid, loaded.name, index, noise, dose, report, active)
+        results = self._run(grid, loaded.name, index, noise, dose, report, active, tally=tally)
         # The standard deviation of one sample is not brought back: there is none.
         drawn = results if self.samples > 1 else (results.mean, results.coarse)
         for result in drawn:
             result *= np.float32(scale)
         image, *std, coarse = (placement.from_network(r, self._threads) for r in drawn)
         skipped = 0 if active is None else int((~active).sum())
-        record = {"scale": scale, **asdict(change(image, frame)), "background_slices": skipped}
+        record = {
+            "scale": scale,
+            **asdict(change(image, frame)),
+            "negative_fraction": negative / frame.size,
+            "background_slices": skipped,
+        }
         return Frame(image, std[0] if std else None, coarse, record)
 
     def _run(
@@ -230,6 +287,7 @@ class Reconstructor:
         report: Callable[[int], None],
         active: NDArray[np.bool_] | None,
         every: int = 1,
+        tally: Tally | None = None,
     ) -> Results:
         """Frame ``index`` of a series through the networks; NonfiniteOutput unless it comes out finite."""
         if not self._announced:  # once, and not before an error that needs no engine
@@ -245,6 +303,7 @@ class Reconstructor:
             dose=dose,
             active=active,
             every=every,
+            tally=tally,
         )
         drawn = results if self.samples > 1 else (results.mean, results.coarse)
         check_finite(drawn, name, self.bundle, self.engine)
@@ -272,12 +331,21 @@ class Reconstructor:
             return None
         if frames > 1:
             raise UsageError("noise is for a single frame", "pass one frame at a time")
-        noise = np.asarray(noise, np.float32)
+        try:
+            given = plain(noise, "noise")
+        except (TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise UsageError("noise is no array of numbers", "pass a NumPy array") from error
         slices, height, width = placement.network_shape
         wanted = (self.table.steps + 1, self.samples, slices, 1, height, width)
-        if noise.shape != wanted:
-            raise UsageError(f"noise must be of shape {wanted}, got {noise.shape}")
-        return noise
+        if given.shape != wanted or given.dtype.kind not in "iuf":
+            raise UsageError(
+                f"noise must be of shape {wanted} and real, got {given.shape} of {given.dtype}"
+            )
+        if not np.isfinite(given).all():
+            raise UsageError("noise holds NaN or infinity", "draw it anew")
+        return np.asarray(given, np.float32)
 
 
 def _shifted(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
@@ -295,26 +363,38 @@ def reconstruct(
     out: str | Path | None = None,
     *,
     model: str | Path = "demo",
-    affine: NDArray[np.float64] | None = None,
-    voxel_mm: tuple[float, float, float] | None = None,
-    dose: float | None = None,
+    affine: ArrayLike | None = None,
+    voxel_mm: ArrayLike | None = None,
+    dose: float | str | None = None,
+    nonfinite: Nonfinite = "refuse",
+    max_voxels: int = nifti.MAX_VOXELS,
+    overwrite: bool = False,
     **options: Any,
 ) -> Any:
     """Reconstruct one volume and give back the same kind; ``options`` as for ``Reconstructor``.
 
     Among them is ``preset``, "paper" or "fast". ``dose`` is the fraction of the full dose, for a model
-    that takes it.
-    A path gives a nibabel image; with ``out`` the image is also written there (NIfTI, never over an
-    existing file). For several volumes keep a ``Reconstructor``.
+    that takes it. An image that changes the total activity by more than 10 % is refused, unless
+    ``allow_activity_change`` is among the options.
+    A path gives a nibabel image; with ``out`` the image is also written there (NIfTI), over an existing
+    file only with ``overwrite``. ``nonfinite`` and ``max_voxels`` as for calling a ``Reconstructor``. For
+    several volumes keep one.
     """
     source = volume if isinstance(volume, str | Path) else None
     if out is not None:
         if source is None:
             raise UsageError("out needs a path as input", "save the returned image yourself")
-        nifti.check_nifti_output(out, inputs=[source])
+        nifti.check_nifti_output(out, inputs=[source], overwrite=overwrite)
     reconstructor = Reconstructor(model, **options)
-    result = reconstructor(volume, affine=affine, voxel_mm=voxel_mm, dose=dose).image
+    result = reconstructor(
+        volume,
+        affine=affine,
+        voxel_mm=voxel_mm,
+        dose=dose,
+        nonfinite=nonfinite,
+        max_voxels=max_voxels,
+    ).image
     if out is not None:
         like = nifti.from_image(result)
-        nifti.write(out, like.data, like)
+        nifti.write(out, like.data, like, overwrite=overwrite)
     return result

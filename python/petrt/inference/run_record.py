@@ -11,8 +11,20 @@ from petrt.diffusion.presets import Process
 from petrt.engines.select import ChosenEngine
 from petrt.evaluation.calibration import std_record
 from petrt.imaging.grid import Placement, domain_warnings
+from petrt.inference.judgement import warnings as unusual
 from petrt.io.inputs import Loaded
 from petrt.model.bundle import Bundle
+
+NOTICE = "not for diagnostic use"
+
+
+def run_label(label: str) -> str:
+    """The label of what a model of this ``label`` computes. What a model was trained on, such as simulated
+    data, is told as the model's: the scan is another matter."""
+    if label == NOTICE:
+        return label
+    own = f"the model's label: {label}"
+    return own if NOTICE in label else f"{NOTICE}; {own}"
 
 
 def run_record(
@@ -29,12 +41,11 @@ def run_record(
     """The record of one volume. ``how``: the pipeline's own part; ``frames``: one part for each."""
     model, engine = bundle.model, choice.engine
     warnings = [*domain_warnings(placement, model.domain), *dose_warnings(dose, model.domain)]
-    if any(frame.get("unchanged") for frame in frames):
-        warnings.append("a constant or empty volume is returned unchanged")
+    warnings += unusual(frames)
     return {
-        "label": model.label,
+        "label": run_label(model.label),
         "petrt": _core.__version__,
-        "model": {"name": model.name, "sha256": bundle.identity},
+        "model": {"name": model.name, "sha256": bundle.identity, "label": model.label},
         "engine": {
             "name": engine.name,
             "version": engine.version,

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt.arrays import plain
 from petrt.errors import InputError, UsageError
+from petrt.imaging.affine import check_affine
 from petrt.io import nifti
 from petrt.io.volume import Nonfinite, Volume, VoxelStats, count_voxels
+from petrt.values import sizes
 
 Frames = list[NDArray[np.float32]]
 
@@ -37,24 +40,26 @@ class Loaded:
 
 def load(
     volume: Any,
-    affine: NDArray[np.float64] | None = None,
-    voxel_mm: tuple[float, float, float] | None = None,
+    affine: Any = None,
+    voxel_mm: Any = None,
     nonfinite: Nonfinite = "refuse",
+    max_voxels: int = nifti.MAX_VOXELS,
 ) -> Loaded:
     """Read a volume of any accepted kind.
 
+    ``affine`` [4, 4] and ``voxel_mm`` (three lengths) may be sequences or arrays of any kind of number.
     Raises InputError for an unsuitable volume, and UsageError for ``affine`` or ``voxel_mm`` with a
     volume that has its own.
     """
     if isinstance(volume, str | os.PathLike):
         _no_grid(affine, voxel_mm, "a file")
-        return _from_volume(nifti.read(volume, nonfinite=nonfinite))
+        return _from_volume(nifti.read(volume, nonfinite=nonfinite, max_voxels=max_voxels))
     if isinstance(volume, Volume):
         _no_grid(affine, voxel_mm, "a Volume")
         return _from_volume(volume)
     if hasattr(volume, "dataobj") and hasattr(volume, "affine"):
         _no_grid(affine, voxel_mm, "an image")
-        return _from_volume(nifti.from_image(volume, nonfinite=nonfinite))
+        return _from_volume(nifti.from_image(volume, nonfinite=nonfinite, max_voxels=max_voxels))
     return _from_array(volume, affine, voxel_mm, nonfinite)
 
 
@@ -76,24 +81,21 @@ def _from_volume(volume: Volume) -> Loaded:
     )
 
 
-def _from_array(
-    volume: Any,
-    affine: NDArray[np.float64] | None,
-    voxel_mm: tuple[float, float, float] | None,
-    nonfinite: Nonfinite,
-) -> Loaded:
+def _from_array(volume: Any, affine: Any, voxel_mm: Any, nonfinite: Nonfinite) -> Loaded:
     if affine is not None and voxel_mm is not None:
         raise UsageError("both affine and voxel_mm are given", "give one of them")
     torch, cupy = sys.modules.get("torch"), sys.modules.get("cupy")
     restore: Callable[[NDArray[np.float32]], Any]
     if torch is not None and isinstance(volume, torch.Tensor):
+        _no_subclass(volume, torch.Tensor, torch.nn.Parameter)
         device = volume.device
-        array = volume.detach().cpu().numpy()
+        array = _from_torch(volume)
 
         def restore(data: NDArray[np.float32]) -> Any:
             return torch.from_numpy(data).to(device)
 
     elif cupy is not None and isinstance(volume, cupy.ndarray):
+        _no_subclass(volume, cupy.ndarray)
         device = volume.device
         array = volume.get()  # waits for the array's own stream
 
@@ -102,10 +104,11 @@ def _from_array(
                 return cupy.asarray(data)
 
     elif isinstance(volume, np.ndarray):
-        array = volume
+        array = plain(volume, "array")
+        masked = isinstance(volume, np.ma.MaskedArray)  # hides nothing, and stays what it is
 
         def restore(data: NDArray[np.float32]) -> Any:
-            return data
+            return np.ma.masked_array(data) if masked else data
 
     else:
         raise InputError(
@@ -122,14 +125,38 @@ def _from_array(
         data = data.copy()  # the caller's array must not change
     stats = count_voxels(data, "array", nonfinite)
     if affine is not None:
-        affine = np.asarray(affine, np.float64)
-        sizes = np.linalg.norm(affine[:3, :3], axis=0)
-        voxel_mm = (float(sizes[0]), float(sizes[1]), float(sizes[2]))
+        affine = check_affine(affine, "array", "correct it")
+        voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    if voxel_mm is not None:
+        voxel_mm = sizes("array: voxel_mm", voxel_mm, error=InputError)
     return Loaded("array", _split(data), affine, voxel_mm, stats, restore, data.ndim == 4)
 
 
 def _split(data: NDArray[np.float32]) -> Frames:
     return [data[..., t] for t in range(data.shape[3])] if data.ndim == 4 else [data]
+
+
+def _from_torch(tensor: Any) -> NDArray[Any]:
+    """The values of a torch tensor. Raises InputError for one that NumPy has no form of."""
+    tensor = tensor.detach().cpu()
+    try:
+        if tensor.is_floating_point() and tensor.element_size() < 4:  # NumPy has no bfloat16
+            tensor = tensor.float()
+        return np.asarray(tensor.resolve_neg().numpy())
+    except (TypeError, RuntimeError) as error:
+        raise InputError(
+            f"a tensor of {tensor.dtype} in layout {tensor.layout} cannot be read",
+            "pass a dense tensor of real numbers",
+        ) from error
+
+
+def _no_subclass(volume: Any, *kinds: type) -> None:
+    """Raise InputError for an array of a class of its own, such as one with an affine: that would be lost."""
+    if type(volume) not in kinds:
+        raise InputError(
+            f"array: a {type(volume).__name__} may hold more than its values",
+            f"pass the values alone, as a {kinds[0].__name__}, and the grid as affine or voxel_mm",
+        )
 
 
 def _no_grid(affine: Any, voxel_mm: Any, kind: str) -> None:

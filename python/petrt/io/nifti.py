@@ -12,11 +12,13 @@ import logging
 import math
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
 
 import nibabel
 import numpy as np
+from nibabel.nifti1 import Nifti1Header
 
 from petrt.errors import InputError, UsageError
 from petrt.files.atomic import atomic_file, check_output
@@ -49,10 +51,14 @@ from petrt.io.volume import (
 
 __all__ = [
     "MAX_VOXELS",
+    "Glance",
     "Volume",
     "VoxelStats",
+    "check_nifti_name",
     "check_nifti_output",
+    "files_of",
     "from_image",
+    "look",
     "read",
     "to_image",
     "write",
@@ -73,18 +79,13 @@ def read(
     Raises InputError, which names the file, the fault and the header's field. ``max_voxels`` counts
     all frames. It and the file's size are checked before anything large is allocated.
     """
-    header_path, image_path = _files(Path(path))
+    header_path, image_path = files_of(Path(path))
     name = shown(path)
     with opened(header_path) as stream:
         source = recognise(read_start(stream, LONGEST_HEADER), name)
         _check_pairing(source, header_path, image_path)
         check_header(source, name, max_voxels)
-        affine = _analyze_affine(image_path) if source.kind == "Analyze" else None
-        if affine is None:
-            affine = header_affine(source, name)
-        else:
-            affine = check_affine(affine, name)
-            _check_sizes(source, affine, name)
+        affine, header = _grid(source, image_path, name)
         slope, intercept = slope_and_intercept(source, name)
         if source.single:
             stored = _stored(stream, source, image_path)
@@ -92,15 +93,35 @@ def read(
         with opened(image_path) as stream:
             stored = _stored(stream, source, image_path)
     data = as_float32(stored, slope, intercept).reshape(source.shape, order="F")
-    if source.kind == "Analyze":
-        header = affine_header(affine, source.shape)
-    else:
-        header = grid_header(source.raw, source.shape)
     stats = count_voxels(data, name, nonfinite)
-    frames = source.shape[3] if len(source.shape) == 4 else 1
-    for warning in sidecar_warnings(image_path, frames):
-        logger.warning("%s: %s", name, warning)
+    _check_frames(source, image_path, name)
     return Volume(data, affine, header, stats, Path(path), source.summary)
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What the header of a file says, checked."""
+
+    shape: tuple[int, ...]
+    affine_mm: np.ndarray
+
+
+def look(path: str | os.PathLike[str], *, max_voxels: int = MAX_VOXELS) -> Glance:
+    """Read and check a file's header, without its voxels. Raises InputError as ``read`` does."""
+    header_path, image_path = files_of(Path(path))
+    name = shown(path)
+    with opened(header_path) as stream:
+        source = recognise(read_start(stream, LONGEST_HEADER), name)
+        _check_pairing(source, header_path, image_path)
+        check_header(source, name, max_voxels)
+        affine, header = _grid(source, image_path, name)
+        slope_and_intercept(source, name)
+    if not source.single:
+        with opened(image_path):
+            pass
+    _check_frames(source, image_path, name)
+    empty = np.empty((0,) * len(source.shape), np.float32)
+    return Glance(source.shape, Volume(empty, affine, header, VoxelStats()).affine_mm)
 
 
 def write(
@@ -109,9 +130,12 @@ def write(
     like: Volume,
     *,
     description: str = DESCRIPTION,
+    key: str = "",
     overwrite: bool = False,
 ) -> None:
     """Write ``data`` (the shape of ``like``) as float32 to a ``.nii`` or ``.nii.gz`` file.
+
+    ``key``, at most 15 characters, goes into the header field intent_name.
 
     Affine, qform, sform, their codes, voxel sizes, repetition time and units equal those of ``like``
     bit for bit. Equal data give equal bytes. The file appears complete or not at all
@@ -120,6 +144,7 @@ def write(
     target = Path(path)
     check_nifti_output(target, [like.path] if like.path else [], overwrite=overwrite)
     image = to_image(data, like, description=description)
+    image.header["intent_name"] = key.encode("ascii")
     with atomic_file(target, overwrite=overwrite) as handle:
         if target.suffix.lower() != ".gz":
             image.to_stream(handle)
@@ -137,13 +162,31 @@ def check_nifti_output(
     overwrite: bool = False,
 ) -> None:
     """``check_output`` for a NIfTI file. Also raises UsageError for names other than .nii and .nii.gz."""
-    if not str(path).lower().endswith((".nii", ".nii.gz")):
-        raise UsageError(f"{shown(path)}: not a NIfTI output", "end its name in .nii or .nii.gz")
+    check_nifti_name(path)
     check_output(path, inputs, overwrite=overwrite)
 
 
-def _files(path: Path) -> tuple[Path, Path]:
-    """The header file and the image file of ``path``; the same file for .nii."""
+def check_nifti_name(path: str | os.PathLike[str]) -> None:
+    """Raise UsageError for names of outputs other than .nii and .nii.gz."""
+    if not str(path).lower().endswith((".nii", ".nii.gz")):
+        raise UsageError(f"{shown(path)}: not a NIfTI output", "end its name in .nii or .nii.gz")
+
+
+def _grid(source: SourceHeader, image_path: Path, name: str) -> tuple[np.ndarray, Nifti1Header]:
+    """The affine of a file, and the header of an output on its grid."""
+    if source.kind != "Analyze":
+        return header_affine(source, name), grid_header(source.raw, source.shape)
+    affine = _analyze_affine(image_path)
+    if affine is None:
+        affine = header_affine(source, name)
+    else:
+        affine = check_affine(affine, name)
+        _check_sizes(source, affine, name)
+    return affine, affine_header(affine, source.shape)
+
+
+def files_of(path: Path) -> tuple[Path, Path]:
+    """The header file and the image file of ``path``; the same file for .nii. Raises InputError."""
     lower = path.name.lower()
     suffix = next((s for s in sorted(_SUFFIXES, key=len, reverse=True) if lower.endswith(s)), None)
     if suffix is None:
@@ -193,6 +236,13 @@ def _check_sizes(source: SourceHeader, affine: np.ndarray, name: str) -> None:
         logger.warning(
             "%s: two voxel sizes: .mat %s, pixdim %s; the .mat is used", name, ours, theirs
         )
+
+
+def _check_frames(source: SourceHeader, image_path: Path, name: str) -> None:
+    """Log what the .json file beside a volume says against its frames."""
+    frames = source.shape[3] if len(source.shape) == 4 else 1
+    for warning in sidecar_warnings(image_path, frames):
+        logger.warning("%s: %s", name, warning)
 
 
 def _stored(stream: BufferedIOBase, source: SourceHeader, path: Path) -> np.ndarray:

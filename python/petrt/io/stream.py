@@ -50,6 +50,10 @@ def opened(path: Path) -> Iterator[BufferedIOBase]:
     except zlib.error as error:
         raise InputError(f"{name}: corrupt gzip file (compressed data)", _COPY_AGAIN) from error
     except FileNotFoundError as error:
+        if path.is_symlink():
+            raise InputError(
+                f"{name}: a link to a file that is not there", "mend or remove the link"
+            ) from error
         raise InputError(f"{name}: no such file", "check the path") from error
     except OSError as error:
         raise InputError(

@@ -12,6 +12,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Header, Nifti2Image
 
+from petrt.arrays import plain
 from petrt.errors import InputError, UsageError, way
 from petrt.files.names import shown
 from petrt.imaging.affine import check_affine
@@ -83,12 +84,13 @@ def from_image(
     if isinstance(image.header, Nifti1Header) and int(image.header["sform_code"]):
         check_orientations(image.header, shape, name)
     try:
-        values = np.asanyarray(image.dataobj)
+        stored = np.asanyarray(image.dataobj)
     except (OSError, ValueError, EOFError, zlib.error) as error:
         fault = type(error).__name__  # nibabel's text contains the whole path
         raise InputError(
             f"{name}: its voxels cannot be read ({fault})", "check the file"
         ) from error
+    values = plain(stored, name)
     if values.dtype.kind not in "iufb":
         raise InputError(f"{name}: voxels of type {values.dtype}", "real numbers are needed")
     data = as_float32(values.reshape(-1, order="F"), 1.0, 0.0).reshape(shape, order="F")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 Guides = Literal["none", "nas", "nas+spectrum"]
+Dose = Annotated[float, Field(gt=0, le=1)]  # of the full dose
 
 
 class Spec(BaseModel):
@@ -39,9 +40,9 @@ class UNetSpec(Spec):
 class GuidanceSpec(Spec):
     """The guidance extractors: a 3x3 conv to ``stem`` channels, then one residual block per width."""
 
-    stem: int = 8
-    widths: tuple[int, ...] = (16, 32, 48, 64)
-    norm_groups: int = 8
+    stem: int = Field(default=8, gt=0)
+    widths: tuple[PositiveInt, ...] = (16, 32, 48, 64)
+    norm_groups: int = Field(default=8, gt=0)
     # z offsets of the neighbouring slices. The paper's text has four, its code five.
     neighbours: tuple[int, ...] = (-2, -1, 0, 1, 2)
 
@@ -129,10 +130,10 @@ class DomainSpec(Spec):
     smallest and largest fraction, if there were several.
     """
 
-    voxel_mm: tuple[float, float, float]
-    matrix: tuple[int, int] | None = None
+    voxel_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    matrix: tuple[PositiveInt, PositiveInt] | None = None
     dose_fraction: float | None = Field(default=None, gt=0, le=1)
-    dose_range: tuple[float, float] | None = None
+    dose_range: tuple[Dose, Dose] | None = None
     tracer: str = ""
 
 

@@ -25,7 +25,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, UsageError, way
 from petrt.files.names import shown
 from petrt.model.spec import (
     DomainSpec,
@@ -109,7 +109,7 @@ def import_official(
     """
     out = Path(out)
     if os.path.lexists(out) and not overwrite:
-        raise UsageError(f"{shown(out)}: the output exists", "--overwrite replaces it")
+        raise UsageError(f"{shown(out)}: the output exists", way("overwrite", "", "replaces it"))
     files = {part: _read(Path(f"{prefix}_{stem}_gen.pth")) for part, stem in FILES.items()}
     network = NetworkSpec(
         coarse=_unet(files["coarse"], ""),

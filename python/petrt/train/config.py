@@ -7,11 +7,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from petrt.errors import InputError
 from petrt.files.system import reading
 from petrt.model.spec import DomainSpec, NetworkSpec, SamplerSpec, ScaleRule, ScheduleSpec, Spec
+from petrt.values import MOST_SEED, MOST_WORKERS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,7 +34,7 @@ class DataConfig(Spec):
     """
 
     doses: dict[int, float] = Field(default_factory=lambda: {100: 1.0})
-    crops: tuple[tuple[int, int], ...] = ((128, 128),)
+    crops: tuple[tuple[PositiveInt, PositiveInt], ...] = Field(default=((128, 128),), min_length=1)
     shift: int = Field(default=4, ge=0)
     flip: bool = True
     rotation_deg: float = Field(default=0.0, ge=0, le=45)
@@ -42,7 +43,7 @@ class DataConfig(Spec):
     negatives: int = Field(default=10, ge=0)
     negative_offset: float = Field(default=2.0, ge=0)
     rescale: Literal["volume", "batch"] = "volume"
-    workers: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0, le=MOST_WORKERS)
 
     @field_validator("doses")
     @classmethod
@@ -138,7 +139,7 @@ class TrainConfig(Spec):
     ``batch`` is the number of slices per step of all processes together.
     """
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MOST_SEED)
     steps: int = Field(gt=0)
     coarse_steps: int = Field(ge=0)
     batch: int = Field(default=4, gt=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import sys
 from collections import defaultdict
@@ -24,6 +23,7 @@ from petrt import __version__
 from petrt.data.dataset import INDEX, SPLITS, Dataset
 from petrt.files.atomic import atomic_write_bytes, atomic_write_json, explained
 from petrt.files.names import shown
+from petrt.hardware.cpu import default_threads
 from petrt.train.board import Board
 from petrt.train.config import TrainConfig
 from petrt.train.data import Batch
@@ -76,7 +76,7 @@ def write_run(
                 else device.type,
                 "processes": accelerator.num_processes,
                 "threads": threads,
-                "cores": os.cpu_count(),
+                "cores": default_threads(),
                 "system": f"{platform.system()} {platform.machine()}",
             },
         }

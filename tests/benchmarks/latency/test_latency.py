@@ -251,8 +251,8 @@ def test_the_compiled_loop_of_a_cpu_uses_no_graphs_of_cuda(tmp_path, monkeypatch
 def test_baseline_computes_what_the_runtime_computes(tmp_path):
     from benchmarks.latency.subject import folded_macs, make_subject, total_macs
     from benchmarks.latency.unfolded import Unfolded
-    from petrt.inference.reconstructor import Reconstructor
     from petrt.nets.count import count
+    from tests.models import Reconstructor
 
     subject = make_subject("tiny", 32, 8, 3, tmp_path / "bundle")
     noise = np.random.default_rng(0).standard_normal((4, 1, 8, 1, 32, 32), dtype=np.float32)

@@ -15,13 +15,13 @@ from petrt.engines.native.plan import MemoryPlan, _place, _Room
 from petrt.engines.native.steps import FusedConv, Sum, Unsupported, native_steps
 from petrt.engines.select import choose
 from petrt.export.bundle import export_model
-from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle, load_bundle
 from petrt.model.half_precision import WIDE_INTERFACE
 from petrt.model.network import Network
 from petrt.model.steps import Add, AddMap, Concat, Conv, Step
 from tests.engines.torch.test_torch import blob, worst_error
 from tests.export.conftest import NETWORKS, model_spec, scrambled
+from tests.models import Reconstructor
 
 Arrays = dict[str, np.ndarray]
 

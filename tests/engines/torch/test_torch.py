@@ -20,10 +20,10 @@ from petrt.engines.torch.engine import TorchEngine, use_threads
 from petrt.errors import DeviceError
 from petrt.export.bundle import export_model
 from petrt.export.graphs.check import relative_error
-from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.helpers import psnr
+from tests.models import Reconstructor
 
 Arrays = dict[str, np.ndarray]
 

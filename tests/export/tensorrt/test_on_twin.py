@@ -26,7 +26,6 @@ from petrt.export.tensorrt.profile import Profile
 from petrt.export.tensorrt.request import Request
 from petrt.hardware import gpus
 from petrt.hardware.gpus import Gpu
-from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle
 from tests.engines.store.records import H100
 from tests.engines.tensorrt.fake_tensorrt import (
@@ -37,6 +36,7 @@ from tests.engines.tensorrt.fake_tensorrt import (
     make_plan,
 )
 from tests.export.tensorrt.test_install import silent
+from tests.models import Reconstructor
 
 FIXED = Profile((4,) * 3, (1,) * 3, (32,) * 3, (48,) * 3)
 RANGES = Profile((1, 2, 4), (1, 1, 2), (16, 32, 64), (16, 32, 64))

@@ -33,9 +33,8 @@ from petrt.inference.cpu.parallelism import (
 from petrt.inference.cpu.planner import Planner
 from petrt.inference.forward import ReverseProcess
 from petrt.inference.pipeline import Pipeline
-from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle, load_bundle
-from tests.models import noisy_blob
+from tests.models import Reconstructor, noisy_blob
 
 COUNT = st.integers(1, 200)
 PARTS = ("image", "std", "coarse")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from petrt.errors import DeviceError
-from petrt.inference.reconstructor import Reconstructor
 from tests.inference.cuda.conftest import QueuedEngine
+from tests.models import Reconstructor
 
 
 def test_kernel_cases_run_and_count_their_bytes(cuda):

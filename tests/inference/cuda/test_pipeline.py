@@ -13,11 +13,10 @@ from petrt.export.bundle import export_model
 from petrt.inference.cuda.launches import Launches
 from petrt.inference.cuda.transfer import Transfer
 from petrt.inference.reconstruction import Reconstruction
-from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import load_bundle
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.inference.cuda.conftest import QueuedEngine
-from tests.models import noisy_blob
+from tests.models import Reconstructor, noisy_blob
 
 SHAPE = (16, 24, 9)
 

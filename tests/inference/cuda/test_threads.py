@@ -13,10 +13,9 @@ import pytest
 
 from petrt.errors import DeviceError
 from petrt.inference.reconstruction import Reconstruction
-from petrt.inference.reconstructor import Reconstructor
 from tests.inference.cuda.conftest import QueuedEngine
 from tests.inference.cuda.test_pipeline import equal, on_cpu
-from tests.models import noisy_blob
+from tests.models import Reconstructor, noisy_blob
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from petrt.data.index import INDEX, SPLITS, DatasetIndex
@@ -22,6 +22,7 @@ from petrt.files.names import shown
 from petrt.hardware.processes import in_workers
 from petrt.imaging.grid import Size3
 from petrt.model.spec import ScaleRule
+from petrt.values import MOST, MOST_SEED, MOST_WORKERS, sizes, whole
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +89,13 @@ def prepare(
     is left, and with ``strict`` for any refusal.
     """
     options = options or Options()
-    if options.workers < 1:
-        raise UsageError(f"cannot prepare with {options.workers} workers", "ask for at least one")
+    options = replace(
+        options,
+        voxel_mm=None if options.voxel_mm is None else sizes("voxel_mm", options.voxel_mm),
+        workers=whole("workers", options.workers, 1, MOST_WORKERS),
+        seed=whole("seed", options.seed, 0, MOST_SEED),
+        doses=options.doses and tuple(whole("doses", dose, 2, MOST) for dose in options.doses),
+    )
     _keep_sources(sources, out)
     subjects = find(sources, options.layout)
     given = _given_splits(subjects, options)

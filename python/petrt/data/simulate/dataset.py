@@ -39,6 +39,7 @@ from petrt.files.atomic import (
 from petrt.files.locks import owned
 from petrt.files.names import shown
 from petrt.hardware.processes import in_workers
+from petrt.values import MOST_WORKERS, whole
 
 logger = logging.getLogger(__name__)
 
@@ -119,8 +120,7 @@ def write_dataset(
     job = _Job(Path(out), seed, tuple(sorted(set(doses))), shape, voxel_mm, overwrite)
     if not numbers:
         raise UsageError("there is no subject to simulate", "ask for at least one")
-    if workers < 1:
-        raise UsageError(f"cannot simulate with {workers} workers", "ask for at least one")
+    workers = whole("workers", workers, 1, MOST_WORKERS)
     for number in numbers:
         check_request(seed, number, job.doses, shape, voxel_mm)
     _make_folder(job.out)

@@ -12,6 +12,7 @@ from petrt.arrays import Array
 from petrt.data.simulate import scanner
 from petrt.data.simulate.phantom import make_phantom
 from petrt.errors import UsageError
+from petrt.values import real, whole
 
 Shape = tuple[int, int, int]
 
@@ -20,6 +21,10 @@ DOSES = (4, 10, 20, 50, 100)
 
 FWHM_MM = (4.0, 6.0)
 """Range of the scanner's point spread function (FWHM, mm); each subject draws one."""
+
+
+# Larger integers are split into words, so two pairs of a seed and a subject could be equal.
+MOST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,7 @@ def check_request(
 ) -> None:
     """Raise UsageError unless a subject can be simulated from these arguments."""
     for name, value in (("seed", seed), ("subject", subject)):
-        # Larger integers are split into words, so two (seed, subject) pairs could be equal.
-        if not 0 <= value < 2**32:
-            raise UsageError(f"the {name} is {value}", f"choose one from 0 to {2**32 - 1}")
+        whole(f"the {name}", value, 0, MOST_SEED)
     unknown = sorted(set(doses) - set(DOSES))
     if unknown:
         known = ", ".join(map(str, DOSES))
@@ -106,5 +109,4 @@ def check_request(
             f"cannot simulate a grid of {' x '.join(map(str, shape))} voxels",
             "use 16 to 512 voxels along x and y, 1 to 512 along z",
         )
-    if not 0.5 <= voxel_mm <= 16:
-        raise UsageError(f"the voxel size is {voxel_mm} mm", "choose 0.5 to 16 mm")
+    real("the voxel size", voxel_mm, 0.5, 16, unit="mm")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -26,29 +25,28 @@ from petrt.model.bundle import Bundle
 class CpuDevice:
     """As ``petrt.inference.device.Device``. The ``planner`` says how many workers there are.
 
-    ``seconds``: of the guides, of each network, and of the loop around the denoiser; means over workers.
+    The seconds are those of the guides, of each network, and of the loop around the denoiser; means over
+    workers.
     """
 
     turn: AbstractContextManager[Any] = nullcontext()
 
     def __init__(self, process: ReverseProcess, planner: Planner) -> None:
         self._process, self._planner = process, planner
-        self._parallelism: Parallelism | None = None
         self._engine: Engine | None = None
         self._idle: dict[Shape, list[Worker]] = {}
-        self._clock = Clock()
-        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def running(self, job: Job) -> Iterator[Running]:
-        parallelism = self._prepare(job)
-        pool = ThreadPoolExecutor(parallelism.workers)
+        parallelism, engine = self._prepare(job)
+        pool, clock = ThreadPoolExecutor(parallelism.workers), Clock()
         samples = divisor(job.samples, parallelism.samples)
 
         def run(first: int, count: int, results: Results) -> None:
             slices = np.arange(first, first + count, dtype=np.int64)
             part = (result[first : first + count] for result in results)
-            with self._worker(Shape(count, samples, *job.volume.shape[1:])) as worker:
+            shape = Shape(count, samples, *job.volume.shape[1:])
+            with self._worker(shape, engine, clock) as worker:
                 worker.prepare(job.volume, first, job.dose)
                 worker.sample(job.samples, job.seed, job.ids_of(slices), job.noise_of(slices))
                 worker.finish(*part)
@@ -61,46 +59,48 @@ class CpuDevice:
             yield Running(found, len(found), enqueue)
         finally:  # after an error or an interrupt, what has not begun is not begun
             pool.shutdown(cancel_futures=True)
-            for name, seconds in self._clock.seconds.items():
-                self.seconds[name] += seconds / parallelism.workers
-            self._clock.seconds.clear()
+            for name, seconds in clock.seconds.items():
+                job.tally.seconds[name] += seconds / parallelism.workers
+            job.tally.record = parallelism.record
 
     def shrink(self, job: Job, error: OutOfDeviceMemory) -> None:
         raise error  # the planner keeps to the memory there is
 
     @property
-    def record(self) -> dict[str, Any]:
-        """Workers, threads and batch; nothing where all of the volume was background."""
-        return self._parallelism.record if self._parallelism else {}
+    def side_by_side(self) -> int:
+        return self._planner.cores
 
-    def times(self, total: float) -> dict[str, float]:
+    def memory_for(self, network_shape: tuple[int, int, int], samples: int) -> int | None:
+        return self._planner.bytes(network_shape, samples)
+
+    def times(self, seconds: Mapping[str, float], total: float) -> dict[str, float]:
         """Seconds in guides, each network and the loop, outside of them, per worker, and in all."""
-        parts = dict(self.seconds)
+        parts = dict(seconds)
         parts |= {"outside": max(total - sum(parts.values()), 0.0), "total": total}
         return {name: round(value, 4) for name, value in parts.items()}
 
-    def _prepare(self, job: Job) -> Parallelism:
+    def _prepare(self, job: Job) -> tuple[Parallelism, Engine]:
         """How the job runs, and the engine for it."""
         depth, height, width = job.volume.shape
         wanted = int(job.wanted.sum())
-        self._parallelism = self._planner.plan((depth, height, width), wanted, job.samples)
-        engine = self._planner.engine(self._parallelism)
+        parallelism = self._planner.plan((depth, height, width), wanted, job.samples)
+        engine = self._planner.engine(parallelism)
         if engine is not self._engine:
             self._idle.clear()
             self._engine = engine
-        return self._parallelism
+        return parallelism, engine
 
     @contextmanager
-    def _worker(self, shape: Shape) -> Iterator[Worker]:
-        """A worker that no other thread uses meanwhile."""
+    def _worker(self, shape: Shape, engine: Engine, clock: Clock) -> Iterator[Worker]:
+        """A worker that no other thread uses meanwhile; it counts its time on ``clock``."""
         if shape not in self._idle and len(self._idle) > 3:
             self._idle.clear()  # a new volume size: the old buffers are of no more use
         idle = self._idle.setdefault(shape, [])
         try:
             worker = idle.pop()
         except IndexError:
-            assert self._engine is not None
-            worker = Worker(self._process, self._engine, shape, self._clock)
+            worker = Worker(self._process, engine, shape, clock)
+        worker.clock = clock
         try:
             yield worker
         finally:

@@ -74,6 +74,18 @@ class Planner:
                 return best(slices, fitting)
         raise refuse(self._limit, *needs(Parallelism(1, self._engine.threads, 1, 1)))
 
+    def bytes(self, shape: tuple[int, int, int], samples: int) -> int:
+        """Bytes of this process, by estimate, while a volume of ``shape`` runs. Raises as ``plan``."""
+        parallelism = self.plan(shape, shape[0], samples)
+        each, other = self._needs(shape)(parallelism)
+        assert self._limit is not None
+        return self._limit.before + parallelism.workers * each + other
+
+    @property
+    def cores(self) -> int:
+        """Number of cores in use."""
+        return self._cores
+
     def engine(self, parallelism: Parallelism) -> Engine:
         """The engine with the threads that ``parallelism`` needs. One other than the first is kept."""
         threads = self._inside(parallelism)

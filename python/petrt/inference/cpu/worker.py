@@ -39,10 +39,10 @@ class Clock:
 
 
 class Worker:
-    """The buffers of one worker. Times of guides, networks and loop go to ``clock``."""
+    """The buffers of one worker. Times of guides, networks and loop go to ``clock``, that of its user."""
 
     def __init__(self, process: ReverseProcess, engine: Engine, shape: Shape, clock: Clock) -> None:
-        self._process, self._engine, self._shape, self._clock = process, engine, shape, clock
+        self._process, self._engine, self._shape, self.clock = process, engine, shape, clock
         slices, height, width = shape.slices, shape.height, shape.width
         self._x = np.empty((slices, 1, height, width), np.float32)
         nas = np.empty((slices, NEIGHBOURS, height, width), np.float32)
@@ -71,7 +71,7 @@ class Worker:
             self._dose[:] = dose
         self._x[:, 0] = volume[first : first + count]
         guides = self._process.model.network.guide_count
-        with self._clock.timed("guides"):
+        with self.clock.timed("guides"):
             if guides > 0:
                 neighbours(volume, first, self._guides["nas"])
             if guides > 1:
@@ -83,7 +83,7 @@ class Worker:
         """Draw ``samples`` reconstructions of each slice and accumulate them, in sample order."""
         if self.loop is None or self.denoise is None:
             return
-        with self._clock.timed("loop"):
+        with self.clock.timed("loop"):
             self.loop.reset()
             for first in range(0, samples, self._shape.samples):
                 part = slice(first, first + self._shape.samples)
@@ -99,10 +99,10 @@ class Worker:
 
     def _bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
         run = self._engine.bind(graph, inputs, outputs)
-        clock, inside = self._clock, "loop" if graph == "denoiser" else None
+        inside = "loop" if graph == "denoiser" else None
 
         def timed() -> None:
-            with clock.timed(graph, inside):
+            with self.clock.timed(graph, inside):
                 run()
 
         return timed

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Lock, RLock
 from typing import Any
@@ -64,7 +63,6 @@ class CudaDevice:
         self._plane: tuple[int, int] | None = None
         self._images = 1  # at once, of this plane
         self.turn = _turn_of(engine)
-        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def running(self, job: Job) -> Iterator[Running]:
@@ -90,6 +88,7 @@ class CudaDevice:
                 return lambda: transfer.collect(written)
 
             yield Running([(first, slices) for first in firsts], len(self._transfers), enqueue)
+            job.tally.record = self.record
         except _cuda.OutOfMemory as error:
             self._forget()
             raise OutOfDeviceMemory(str(error)) from error
@@ -110,7 +109,7 @@ class CudaDevice:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Batch and launches; nothing where all of the volume was background."""
+        """Batch and launches of the last volume; nothing before the first."""
         if self._worker is None:
             return {}
         mode, reason = self._worker.launches
@@ -120,7 +119,14 @@ class CudaDevice:
             "spectrum": self._worker.spectrum_by,
         }
 
-    def times(self, total: float) -> dict[str, float]:
+    @property
+    def side_by_side(self) -> int:
+        return 16
+
+    def memory_for(self, network_shape: tuple[int, int, int], samples: int) -> int | None:
+        return None
+
+    def times(self, seconds: Mapping[str, float], total: float) -> dict[str, float]:
         """Seconds in all; a graph does not tell its parts (see benchmarks/latency)."""
         return {"total": round(total, 4)}
 

@@ -1,0 +1,166 @@
+"""The log on stderr, and the options for it, which stand before or after the command."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Annotated, Any
+
+import typer
+
+from petrt.errors import speak_of
+from petrt.files.names import printable
+
+logger = logging.getLogger("petrt")
+
+FORMATS = ("text", "json")
+PANEL = "Log"
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.", rich_help_panel=PANEL)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=PANEL)]
+LogFormat = Annotated[
+    str | None,
+    typer.Option(help="text (the default) or json.", metavar="FORMAT", rich_help_panel=PANEL),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", rich_help_panel=PANEL)]
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """How a command logs."""
+
+    verbose: bool = False
+    quiet: bool = False
+    log_format: str | None = None
+    debug: bool = False
+
+    def __or__(self, other: LogOptions) -> LogOptions:
+        """Both together; the format of ``other``, which is given later."""
+        return LogOptions(
+            self.verbose or other.verbose,
+            self.quiet or other.quiet,
+            other.log_format or self.log_format,
+            self.debug or other.debug,
+        )
+
+    @classmethod
+    def guessed(cls, arguments: Sequence[str]) -> LogOptions:
+        """Those of a command line that cannot be parsed, so that its error is told in the right form."""
+        words = [*arguments[: arguments.index("--")]] if "--" in arguments else [*arguments]
+        following = dict(pairwise(words)).get("--log-format")
+        joined = [w.partition("=")[2] for w in words if w.startswith("--log-format=")]
+        given = joined[-1] if joined else following
+        return cls(log_format=given if given in FORMATS else None, debug="--debug" in words)
+
+    def check(self) -> None:
+        """Raise a usage error for an unknown format."""
+        if self.log_format is not None and self.log_format not in FORMATS:
+            raise typer.BadParameter(
+                f"log format is '{self.log_format}'; choose {' or '.join(FORMATS)}"
+            )
+
+    def apply(self) -> None:
+        """Log to stderr this way from now on."""
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Json() if self.log_format == "json" else _Text())
+        level = logging.INFO
+        if self.quiet or self.verbose:
+            level = logging.ERROR if self.quiet else logging.DEBUG
+        logger.handlers[:] = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+
+
+class _Text(logging.Formatter):
+    """A record is one line, whatever its text holds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"petrt: {printable(record.getMessage())}"
+
+
+class _Json(logging.Formatter):
+    """A record is one line of JSON; the last one of a failed command holds its exit code."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        content = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "message": printable(record.getMessage()),
+        }
+        for name in ("exit_code", "traceback"):
+            if hasattr(record, name):
+                content[name] = getattr(record, name)
+        return json.dumps(content)
+
+
+class _Log:
+    """What was asked for before the command, and what holds now."""
+
+    before = LogOptions()
+    now = LogOptions()
+
+
+def begin(arguments: Sequence[str]) -> None:
+    """Log as far as ``arguments`` tell before they are parsed."""
+    _Log.before = LogOptions()
+    _Log.now = LogOptions.guessed(arguments)
+    _Log.now.apply()
+
+
+def before_command(options: LogOptions) -> None:
+    """The options that stand before the command; what was guessed holds until it is parsed, too."""
+    options.check()
+    _Log.before = options
+    _Log.now = options | _Log.now
+    _Log.now.apply()
+
+
+def with_log_options(command: Callable[..., None]) -> Callable[..., None]:
+    """``command`` with the options of the log after it, too. Errors name the options that it has."""
+    signature = inspect.signature(command, eval_str=True)
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        given = LogOptions(**{field.name: kwargs.pop(field.name) for field in fields(LogOptions)})
+        given.check()
+        _Log.now = _Log.before | given
+        _Log.now.apply()
+        speak_of(signature.parameters)
+        command(*args, **kwargs)
+
+    more = {"verbose": Verbose, "quiet": Quiet, "log_format": LogFormat, "debug": Debug}
+    defaults = LogOptions()
+    own = {name: each.annotation for name, each in signature.parameters.items()}
+    run.__annotations__ = {**own, **more}
+    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[
+            *signature.parameters.values(),
+            *(
+                inspect.Parameter(
+                    name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=getattr(defaults, name),
+                    annotation=annotation,
+                )
+                for name, annotation in more.items()
+            ),
+        ]
+    )
+    return run
+
+
+def tell(error: BaseException, text: str, exit_code: int) -> int:
+    """Log the error that ends a command, with its traceback if that is wanted; return ``exit_code``."""
+    lines = "".join(traceback.format_exception(error)).rstrip() if _Log.now.debug else ""
+    extra = {"exit_code": exit_code} | ({"traceback": lines} if lines else {})
+    if lines and _Log.now.log_format != "json":
+        print(lines.encode("ascii", "backslashreplace").decode(), file=sys.stderr)
+    logger.error("error: %s", " ".join(text.split()), extra=extra)
+    return exit_code

@@ -1,0 +1,67 @@
+"""What commands print on stdout: one way out for texts, tables and JSON.
+
+Texts may hold names of files and patients' texts of headers. They are shown as they are, but for what is
+not printable, and never as markup.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from petrt.files.names import printable
+
+STDOUT = Path("-")
+
+
+def say(value: object, *, err: bool = False) -> None:
+    """Print one line."""
+    typer.echo(printable(str(value)), err=err)
+
+
+class Output(Console):
+    """A console for tables: as wide as the terminal, or ``width`` where there is none."""
+
+    def __init__(self, width: int = 160, *, err: bool = False) -> None:
+        super().__init__(stderr=err, markup=False, emoji=False, highlight=False)
+        if not self.is_terminal:
+            self.width = width
+
+    def on_broken_pipe(self) -> None:
+        raise  # the BrokenPipeError that is being handled
+
+
+def cell(value: object, style: str = "") -> Text:
+    """A text for a table, printable and without markup."""
+    return Text(printable(str(value)), style=style)
+
+
+def add_row(table: Table, *values: object) -> None:
+    """Add a row; each value that is no ``cell`` becomes one."""
+    table.add_row(*(each if isinstance(each, Text) else cell(each) for each in values))
+
+
+def files(*paths: Path | None) -> list[Path]:
+    """The paths that are files: neither absent nor ``-``, which is stdout."""
+    return [path for path in paths if path is not None and path != STDOUT]
+
+
+def print_json(value: Any, *, one_line: bool = False) -> None:
+    """Print JSON; with ``one_line`` for a stream of records, one a line."""
+    typer.echo(json.dumps(value, indent=None if one_line else 2, allow_nan=False))
+
+
+def write_json(path: Path | None, value: Any, *, overwrite: bool) -> None:
+    """Write ``value`` to the file that --json names, print it for ``-``, or do nothing for None."""
+    from petrt.files.atomic import atomic_write_json
+
+    if path == STDOUT:
+        print_json(value)
+    elif path is not None:
+        atomic_write_json(path, value, overwrite=overwrite)

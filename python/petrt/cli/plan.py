@@ -1,0 +1,141 @@
+"""Where the outputs of ``petrt reconstruct`` go, and whether they can be written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from petrt.cli.output import STDOUT
+from petrt.errors import UsageError
+from petrt.files.names import shown
+
+IMAGES = (".nii", ".nii.gz")
+# What remains of an input's name without these.
+_INPUTS = (".nii.gz", ".nii", ".hdr.gz", ".hdr", ".img.gz", ".img")
+
+
+@dataclass(frozen=True)
+class InputCase:
+    """One input and the paths of its outputs. ``overwrite``: of this case, outputs may be replaced."""
+
+    source: Path
+    image: Path
+    std: Path | None
+    record: Path | None
+    preview: Path | None
+    overwrite: bool = False
+
+    @property
+    def outputs(self) -> list[Path]:
+        """All paths that are written."""
+        paths = (self.image, self.std, self.record, self.preview)
+        return [path for path in paths if path is not None and path != STDOUT]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """OUT, --std, --json and --preview: files for a single case, folders for several."""
+
+    out: Path
+    std: Path | None
+    record: Path | None
+    preview: Path | None
+
+    @property
+    def named(self) -> list[tuple[str, Path | None, tuple[str, ...], str]]:
+        """Each with its name, the suffixes of such files, and the ending of an output in a folder."""
+        return [
+            ("OUT", self.out, IMAGES, ".nii.gz"),
+            ("--std", self.std, IMAGES, "_std.nii.gz"),
+            ("--json", self.record, (".json",), ".json"),
+            ("--preview", self.preview, (".png",), ".png"),
+        ]
+
+
+def plan_cases(
+    sources: Sequence[Path], several: bool, to: Destination
+) -> tuple[list[InputCase], bool]:
+    """The inputs with the paths of their outputs, and whether OUT is a folder of cases.
+
+    Several inputs need folders. So does a single one that a folder or glob gave, unless OUT has the name
+    of a NIfTI file. Raises UsageError.
+    """
+    _no_stdout(to)
+    single = len(sources) == 1 and (not several or _is_name(to.out, IMAGES))
+    if not single:
+        for name, path, suffixes, _ in to.named:
+            if path is None or path == STDOUT:
+                continue
+            if (os.path.lexists(path) and not path.is_dir()) or _is_name(path, suffixes):
+                raise UsageError(
+                    f"several inputs: {name} must be a folder, {shown(path)} is the name of a file"
+                    if not os.path.lexists(path)
+                    else f"several inputs: {name} must be a folder, {shown(path)} is a file",
+                    "name a folder; it is made if it is missing",
+                )
+    cases = [_case(source, to, single) for source in sources]
+    images = [case.image for case in cases]
+    if twice := next((path for path in images if images.count(path) > 1), None):
+        raise UsageError(
+            f"two inputs have the same name: both would be written to {shown(twice)}",
+            "reconstruct their folders one by one",
+        )
+    return cases, not single
+
+
+def check(cases: Iterable[InputCase], sources: Sequence[Path], *, folders: bool) -> None:
+    """Raise UsageError for outputs that cannot be written. With ``folders``, make their folders."""
+    from petrt.files.atomic import check_output, explained
+    from petrt.io import nifti
+
+    cases = list(cases)
+    if folders:
+        for folder in {path.parent for case in cases for path in case.outputs}:
+            with explained(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+    seen: set[str] = set()
+    for case in cases:
+        for path in filter(None, (case.image, case.std)):
+            nifti.check_nifti_name(path)
+        for path in case.outputs:
+            check_output(path, sources, overwrite=case.overwrite)
+            real = os.path.realpath(path)
+            if real in seen:
+                raise UsageError(f"{shown(path)}: two outputs share this path", "give each its own")
+            seen.add(real)
+
+
+def allowing(cases: Iterable[InputCase], overwrite: bool) -> list[InputCase]:
+    """The cases with the choice of --overwrite."""
+    return [replace(case, overwrite=overwrite) for case in cases]
+
+
+def _no_stdout(to: Destination) -> None:
+    for name, path, *_ in to.named:
+        if path == STDOUT and name != "--json":
+            raise UsageError(f"{name} cannot be -, which is stdout", "name a file")
+
+
+def _is_name(path: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether ``path`` is the name of a file and no folder yet."""
+    return path.name.lower().endswith(suffixes) and not path.is_dir()
+
+
+def _case(source: Path, to: Destination, single: bool) -> InputCase:
+    paths: list[Path | None] = []
+    for _, path, _, ending in to.named:
+        if path is None or path == STDOUT or (single and not path.is_dir()):
+            paths.append(path)
+        else:
+            paths.append(path / _output_name(source, ending))
+    image, std, record, preview = paths
+    assert image is not None
+    return InputCase(source, image, std, record, preview)
+
+
+def _output_name(source: Path, ending: str) -> str:
+    lower = source.name.lower()
+    suffix = next((each for each in _INPUTS if lower.endswith(each)), "")
+    return source.name[: len(source.name) - len(suffix)] + ending
