@@ -142,7 +142,9 @@ class CaseRunner:
     ) -> None:
         from petrt.evaluation.report.picture import comparison, save_comparison
 
-        first = (..., 0) if image.ndim == 4 else ...
+        # Of a series the first frame that holds something: the first of all is often empty.
+        filled = [n for n, frame in enumerate(stats["frames"]) if not frame.get("unchanged")]
+        first = (..., next(iter(filled), 0)) if image.ndim == 4 else ...
         columns = comparison(
             volume.data[first],
             image[first],

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from petrt.arrays import plain
-from petrt.errors import InputError
+from petrt.errors import InputError, UsageError
 from petrt.evaluation.metrics import checked_pair
+from petrt.values import shown, sizes
 
 # Radius of SUVpeak's sphere of 1 cm^3: (3 / (4 pi))^(1/3) cm.
 PEAK_RADIUS_MM = 10.0 * (3.0 / (4.0 * math.pi)) ** (1.0 / 3.0)
@@ -235,10 +236,11 @@ def _compact_labels(
 
 
 def _checked_spacing(voxel_mm: Sequence[float]) -> list[float]:
-    spacing = [float(step) for step in voxel_mm]
-    if len(spacing) != 3 or not all(math.isfinite(s) and s > 0 for s in spacing):
-        raise InputError(f"voxel size must be three positive lengths in mm, got {spacing}")
-    return spacing
+    try:
+        return list(sizes("voxel_mm", voxel_mm))
+    except UsageError:
+        got = shown(voxel_mm)
+        raise InputError(f"voxel size must be three positive lengths in mm, got {got}") from None
 
 
 def _bounding_box(inside: NDArray[np.bool_], margin: Sequence[int]) -> tuple[slice, ...]:

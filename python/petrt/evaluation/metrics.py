@@ -36,6 +36,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from petrt.arrays import Array64, plain
 from petrt.errors import InputError, UsageError
+from petrt.values import positive, shown
 
 # scikit-image is imported inside the functions, because it takes longer to load than the rest of petrt.
 
@@ -85,9 +86,10 @@ def evaluate(
     peak = float(ref.max())
     if peak <= 0:
         raise InputError(f"the reference has no positive voxel (maximum {peak:g})")
-    scale = peak if scale is None else float(scale)
-    if not (math.isfinite(scale) and scale > 0):
-        raise InputError(f"scale must be a positive number, got {scale:g}")
+    try:
+        scale = peak if scale is None else positive("scale", scale)
+    except UsageError:
+        raise InputError(f"scale must be a positive number, got {shown(scale)}") from None
     inside = standard_mask(ref) if mask is None else _checked_mask(mask, ref.shape)
     results: dict[str, Metrics] = {}
     for name in names:

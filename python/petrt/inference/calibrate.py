@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from petrt.data.dataset import Dataset
 from petrt.diffusion.dose import ROUNDING
 from petrt.errors import InputError, UsageError
+from petrt.evaluation.activity import change
 from petrt.evaluation.calibration import (
     LEVELS,
     Coverage,
@@ -23,8 +25,11 @@ from petrt.evaluation.calibration import (
 )
 from petrt.evaluation.metrics import standard_mask
 from petrt.imaging.grid import SAME_VOXEL
+from petrt.inference.judgement import warnings
 from petrt.inference.reconstructor import Reconstructor
 from petrt.model.spec import CalibrationSpec, ModelSpec, SamplerSpec
+
+logger = logging.getLogger("petrt")
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,9 @@ def gather(
     """Reconstruct subject ``name`` at 1/``dose``: its active voxels in every ``every``-th slice."""
     pair = dataset.pair(name, dose)
     mean, std, _ = reconstructor.on_grid(pair.low, dose=1 / dose, every=every, progress=progress)
+    kept = change(mean[::every], pair.low[::every])
+    for warning in warnings([{**asdict(kept), "negative_fraction": 0.0}]):
+        logger.warning("warning: %s: %s", name, warning)
     reference = np.asarray(pair.full, np.float32) * np.float32(pair.gain)
     mask = standard_mask(reference)
     mask[np.arange(len(mask)) % every != 0] = False

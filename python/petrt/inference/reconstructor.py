@@ -380,8 +380,10 @@ def reconstruct(
     file only with ``overwrite``. ``nonfinite`` and ``max_voxels`` as for calling a ``Reconstructor``. For
     several volumes keep one.
     """
-    source = volume if isinstance(volume, str | Path) else None
+    source = volume if isinstance(volume, str | os.PathLike) else None
     if out is not None:
+        if not isinstance(out, str | os.PathLike):
+            raise UsageError(f"out is a {type(out).__name__}", "give a path")
         if source is None:
             raise UsageError("out needs a path as input", "save the returned image yourself")
         nifti.check_nifti_output(out, inputs=[source], overwrite=overwrite)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
 import zipfile
 import zlib
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
-from petrt.errors import InputError
+from petrt.errors import InputError, UsageError
 from petrt.files.system import reading
 from petrt.model.spec import ModelSpec, Spec
 
@@ -164,6 +165,8 @@ def load_bundle(source: str | Path) -> Bundle:
 
     Raises InputError for anything missing, altered, unknown, unsafe or unreadable.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise UsageError(f"model is a {type(source).__name__}", "give a path or a name")
     with reading(Path(source)):
         return _load(source)
 

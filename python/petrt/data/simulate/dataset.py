@@ -120,7 +120,9 @@ def write_dataset(
     job = _Job(Path(out), seed, tuple(sorted(set(doses))), shape, voxel_mm, overwrite)
     if not numbers:
         raise UsageError("there is no subject to simulate", "ask for at least one")
-    workers = whole("workers", workers, 1, MOST_WORKERS)
+    workers = whole("workers", workers, 0, MOST_WORKERS)
+    if workers < 1:
+        raise UsageError(f"cannot simulate with {workers} workers", "ask for at least one")
     for number in numbers:
         check_request(seed, number, job.doses, shape, voxel_mm)
     _make_folder(job.out)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt import values
 from petrt.arrays import Array
 from petrt.data.simulate import scanner
 from petrt.data.simulate.phantom import make_phantom
@@ -99,7 +100,11 @@ def check_request(
 ) -> None:
     """Raise UsageError unless a subject can be simulated from these arguments."""
     for name, value in (("seed", seed), ("subject", subject)):
-        whole(f"the {name}", value, 0, MOST_SEED)
+        try:
+            whole(name, value, 0, MOST_SEED)
+        except UsageError as error:
+            text = f"the {name} is {values.shown(value)}"
+            raise UsageError(text, f"choose a whole number from 0 to {MOST_SEED}") from error
     unknown = sorted(set(doses) - set(DOSES))
     if unknown:
         known = ", ".join(map(str, DOSES))

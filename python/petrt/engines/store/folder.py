@@ -92,9 +92,6 @@ class NoHome(DeviceError):
             "this user has no home folder, so nothing is cached", "set PETRT_CACHE to a folder"
         )
 
-    def __reduce__(self) -> tuple[type[NoHome], tuple[()]]:
-        return NoHome, ()
-
 
 def private_root(*, create: bool = False) -> Path | None:
     """The engine folder, checked to be private; None if it does not exist.
