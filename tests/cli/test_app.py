@@ -7,7 +7,6 @@ import re
 
 import nibabel
 import numpy as np
-import pytest
 
 from petrt import __version__
 from petrt.cli.app import run
