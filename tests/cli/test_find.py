@@ -88,7 +88,9 @@ def test_a_folder_that_cannot_be_read_is_an_error_of_one_line(scans, monkeypatch
 
 
 def to(out: str, **others: str) -> Destination:
-    paths = {key: Path(others[key]) if key in others else None for key in ("std", "record", "preview")}
+    paths = {
+        key: Path(others[key]) if key in others else None for key in ("std", "record", "preview")
+    }
     return Destination(Path(out), **paths)
 
 

@@ -104,7 +104,6 @@ def run(arguments: Sequence[str]) -> int:
                 sys.stdout.flush()
         except BrokenPipeError as error:
             code = 1 if _nobody_reads() else tell(error, first_line(error), 1)
-    # Typer turns a closed pipe into 1 as well.
     return CLOSED_PIPE if code == 1 and _nobody_reads() else code
 
 
@@ -112,8 +111,8 @@ def _run(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="petrt", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 0
+    except SystemExit as stop:  # rich and Typer end this way where stdout is closed
+        return CLOSED_PIPE if stop.code == 1 else stop.code if isinstance(stop.code, int) else 0
     except BrokenPipeError:
         raise
     except _Refused as error:
