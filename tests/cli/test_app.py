@@ -7,7 +7,6 @@ import re
 
 import nibabel
 import numpy as np
-import pytest
 
 from petrt import __version__
 from petrt.cli.app import run
@@ -52,8 +51,11 @@ def test_errors_are_one_line_and_debug_shows_more(capsys, tmp_path):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("petrt: error: absent.nii.gz: no such file")
-    with pytest.raises(Exception, match="no such file"):
-        run(["--debug", "inspect", absent])
+    for arguments in (["--debug", "inspect", absent], ["inspect", absent, "--debug"]):
+        assert run(arguments) == 3
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[0].startswith("Traceback")
+        assert lines[-1].startswith("petrt: error: absent.nii.gz: no such file")
 
 
 def test_json_log_lines(tiny_bundle, tmp_path, capsys):

@@ -19,7 +19,7 @@ class Staged(CaseRunner):
     """Cases without files: a name is read, run and written, and may fail at any of these."""
 
     def __init__(self, fails: dict[str, str] | None = None) -> None:
-        super().__init__(None, None, "refuse", 1, False)  # type: ignore[arg-type]
+        super().__init__(None, None, "refuse", 1, None)  # type: ignore[arg-type]
         object.__setattr__(self, "fails", fails or {})
         object.__setattr__(self, "running", {name: threading.Event() for name in "abcd"})
         object.__setattr__(self, "reading", {name: threading.Event() for name in "abcd"})
@@ -83,7 +83,7 @@ def test_a_failure_is_told_in_its_place_and_stops_nothing(what, caplog):
         failures = Staged({"b": what, "d": what}).run(cases("abcd"))
     assert [e.message for e in failures] == [f"{name} cannot be {what}" for name in "bd"]
     told = [r.message.removeprefix("failed: ") for r in caplog.records]
-    assert told == ["a done", f"b cannot be {what}", "c done", f"d cannot be {what}"]
+    assert told == ["a done", f"b: b cannot be {what}", "c done", f"d: d cannot be {what}"]
 
 
 @pytest.mark.parametrize("what", ["read", "run", "written"])
@@ -111,7 +111,7 @@ def test_the_summary_warns_and_counts_background():
         "label": "x",
     }
     assert summary("o.nii", stats) == [
-        (logging.WARNING, "warning: odd"),
+        (logging.WARNING, "warning: o.nii: odd"),
         (logging.INFO, "o.nii: 4 background slices are set to 0"),
         (logging.INFO, "o.nii: activity ratio undefined, 1.3 s, x"),
     ]

@@ -58,6 +58,16 @@ def test_table_2(tmp_path, capsys):
     assert [row["row"] for row in rows] == ["a", "b", "c", "d", "d", "e", "f"]
 
 
+def test_table_2_beside_a_subject(capsys):
+    assert run(["flops", "tiny", "--table2", "--json", "-"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["subject"] == "tiny"
+    assert len(found["table2"]["rows"]) == 7
+    assert "denoiser" in printed.err
+    assert "SR3" in printed.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -67,7 +77,7 @@ def test_table_2(tmp_path, capsys):
         (["paper", "--size", "large"], 2, "--size is 'large'"),
         (["paper", "--upsample", "bicubic"], 2, "choose conv or transposed"),
         (["demo", "--upsample", "conv"], 2, "cannot be changed"),
-        (["paper", "--table2"], 2, "--table2 has its own networks"),
+        (["--table2", "--upsample", "conv"], 2, "--table2 has its own networks"),
         (["tiny", "--json", "absent/f.json"], 2, "its folder does not exist"),
     ],
 )

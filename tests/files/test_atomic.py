@@ -72,7 +72,7 @@ def test_new_file_gets_the_usual_permissions(tmp_path, scratch):
 
 
 def test_existing_file_is_kept_without_overwrite(target, scratch):
-    with pytest.raises(UsageError, match=r"out\.bin: the output exists; --overwrite") as caught:
+    with pytest.raises(UsageError, match=r"out\.bin: the output exists; overwrite=True") as caught:
         atomic_write_bytes(target, NEW)
     assert caught.value.exit_code == 2
     assert_untouched(target)

@@ -237,7 +237,7 @@ def test_output_paths_are_checked(tmp_path):
         with pytest.raises(UsageError, match=r"end its name in \.nii"):
             nifti.write(tmp_path / name, volume.data, volume)
     nifti.write(tmp_path / "out.nii", volume.data, volume)
-    with pytest.raises(UsageError, match="--overwrite"):
+    with pytest.raises(UsageError, match="overwrite=True"):
         nifti.write(tmp_path / "out.nii", volume.data, volume)
     nifti.write(tmp_path / "out.nii", volume.data * 2, volume, overwrite=True)
     np.testing.assert_array_equal(nifti.read(tmp_path / "out.nii").data, volume.data * 2)

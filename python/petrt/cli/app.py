@@ -27,7 +27,7 @@ from petrt.cli.logs import (
     Quiet,
     Verbose,
     before_command,
-    begin,
+    logging_for,
     tell,
     with_log_options,
 )
@@ -36,7 +36,7 @@ from petrt.cli.prepare import prepare
 from petrt.cli.reconstruct import reconstruct
 from petrt.cli.simulate import simulate
 from petrt.cli.train import train
-from petrt.errors import PetrtError, first_line, speak_of
+from petrt.errors import PetrtError, first_line
 from petrt.files.system import refusal
 
 app = typer.Typer(
@@ -97,16 +97,13 @@ def options(
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. The error that ends it is the last line of the log."""
     arguments = list(arguments)
-    begin(arguments)
-    try:
-        code = _run(arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError as error:
-        code = 1 if _nobody_reads() else tell(error, first_line(error), 1)
-    finally:
-        speak_of(None)
-    # Typer turns a closed pipe into 1 as well.
+    with logging_for(arguments):
+        try:
+            code = _run(arguments)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except BrokenPipeError as error:
+            code = 1 if _nobody_reads() else tell(error, first_line(error), 1)
     return CLOSED_PIPE if code == 1 and _nobody_reads() else code
 
 
@@ -114,8 +111,8 @@ def _run(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="petrt", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 0
+    except SystemExit as stop:  # rich and Typer end this way where stdout is closed
+        return CLOSED_PIPE if stop.code == 1 else stop.code if isinstance(stop.code, int) else 0
     except BrokenPipeError:
         raise
     except _Refused as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from petrt.cli.options import Device, Overwrite, Threads, number
-from petrt.cli.output import STDOUT, files, say, write_json
+from petrt.cli.output import STDOUT, files, not_stdout, say, write_json
 from petrt.errors import UsageError
 from petrt.values import MOST
 
@@ -65,6 +65,7 @@ def bench(
     from petrt.files.atomic import check_outputs
     from petrt.model.bundle import load_bundle
 
+    not_stdout(plot=plot)
     check_outputs(files(as_json, plot), overwrite=overwrite)
     domain = load_bundle(model).model.domain
     settings = Settings(

@@ -21,7 +21,7 @@ from petrt.cli.options import (
     Threads,
     above_zero,
 )
-from petrt.cli.output import STDOUT, Output, cell, files, say, write_json
+from petrt.cli.output import STDOUT, Output, cell, files, not_stdout, say, write_json
 from petrt.errors import InputError, UsageError
 from petrt.model.spec import CalibrationSpec, ModelSpec
 from petrt.values import MOST
@@ -100,6 +100,7 @@ def calibrate(
         raise UsageError("say where the result goes", "one of -o NEW_MODEL, --in-place, --check")
     if split not in SPLITS:
         raise UsageError(f"--split is '{split}'", f"choose {', '.join(SPLITS)}")
+    not_stdout(plot=plot, out=out)
     check_outputs(model, out, in_place, files(json_file, plot), overwrite)
     bundle = load_bundle(model)
     given = {"level": level, "samples": samples, "sampler": sampler, "steps": steps, "dose": dose}

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from petrt.cli.output import Output
+from petrt.cli.output import Output, not_stdout
 from petrt.files.names import shown
 from petrt.values import MOST, MOST_WORKERS
 
@@ -36,6 +36,7 @@ def demo(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")] = False,
 ) -> None:
     """Simulate an FDG brain at 1/100 dose, reconstruct it and compare. Needs no download."""
+    not_stdout(out=out)
     import nibabel
 
     from petrt.cli.progress import bar

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from petrt.cli.output import say
+from petrt.cli.output import not_stdout, say
 from petrt.errors import UsageError
 
 
@@ -32,6 +32,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle.")] = False,
 ) -> None:
     """Fold the networks, write them as steps and ONNX, verify them, and record the errors in model.json."""
+    not_stdout(out=out)
     if (checkpoint is None) == (source is None):
         raise UsageError("export takes a checkpoint or --from BUNDLE", "give one of them")
     if precision not in ("fp32", "fp16-weights"):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from petrt.cli.output import say
+from petrt.cli.output import not_stdout, say
 
 
 def import_official(
@@ -19,6 +19,7 @@ def import_official(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint.")] = False,
 ) -> None:
     """Convert a checkpoint of the method's authors, without executing code in it."""
+    not_stdout(out=out)
     from petrt.cli.needs import need_torch
 
     need_torch("petrt import-official")

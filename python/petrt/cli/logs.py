@@ -8,7 +8,8 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Annotated, Any
@@ -107,11 +108,19 @@ class _Log:
     now = LogOptions()
 
 
-def begin(arguments: Sequence[str]) -> None:
-    """Log as far as ``arguments`` tell before they are parsed."""
+@contextmanager
+def logging_for(arguments: Sequence[str]) -> Iterator[None]:
+    """Log as far as ``arguments`` tell before they are parsed. In the end all is as it was before."""
+    old = logger.handlers[:], logger.level, logger.propagate
     _Log.before = LogOptions()
     _Log.now = LogOptions.guessed(arguments)
     _Log.now.apply()
+    try:
+        yield
+    finally:
+        speak_of(None)
+        logger.handlers[:], level, logger.propagate = old
+        logger.setLevel(level)
 
 
 def before_command(options: LogOptions) -> None:

@@ -82,6 +82,12 @@ AllSlices = Annotated[
         "--all-slices", help="Also reconstruct background slices, without any voxel above 0."
     ),
 ]
+NoVerify = Annotated[
+    bool,
+    typer.Option("--no-verify", help="Do not compare the hashes of the data set's volumes first."),
+]
+Nonfinite = Annotated[str, typer.Option(help="NaN and infinite voxels: refuse, or zero.")]
+MaxVoxels = Annotated[int, typer.Option(min=1, help="Refuse volumes with more voxels than this.")]
 AllowActivityChange = Annotated[
     bool,
     typer.Option(
@@ -89,10 +95,4 @@ AllowActivityChange = Annotated[
         help="Write the image also where it changes the total activity by more than 10 %.",
     ),
 ]
-NoVerify = Annotated[
-    bool,
-    typer.Option("--no-verify", help="Do not compare the hashes of the data set's volumes first."),
-]
-Nonfinite = Annotated[str, typer.Option(help="NaN and infinite voxels: refuse, or zero.")]
-MaxVoxels = Annotated[int, typer.Option(min=1, help="Refuse volumes with more voxels than this.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")]

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from petrt.errors import UsageError
 from petrt.files.names import printable
 
 STDOUT = Path("-")
@@ -55,6 +56,16 @@ def files(*paths: Path | None) -> list[Path]:
 def print_json(value: Any, *, one_line: bool = False) -> None:
     """Print JSON; with ``one_line`` for a stream of records, one a line."""
     typer.echo(json.dumps(value, indent=None if one_line else 2, allow_nan=False))
+
+
+def not_stdout(**outputs: Path | None) -> None:
+    """Raise UsageError for an option that names a file as ``-``: only records go to stdout."""
+    for name, path in outputs.items():
+        if path == STDOUT:
+            raise UsageError(
+                f"--{name.replace('_', '-')} cannot be -, which is stdout",
+                "only --json can; name a file",
+            )
 
 
 def write_json(path: Path | None, value: Any, *, overwrite: bool) -> None:

@@ -115,7 +115,7 @@ def allowing(cases: Iterable[InputCase], overwrite: bool) -> list[InputCase]:
 def _no_stdout(to: Destination) -> None:
     for name, path, *_ in to.named:
         if path == STDOUT and name != "--json":
-            raise UsageError(f"{name} cannot be -, which is stdout", "name a file")
+            raise UsageError(f"{name} cannot be -, which is stdout", "only --json can; name a file")
 
 
 def _is_name(path: Path, suffixes: tuple[str, ...]) -> bool:

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from petrt.cli.options import MaxVoxels, Nonfinite
-from petrt.cli.output import Output, add_row, say
+from petrt.cli.output import Output, add_row, not_stdout, say
 from petrt.data.prepare.sources import LAYOUTS
 from petrt.errors import PartialFailure, UsageError
 from petrt.model.spec import ScaleRule
@@ -88,6 +88,7 @@ def prepare(
 
     simulated: what petrt simulate writes.
     """
+    not_stdout(out=out)
     from petrt.cli.progress import bar
     from petrt.data.prepare import Options
     from petrt.data.prepare import prepare as run

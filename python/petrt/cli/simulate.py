@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from petrt.cli.options import number
-from petrt.cli.output import say
+from petrt.cli.output import not_stdout, say
 from petrt.data.simulate import write_dataset
 from petrt.data.simulate.subject import MOST_SEED
 from petrt.values import MOST, MOST_WORKERS
@@ -40,6 +40,7 @@ def simulate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
 ) -> None:
     """Simulate FDG brain PET at full and reduced dose: NIfTI volumes in Bq/ml and dataset.json."""
+    not_stdout(out=out)
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("subjects", total=subjects)

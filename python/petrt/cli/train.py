@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from petrt.cli.options import NoVerify
-from petrt.cli.output import say
+from petrt.cli.output import not_stdout, say
 from petrt.errors import UsageError
 from petrt.model.spec import Spec
 from petrt.values import MOST_SEED, MOST_WORKERS
@@ -68,6 +68,7 @@ def train(
     batch size is that of all processes together. The precision is the configuration's, not the
     launcher's.
     """
+    not_stdout(out=out)
     from petrt.cli.needs import need_trainer
 
     need_trainer("petrt train")

@@ -180,8 +180,8 @@ def domain_warnings(placement: Placement, domain: DomainSpec) -> list[str]:
     """One line for each difference between a volume's grid and the training data's.
 
     Reported are voxel sizes that differ by more than a quarter, in-plane fields of view that differ by
-    more than half, sheared grids, and slices tilted by more than 15 degrees. Of a bare array, which has no
-    voxel size, only the matrix is compared.
+    more than half, sheared grids, and slices tilted by more than 15 degrees. Of a bare array, which has
+    no voxel size, only the matrix is compared.
     """
     warnings = []
     sizes = placement.voxel_mm or domain.voxel_mm

@@ -94,7 +94,7 @@ def read(
             stored = _stored(stream, source, image_path)
     data = as_float32(stored, slope, intercept).reshape(source.shape, order="F")
     stats = count_voxels(data, name, nonfinite)
-    _check_sidecar(source, image_path, name)
+    _check_frames(source, image_path, name)
     return Volume(data, affine, header, stats, Path(path), source.summary)
 
 
@@ -119,7 +119,7 @@ def look(path: str | os.PathLike[str], *, max_voxels: int = MAX_VOXELS) -> Glanc
     if not source.single:
         with opened(image_path):
             pass
-    _check_sidecar(source, image_path, name)
+    _check_frames(source, image_path, name)
     empty = np.empty((0,) * len(source.shape), np.float32)
     return Glance(source.shape, Volume(empty, affine, header, VoxelStats()).affine_mm)
 
@@ -170,12 +170,6 @@ def check_nifti_name(path: str | os.PathLike[str]) -> None:
     """Raise UsageError for names of outputs other than .nii and .nii.gz."""
     if not str(path).lower().endswith((".nii", ".nii.gz")):
         raise UsageError(f"{shown(path)}: not a NIfTI output", "end its name in .nii or .nii.gz")
-
-
-def _check_sidecar(source: SourceHeader, image_path: Path, name: str) -> None:
-    frames = source.shape[3] if len(source.shape) == 4 else 1
-    for warning in sidecar_warnings(image_path, frames):
-        logger.warning("%s: %s", name, warning)
 
 
 def _grid(source: SourceHeader, image_path: Path, name: str) -> tuple[np.ndarray, Nifti1Header]:
@@ -242,6 +236,13 @@ def _check_sizes(source: SourceHeader, affine: np.ndarray, name: str) -> None:
         logger.warning(
             "%s: two voxel sizes: .mat %s, pixdim %s; the .mat is used", name, ours, theirs
         )
+
+
+def _check_frames(source: SourceHeader, image_path: Path, name: str) -> None:
+    """Log what the .json file beside a volume says against its frames."""
+    frames = source.shape[3] if len(source.shape) == 4 else 1
+    for warning in sidecar_warnings(image_path, frames):
+        logger.warning("%s: %s", name, warning)
 
 
 def _stored(stream: BufferedIOBase, source: SourceHeader, path: Path) -> np.ndarray:

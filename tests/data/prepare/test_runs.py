@@ -101,7 +101,7 @@ def test_an_existing_data_set_is_kept_unless_told(clean, source, tmp_path):
     out = tmp_path / "set"
     prepare([clean], out)
     before = contents(out)
-    with pytest.raises(UsageError, match="set exists; --overwrite"):
+    with pytest.raises(UsageError, match="set exists; overwrite=True"):
         prepare([clean], out)
     (source / LOW.format(0, 20)).write_bytes(b"")
     with pytest.raises(InputError):

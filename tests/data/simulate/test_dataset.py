@@ -66,7 +66,7 @@ def test_workers_and_company_do_not_change_a_subject(dataset: Path, tmp_path: Pa
 
 def test_existing_outputs_are_kept_unless_told(dataset: Path) -> None:
     before = contents(dataset)
-    with pytest.raises(UsageError, match=r"dataset\.json.*--overwrite"):
+    with pytest.raises(UsageError, match=r"dataset\.json.*overwrite=True"):
         write_dataset(dataset, (3,), 12, (100,), **GRID)
     (dataset / "dataset.json").rename(dataset / "kept.json")
     try:

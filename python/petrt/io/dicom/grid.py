@@ -25,6 +25,8 @@ _MISPLACED = 0.25
 # Largest sideways shift over the whole series, in pixels; with a larger one the grid is sheared.
 _DRIFT = 0.1
 _UNIT_VECTOR = 1e-3
+# Relative difference of the stated distance of slices; less is GE's uneven spacing.
+_OTHER_SPACING = 0.03
 
 
 def series_grid(headers: list[Header], name: str) -> tuple[list[int], np.ndarray]:
@@ -42,6 +44,7 @@ def series_grid(headers: list[Header], name: str) -> tuple[list[int], np.ndarray
     positions = positions[order]
     spacing = _spacing(positions @ normal, name)
     _check_count(headers, name)
+    _check_spacing(headers, spacing, name)
     offsets = positions - positions[0]
     sideways = np.linalg.norm(offsets - np.outer(offsets @ normal, normal), axis=1).max()
     if sideways > _DRIFT * min(down, across):
@@ -112,6 +115,19 @@ def _spacing(along: np.ndarray, name: str) -> float:
     return mean
 
 
+def _check_spacing(headers: list[Header], spacing: float, name: str) -> None:
+    """Log a warning if the header states another distance of slices than their positions have."""
+    field = "SpacingBetweenSlices"
+    stated = {abs(header.numbers(field)[0]) for header in headers if header.has(field)}
+    for other in sorted(stated):
+        if abs(other / spacing - 1) > _OTHER_SPACING:
+            logger.warning(
+                "%s: slices are %.4g mm apart by their positions, which are used; DICOM field %s is %.4g",
+                *(name, spacing, field, other),
+            )
+            return
+
+
 def _check_count(headers: list[Header], name: str) -> None:
     """Compare with the number of slices in the header: slices missing at an end leave no gap."""
     stated = max(
@@ -126,4 +142,8 @@ def _check_count(headers: list[Header], name: str) -> None:
         raise InputError(
             f"{name}: {len(headers)} slices, DICOM field NumberOfSlices is {stated}: some are missing",
             "copy or export the series again",
+        )
+    if 0 < stated < len(headers):
+        logger.warning(
+            "%s: %d slices, DICOM field NumberOfSlices is %d", name, len(headers), stated
         )

@@ -32,17 +32,23 @@ _TAGS = (
     *("InstanceNumber", "NumberOfSlices", "NumberOfFrames", "EnergyWindowRangeSequence"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
     *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated"),
-    *("Units", "RescaleSlope", "RescaleIntercept"),
+    *("Units", "RescaleSlope", "RescaleIntercept", "SpacingBetweenSlices", "NumberOfTimeSlices"),
+    "SeriesType",
 )
 
 
 @dataclass(frozen=True)
 class Header:
-    """The fields of one file. ``stored``: number of bytes after them, None if they are compressed."""
+    """The fields of one file. ``stored``: number of bytes after them, None if they are compressed.
+
+    ``whole``: its pixels can be read only with the whole file, which is deflated or does not begin as
+    DICOM files do.
+    """
 
     file: DicomFile
     tags: Dataset
     stored: int | None
+    whole: bool = False
 
     @property
     def label(self) -> str:
@@ -147,7 +153,9 @@ def choose(series: dict[str, list[Header]], wanted: str | None) -> tuple[str, li
 def _read_header(file: DicomFile, stream: BinaryIO) -> Header | None:
     from pydicom import dcmread
 
-    if stream.read(_MAGIC_END)[128:] != b"DICM":
+    start = stream.read(_MAGIC_END)
+    bare = start[128:] != b"DICM"
+    if bare and not _begins_as_elements(start):
         if file.named_dicom:
             raise InputError(
                 f"{file.label}: named as DICOM but is not DICOM ({file.size} bytes)",
@@ -156,16 +164,37 @@ def _read_header(file: DicomFile, stream: BinaryIO) -> Header | None:
         return None
     stream.seek(0)
     try:
-        tags = dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS))
+        tags = dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS), force=bare)
         meta = tags.file_meta
         if meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
             return None
         syntax = meta.get("TransferSyntaxUID")
-        plain = syntax is not None and not (syntax.is_compressed or syntax.is_deflated)
+        deflated = syntax is not None and syntax.is_deflated
+        plain = not deflated and (bare if syntax is None else not syntax.is_compressed)
         stored = file.size - stream.tell() if plain else None
     except Exception as error:  # pydicom raises many kinds of errors for a damaged file
+        if bare and not file.named_dicom:
+            return None  # it only looked like one
         raise InputError(
             f"{file.label}: its DICOM header cannot be read ({type(error).__name__})",
             "copy or download it again",
         ) from error
-    return Header(file, tags, stored)
+    if bare and not tags.get("SOPClassUID"):
+        if file.named_dicom:
+            raise InputError(
+                f"{file.label}: named as DICOM but holds no image ({file.size} bytes)",
+                "copy or download it again, or remove it",
+            )
+        return None
+    return Header(file, tags, stored, whole=bare or deflated)
+
+
+def _begins_as_elements(start: bytes) -> bool:
+    """Whether a file without the preamble of DICOM files begins with DICOM elements.
+
+    The first is of group 2 or 8, little-endian, with its length or two letters for its type behind it.
+    """
+    if len(start) < 16 or start[:2] not in (b"\x02\x00", b"\x08\x00"):
+        return False
+    named = start[4:6].isalpha() and start[4:6].isupper()
+    return named or int.from_bytes(start[4:8], "little") <= _LONGEST_TEXT

@@ -12,6 +12,7 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from petrt.io.dicom.grid import series_grid
 from petrt.io.dicom.header import PET_IMAGE, Header, choose, quiet, read_headers
 from petrt.io.header import affine_header, check_shape
 from petrt.io.volume import MAX_VOXELS, Nonfinite, Volume, as_float32, count_voxels
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 __all__ = ["SeriesInfo", "inspect", "read"]
 
@@ -81,6 +85,7 @@ def read(
         uid, headers = choose(read_headers(files), series)
         name = f"series {uid}"
         _check_kind(headers, name)
+        _check_one_scan(headers, name)
         rows, columns = _matrix(headers, name)
         units = _check_units(headers, name, force_units)
         shape = (columns, rows, len(headers))
@@ -148,6 +153,26 @@ def _check_kind(headers: list[Header], name: str) -> None:
         absent = sum(not header.has(field) for header in headers)
         if absent:
             logger.warning("%s: DICOM field %s is absent in %d files", name, field, absent)
+
+
+def _check_one_scan(headers: list[Header], name: str) -> None:
+    """Raise InputError for slices of several patients; log other signs of more than one volume."""
+    patients = {header.text("PatientID") for header in headers}
+    if len(patients) > 1:
+        raise InputError(
+            f"{name}: its slices have {len(patients)} different PatientIDs", "give one scan"
+        )
+    frames = {header.text("FrameOfReferenceUID") for header in headers}
+    if len(frames) > 1:
+        logger.warning(
+            "%s: its slices have %d frames of reference; they are taken as one", name, len(frames)
+        )
+    field = "NumberOfTimeSlices"
+    # Whole-body series of GE count their beds in this field.
+    dynamic = [h for h in headers if "DYNAMIC" in h.text("SeriesType") and h.has(field)]
+    stated = max((header.numbers(field)[0] for header in dynamic), default=1.0)
+    if stated > 1:
+        logger.warning("%s: DICOM field %s is %g, one frame is here", name, field, stated)
 
 
 def _check_energy(header: Header, name: str) -> None:
@@ -220,11 +245,12 @@ def _pixels(header: Header, rows: int, columns: int) -> np.ndarray:
     from pydicom.pixels.utils import pixel_array
 
     hint = "copy it again"
-    if header.stored is None:
+    if header.stored is None and not header.whole:
         hint = "decompress it first (gdcmconv --raw), or copy it again"
     try:
         with header.file.open() as stream:
-            stored: np.ndarray = pixel_array(stream)
+            source = _whole(stream) if header.whole else stream
+            stored: np.ndarray = pixel_array(source)
     except InputError:
         raise
     except Exception as error:  # many kinds, for a damaged file or an absent decoder
@@ -233,3 +259,17 @@ def _pixels(header: Header, rows: int, columns: int) -> np.ndarray:
     if stored.shape != (rows, columns) or stored.dtype.kind not in "iu":
         raise InputError(f"{header.label}: its pixels do not fit its header", hint)
     return stored
+
+
+def _whole(stream: BinaryIO) -> Dataset:
+    """The dataset of a file that is deflated or lacks the preamble, as if it were stored plainly."""
+    from pydicom import dcmread
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    dataset = dcmread(stream, force=True)
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax is None or syntax.is_deflated:
+        implicit = syntax is None and dataset.original_encoding[0]
+        plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = plain
+    return dataset
