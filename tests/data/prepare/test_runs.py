@@ -50,7 +50,7 @@ def test_an_interrupted_run_goes_on_where_it_was(source, tmp_path, monkeypatch):
     assert not out.exists()
     read: list[str] = []
     count = "petrt.data.prepare.subject.load"
-    monkeypatch.setattr(count, lambda path, salt: read.append(str(path)) or load(path, salt))
+    monkeypatch.setattr(count, lambda path, *rest: read.append(str(path)) or load(path, *rest))
     # The second subject has changed meanwhile, so only the first is kept.
     save(source / LOW.format(1, 20), scan(1, 10))
     prepare([source], out)
@@ -101,7 +101,7 @@ def test_an_existing_data_set_is_kept_unless_told(clean, source, tmp_path):
     out = tmp_path / "set"
     prepare([clean], out)
     before = contents(out)
-    with pytest.raises(UsageError, match="set exists; --overwrite"):
+    with pytest.raises(UsageError, match="set exists; overwrite=True"):
         prepare([clean], out)
     (source / LOW.format(0, 20)).write_bytes(b"")
     with pytest.raises(InputError):

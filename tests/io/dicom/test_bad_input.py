@@ -54,7 +54,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "SPECT": ({"SOPClassUID": NuclearMedicineImageStorage}, "Nuclear Medicine Image Storage"),
     "SPECT as PT": ({"EnergyWindowRangeSequence": energy_window(126, 154)}, "154 keV, so SPECT"),
     "multi-frame": ({"NumberOfFrames": 7}, "7 frames in a file"),
-    "counts": ({"Units": "CNTS"}, "Units is CNTS, expected BQML .*--force-units"),
+    "counts": ({"Units": "CNTS"}, "Units is CNTS, expected BQML .*force_units=True uses"),
     "SUV": ({"Units": "GML"}, "Units is GML"),
     "no units": ({"Units": None}, "Units is absent"),
     "two units": ({"Units": only(2, "CNTS", "BQML")}, "differ in Units: BQML, CNTS"),
@@ -137,7 +137,7 @@ def test_several_series_are_listed(tmp_path):
     write_series(tmp_path / "a", DATA, AFFINE)
     write_series(tmp_path / "b", DATA[:, :, :3], AFFINE, SeriesInstanceUID="1.2.7", Modality="CT")
     listed = r"1.2.3.4 \(PT, 7 files\), 1.2.7 \(CT, 3 files\)"
-    refused(tmp_path, f"2 DICOM series: {listed}; choose one")
+    refused(tmp_path, f"2 DICOM series: {listed}; series='1.2.3.4' chooses the first")
     refused(tmp_path, f"no series '1.2.8'; there are: {listed}", series="1.2.8")
     refused(tmp_path, "series 1.2.7: .*Modality is CT", series="1.2.7")
     assert dicom.read(tmp_path, series=SERIES).data.shape == SHAPE
