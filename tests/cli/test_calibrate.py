@@ -213,3 +213,21 @@ def test_a_shipped_model_is_not_changed_in_place(calibrate):
     code, _, lines = calibrate("--in-place", at="demo")
     assert (code, len(lines)) == (2, 1)
     assert "is not a folder or .zip" in lines[0]
+
+
+def test_volumes_that_have_changed_are_refused_once_at_the_start(calibrate, data, tmp_path):
+    other = Path(shutil.copytree(data.folder, tmp_path / "data"))
+    path = other / "volumes" / "sub-0002_full.npy"
+    path.write_bytes(path.read_bytes()[:-64] + bytes(64))
+    target = ["-o", tmp_path / "new", "--data", str(other)]
+    code, _, said = calibrate(*target)
+    assert (code, said) == (
+        3,
+        [
+            "petrt: error: sub-0002, full: its content has changed; "
+            "write it again with petrt prepare"
+        ],
+    )
+    assert not (tmp_path / "new").exists()
+    assert calibrate(*target, "--subjects", "1")[0] == 0  # the other subject is whole
+    assert calibrate("-o", tmp_path / "newer", "--data", str(other), "--no-verify")[0] == 0

@@ -201,3 +201,31 @@ def test_hostile_names_are_printed_as_they_are(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "[red]a[-]" in printed
     assert "\x1b" not in printed
+
+
+def test_nine_slices_have_all_numbers_but_one(case, tmp_path, capsys):
+    out = tmp_path / "out.json"
+    thin = {}
+    for name, volume in zip(("prediction", "reference"), volumes()[:2], strict=True):
+        thin[name] = save(tmp_path / f"{name}9.nii.gz", volume[..., 2:11])
+    assert run(["evaluate", thin["prediction"], thin["reference"], "--json", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "SSIM of standard undefined: an axis is shorter than its window (11 voxels)" in printed
+    metrics = json.loads(out.read_text())["frames"][0]["metrics"]
+    assert metrics["standard"]["ssim"] is None
+    assert None not in (metrics["standard"]["psnr"], metrics["paper"]["ssim"])
+
+
+def test_hints_name_options_that_there_are(case, tmp_path, capsys):
+    holed = volumes()[0]
+    holed[3, 4, 5] = np.nan
+    pair = [save(tmp_path / "holed.nii.gz", holed), case["reference"]]
+    assert run(["evaluate", *pair]) == 3
+    assert "--nonfinite zero replaces them by 0" in capsys.readouterr().err
+    assert run(["evaluate", *pair, "--nonfinite", "zero"]) == 0
+    assert "holed.nii.gz: 1 NaN or infinite voxels replaced by 0" in capsys.readouterr().err
+    assert run(["evaluate", *pair, "--nonfinite", "no"]) == 2
+    pair[0] = case["prediction"]
+    assert run(["evaluate", *pair, "--max-voxels", "2183"]) == 3
+    assert "the limit is 2183; --max-voxels 2184 lets it in" in capsys.readouterr().err
+    assert run(["evaluate", *pair, "--max-voxels", "2184"]) == 0

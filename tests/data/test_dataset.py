@@ -187,9 +187,12 @@ def test_damaged_volumes(copy):
     with pytest.raises(InputError, match=r"sub-0001, 1to20: float16 \(16, 40, 31\) on disk"):
         open_dataset(copy)
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    open_dataset(copy)
     with pytest.raises(InputError, match="sub-0001, 1to20: its content has changed"):
-        open_dataset(copy, verify=True)
+        open_dataset(copy)
+    dataset = open_dataset(copy, verify=False)
+    dataset.verify(["sub-0000", "sub-0002"])
+    with pytest.raises(InputError, match="sub-0001, 1to20: its content has changed"):
+        dataset.verify(["sub-0001"])
 
 
 def test_no_data_set(tmp_path, source):

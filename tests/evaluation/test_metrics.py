@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
 from petrt.errors import InputError, UsageError
-from petrt.evaluation.metrics import PROTOCOLS, evaluate, json_number, standard_mask
+from petrt.evaluation.metrics import PROTOCOLS, WINDOWS, evaluate, json_number, standard_mask
 
 SHAPE = (19, 17, 15)
 
@@ -193,13 +193,24 @@ HOLED = np.where(np.arange(SHAPE[2]) == 3, np.nan, ONES)
         (ONES, ONES, {"scale": 0}, "positive number"),
         (ONES, ONES, {"scale": math.nan}, "positive number"),
         (ONES, ONES, {"scale": 100}, "above 0.05"),
-        (ONES[:6], ONES[:6], {}, "at least 7 voxels"),
-        (ONES[:10], ONES[:10], {}, "at least 11 voxels"),
     ],
 )
 def test_refusals(prediction, reference, options, message):
     with pytest.raises(InputError, match=message):
         evaluate(prediction, reference, **options)
+
+
+@pytest.mark.parametrize(
+    ("count", "undefined"), [(6, set(PROTOCOLS)), (9, {"standard"}), (11, set())]
+)
+def test_only_ssim_is_undefined_where_an_axis_is_shorter_than_its_window(count, undefined):
+    prediction, reference = (volume[..., 7:8].repeat(count, -1) for volume in volumes())
+    assert {WINDOWS[name] for name in undefined} <= {7, 11}
+    results = evaluate(prediction, reference)
+    assert {name for name in results if math.isnan(results[name]["ssim"])} == undefined
+    for name, numbers in results.items():
+        assert json_number(numbers["ssim"]) is None or name not in undefined
+        assert all(math.isfinite(numbers[key]) for key in ("psnr", "nmse", "nrmse"))
 
 
 def test_mask_where_the_reference_is_zero():

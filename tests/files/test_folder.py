@@ -92,3 +92,36 @@ def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch, code)
         (new / "file").write_text("content")
         (new / "inner").mkdir()
     assert (tmp_path / "folder" / "file").read_text() == "content"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_modes_are_those_of_the_umask(tmp_path: Path, umask: int) -> None:
+    """Writers of temporary files make them with mode 0600."""
+    before = os.umask(umask)
+    try:
+        with atomic_folder(tmp_path / "folder") as new:
+            (new / "sub").mkdir(0o700)
+            for name in ("private", "sub/private"):
+                os.close(os.open(new / name, os.O_CREAT, 0o600))
+            (new / "usual").write_text("")
+    finally:
+        os.umask(before)
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "folder").rglob("*")}
+    file = 0o666 & ~umask
+    assert modes == {"sub": 0o777 & ~umask, "private": file, "usual": file}
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o777 & ~umask
+
+
+def test_a_folder_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+
+    def late() -> None:
+        with atomic_folder(target) as new:
+            (new / "file").write_text("second")
+            with atomic_folder(target) as other:
+                (other / "file").write_text("first")
+
+    with pytest.raises(UsageError, match="folder exists"):
+        late()
+    assert (target / "file").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [target]

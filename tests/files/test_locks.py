@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import time
+from contextlib import contextmanager
 
 import pytest
 
-from petrt.files.locks import LockHeld, locked
+from petrt.errors import UsageError
+from petrt.files import locks
+from petrt.files.locks import OWNER, LockHeld, locked, owned
 from tests.locks import held
 
 
@@ -60,3 +64,48 @@ def test_a_file_system_without_locks_is_no_reason_to_wait(tmp_path, monkeypatch)
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises((OSError, LockHeld)), locked(tmp_path / "lock", seconds=0.1):
         pytest.fail("entered")
+
+
+def test_a_folder_has_one_owner_at_a_time(tmp_path):
+    with owned(tmp_path):
+        with pytest.raises(UsageError, match="another process; wait"), owned(tmp_path):
+            pytest.fail("entered")
+        assert [path.name for path in tmp_path.iterdir()] == [OWNER]  # the refused one took nothing
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / OWNER).touch()  # left by a killed process
+    with owned(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("next_one", [False, True])
+def test_a_lock_that_its_owner_threw_away_meanwhile_is_not_owned(tmp_path, monkeypatch, next_one):
+    """Its owner ends between this process's look at the file and its lock on it."""
+
+    @contextmanager
+    def late(path, **_):
+        path.unlink()
+        if next_one:
+            (tmp_path / "new").touch()  # keeps the file system from giving the old number again
+            path.touch()
+        yield
+
+    (tmp_path / OWNER).touch()
+    monkeypatch.setattr(locks, "locked", late)
+    with pytest.raises(UsageError, match="another process"), owned(tmp_path, tmp_path / "out"):
+        pytest.fail("entered")
+    assert (tmp_path / OWNER).exists() == next_one
+
+
+def test_a_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, caplog):
+    @contextmanager
+    def none(path, **_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        yield
+
+    monkeypatch.setattr(logging.getLogger("petrt"), "propagate", True)
+    monkeypatch.setattr(locks, "locked", none)
+    with owned(tmp_path):
+        pass
+    assert "no locks on this file system" in caplog.text
+    assert list(tmp_path.iterdir()) == []

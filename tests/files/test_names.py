@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from petrt.files.names import LONGEST, shown
+from petrt.files.names import LONGEST, shown, shown_as
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,12 @@ def test_long_names_are_cut_in_the_middle():
     assert text.startswith("aaa")
     assert text.endswith(".nii.gz")
     assert "…" in text
+
+
+def test_a_volume_is_called_as_told_with_all_its_files(tmp_path):
+    with shown_as(tmp_path / "DOE.hdr", "sub-0000"):
+        for name in ("DOE.hdr", "DOE.img", "DOE.json", "DOE.mat"):
+            assert shown(tmp_path / name) == shown(str(tmp_path / name)) == "sub-0000"
+        assert shown(tmp_path / "ROE.hdr") == "ROE.hdr"
+        assert shown(tmp_path / "other" / "DOE.hdr") == "DOE.hdr"
+    assert shown(tmp_path / "DOE.hdr") == "DOE.hdr"

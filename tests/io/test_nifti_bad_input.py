@@ -50,7 +50,10 @@ HEADERS: dict[str, tuple[dict[str, float], str]] = {
     "dim[0] negative": ({"dim0": -3}, r"dim\[0\] is -3"),
     "zero dim": ({"dim2": 0}, r"dim\[2\] is 0"),
     "negative dim": ({"dim1": -12}, r"dim\[1\] is -12"),
-    "32767 cubed": ({"dim1": 32767, "dim2": 32767, "dim3": 32767}, r"limit is .* max_voxels="),
+    "32767 cubed": (
+        {"dim1": 32767, "dim2": 32767, "dim3": 32767},
+        r"limit is .* max_voxels=\d+ lets it in",
+    ),
     "2-D": ({"dim0": 2}, "2-D image"),
     "5-D": ({"dim0": 5}, "5-D image"),
     "datatype unknown": ({"datatype": 0}, r"datatype is 0 \(unknown\)"),

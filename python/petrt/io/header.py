@@ -156,6 +156,7 @@ def header_affine(source: SourceHeader, name: str) -> np.ndarray:
             f"{name}: the quaternion (quatern_b, _c, _d) is not a rotation", "correct the qform"
         ) from error
     affine = check_affine(affine, name)
+    assert isinstance(source.raw, Nifti1Header)
     check_orientations(source.raw, source.shape, name)
     return affine
 

@@ -278,6 +278,8 @@ def _archive_reader(path: Path) -> Reader:
     try:
         archive = zipfile.ZipFile(path)
         members = archive.infolist()
+    except PermissionError:  # load_bundle says so
+        raise
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise InputError(f"{path} is not a petrt model: neither a folder nor a .zip") from error
     names = [member.filename for member in members]

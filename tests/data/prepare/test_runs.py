@@ -50,7 +50,7 @@ def test_an_interrupted_run_goes_on_where_it_was(source, tmp_path, monkeypatch):
     assert not out.exists()
     read: list[str] = []
     count = "petrt.data.prepare.subject.load"
-    monkeypatch.setattr(count, lambda path, salt: read.append(str(path)) or load(path, salt))
+    monkeypatch.setattr(count, lambda path, *rest: read.append(str(path)) or load(path, *rest))
     # The second subject has changed meanwhile, so only the first is kept.
     save(source / LOW.format(1, 20), scan(1, 10))
     prepare([source], out)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from pathlib import Path
 
 import nibabel as nib
@@ -12,8 +14,9 @@ import typer
 from typer.testing import CliRunner
 
 from petrt.cli.simulate import simulate
+from petrt.data.simulate import dataset as module
 from petrt.data.simulate import simulate_subject, write_dataset
-from petrt.data.simulate.dataset import nifti_gz, subject_files
+from petrt.data.simulate.dataset import RECORDS, nifti_gz, subject_files
 from petrt.errors import UsageError
 from tests.helpers import contents
 
@@ -85,7 +88,85 @@ def test_an_interrupted_run_leaves_no_index_and_no_scratch_file(tmp_path: Path) 
 
     with pytest.raises(KeyboardInterrupt):
         write_dataset(tmp_path, (0, 1), 2, (100,), overwrite=True, progress=stop, **GRID)
-    assert sorted(contents(tmp_path)) == sorted(subject_files(0, (100,)).values())
+    records = {f"{RECORDS}/sub-0000.json", f"{RECORDS}/sub-0001.json"}
+    assert {*contents(tmp_path)} - records == {*subject_files(0, (100,)).values()}
+
+
+def simulated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of the subjects that are simulated from now on."""
+    numbers: list[int] = []
+
+    def counted(seed: int, number: int, **options):
+        numbers.append(number)
+        return simulate_subject(seed, number, **options)
+
+    monkeypatch.setattr(module, "simulate_subject", counted)
+    return numbers
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, monkeypatch) -> None:
+    def stop(number: int) -> None:
+        if number == 1:
+            raise KeyboardInterrupt
+
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+    with pytest.raises(KeyboardInterrupt):
+        write_dataset(out, range(4), 1, (100,), progress=stop, **GRID)
+    (out / subject_files(1, (100,))["truth"]).unlink()  # as if it had been killed between two files
+    numbers, done = simulated(monkeypatch), []
+    write_dataset(out, range(4), 1, (100,), progress=done.append, **GRID)
+    assert numbers == [1, 2, 3]
+    assert sorted(done) == [0, 1, 2, 3]
+    write_dataset(fresh, range(4), 1, (100,), **GRID)
+    assert contents(out) == contents(fresh)
+
+
+def test_what_is_done_is_skipped_by_hash(tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(logging.getLogger("petrt"), "propagate", True)
+    write_dataset(tmp_path, (0, 1), 1, (100,), **GRID)
+    before, numbers = contents(tmp_path), simulated(monkeypatch)
+    with caplog.at_level(logging.INFO, "petrt"):
+        write_dataset(tmp_path, (0, 1), 1, (100,), **GRID)
+    assert "2 of 2 subjects are there already" in caplog.text
+    assert (numbers, contents(tmp_path)) == ([], before)
+    write_dataset(tmp_path, (0, 1, 2), 1, (100,), **GRID)  # more subjects
+    assert numbers == [2]
+    write_dataset(tmp_path, (0, 1, 2), 1, (20, 100), **GRID)  # more doses
+    assert numbers == [2, 0, 1, 2]
+    index = json.loads((tmp_path / "dataset.json").read_text())
+    assert (index["subjects"], index["doses"]) == ([0, 1, 2], [20, 100])
+    files = {path: hashlib.sha256(data).hexdigest() for path, data in contents(tmp_path).items()}
+    assert index["sha256"] == {name: h for name, h in files.items() if name != "dataset.json"}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "seed", "doses", "refused"),
+    [
+        ((0,), 1, (100,), "dataset.json"),  # would forget subject 1
+        ((0, 1), 1, (20,), "dataset.json"),  # would forget a dose
+        ((0, 1), 2, (100,), "dataset.json"),
+        ((0, 1), 1, (100,), "sub-0001_rec-full"),  # its content has changed
+    ],
+)
+def test_other_files_are_not_skipped(tmp_path: Path, numbers, seed, doses, refused) -> None:
+    write_dataset(tmp_path, (0, 1), 1, (100,), **GRID)
+    if refused.startswith("sub"):
+        (tmp_path / "sub-0001_rec-full_pet.nii.gz").write_bytes(b"mine")
+    before = contents(tmp_path)
+    with pytest.raises(UsageError, match=f"{refused}.* exists"):
+        write_dataset(tmp_path, numbers, seed, doses, **GRID)
+    assert contents(tmp_path) == before
+    write_dataset(tmp_path, numbers, seed, doses, overwrite=True, **GRID)
+    assert json.loads((tmp_path / "dataset.json").read_text())["subjects"] == list(numbers)
+
+
+def test_a_second_run_into_one_folder_is_refused(tmp_path: Path) -> None:
+    def meanwhile(_: int) -> None:
+        with pytest.raises(UsageError, match="being written by another process"):
+            write_dataset(tmp_path, (7,), 2, (100,), **GRID)
+
+    write_dataset(tmp_path, (0,), 1, (100,), progress=meanwhile, **GRID)
+    assert {*contents(tmp_path)} == {"dataset.json", *subject_files(0, (100,)).values()}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +203,8 @@ def test_command(app: typer.Typer, tmp_path: Path) -> None:
     index = json.loads((out / "dataset.json").read_text())
     assert (index["subjects"], index["doses"], index["shape"]) == ([4], [20, 100], [24] * 3)
     again = CliRunner().invoke(app, command)
-    assert isinstance(again.exception, UsageError)
+    assert again.exit_code == 0
+    assert isinstance(CliRunner().invoke(app, [*command, "--seed", "12"]).exception, UsageError)
     assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
 
 

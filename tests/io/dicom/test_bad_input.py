@@ -54,7 +54,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "SPECT": ({"SOPClassUID": NuclearMedicineImageStorage}, "Nuclear Medicine Image Storage"),
     "SPECT as PT": ({"EnergyWindowRangeSequence": energy_window(126, 154)}, "154 keV, so SPECT"),
     "multi-frame": ({"NumberOfFrames": 7}, "7 frames in a file"),
-    "counts": ({"Units": "CNTS"}, "Units is CNTS, expected BQML .*force_units=True"),
+    "counts": ({"Units": "CNTS"}, "Units is CNTS, expected BQML .*force_units=True uses"),
     "SUV": ({"Units": "GML"}, "Units is GML"),
     "no units": ({"Units": None}, "Units is absent"),
     "two units": ({"Units": only(2, "CNTS", "BQML")}, "differ in Units: BQML, CNTS"),
@@ -137,7 +137,7 @@ def test_several_series_are_listed(tmp_path):
     write_series(tmp_path / "a", DATA, AFFINE)
     write_series(tmp_path / "b", DATA[:, :, :3], AFFINE, SeriesInstanceUID="1.2.7", Modality="CT")
     listed = r"1.2.3.4 \(PT, 7 files\), 1.2.7 \(CT, 3 files\)"
-    refused(tmp_path, f"2 DICOM series: {listed}; series=")
+    refused(tmp_path, f"2 DICOM series: {listed}; series='1.2.3.4' chooses the first")
     refused(tmp_path, f"no series '1.2.8'; there are: {listed}", series="1.2.8")
     refused(tmp_path, "series 1.2.7: .*Modality is CT", series="1.2.7")
     assert dicom.read(tmp_path, series=SERIES).data.shape == SHAPE
@@ -296,3 +296,40 @@ def test_no_name_in_the_log(tmp_path, caplog):
     assert "Manufacturer is absent" in caplog.text
     assert "DOE" not in caplog.text
     assert str(tmp_path) not in caplog.text
+
+
+def test_two_statements_of_one_fact(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        write_series(tmp_path / "a", DATA, AFFINE, SpacingBetweenSlices="3.05", NumberOfSlices=5)
+        assert dicom.read(tmp_path / "a").voxel_mm == pytest.approx((2, 2, 3))
+        assert "7 slices, DICOM field NumberOfSlices is 5" in caplog.text
+        assert "SpacingBetweenSlices" not in caplog.text
+        write_series(tmp_path / "b", DATA, AFFINE, SpacingBetweenSlices=4)
+        assert dicom.read(tmp_path / "b").voxel_mm == pytest.approx((2, 2, 3))
+        assert "3 mm apart by their positions, which are used" in caplog.text
+        assert "SpacingBetweenSlices is 4" in caplog.text
+        beds = {"SeriesType": ["WHOLE BODY", "IMAGE"], "NumberOfTimeSlices": 6}
+        write_series(tmp_path / "c", DATA, AFFINE, **beds)
+        dicom.read(tmp_path / "c")
+        assert "NumberOfTimeSlices" not in caplog.text
+        write_series(tmp_path / "d", DATA, AFFINE, **{**beds, "SeriesType": ["DYNAMIC", "IMAGE"]})
+        dicom.read(tmp_path / "d")
+        assert "NumberOfTimeSlices is 6, one frame is here" in caplog.text
+        write_series(tmp_path / "e", DATA, AFFINE, FrameOfReferenceUID=lambda k: f"1.2.9.{k}")
+        dicom.read(tmp_path / "e")
+        assert "7 frames of reference" in caplog.text
+    write_series(tmp_path / "f", DATA, AFFINE, PatientID=only(3, "DOE^JOHN", "DOE^JANE"))
+    refused(tmp_path / "f", "its slices have 2 different PatientIDs")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100", b"\x02\x00" + bytes(400)]
+)
+@pytest.mark.parametrize("name", ["x.dcm", "x"])
+def test_what_only_begins_like_dicom(tmp_path, content, name):
+    write_series(tmp_path, DATA, AFFINE)
+    (tmp_path / name).write_bytes(content)
+    if name == "x.dcm":
+        refused(tmp_path, "file 8 of 8: named as DICOM but|its DICOM header cannot be read")
+    else:
+        assert dicom.read(tmp_path).data.shape == SHAPE

@@ -12,10 +12,17 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from nibabel.affines import apply_affine, from_matvec
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
+from petrt.errors import InputError
 from petrt.io import nifti
 from petrt.io.dicom import series as dicom
 from tests.io.dicom.dicom_files import FRAME, PATIENT, SERIES, STUDY, write_series
@@ -254,3 +261,35 @@ def test_dcm2niix_reads_the_same(tmp_path, affine):
     assert np.abs(there - np.rint(there)).max() < 1e-3
     found = theirs.data[tuple(np.rint(there).astype(int).T)].reshape(SHAPE)
     np.testing.assert_allclose(found, ours.data, rtol=1e-6)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("meta", [True, False])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_files_without_preamble_or_meta_header(tmp_path, syntax, meta, named):
+    """As some archives and older senders store what they got."""
+    paths = write_series(tmp_path / "a", activity(), AXIAL, syntax=syntax)
+    usual = dicom.read(tmp_path / "a")
+    for path in paths:
+        length = pydicom.dcmread(path).file_meta.FileMetaInformationGroupLength
+        path.write_bytes(path.read_bytes()[132 if meta else 132 + 12 + length :])
+        if not named:
+            path.rename(path.with_suffix(""))
+    bare = dicom.read(tmp_path / "a")
+    np.testing.assert_array_equal(bare.data, usual.data)
+    np.testing.assert_array_equal(bare.affine, usual.affine)
+    path = sorted((tmp_path / "a").iterdir())[3]
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(InputError, match="file 4 of 7: truncated"):
+        dicom.read(tmp_path / "a")
+
+
+def test_deflated_files(tmp_path):
+    write_series(tmp_path / "a", activity(), AXIAL)
+    paths = write_series(tmp_path / "b", activity(), AXIAL, syntax=DeflatedExplicitVRLittleEndian)
+    assert paths[0].stat().st_size < (tmp_path / "a" / paths[0].name).stat().st_size
+    plain, deflated = dicom.read(tmp_path / "a"), dicom.read(tmp_path / "b")
+    np.testing.assert_array_equal(deflated.data, plain.data)
+    paths[3].write_bytes(paths[3].read_bytes()[:-60])
+    with pytest.raises(InputError, match=r"file 4 of 7: its (DICOM header|pixels) cannot be read"):
+        dicom.read(tmp_path / "b")

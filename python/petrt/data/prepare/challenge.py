@@ -40,7 +40,7 @@ def find(folder: Path) -> list[FoundScan]:
     subjects: dict[tuple[Path, str], _Subject] = {}
     left_out = 0
     seen: set[str] = set()
-    for place, folders, files in os.walk(folder.resolve(), followlinks=True):
+    for place, folders, files in os.walk(folder.resolve(), onerror=_unlisted, followlinks=True):
         parent = Path(place)
         if (real := os.path.realpath(place)) in seen:
             folders.clear()  # a link to a parent folder
@@ -97,10 +97,22 @@ def _volume(path: Path, dose: int) -> Path:
     """The file or folder that holds the volume of a scan."""
     if path.is_file():
         return path
-    files = [file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")]
+    files = [
+        Path(place, name)
+        for place, _, names in os.walk(path, onerror=_unlisted)
+        for name in names
+        if not name.startswith(".")
+    ]
     volumes = [file for file in files if file.name.lower().endswith(_ENDS)]
     if not files or len(volumes) > 1:
         what = f"{len(volumes)} NIfTI volumes" if files else "no files"
         dose_text = "full" if dose == 1 else f"1/{dose}"
         raise InputError(f"the {dose_text} dose folder holds {what}", "it must hold one volume")
     return volumes[0] if volumes else path
+
+
+def _unlisted(error: OSError) -> None:
+    """A folder that cannot be listed is not an empty one. Its name may be a patient's."""
+    raise InputError(
+        f"a folder of scans cannot be listed: {error.strerror}", "check its permissions"
+    ) from error

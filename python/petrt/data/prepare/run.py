@@ -163,7 +163,7 @@ def _first_voxel_mm(subjects: Mapping[str, FoundScan], reading: Reading) -> Size
             if scan.dose != FULL:
                 continue
             try:
-                with nameless(scan.path):
+                with nameless(scan.path, name):
                     loaded = load(scan.path, reading=reading)
                 sizes = plan(loaded.data.shape, loaded.affine).voxel_mm
             except InputError as error:

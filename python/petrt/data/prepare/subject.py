@@ -21,7 +21,7 @@ from petrt.data.prepare.pairs import Facts, activity_ratio, check_pair, disorder
 from petrt.data.prepare.scan import FULL, FoundScan, LoadedScan, Reading, Scan
 from petrt.data.prepare.sources import load
 from petrt.errors import InputError
-from petrt.files.names import shown
+from petrt.files.names import shown, shown_as
 from petrt.imaging.grid import Placement, Size3, plan
 from petrt.model.spec import ScaleRule
 
@@ -136,7 +136,7 @@ class _Writer:
         return (loaded, None) if self.settings.crop is None else cropped(loaded, self.settings.crop)
 
     def _full(self, scan: Scan) -> _Full:
-        with nameless(scan.path, "full dose: "):
+        with nameless(scan.path, self.name, "full dose: "):
             loaded, crop = self._load(scan.path)
             facts = measure(loaded, self.settings.rule)
             placement = plan(
@@ -156,7 +156,7 @@ class _Writer:
             )
 
     def _low(self, scan: Scan, full: _Full) -> tuple[LowFile, Scanned]:
-        with nameless(scan.path):
+        with nameless(scan.path, self.name):
             loaded, _ = self._load(scan.path)
             facts = measure(loaded, self.settings.rule, full.facts)
             check_pair(facts, full.facts, any_frame=self.settings.reading.any_frame)
@@ -188,13 +188,13 @@ class _Writer:
         )
 
     def _labels(self, path: Path, full: _Full) -> ArrayFile:
-        with nameless(path, "labels: "):
+        with nameless(path, self.name, "labels: "):
             loaded = self._on_grid(path, full)
             array = label_grid(loaded.data, full.placement)
         return write_array(self.folder, f"{self.name}_labels", array)
 
     def _truth(self, path: Path, full: _Full) -> VolumeFile:
-        with nameless(path, "noise-free volume: "):
+        with nameless(path, self.name, "noise-free volume: "):
             array = full.placement.to_network(self._on_grid(path, full).data)
             return self._volume("truth", array, full.facts.scale)
 
@@ -230,18 +230,17 @@ def _only(found: FoundScan, dose: int) -> Scan:
 
 
 @contextmanager
-def nameless(path: Path, prefix: str = "") -> Iterator[None]:
-    """Remove the file's name from an InputError, because the summary must not hold a patient's name.
+def nameless(path: Path, name: str, prefix: str = "") -> Iterator[None]:
+    """Call the file by its subject's ``name`` in errors and the log, which must not hold a patient's name.
 
-    Messages about a DICOM series already give files by number.
+    An InputError is raised again with ``prefix`` in place of the name. Messages about a DICOM series
+    already give files by number.
     """
     try:
-        yield
+        with shown_as(path, name):
+            yield
     except InputError as error:
-        message = error.message.removeprefix(f"{shown(path)}: ")
-        if path.is_file():
-            message = message.replace(shown(path), "the file")
-        raise InputError(prefix + message, error.hint) from None
+        raise InputError(prefix + error.message.removeprefix(f"{name}: "), error.hint) from None
 
 
 Contents = dict[str, list[tuple[str, str]]]

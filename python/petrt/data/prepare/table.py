@@ -83,8 +83,13 @@ def read_rows(
                 (reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a CSV file in UTF-8"
-        raise InputError(f"{name}: cannot be read: {reason}", "save it as CSV, UTF-8") from error
+        if isinstance(error, OSError):
+            raise InputError(
+                f"{name}: cannot be read: {error.strerror}", "check its path and permissions"
+            ) from error
+        raise InputError(
+            f"{name}: cannot be read: not a CSV file in UTF-8", "save it as CSV, UTF-8"
+        ) from error
     if not lines:
         raise InputError(f"{name}: empty", f"needs the columns {', '.join(required)}")
     columns = [column.lower() for column in lines[0][1]]

@@ -174,9 +174,11 @@ def versions() -> dict[str, str]:
 
 def _make_folder(out: Path) -> None:
     """Make the folder. Raises UsageError if that is not possible."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{shown(out)} is a file, not a folder", "choose another output folder")
     with explained(out):
+        if out.exists() and not out.is_dir():
+            raise UsageError(
+                f"{shown(out)} is a file, not a folder", "choose another output folder"
+            )
         out.mkdir(parents=True, exist_ok=True)
 
 
