@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 
@@ -54,6 +55,19 @@ def test_errors_are_one_line_and_debug_shows_more(capsys, tmp_path):
     assert lines[0].startswith("petrt: error: absent.nii.gz: no such file")
     with pytest.raises(Exception, match="no such file"):
         run(["--debug", "inspect", absent])
+
+
+def test_an_error_of_the_system_that_nothing_expected_is_one_line(capsys, monkeypatch):
+    def fail(_: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", "/data/Smith^John/a\nb.nii")
+
+    monkeypatch.setattr("petrt.engines.doctor.examine", fail)
+    assert run(["doctor"]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(r"petrt: error: a\nb.nii: the system refuses: Stale file handle; ")
+    assert "Smith" not in line
+    with pytest.raises(OSError, match="Stale"):
+        run(["--debug", "doctor"])
 
 
 def test_json_log_lines(tiny_bundle, tmp_path, capsys):
