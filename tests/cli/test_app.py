@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 
@@ -56,6 +57,19 @@ def test_errors_are_one_line_and_debug_shows_more(capsys, tmp_path):
         lines = capsys.readouterr().err.splitlines()
         assert lines[0].startswith("Traceback")
         assert lines[-1].startswith("petrt: error: absent.nii.gz: no such file")
+
+
+def test_an_error_of_the_system_that_nothing_expected_is_one_line(capsys, monkeypatch):
+    def fail(_: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", "/data/Smith^John/a\nb.nii")
+
+    monkeypatch.setattr("petrt.engines.doctor.examine", fail)
+    assert run(["doctor"]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(r"petrt: error: a\nb.nii: the system refuses: Stale file handle; ")
+    assert "Smith" not in line
+    assert run(["--debug", "doctor"]) == 4
+    assert capsys.readouterr().err.startswith("Traceback")
 
 
 def test_json_log_lines(tiny_bundle, tmp_path, capsys):

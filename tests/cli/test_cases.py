@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from pathlib import Path
@@ -91,6 +92,23 @@ def test_the_error_of_a_single_case_is_raised(what, caplog):
     with pytest.raises(PetrtError, match=f"a cannot be {what}"):
         Staged({"a": what}).run(cases("a"))
     assert not caplog.records
+
+
+@pytest.mark.parametrize("what", ["read", "run", "written"])
+def test_an_error_of_the_system_fails_its_case_only(what, caplog):
+    class Stale(Staged):
+        def step(self, place: str, name: str) -> None:
+            if place == what and name == "b":
+                raise OSError(errno.ESTALE, "Stale file handle", "/data/Smith^John/b.nii")
+            super().step(place, name)
+
+    with caplog.at_level(logging.INFO, "petrt"):
+        (failure,) = Stale().run(cases("abc"))
+    assert str(failure).startswith("b.nii: the system refuses: Stale file handle; ")
+    told = [r.message.partition(":")[0] for r in caplog.records]
+    assert told == ["a done", "failed", "c done"]
+    with pytest.raises(PetrtError, match="Stale file handle"):
+        Stale().run(cases("b"))
 
 
 def test_what_is_no_error_of_a_case_ends_the_run():

@@ -1,4 +1,4 @@
-"""Numbers and words that are none: one line that names the option, exit code 2 (3 of a scale), and nothing written."""
+"""Numbers and words that are none: one line that names the option, exit code 2 or 3, and nothing written."""
 
 from __future__ import annotations
 

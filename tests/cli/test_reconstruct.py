@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -301,3 +303,39 @@ def test_too_little_memory_is_refused_and_told(petrt, low, tmp_path):
     assert not (tmp_path / "out.nii").exists()
     code, lines = petrt(low, tmp_path / "out.nii", "--memory", "64")
     assert code == 0, lines
+
+
+@pytest.mark.parametrize("failing", ["_std.nii.gz", ".json", ".png"])
+def test_the_outputs_of_a_case_appear_together_or_not_at_all(petrt, low, monkeypatch, failing):
+    """A picture that cannot be drawn, or a name that cannot be given, after the image was written."""
+    from petrt.files import atomic
+
+    folder, out = copies(low, "ab"), low.parent / "out"
+    publish = atomic._publish
+
+    def fail(scratch: Path, target: Path, overwrite: bool) -> None:
+        if target.name == f"a{failing}":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        publish(scratch, target, overwrite)
+
+    monkeypatch.setattr(atomic, "_publish", fail)
+    options = ["--samples", 2, "--std", out, "--json", out, "--preview", out]
+    code, lines = petrt(folder, out, *options)
+    assert code == 5
+    assert any(f"failed: a{failing}: cannot write" in line for line in lines)
+    names = ["b.json", "b.nii.gz", "b.png", "b_std.nii.gz"]
+    assert sorted(path.name for path in out.iterdir()) == names
+
+
+def test_a_folder_that_cannot_be_synced_ends_no_batch(petrt, low, monkeypatch):
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    folder, out = copies(low, "ab"), low.parent / "out"
+    assert petrt(folder, out)[0] == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a.nii.gz", "b.nii.gz"]

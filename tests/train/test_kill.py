@@ -6,14 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from petrt.cli.app import run
 from petrt.errors import UsageError
+from petrt.train import checkpoints, interrupt, validate
 from petrt.train.checkpoints import FOLDER, steps_of
+from petrt.train.data import Batch, Slices
 from petrt.train.fit import fit
 from petrt.train.interrupt import TrainingStopped
 from tests.train.children import Child, fit_and_kill
@@ -94,6 +98,65 @@ def test_the_command_ends_with_the_signals_code(data, tmp_path, capsys):
     capsys.readouterr()
     assert run([*arguments, "--steps", str(step), "--resume", "--workers", "0"]) == 0
     assert capsys.readouterr().out.strip().endswith(f"step-{step:08d}")
+
+
+def _stuck(data: Path, out: Path, place: str) -> None:
+    """SIGTERM to a run whose main thread does not come back: in a step, or in a checkpoint."""
+    interrupt.STEP_S = interrupt.SAVE_S = 0.3
+
+    def forever(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with lock:  # a call that Python cannot interrupt, as a long step
+            pass
+
+    lock = threading.Lock()
+    lock.acquire()
+    if place == "saving":
+        checkpoints.save = forever  # type: ignore[assignment]
+    fit(SETTINGS, data, out, progress=forever)
+
+
+@pytest.mark.parametrize(("place", "kept"), [("step", [0, 1]), ("saving", [])])
+def test_sigterm_ends_a_run_that_cannot_come_to_a_checkpoint(data, whole, tmp_path, place, kept):
+    assert Child(_stuck, data, tmp_path, place).wait() == 143
+    assert steps_of(tmp_path) == kept[: len(steps_of(tmp_path))]
+    if kept:
+        assert Child(_resume, data, tmp_path).wait() == 0
+        assert_same(tmp_path, whole)
+
+
+def test_sigterm_ends_the_wait_for_a_batch_after_a_checkpoint(data, whole, tmp_path, monkeypatch):
+    """A worker, which inherits this from here, does not come back with the batch of step 2."""
+    original, home = Slices.__getitem__, os.getpid()
+
+    def get(self: Slices, step: int) -> Batch:
+        if step == 2 and os.getpid() != home:
+            os.kill(home, signal.SIGTERM)
+            time.sleep(600)
+        return original(self, step)
+
+    monkeypatch.setattr(Slices, "__getitem__", get)
+    settings = SETTINGS.model_copy(update={"data": SETTINGS.data.model_copy(update={"workers": 1})})
+    with pytest.raises(
+        TrainingStopped, match=r"after step [12]"
+    ):  # it is asked for two steps before
+        fit(settings, data, tmp_path)
+    monkeypatch.undo()
+    fit(SETTINGS, data, tmp_path, resume=True)
+    assert_same(tmp_path, whole)
+
+
+def test_a_signal_ends_a_validation(data, tmp_path, monkeypatch):
+    def predict(*arguments: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate.predict(*arguments, **options)
+
+    monkeypatch.setattr("petrt.train.fit.predict", predict)
+    settings = config(8, coarse_steps=1, validate_every=2)
+    with pytest.raises(TrainingStopped, match="after step 2"):
+        fit(settings, data, tmp_path)
+    assert steps_of(tmp_path)[-1] == 2
+    assert "validation" not in log(tmp_path)[-1]
 
 
 def test_two_processes_do_not_train_one_run(data, tmp_path):

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import multiprocessing
+import os
 import pickle
+import shutil
+import signal
 import subprocess
+import time
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import synchronize
 
 import numpy as np
 import pytest
 import scipy.fft
 import torch
 
-from petrt.data.dataset import Dataset
-from petrt.errors import InputError, UsageError
+from petrt.data.dataset import Dataset, open_dataset
+from petrt.errors import DeviceError, InputError, UsageError
+from petrt.hardware.processes import Room
+from petrt.train import data as loading
 from petrt.train.data import Batch, Slices, loader, make_batch
 from tests.train.prepared import ALL, assert_same, config, ids, write
 
@@ -98,6 +106,122 @@ def test_only_the_training_process_ends_its_workers(data):
     worker.terminate()  # as Python does when the training process exits
     worker.join(60)
     assert worker.exitcode == 0
+
+
+def stuck(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Workers, which inherit it, never come back with the batch of ``step``."""
+    original = Slices.__getitem__
+
+    def get(self: Slices, wanted: int) -> Batch:
+        if wanted == step:
+            time.sleep(600)
+        return original(self, wanted)
+
+    monkeypatch.setattr(Slices, "__getitem__", get)
+    monkeypatch.setattr(loading, "POLL_S", 0.1)
+
+
+def test_too_little_shared_memory_is_told_before_it_is_waited_for(data, monkeypatch):
+    room = Room(100 << 10, 128 << 10)
+    monkeypatch.setattr(loading, "shared_memory", lambda: room)
+    settings = config(data={"workers": 2, "crops": [[64, 64]]}, batch=16)
+    with pytest.raises(DeviceError) as caught:
+        loader(data, ids(data), settings, first_step=0)
+    text = str(caught.value)
+    assert caught.value.exit_code == 4
+    assert "/dev/shm, which has 100 KiB of 128 KiB free; --workers 0" in text
+    loader(data, ids(data), config(data={"workers": 0}), first_step=0)
+    room = Room(1 << 30, 1 << 30)
+    loader(data, ids(data), settings, first_step=0)
+
+
+@pytest.mark.parametrize("rescale", ["volume", "batch"])
+@pytest.mark.parametrize("world", [1, 2])
+def test_the_size_of_a_batch_in_shared_memory_is_known(data, rescale, world):
+    settings = config(**ALL | {"data": ALL["data"] | {"rescale": rescale}})
+    slices = Slices(data, ids(data), settings, 0, world)
+    largest = 0
+    for step in range(8):
+        tensors = [tensor for tensor in vars(slices[step]).values() if tensor is not None]
+        largest = max(largest, sum(t.untyped_storage().nbytes() for t in tensors))
+    assert largest <= slices.most_bytes <= 1.1 * largest + 1000
+
+
+def test_shared_memory_that_fills_up_later_ends_the_wait(data, monkeypatch):
+    stuck(monkeypatch, 1)
+    rooms = [Room(1 << 30, 1 << 30)]
+    monkeypatch.setattr(loading, "shared_memory", lambda: rooms[-1])
+    monkeypatch.setattr(loading, "LOOK_S", 0.2)
+    batches = iter(loader(data, ids(data), config(data={"workers": 1}), first_step=0))
+    next(batches)
+    rooms.append(Room(0, 64 << 20))
+    words = r"no batch for .*/dev/shm has 0 bytes of 64 MiB free; --workers 0"
+    with pytest.raises(DeviceError, match=words):
+        next(batches)
+
+
+def test_workers_that_give_nothing_are_given_up(data, monkeypatch):
+    stuck(monkeypatch, 0)
+    monkeypatch.setattr(loading, "LOADER_S", 0.3)
+    with pytest.raises(DeviceError, match=r"gave no batch.*--workers 0"):
+        next(iter(loader(data, ids(data), config(data={"workers": 2}), first_step=0)))
+    assert not alive_after(60)
+
+
+def test_who_stops_does_not_wait_for_a_batch(data, monkeypatch):
+    stuck(monkeypatch, 2)
+    asked = iter([False, False, True])
+    settings = config(data={"workers": 1})
+    batches = loader(data, ids(data), settings, first_step=0, stopped=lambda: next(asked))
+    assert len(list(batches)) == 2
+    assert not alive_after(60)
+
+
+def alive_after(seconds: float) -> list[multiprocessing.process.BaseProcess]:
+    """The children that still live when there are none, or after these seconds."""
+    until = time.monotonic() + seconds
+    while (children := multiprocessing.active_children()) and time.monotonic() < until:
+        time.sleep(0.05)
+    return children
+
+
+def test_a_worker_that_is_killed_is_told_of_with_the_way_out(data):
+    settings = config(data={"workers": 1})
+    batches = iter(loader(data, ids(data), settings, first_step=0))
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+
+    def on() -> None:
+        with loading.explained_loader():  # as around a training: the signal may come anywhere
+            os.kill(worker.pid, signal.SIGKILL)
+            for _ in range(1000):
+                next(batches)
+
+    with pytest.raises(DeviceError, match=r"worker of the loader was killed.*--workers 0"):
+        on()
+
+
+def test_an_error_in_a_worker_is_the_same_as_without(data, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(data.folder, folder)
+    copy = open_dataset(folder)
+    for path in (folder / "volumes").iterdir():
+        path.unlink()
+    found = []
+    for workers in (0, 1):
+        with pytest.raises(InputError) as caught:
+            next(iter(loader(copy, ids(copy), config(data={"workers": workers}), first_step=0)))
+        found.append(str(caught.value))
+    assert found[0] == found[1]
+
+
+def test_workers_that_cannot_be_started_are_one_line(data, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(synchronize.SemLock, "__init__", fail)
+    with pytest.raises(DeviceError, match=r"cannot be started: Read-only.*/dev/shm.*--workers 0"):
+        next(iter(loader(data, ids(data), config(data={"workers": 1}), first_step=0)))
 
 
 @pytest.mark.parametrize(

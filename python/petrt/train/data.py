@@ -135,7 +135,8 @@ class Slices(TorchDataset[Batch]):
         channels += data.negatives if loss.contrastive != "none" else 0
         whole = data.rescale == "batch"
         items = self.config.batch if whole else self.share.stop - self.share.start
-        return 4 * items * channels * max(height * width for height, width in data.crops)
+        pixels = max(height * width for height, width in data.crops)
+        return 4 * items * (channels * pixels + 2)  # the dose and the noise level
 
     def __getitem__(self, step: int) -> Batch:
         config = self.config
@@ -255,6 +256,7 @@ def _patient(
     """The batches of workers, looking at ``stopped`` and at the shared memory while it waits."""
     before = set(multiprocessing.active_children())
     with starting_workers(WITHOUT):
+        multiprocessing.Lock()  # DataLoader leaves a mess where this fails
         iterator = iter(batches)
     workers = set(multiprocessing.active_children()) - before
     try:
