@@ -10,7 +10,6 @@ from typing import Any
 
 from petrt.engines.base import Buffers, Division, Engine, check_interface, checked, interface
 from petrt.engines.openvino.cache import compile_cached
-from petrt.engines.openvino.norms import rewrite_norms
 from petrt.errors import DeviceError, InputError, UsageError, first_line
 from petrt.hardware import cpu
 from petrt.hardware.cpu import default_threads
@@ -169,12 +168,9 @@ class OpenVINOEngine(Engine):
         return compiled
 
     def _read(self, graph: str, model: bytes) -> Any:
-        """The graph as OpenVINO holds it, with norms that do not change the order of memory. What a norm
-        is made of must not be rounded to bfloat16."""
+        """The graph as OpenVINO holds it."""
         try:
-            read = self._core.read_model(model)
-            rewrite_norms(self._ov, read, groups=self.precision != "bf16")
-            return read
+            return self._core.read_model(model)
         except RuntimeError as error:
             raise self._refused(graph, error) from error
 
