@@ -6,7 +6,7 @@ import logging
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header, Nifti1Image
@@ -17,6 +17,9 @@ from petrt.errors import InputError, UsageError, way
 from petrt.files.names import shown
 from petrt.imaging.affine import check_affine
 from petrt.io.header import affine_header, check_orientations, check_shape, grid_header
+
+if TYPE_CHECKING:
+    from petrt.io.dicom.origin import PetSeries
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +48,8 @@ class Volume:
 
     ``data`` is float32 [X, Y, Z] or [X, Y, Z, T] in the file's axes and units. ``affine`` (float64
     [4, 4]) maps voxel indices to world coordinates in the file's length unit. ``header`` is the header
-    that an output gets (see ``grid_header``). ``source`` describes the file in one line.
+    that an output gets (see ``grid_header``). ``source`` describes the file in one line. ``series`` is the
+    DICOM series it came from.
     """
 
     data: np.ndarray
@@ -54,6 +58,7 @@ class Volume:
     stats: VoxelStats
     path: Path | None = None
     source: str = ""
+    series: PetSeries | None = None
 
     @property
     def affine_mm(self) -> np.ndarray:

@@ -1,0 +1,34 @@
+"""The source of a volume from DICOM: the file of each slice, and what was done to its values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from petrt.io.dicom.header import Header
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One slice of one frame.
+
+    ``header`` holds its fields, and ``header.file`` opens the whole file, also after the reading.
+    ``index`` is the number of the slice in a multi-frame file, from 0; 0 in other files. A value of the
+    volume is ``factor * RescaleSlope * stored value``: ``factor`` brings slices of several acquisition
+    times to one clock, and is 1 otherwise.
+    """
+
+    header: Header
+    index: int = 0
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class PetSeries:
+    """A series as it was read: ``frames[t][k]`` is the source of ``data[:, :, k]`` of frame t (time or gate).
+
+    ``units`` is the field Units of its files, which is the unit of the volume, too.
+    """
+
+    uid: str
+    units: str
+    frames: tuple[tuple[Plane, ...], ...]
