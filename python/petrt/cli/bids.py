@@ -44,7 +44,7 @@ from petrt.files.names import shown
 
 if TYPE_CHECKING:
     from petrt.inference.reconstruction import Reconstruction
-    from petrt.io.bids.layout import PetFile
+    from petrt.io.bids.layout import Dataset, PetFile
     from petrt.io.nifti import Glance
     from petrt.io.volume import Volume
 
@@ -179,41 +179,48 @@ def participants(
     std: bool = False,
 ) -> None:
     """Reconstruct the PET files of the data set ``root`` into the derivative data set ``out``."""
-    from petrt.cli.dry_run import check_unmade
     from petrt.cli.dry_run import dry_run as show
-    from petrt.files.atomic import explained
     from petrt.io.bids import derivatives, layout
 
     dataset = layout.open_dataset(root)
     derivatives.check_place(dataset, out)
     found = layout.find(dataset, subjects, sessions)
-    for fault in found.faults if setup.part_id == 0 else ():  # once in all parts
+    if len(found.faults) == 1 and not found.files:
+        raise found.faults[0]
+    faults: list[PetrtError] = [*found.faults] if setup.part_id == 0 else []  # once in all parts
+    for fault in faults:
         logger.error("failed: %s", fault)
-    faults: list[PetrtError] = [*found.faults] if setup.part_id == 0 else []
     cases = [_case(file, out, std) for file in found.files]
     mine: list[InputCase] = allowing(setup.part(cases), setup.overwrite)
     if not mine:
         logger.info("nothing in this part: %d cases in %d parts", len(cases), setup.num_parts)
         _tell_failures(faults, len(faults))
         return
-    sources = [case.source for case in mine]
     keys = BidsKeys(setup, found.files)
     if setup.dry_run:
+        sources = [case.source for case in mine]
         show(mine, sources, setup.reconstructor, keys, setup.max_voxels, folders=True)
         _tell_failures(faults, len(mine) + len(faults))
         return
     todo = remaining(mine, keys)
-    for case in todo:
-        check_unmade(case, sources, True)
+    wrong = len(faults)
     if todo:
-        with explained(out):
-            out.mkdir(parents=True, exist_ok=True)
-        derivatives.write_description(dataset, out)
-        runner = BidsRunner(
-            setup.reconstructor, setup.fraction, setup.nonfinite, setup.max_voxels, keys
-        )
-        faults += _failures(runner, todo, alone=len(mine) + len(found.faults) == 1)
-    _tell_failures(faults, len(todo) + len(found.faults))
+        _prepare(dataset, out, todo)
+        faults += _run(todo, setup, keys, alone=len(mine) + wrong == 1)
+    _tell_failures(faults, len(todo) + wrong)
+
+
+def _prepare(dataset: Dataset, out: Path, cases: Sequence[InputCase]) -> None:
+    """Make the derivative data set ``out``, if all outputs can be written. Raises UsageError."""
+    from petrt.cli.dry_run import check_unmade
+    from petrt.files.atomic import explained
+    from petrt.io.bids.derivatives import write_description
+
+    for case in cases:
+        check_unmade(case, [case.source], True)
+    with explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+    write_description(dataset, out)
 
 
 def group(root: Path, out: Path) -> None:
@@ -226,9 +233,12 @@ def group(root: Path, out: Path) -> None:
     logger.info("%s: %d images, not for diagnostic use", group.TABLE, len(rows))
 
 
-def _failures(runner: CaseRunner, todo: Sequence[InputCase], alone: bool) -> list[PetrtError]:
-    """Run the cases. The error of the last one left of several fails that one only; of a case that is
-    ``alone`` it is raised."""
+def _run(todo: Sequence[InputCase], setup: Setup, keys: Keys, alone: bool) -> list[PetrtError]:
+    """Run the cases and return the errors of those that failed. The error of a case that is ``alone`` is
+    raised; of the last one left of several it fails that one only."""
+    runner = BidsRunner(
+        setup.reconstructor, setup.fraction, setup.nonfinite, setup.max_voxels, keys
+    )
     try:
         return runner.run(todo)
     except PetrtError as error:

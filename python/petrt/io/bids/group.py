@@ -11,11 +11,13 @@ from typing import Any
 from petrt.errors import InputError
 from petrt.files.atomic import atomic_write_bytes, atomic_write_json, together
 from petrt.files.names import shown
+from petrt.files.system import reading
 from petrt.io.bids.derivatives import IMAGE
 from petrt.io.bids.layout import read_json
 
 TABLE = "group_pet.tsv"
 ABSENT = "n/a"
+_IGNORED = "group_pet.*"
 # Column -> what BIDS puts in the .json file beside the table.
 COLUMNS: dict[str, dict[str, str]] = {
     "filename": {"Description": "The image, by its path in this data set"},
@@ -58,16 +60,20 @@ def rows(out: Path) -> list[dict[str, Any]]:
 
 def write(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
     """Write the table and its .json file to ``out``, together; those of a run before are replaced. BIDS has
-    no name for such a table, so .bidsignore names it, unless there is such a file already."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*COLUMNS], delimiter="\t", lineterminator="\n")
+    no name for such a table, so .bidsignore gets a line for it."""
+    ignore = out / ".bidsignore"
+    with reading(ignore):
+        ignored = ignore.read_text(encoding="utf-8") if ignore.is_file() else ""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, [*COLUMNS], delimiter="\t", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     with together():
-        atomic_write_bytes(out / TABLE, text.getvalue().encode(), overwrite=True)
+        atomic_write_bytes(out / TABLE, table.getvalue().encode(), overwrite=True)
         atomic_write_json((out / TABLE).with_suffix(".json"), COLUMNS, overwrite=True)
-        if not (out / ".bidsignore").exists():
-            atomic_write_bytes(out / ".bidsignore", b"group_pet.*\n", overwrite=True)
+        if _IGNORED not in ignored.splitlines():
+            text = "".join(f"{line}\n" for line in (*ignored.splitlines(), _IGNORED))
+            atomic_write_bytes(ignore, text.encode(), overwrite=True)
 
 
 def _row(path: Path, out: Path) -> dict[str, Any]:
@@ -77,9 +83,8 @@ def _row(path: Path, out: Path) -> dict[str, Any]:
         raise InputError(
             f"{shown(path)}: its image is absent", "remove it, or run participant again"
         )
-    record = read_json(path).get("petrt")
+    record: Any = read_json(path).get("petrt")
     try:
-        assert isinstance(record, dict)
         frames = record["frames"]
         values = {
             "filename": within.as_posix(),
@@ -98,7 +103,7 @@ def _row(path: Path, out: Path) -> dict[str, Any]:
             "model_sha256": record["model"]["sha256"],
             "petrt": record["petrt"],
         }
-    except (AssertionError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{shown(path)}: not a sidecar by petrt", "move the image away") from error
     return {name: ABSENT if value is None else value for name, value in values.items()}
 
@@ -108,4 +113,7 @@ def _farthest(
 ) -> float | None:
     """The number ``name`` of the frame where it is farthest from ``usual``; None if no frame has it."""
     known: list[float] = [frame[name] for frame in frames if frame.get(name) is not None]
-    return round(max(known, key=lambda each: abs(each - usual)), digits) if known else None
+    if not known:
+        return None
+    farthest = max(known, key=lambda each: abs(each - usual))
+    return round(farthest, digits)
