@@ -46,7 +46,7 @@ def test_files_with_other_entities_do_not_apply(root):
 
 def test_two_files_of_one_folder_are_ambiguous(root):
     write_json(root / "pet.json", {})
-    with pytest.raises(InputError, match="pet.json and trc-FDG_pet.json both describe it"):
+    with pytest.raises(InputError, match=r"pet.json and trc-FDG_pet.json both describe it"):
         metadata(late(root))
     assert errors(root)
 
@@ -61,7 +61,7 @@ def test_a_missing_sidecar(root):
 @pytest.mark.parametrize("content", [b"{", b"3", b"[]", b"\xff"])
 def test_a_damaged_sidecar(root, content):
     sidecar(root / FILES[1]).write_bytes(content)
-    with pytest.raises(InputError, match="sub-02_ses-late_trc-FDG_run-1_pet.json: not"):
+    with pytest.raises(InputError, match=r"sub-02_ses-late_trc-FDG_run-1_pet.json: not"):
         metadata(late(root))
 
 
