@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import re
+import shlex
 from pathlib import Path
 
 import nibabel
@@ -17,6 +20,7 @@ from tests.io.bids.data_set import FILES, FRAMES, make, sidecar, times, write_im
 from tests.io.bids.validator import errors
 from tests.models import Reconstructor
 
+GUIDE = (Path(__file__).parents[2] / "docs" / "bids.md").read_text()
 IMAGES = [name.replace("_pet", "_desc-denoised_pet") for name in FILES]
 
 
@@ -265,3 +269,16 @@ def test_a_write_that_fails_leaves_nothing_of_its_case(petrt, raw, monkeypatch):
     assert [*Path("out/sub-02/ses-late/pet").iterdir()] == []
     assert petrt(command)[0] == 0
     assert images(Path("out")) == IMAGES
+
+
+def test_the_commands_of_the_guide_run(tmp_path, monkeypatch, capsys):
+    """With the demo model, on volumes that it was not trained on."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("petrt.inference.judgement.ALLOWED_RATIO", (0.0, math.inf))
+    make(Path("study"))
+    lines = re.findall(r"^    petrt (.*?)(?:  +#.*)?$", GUIDE, re.MULTILINE)
+    assert len(lines) == 5
+    for line in lines:
+        assert run([*shlex.split(line), "--quiet"]) == 0, (line, capsys.readouterr().err)
+    assert images(Path("results")) == images(Path("study/derivatives/petrt")) == IMAGES
+    assert Path("results/group_pet.tsv").is_file()
