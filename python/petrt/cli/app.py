@@ -11,6 +11,7 @@ import typer
 
 from petrt import __version__
 from petrt.cli.bench import bench
+from petrt.cli.bids import BidsCommand, bids
 from petrt.cli.build_engine import build_engine
 from petrt.cli.calibrate import calibrate
 from petrt.cli.demo import demo
@@ -65,6 +66,7 @@ COMMANDS = (
 for command in COMMANDS:
     app.command()(with_log_options(command))
 app.command("import-official")(with_log_options(import_official))
+app.command(cls=BidsCommand)(with_log_options(bids))
 app.command("build-engine")(with_log_options(build_engine))
 
 # Typer's own usage errors; the class lies in click or in Typer, as its version has it.

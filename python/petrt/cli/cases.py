@@ -132,10 +132,16 @@ class CaseRunner:
             kind = "calibrated" if stats["std"]["calibrated"] else "not calibrated"
             said.append((logging.INFO, f"{shown(case.std)}: {kind}, {stats['std']['reason']}"))
         if case.record is not None and case.record != STDOUT:
-            atomic_write_json(case.record, stats | {"key": key}, overwrite=case.overwrite)
+            atomic_write_json(
+                case.record, self._content(case, stats, key), overwrite=case.overwrite
+            )
         if case.preview is not None:
             self._picture(case, volume, image, deviation, stats)
         return [*said, *summary(shown(case.image), stats)]
+
+    def _content(self, case: InputCase, stats: dict[str, Any], key: str) -> dict[str, Any]:
+        """What the record's file holds."""
+        return stats | {"key": key}
 
     def _picture(
         self, case: InputCase, volume: Volume, image: Any, deviation: Any, stats: dict[str, Any]

@@ -33,7 +33,6 @@ def dry_run(
     in the way, InputError for a single bad input, PartialFailure if some of several are bad.
     """
     from petrt.inference.estimate import Estimator
-    from petrt.io import nifti
 
     estimator = Estimator(reconstructor)
     failed: list[PetrtError] = []
@@ -45,7 +44,7 @@ def dry_run(
         try:
             if now is not None and now.refused is not None:
                 raise now.refused
-            _check(now.case if now is not None and not now.done else case, sources, folders)
+            check_unmade(now.case if now is not None and not now.done else case, sources, folders)
         except UsageError as error:
             if now is None or not now.done:
                 refused.append(error)
@@ -55,7 +54,7 @@ def dry_run(
             say(f"{where}: done already")
             continue
         try:
-            glance = nifti.look(case.source, max_voxels=max_voxels)
+            glance = case.look(max_voxels)
             estimate = estimator.of(glance.shape, glance.affine_mm, shown(case.source))
         except InputError as error:
             failed.append(error)
@@ -95,7 +94,7 @@ def _memory(gib: float | None) -> str:
     return "" if gib is None else f" and {gib:.2g} GiB of memory"
 
 
-def _check(case: InputCase, sources: Sequence[Path], folders: bool) -> None:
+def check_unmade(case: InputCase, sources: Sequence[Path], folders: bool) -> None:
     """As for the run, but folders that are missing are not made: the one that would hold them counts."""
     if not folders:
         check([case], sources, folders=False)

@@ -37,6 +37,15 @@ def _name(option: typer.CallbackParam) -> str:
     return next(text for text in option.opts if text.startswith("--"))
 
 
+Model = Annotated[str, typer.Option(help="Bundle, or name of a shipped model.")]
+Samples = Annotated[
+    int | None,
+    typer.Option(min=1, max=values.MOST, help="Samples to average (AMS). Default: the preset's."),
+]
+Dose = Annotated[
+    str | None,
+    typer.Option(help="Fraction of the full dose, as 1/20 or 0.05. Default: the model's."),
+]
 Preset = Annotated[
     str | None,
     typer.Option(
@@ -93,6 +102,14 @@ AllowActivityChange = Annotated[
     typer.Option(
         "--allow-activity-change",
         help="Write the image also where it changes the total activity by more than 10 %.",
+    ),
+]
+NumParts = Annotated[int, typer.Option(min=1, help="Number of parts to split the cases into.")]
+PartId = Annotated[int, typer.Option(min=0, help="Run this part only (from 0).")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Read headers, look at outputs, estimate time and memory; no more."
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")]

@@ -6,10 +6,14 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from petrt.cli.output import STDOUT
 from petrt.errors import UsageError
 from petrt.files.names import shown
+
+if TYPE_CHECKING:
+    from petrt.io.nifti import Glance
 
 IMAGES = (".nii", ".nii.gz")
 # What remains of an input's name without these.
@@ -32,6 +36,12 @@ class InputCase:
         """All paths that are written."""
         paths = (self.image, self.std, self.record, self.preview)
         return [path for path in paths if path is not None and path != STDOUT]
+
+    def look(self, max_voxels: int) -> Glance:
+        """What the input's header says, checked. Raises InputError."""
+        from petrt.io import nifti
+
+        return nifti.look(self.source, max_voxels=max_voxels)
 
 
 @dataclass(frozen=True)

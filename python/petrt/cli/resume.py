@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,8 @@ from petrt.files.names import shown
 
 if TYPE_CHECKING:
     from petrt.inference.reconstructor import Reconstructor
+
+logger = logging.getLogger("petrt")
 
 LENGTH = 15  # hexadecimal digits; intent_name has 16 bytes with its end
 
@@ -96,6 +100,17 @@ def standing(case: InputCase, keys: Keys) -> Standing:
         return Standing(case)
     done = len(there) == len(case.outputs) and case.record != STDOUT
     return Standing(replace(case, overwrite=not done), done)
+
+
+def remaining(cases: Sequence[InputCase], keys: Keys) -> list[InputCase]:
+    """The cases that are still to do. Raises UsageError if an output of another run is in the way."""
+    stands = [standing(case, keys) for case in cases]
+    if refused := next((each.refused for each in stands if each.refused), None):
+        raise refused
+    todo = [each.case for each in stands if not each.done]
+    if len(todo) < len(cases):
+        logger.info("%d of %d cases are done already", len(cases) - len(todo), len(cases))
+    return todo
 
 
 def key_in(path: Path) -> str | None:

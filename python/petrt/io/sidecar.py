@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from petrt.errors import InputError
 from petrt.files.names import shown
 
 # A sidecar has a few kilobytes. A larger file beside a volume is something else.
-_LARGEST = 1 << 22
+LARGEST = 1 << 22
 # Fields with one value a frame.
 _FRAMES = ("FrameTimesStart", "FrameDuration", "DecayCorrectionFactor")
 # Seconds by which the end of a frame may exceed the start of the next, since both are rounded.
@@ -41,23 +42,26 @@ def sidecar_warnings(path: Path, frames: int) -> list[str]:
         content = _content(path)
     except (OSError, ValueError):
         return []
-    if not isinstance(content, dict):
-        return []
+    return frame_faults(content, frames) if isinstance(content, dict) else []
+
+
+def frame_faults(content: Mapping[str, Any], frames: int) -> list[str]:
+    """One line for each fact on which ``content``, read from JSON, contradicts ``frames`` frames."""
     given = {key: content[key] for key in _FRAMES if isinstance(content.get(key), list)}
-    warnings = [
+    faults = [
         f"its .json file has {len(values)} {key}, the volume {frames} frame{'s' * (frames > 1)}"
         for key, values in given.items()
         if len(values) != frames
     ]
     starts, lengths = (_numbers(given.get(key)) for key in ("FrameTimesStart", "FrameDuration"))
     if any(second <= first for first, second in pairwise(starts)):
-        warnings.append("FrameTimesStart in its .json file does not rise")
+        faults.append("FrameTimesStart in its .json file does not rise")
     elif any(
         start + length > following + _OVERLAP
         for start, length, following in zip(starts, lengths, starts[1:], strict=False)
     ):
-        warnings.append("FrameTimesStart and FrameDuration in its .json file overlap")
-    return warnings
+        faults.append("FrameTimesStart and FrameDuration in its .json file overlap")
+    return faults
 
 
 def _content(path: Path) -> Any:
@@ -65,7 +69,7 @@ def _content(path: Path) -> Any:
     lower = path.name.lower()
     end = next((end for end in (".nii.gz", ".nii") if lower.endswith(end)), "")
     beside = path.with_name(f"{path.name[: len(path.name) - len(end)]}.json")
-    if not end or not beside.is_file() or beside.stat().st_size > _LARGEST:
+    if not end or not beside.is_file() or beside.stat().st_size > LARGEST:
         return None
     return json.loads(beside.read_text(encoding="utf-8"))
 

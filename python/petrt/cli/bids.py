@@ -1,0 +1,250 @@
+"""petrt bids: a BIDS app. Reconstructs the PET files of a data set, and gathers the numbers of all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from petrt.cli.bids_cases import BidsKeys, BidsRunner, case_of
+from petrt.cli.cases import named
+from petrt.cli.options import (
+    AllowActivityChange,
+    AllSlices,
+    Device,
+    Dose,
+    DryRun,
+    EngineName,
+    MaxVoxels,
+    Memory,
+    Model,
+    Nonfinite,
+    NumParts,
+    Overwrite,
+    PartId,
+    Precision,
+    Preset,
+    Sampler,
+    Samples,
+    Seed,
+    Steps,
+    Threads,
+)
+from petrt.cli.plan import InputCase, allowing
+from petrt.cli.resume import Keys, remaining
+from petrt.cli.setup import Setup
+from petrt.errors import PartialFailure, PetrtError, UsageError
+from petrt.files.names import shown
+
+if TYPE_CHECKING:
+    from petrt.io.bids.layout import Dataset
+
+logger = logging.getLogger("petrt")
+
+LEVELS = ("participant", "group")
+_LABELS = {
+    "--participant-label": "Only these participants.",
+    "--session-label": "Only these sessions.",
+}
+
+
+class BidsCommand(TyperCommand):
+    """Takes several labels after one option, as BIDS apps do: ``--participant-label 01 02 03``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, one_label_each(args))
+
+
+def one_label_each(arguments: Sequence[str]) -> list[str]:
+    """``arguments`` with the option repeated before each label that follows it, after the analysis level:
+    before, what follows may be a folder."""
+    words, option, free = [], "", False
+    for word in arguments:
+        if word.startswith("-"):
+            name = word.replace("_", "-")
+            option, free = (name if name in _LABELS else ""), False
+            words.append(option or word)
+        elif option and free:
+            words += [option, word]
+        else:
+            words.append(word)
+            free = bool(option) and any(level in words for level in LEVELS)
+    return words
+
+
+def bids(
+    bids_dir: Annotated[Path, typer.Argument(metavar="IN", help="Root of the BIDS data set.")],
+    output_dir: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Root of the derivative data set.")
+    ],
+    analysis_level: Annotated[
+        str,
+        typer.Argument(
+            metavar="LEVEL", help="participant: reconstruct; group: the cohort's table."
+        ),
+    ],
+    participant_label: Annotated[
+        list[str] | None, typer.Option(help=_LABELS["--participant-label"])
+    ] = None,
+    session_label: Annotated[
+        list[str] | None, typer.Option(help=_LABELS["--session-label"])
+    ] = None,
+    std: Annotated[
+        bool,
+        typer.Option(
+            "--std", help="Write the samples' standard deviation, too (desc-uncertainty)."
+        ),
+    ] = False,
+    model: Model = "demo",
+    samples: Samples = None,
+    dose: Dose = None,
+    seed: Seed = 0,
+    preset: Preset = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    device: Device = "auto",
+    engine: EngineName = "auto",
+    precision: Precision = None,
+    threads: Threads = None,
+    memory: Memory = None,
+    all_slices: AllSlices = False,
+    allow_activity_change: AllowActivityChange = False,
+    nonfinite: Nonfinite = "refuse",
+    max_voxels: MaxVoxels = 1 << 29,
+    num_parts: NumParts = 1,
+    part_id: PartId = 0,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Reconstruct the PET files of a BIDS data set into a derivative data set.
+
+    Run again, it leaves out what is done already: made from the same bytes and metadata with the same
+    model and options. Level group writes group_pet.tsv, from all results in OUT. Not for diagnostic use.
+    """
+    from petrt.io.bids.layout import labels_of
+
+    if analysis_level not in LEVELS:
+        raise UsageError(
+            f"the analysis level is '{shown(analysis_level)}'", f"choose {' or '.join(LEVELS)}"
+        )
+    subjects = labels_of("sub", participant_label or ())
+    sessions = labels_of("ses", session_label or ())
+    if analysis_level == "group":
+        if subjects or sessions:
+            raise UsageError("labels select at level participant only", "leave them out")
+        group(bids_dir, output_dir)
+        return
+    setup = Setup(
+        model=model,
+        samples=samples,
+        dose=dose,
+        seed=seed,
+        preset=preset,
+        sampler=sampler,
+        steps=steps,
+        device=device,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        memory=memory,
+        all_slices=all_slices,
+        allow_activity_change=allow_activity_change,
+        nonfinite=nonfinite,
+        max_voxels=max_voxels,
+        num_parts=num_parts,
+        part_id=part_id,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+    setup.check(std)
+    participants(bids_dir, output_dir, setup, subjects, sessions, std=std)
+
+
+def participants(
+    root: Path,
+    out: Path,
+    setup: Setup,
+    subjects: Sequence[str] = (),
+    sessions: Sequence[str] = (),
+    *,
+    std: bool = False,
+) -> None:
+    """Reconstruct the PET files of the data set ``root`` into the derivative data set ``out``."""
+    from petrt.cli.dry_run import dry_run as show
+    from petrt.io.bids import derivatives, layout
+
+    dataset = layout.open_dataset(root)
+    derivatives.check_place(dataset, out)
+    found = layout.find(dataset, subjects, sessions)
+    if len(found.faults) == 1 and not found.files:
+        raise found.faults[0]
+    faults: list[PetrtError] = [*found.faults] if setup.part_id == 0 else []  # once in all parts
+    for fault in faults:
+        logger.error("failed: %s", fault)
+    cases = [case_of(file, out, std) for file in found.files]
+    mine: list[InputCase] = allowing(setup.part(cases), setup.overwrite)
+    if not mine:
+        logger.info("nothing in this part: %d cases in %d parts", len(cases), setup.num_parts)
+        _tell_failures(faults, len(faults))
+        return
+    keys = BidsKeys(setup, found.files)
+    if setup.dry_run:
+        sources = [case.source for case in mine]
+        show(mine, sources, setup.reconstructor, keys, setup.max_voxels, folders=True)
+        _tell_failures(faults, len(mine) + len(faults))
+        return
+    todo = remaining(mine, keys)
+    wrong = len(faults)
+    if todo:
+        _prepare(dataset, out, todo)
+        faults += _run(todo, setup, keys, alone=len(mine) + wrong == 1)
+    _tell_failures(faults, len(todo) + wrong)
+
+
+def _prepare(dataset: Dataset, out: Path, cases: Sequence[InputCase]) -> None:
+    """Make the derivative data set ``out``, if all outputs can be written. Raises UsageError."""
+    from petrt.cli.dry_run import check_unmade
+    from petrt.files.atomic import explained
+    from petrt.io.bids.derivatives import write_description
+
+    for case in cases:
+        check_unmade(case, [case.source], True)
+    with explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+    write_description(dataset, out)
+
+
+def group(root: Path, out: Path) -> None:
+    """Write the table of all results in the derivative data set ``out``."""
+    from petrt.io.bids import derivatives, group, layout
+
+    derivatives.check_place(layout.open_dataset(root), out)
+    rows = group.rows(out)
+    group.write(rows, out)
+    logger.info("%s: %d images, not for diagnostic use", group.TABLE, len(rows))
+
+
+def _run(todo: Sequence[InputCase], setup: Setup, keys: Keys, alone: bool) -> list[PetrtError]:
+    """Run the cases and return the errors of those that failed. The error of a case that is ``alone`` is
+    raised; of the last one left of several it fails that one only."""
+    runner = BidsRunner(
+        setup.reconstructor, setup.fraction, setup.nonfinite, setup.max_voxels, keys
+    )
+    try:
+        return runner.run(todo)
+    except PetrtError as error:
+        if alone:
+            raise
+        logger.error("failed: %s", named(todo[0].source, str(error)))
+        return [error]
+
+
+def _tell_failures(failures: Sequence[PetrtError], cases: int) -> None:
+    if failures:
+        raise PartialFailure(
+            f"{len(failures)} of {cases} cases failed, the others are done", "see above"
+        )

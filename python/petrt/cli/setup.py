@@ -1,0 +1,88 @@
+"""The options of a run of the model, which petrt reconstruct and petrt bids share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from petrt.errors import UsageError
+
+if TYPE_CHECKING:
+    from petrt.inference.reconstructor import Reconstructor
+
+Case = TypeVar("Case")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How to reconstruct, and which part of the cases. ``memory`` in GiB; ``dose`` as it was typed."""
+
+    model: str
+    samples: int | None
+    dose: str | None
+    seed: int
+    preset: str | None
+    sampler: str | None
+    steps: int | None
+    device: str
+    engine: str
+    precision: str | None
+    threads: int | None
+    memory: float | None
+    all_slices: bool
+    allow_activity_change: bool
+    nonfinite: str
+    max_voxels: int
+    num_parts: int
+    part_id: int
+    overwrite: bool
+    dry_run: bool
+
+    def check(self, std: bool) -> None:
+        """Raise UsageError for options that contradict each other.
+        ``std``: the standard deviation of the samples is wanted."""
+        from petrt.diffusion.dose import parse_dose
+        from petrt.diffusion.presets import default_samples
+
+        if std and (self.samples or default_samples(self.preset)) < 2:
+            raise UsageError("--std needs at least two samples", "add --samples 8")
+        if self.part_id >= self.num_parts:
+            raise UsageError(f"--part-id {self.part_id} must be below --num-parts {self.num_parts}")
+        if self.nonfinite not in ("refuse", "zero"):
+            raise UsageError(f"--nonfinite is '{self.nonfinite}'", "choose refuse or zero")
+        if self.dose is not None:
+            parse_dose(self.dose)
+
+    def part(self, cases: Sequence[Case]) -> list[Case]:
+        """The cases of this part."""
+        return list(cases[self.part_id :: self.num_parts])
+
+    @cached_property
+    def reconstructor(self) -> Reconstructor:
+        """Loads the model and chooses its engine."""
+        from petrt.inference.reconstructor import Reconstructor
+
+        return Reconstructor(
+            self.model,
+            samples=self.samples,
+            preset=self.preset,
+            steps=self.steps,
+            sampler=self.sampler,
+            seed=self.seed,
+            engine=self.engine,
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+            memory=None if self.memory is None else int(self.memory * 2**30),
+            skip_background=not self.all_slices,
+            allow_activity_change=self.allow_activity_change,
+        )
+
+    @cached_property
+    def fraction(self) -> float | None:
+        """The dose that the model is told."""
+        from petrt.diffusion.dose import settle
+
+        return settle(self.dose, self.reconstructor.bundle.model)
