@@ -293,3 +293,37 @@ def test_deflated_files(tmp_path):
     paths[3].write_bytes(paths[3].read_bytes()[:-60])
     with pytest.raises(InputError, match=r"file 4 of 7: its (DICOM header|pixels) cannot be read"):
         dicom.read(tmp_path / "b")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_volume_knows_the_file_of_each_slice(tmp_path, packed):
+    """They open after the reading, when the archive was closed, too."""
+    write_series(tmp_path / "series", activity(), FEET_FIRST)
+    source = tmp_path / "series"
+    if packed:
+        source = zipped(source, tmp_path / "series.zip")
+    volume = dicom.read(source)
+    assert volume.series is not None
+    assert (volume.series.uid, volume.series.units) == (SERIES, "BQML")
+    (planes,) = volume.series.frames
+    for k, plane in enumerate(planes):
+        assert (plane.index, plane.factor) == (0, 1.0)
+        with plane.header.file.open() as stream:
+            whole = pydicom.dcmread(stream)
+        slope = float(whole.RescaleSlope)
+        np.testing.assert_allclose(volume.data[:, :, k], whole.pixel_array.T * slope, rtol=1e-6)
+
+
+def test_private_elements_are_found_in_any_block(tmp_path):
+    """Another creator may have taken the first block."""
+    from petrt.io.dicom.header import PHILIPS
+
+    for path in write_series(tmp_path, activity(), AXIAL):
+        dataset = pydicom.dcmread(path)
+        dataset.private_block(0x7053, "Someone else", create=True).add_new(0x09, "DS", "5")
+        dataset.private_block(0x7053, PHILIPS[1], create=True).add_new(0x09, "DS", "2.5")
+        dataset.save_as(path)
+    header = dicom.read(tmp_path).series.frames[0][0].header
+    assert float(header.private(*PHILIPS, 0x09)) == 2.5
+    assert header.private(*PHILIPS, 0x00) is None
+    assert header.private(0x0009, "GEMS_PETD_01", 0x0D) is None

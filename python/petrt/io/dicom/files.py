@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -43,7 +44,8 @@ class DicomFile:
 def dicom_files(source: Source) -> Iterator[list[DicomFile]]:
     """All files, without hidden ones, of a folder with its subfolders, a list, or a zip archive.
 
-    A zip archive stays open inside the context; nothing is written to disk. Raises InputError if
+    A zip archive stays open inside the context, and opens again for a member wanted later; nothing is
+    written to disk. Raises InputError if
     ``source`` does not exist, and for an archive that is damaged, encrypted, too large when unpacked,
     or has members outside its own folder.
     """
@@ -107,12 +109,9 @@ def _opened(path: Path, label: str) -> BinaryIO:
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[list[DicomFile]]:
+    archive = _Archive(path)
     try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise InputError("zip archive: damaged", _COPY_AGAIN) from error
-    with archive:
-        members = [info for info in archive.infolist() if not info.is_dir()]
+        members = [info for info in archive.opened().infolist() if not info.is_dir()]
         _check_members(members)
         visible = sorted((info for info in members if not _hidden(info)), key=lambda i: i.filename)
         files = []
@@ -122,6 +121,32 @@ def _unpacked(path: Path) -> Iterator[list[DicomFile]]:
             opener = partial(_unpacked_member, archive, info, label)
             files.append(DicomFile(label, info.file_size, named, opener))
         yield files
+    finally:
+        archive.close()
+
+
+class _Archive:
+    """A zip archive that opens again when a member is wanted after the reading."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._zip: zipfile.ZipFile | None = None
+        self._lock = threading.Lock()
+
+    def opened(self) -> zipfile.ZipFile:
+        with self._lock:
+            if self._zip is None:
+                try:
+                    self._zip = zipfile.ZipFile(self._path)
+                except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+                    raise InputError("zip archive: damaged", _COPY_AGAIN) from error
+            return self._zip
+
+    def close(self) -> None:
+        with self._lock:
+            if self._zip is not None:
+                self._zip.close()
+                self._zip = None
 
 
 def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
@@ -150,8 +175,8 @@ def _check_members(members: list[zipfile.ZipInfo]) -> None:
         )
 
 
-def _unpacked_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, label: str) -> BinaryIO:
+def _unpacked_member(archive: _Archive, info: zipfile.ZipInfo, label: str) -> BinaryIO:
     try:
-        return io.BytesIO(archive.read(info))
+        return io.BytesIO(archive.opened().read(info))
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise InputError(f"{label}: damaged ({type(error).__name__})", _COPY_AGAIN) from error

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from petrt.errors import InputError, way
@@ -27,14 +28,42 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 _MAGIC_END = 132
 _LONGEST_TEXT = 64
 _TAGS = (
-    *("SOPClassUID", "Modality", "Manufacturer", "AcquisitionDate", "AcquisitionTime"),
+    *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "InstanceNumber"),
+    *("Modality", "Manufacturer", "ManufacturerModelName", "SeriesDescription", "SeriesNumber"),
     *("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
-    *("InstanceNumber", "NumberOfSlices", "NumberOfFrames", "EnergyWindowRangeSequence"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
-    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated"),
-    *("Units", "RescaleSlope", "RescaleIntercept", "SpacingBetweenSlices", "NumberOfTimeSlices"),
-    "SeriesType",
+    *("StudyDate", "StudyTime", "SeriesDate", "SeriesTime", "ContentDate", "ContentTime"),
+    *("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "TimezoneOffsetFromUTC"),
+    *("NumberOfSlices", "NumberOfFrames", "NumberOfTimeSlices", "NumberOfTimeSlots"),
+    *("NumberOfRRIntervals", "SeriesType", "ImageIndex", "EnergyWindowRangeSequence"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "PatientPosition"),
+    *("SpacingBetweenSlices", "SliceThickness", "SliceLocation"),
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "LossyImageCompression"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("Units", "RescaleSlope", "RescaleIntercept", "CorrectedImage", "DecayCorrection", "SUVType"),
+    *("DecayFactor", "DoseCalibrationFactor", "FrameReferenceTime", "ActualFrameDuration"),
+    *("TriggerTime", "FrameTime", "NominalInterval", "LowRRValue", "HighRRValue"),
+    *("PatientWeight", "PatientSize", "PatientSex", "PatientAge"),
+    *("RadiopharmaceuticalInformationSequence", "GatedInformationSequence"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    "DimensionIndexSequence",
 )
+# Private elements by group, creator, and the last byte of their numbers.
+PHILIPS = (0x7053, "Philips PET Private Group")  # 00: SUVbw of a value, 09: Bq/ml of a value
+GE = (0x0009, "GEMS_PETD_01")  # 0D: the scan's date and time
+_PRIVATE = ((*PHILIPS, (0x00, 0x09)), (*GE, (0x0D,)))
+
+
+@cache
+def _tags() -> tuple[int, ...]:
+    """What is read of a file. A creator may have reserved any block of its group: the first 16 are read."""
+    from pydicom.datadict import tag_for_keyword
+
+    private: list[int] = []
+    for group, _, elements in _PRIVATE:
+        for block in range(0x10, 0x20):
+            private.append(group << 16 | block)
+            private += [group << 16 | block << 8 | element for element in elements]
+    return (*filter(None, map(tag_for_keyword, _TAGS)), *private)
 
 
 @dataclass(frozen=True)
@@ -82,6 +111,15 @@ class Header:
         value = self._value(keyword)
         items = [] if value is None or isinstance(value, str) else value
         return [Header(self.file, item, None) for item in items]
+
+    def private(self, group: int, creator: str, element: int) -> Any:
+        """The value of a private element, such as ``private(*PHILIPS, 0x09)``; None if it is absent."""
+        try:
+            return self.tags.private_block(group, creator)[element].value
+        except KeyError:
+            return None
+        except Exception:  # as in _value
+            return "unreadable"
 
     def _value(self, keyword: str) -> Any:
         try:
@@ -164,7 +202,7 @@ def _read_header(file: DicomFile, stream: BinaryIO) -> Header | None:
         return None
     stream.seek(0)
     try:
-        tags = dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS), force=bare)
+        tags = dcmread(stream, stop_before_pixels=True, specific_tags=list(_tags()), force=bare)
         meta = tags.file_meta
         if meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
             return None

@@ -20,6 +20,7 @@ from petrt.errors import InputError, way
 from petrt.io.dicom.files import Source, dicom_files
 from petrt.io.dicom.grid import series_grid
 from petrt.io.dicom.header import PET_IMAGE, Header, choose, quiet, read_headers
+from petrt.io.dicom.origin import PetSeries, Plane
 from petrt.io.header import affine_header, check_shape
 from petrt.io.volume import MAX_VOXELS, Nonfinite, Volume, as_float32, count_voxels
 
@@ -100,8 +101,10 @@ def read(
             data[:, :, k] = values.reshape(rows, columns).T
     stats = count_voxels(data, name, nonfinite)
     path = Path(source) if isinstance(source, str | os.PathLike) else None
+    planes = tuple(Plane(headers[index]) for index in order)
+    origin = PetSeries(uid, units, (planes,))
     summary = f"DICOM PET series, {len(headers)} slices, units {units}"
-    return Volume(data, affine, affine_header(affine, shape), stats, path, summary)
+    return Volume(data, affine, affine_header(affine, shape), stats, path, summary, origin)
 
 
 def _info(uid: str, headers: list[Header], salt: bytes) -> SeriesInfo:
