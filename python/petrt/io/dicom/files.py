@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from petrt.errors import InputError
+from petrt.io.dicom.directory import is_directory, listed_files
 
 Source = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -27,6 +28,8 @@ _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 # unpacked in memory, so these limits protect against hostile archives.
 _LARGEST_MEMBER = 1 << 28
 _LARGEST_ARCHIVE = 1 << 32
+# So many files are looked at to find out whether a folder holds DICOM.
+_MOST_LOOKED_AT = 2_000
 _COPY_AGAIN = "copy or download it again"
 
 
@@ -44,6 +47,8 @@ class DicomFile:
 def dicom_files(source: Source) -> Iterator[list[DicomFile]]:
     """All files, without hidden ones, of a folder with its subfolders, a list, or a zip archive.
 
+    One DICOM file stands for itself, a DICOMDIR for the files that it lists.
+
     A zip archive stays open inside the context, and opens again for a member wanted later; nothing is
     written to disk. Raises InputError if
     ``source`` does not exist, and for an archive that is damaged, encrypted, too large when unpacked,
@@ -58,12 +63,33 @@ def dicom_files(source: Source) -> Iterator[list[DicomFile]]:
     elif path.is_file() and zipfile.is_zipfile(path):
         with _unpacked(path) as files:
             yield files
+    elif path.is_file() and is_dicom_file(path):
+        yield _on_disk(listed_files(path) if is_directory(path) else [path])
     elif path.is_file():
         raise InputError(
             "one file is not a DICOM series or zip archive", "give the folder of the series"
         )
     else:
         raise InputError("DICOM: no such folder or zip archive", "check the path")
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file that can be read is DICOM by its name or its first bytes."""
+    if path.suffix.lower() in _DICOM_SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether a folder or a folder in it holds DICOM files: by their names, then by their first bytes."""
+    paths = _visible(folder)
+    if any(path.suffix.lower() in _DICOM_SUFFIXES for path in paths):
+        return True
+    return any(is_dicom_file(path) for path in paths[:_MOST_LOOKED_AT])
 
 
 def _visible(folder: Path) -> list[Path]:

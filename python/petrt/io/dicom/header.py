@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from petrt.errors import InputError, way
+from petrt.errors import InputError
 from petrt.io.dicom.files import DicomFile
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PET_IMAGE = "1.2.840.10008.5.1.4.1.1.128"
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _MAGIC_END = 132
 _LONGEST_TEXT = 64
@@ -42,10 +41,15 @@ _TAGS = (
     *("Units", "RescaleSlope", "RescaleIntercept", "CorrectedImage", "DecayCorrection", "SUVType"),
     *("DecayFactor", "DoseCalibrationFactor", "FrameReferenceTime", "ActualFrameDuration"),
     *("TriggerTime", "FrameTime", "NominalInterval", "LowRRValue", "HighRRValue"),
+    *("TemporalPositionIdentifier", "TemporalPositionIndex"),
     *("PatientWeight", "PatientSize", "PatientSex", "PatientAge"),
     *("RadiopharmaceuticalInformationSequence", "GatedInformationSequence"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    "DimensionIndexSequence",
+    # What Enhanced PET states for all its frames.
+    *("DecayCorrected", "DecayCorrectionDateTime", "AttenuationCorrected", "ScatterCorrected"),
+    *("DeadTimeCorrected", "RandomsCorrected", "GantryMotionCorrected", "PatientMotionCorrected"),
+    *("CountLossNormalizationCorrected", "NonUniformRadialSamplingCorrected"),
+    *("SensitivityCalibrated", "DetectorNormalizationCorrection", "DimensionIndexSequence"),
 )
 # Private elements by group, creator, and the last byte of their numbers.
 PHILIPS = (0x7053, "Philips PET Private Group")  # 00: SUVbw of a value, 09: Bq/ml of a value
@@ -71,13 +75,14 @@ class Header:
     """The fields of one file. ``stored``: number of bytes after them, None if they are compressed.
 
     ``whole``: its pixels can be read only with the whole file, which is deflated or does not begin as
-    DICOM files do.
+    DICOM files do. ``syntax``: the UID of its transfer syntax, "" if the file does not state it.
     """
 
     file: DicomFile
     tags: Dataset
     stored: int | None
     whole: bool = False
+    syntax: str = ""
 
     @property
     def label(self) -> str:
@@ -88,6 +93,15 @@ class Header:
         value = self._value(keyword)
         text = "" if value is None else str(value).strip()
         return "".join(char if char.isprintable() else "?" for char in text)[:_LONGEST_TEXT]
+
+    def words(self, keyword: str) -> tuple[str, ...]:
+        """The values of a field with several, such as CorrectedImage; () if it is absent."""
+        value = self._value(keyword)
+        several = [value] if isinstance(value, str) or value is None else value
+        try:
+            return tuple(str(each).strip() for each in several if each not in (None, ""))
+        except TypeError:
+            return ()
 
     def numbers(self, keyword: str, count: int = 1) -> tuple[float, ...]:
         """A field's ``count`` finite numbers. Raises InputError if it is absent or holds anything else."""
@@ -110,7 +124,10 @@ class Header:
         """The items of a sequence; an empty list if it is absent."""
         value = self._value(keyword)
         items = [] if value is None or isinstance(value, str) else value
-        return [Header(self.file, item, None) for item in items]
+        try:
+            return [Header(self.file, item, None) for item in items]
+        except TypeError:  # not a sequence
+            return []
 
     def private(self, group: int, creator: str, element: int) -> Any:
         """The value of a private element, such as ``private(*PHILIPS, 0x09)``; None if it is absent."""
@@ -145,47 +162,44 @@ def quiet() -> Iterator[None]:
 
 
 def read_headers(files: list[DicomFile]) -> dict[str, list[Header]]:
-    """Series UID -> headers of its files; other files are skipped, and a log line gives their number.
+    """Series UID -> headers of its files. Other files are skipped, and a log line gives their number.
 
-    Raises InputError if there is no DICOM file, or if a file named as DICOM is not DICOM.
+    So are files that cannot be read and are not named as DICOM. Raises InputError if there is no DICOM
+    file, and for a file named as DICOM that is none or cannot be read.
     """
     series: dict[str, list[Header]] = {}
+    others, unreadable = 0, 0
     for file in files:
-        with file.open() as stream:
-            header = _read_header(file, stream)
-        if header is None:
+        try:
+            with file.open() as stream:
+                header = _read_header(file, stream)
+        except InputError:
+            if file.named_dicom:
+                raise
+            unreadable += 1
             continue
-        uid = header.text("SeriesInstanceUID")
-        if not uid:
-            raise InputError(
-                f"{header.label}: DICOM field SeriesInstanceUID is absent", "remove this file"
-            )
-        series.setdefault(uid, []).append(header)
-    skipped = len(files) - sum(map(len, series.values()))
+        if header is None:
+            others += 1
+        else:
+            series.setdefault(_series_uid(header), []).append(header)
+    if unreadable:
+        logger.warning("%d of %d files cannot be read and are skipped", unreadable, len(files))
     if not series:
         raise InputError(
             f"no DICOM image among {len(files)} files", "give the folder of one PET series"
         )
-    if skipped:
-        logger.info("%d of %d files are not DICOM images and are skipped", skipped, len(files))
+    if others:
+        logger.info("%d of %d files are not DICOM images and are skipped", others, len(files))
     return series
 
 
-def choose(series: dict[str, list[Header]], wanted: str | None) -> tuple[str, list[Header]]:
-    """The series with UID ``wanted``, or the only one. Otherwise raises InputError, which lists all."""
-    there = ", ".join(
-        f"{uid} ({headers[0].text('Modality') or 'no modality'}, {len(headers)} files)"
-        for uid, headers in series.items()
-    )
-    if wanted is not None and wanted not in series:
-        raise InputError(f"no series {wanted[:_LONGEST_TEXT]!r}", f"there are: {there}")
-    if wanted is None and len(series) > 1:
+def _series_uid(header: Header) -> str:
+    uid = header.text("SeriesInstanceUID")
+    if not uid:
         raise InputError(
-            f"{len(series)} DICOM series: {there}",
-            way("series", next(iter(series)), "chooses the first", "leave one in its folder"),
+            f"{header.label}: DICOM field SeriesInstanceUID is absent", "remove this file"
         )
-    uid = wanted if wanted is not None else next(iter(series))
-    return uid, series[uid]
+    return uid
 
 
 def _read_header(file: DicomFile, stream: BinaryIO) -> Header | None:
@@ -224,7 +238,7 @@ def _read_header(file: DicomFile, stream: BinaryIO) -> Header | None:
                 "copy or download it again, or remove it",
             )
         return None
-    return Header(file, tags, stored, whole=bare or deflated)
+    return Header(file, tags, stored, bare or deflated, str(syntax or ""))
 
 
 def _begins_as_elements(start: bytes) -> bool:
