@@ -65,11 +65,13 @@ class BidsKeys(Keys):
         super().__init__(setup.reconstructor, setup.fraction, setup.nonfinite)
         self._files = {file.path: file for file in files}
 
-    def of(self, source: Path) -> str:
+    def of(self, source: Path, series: str | None = None) -> str:
         from petrt.io.bids.metadata import metadata
 
         content = json.dumps(metadata(self._files[source]), sort_keys=True)
-        return hashlib.sha256(f"{super().of(source)} {content}".encode()).hexdigest()[:LENGTH]
+        return hashlib.sha256(f"{super().of(source, series)} {content}".encode()).hexdigest()[
+            :LENGTH
+        ]
 
 
 class BidsRunner(CaseRunner):

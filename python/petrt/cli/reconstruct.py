@@ -10,14 +10,16 @@ import typer
 
 from petrt.cli.bids import participants
 from petrt.cli.cases import CaseRunner
-from petrt.cli.find import find
+from petrt.cli.find import each_series, find
 from petrt.cli.options import (
     AllowActivityChange,
+    AllSeries,
     AllSlices,
     Device,
     Dose,
     DryRun,
     EngineName,
+    ForceUnits,
     MaxVoxels,
     Memory,
     Model,
@@ -30,6 +32,7 @@ from petrt.cli.options import (
     Sampler,
     Samples,
     Seed,
+    SeriesUids,
     Steps,
     Threads,
 )
@@ -45,7 +48,9 @@ def reconstruct(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IN...", help="NIfTI files, folders, globs (** is any folders), or BIDS."
+            metavar="IN...",
+            help="NIfTI files, folders, globs (** is any folders); DICOM folders, files, DICOMDIR, zip;"
+            " a BIDS data set.",
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File, or folder for several inputs.")],
@@ -69,6 +74,9 @@ def reconstruct(
     memory: Memory = None,
     all_slices: AllSlices = False,
     allow_activity_change: AllowActivityChange = False,
+    series: SeriesUids = None,
+    all_series: AllSeries = False,
+    force_units: ForceUnits = False,
     record: Annotated[
         Path | None, typer.Option("--json", help="Write the record of the run here; - is stdout.")
     ] = None,
@@ -120,9 +128,12 @@ def reconstruct(
             )
         participants(inputs[0], out, setup)
         return
-    sources, several = find(inputs)
-    cases, folders = plan_cases(sources, several, Destination(out, std, record, preview))
-    mine = allowing(setup.part(cases), overwrite)
+    found, several = find(inputs)
+    sources, uids = each_series(found, series, all_series)
+    several = several or all_series or len(sources) > 1
+    to = Destination(out, std, record, preview)
+    cases, folders = plan_cases(sources, several, to, uids)
+    mine = allowing(setup.part(cases), overwrite, force_units)
     if not mine:
         logger.info("nothing in this part: %d cases in %d parts", len(cases), num_parts)
         return

@@ -7,6 +7,7 @@ import os
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,11 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "SPECT": ({"SOPClassUID": NuclearMedicineImageStorage}, "Nuclear Medicine Image Storage"),
     "SPECT as PT": ({"EnergyWindowRangeSequence": energy_window(126, 154)}, "154 keV, so SPECT"),
     "multi-frame": ({"NumberOfFrames": 7}, "7 frames in a file"),
-    "counts": ({"Units": "CNTS"}, "Units is CNTS, expected BQML .*force_units=True uses"),
-    "SUV": ({"Units": "GML"}, "Units is GML"),
+    "shares": ({"Units": "PROPCNTS"}, "PROPCNTS, which is not quantitative; force_units=True uses"),
+    "per second": ({"Units": "PROPCPS"}, "Units is PROPCPS, which is not quantitative"),
+    "attenuation": ({"Units": "1CM"}, "Units is 1CM, which is not quantitative"),
+    "uncorrected": ({"CorrectedImage": ["DECY", "SCAT"]}, "lacks ATTN in 7 slices.*force_units"),
+    "two SUVs": ({"Units": "GML", "SUVType": only(1, "IBW", "BW")}, "differ in SUVType: BW, IBW"),
     "no units": ({"Units": None}, "Units is absent"),
     "two units": ({"Units": only(2, "CNTS", "BQML")}, "differ in Units: BQML, CNTS"),
     "slope 0": ({"RescaleSlope": only(4, 0, 1)}, "file 5 of 7: .*RescaleSlope is 0"),
@@ -71,7 +75,10 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "no rotation": ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "orthogonal unit vectors"),
     "gap": ({"ImagePositionPatient": place(6, -51)}, "missing: 6 mm between slices 6 and 7 of 7"),
     "uneven": ({"ImagePositionPatient": place(3, -62.5)}, "2.5 to 3.5 mm apart, too uneven"),
-    "same place": ({"ImagePositionPatient": place(3, -66)}, "7 slices at 6 places: duplicates"),
+    "same place": (
+        {"ImagePositionPatient": place(3, -66)},
+        "7 slices at 6 places, 1 to 2 at each: duplicates",
+    ),
     "sideways": ({"ImagePositionPatient": place(3, -63, x=95.0)}, "shift sideways by up to 5 mm"),
     "end missing": ({"NumberOfSlices": 9}, "7 slices, .*NumberOfSlices is 9: some are missing"),
     "no rows": ({"Rows": None}, "Rows is absent"),
@@ -123,23 +130,38 @@ def test_the_unchanged_series_is_accepted(tmp_path):
 
 
 def test_a_single_slice(tmp_path):
-    path = write_series(tmp_path, DATA, AFFINE)[0]
-    refused([path], "a single slice")
+    path = write_series(tmp_path / "a", DATA, AFFINE)[0]
+    refused([path], "1 slices, DICOM field NumberOfSlices is 7: some are missing")
+    write_series(tmp_path / "b", DATA[:, :, :1], AFFINE)
+    refused(tmp_path / "b", "a single slice of unknown thickness")
 
 
-def test_several_time_frames(tmp_path):
+def test_frames_that_nothing_tells_apart(tmp_path):
     for frame in range(3):
-        write_series(tmp_path / f"{frame}", DATA, AFFINE)
-    refused(tmp_path, "21 slices at 7 places: .*time frames")
+        uids = "1.2.{}.{}".format
+        write_series(tmp_path / f"{frame}", DATA, AFFINE, SOPInstanceUID=partial(uids, frame + 9))
+    refused(tmp_path, "21 slices at 7 places: duplicates, or frames that no time")
+
+
+def test_two_files_of_one_identity(tmp_path):
+    write_series(tmp_path / "0", DATA, AFFINE)
+    write_series(tmp_path / "1", DATA * 2, AFFINE)
+    refused(tmp_path, "file 8 of 14: another file has the same SOPInstanceUID and other content")
 
 
 def test_several_series_are_listed(tmp_path):
     write_series(tmp_path / "a", DATA, AFFINE)
     write_series(tmp_path / "b", DATA[:, :, :3], AFFINE, SeriesInstanceUID="1.2.7", Modality="CT")
-    listed = r"1.2.3.4 \(PT, 7 files\), 1.2.7 \(CT, 3 files\)"
-    refused(tmp_path, f"2 DICOM series: {listed}; series='1.2.3.4' chooses the first")
-    refused(tmp_path, f"no series '1.2.8'; there are: {listed}", series="1.2.8")
+    write_series(tmp_path / "c", DATA, AFFINE, SeriesInstanceUID="1.2.8")
+    listed = r"1.2.3.4 \(PT, 7 files\), 1.2.8 \(PT, 7 files\)"
+    refused(tmp_path, f"2 DICOM PET series: {listed}; series='1.2.3.4' chooses the first")
+    listed = r"1.2.3.4 \(PT, 7 files\), 1.2.7 \(CT, 3 files\), 1.2.8 \(PT, 7 files\)"
+    refused(tmp_path, f"no series '1.2.9'; there are: {listed}", series="1.2.9")
+    refused(tmp_path, "no series 'not a UID'", series="DOE")
     refused(tmp_path, "series 1.2.7: .*Modality is CT", series="1.2.7")
+    refused(tmp_path, "2 DICOM PET series", series=[SERIES, "1.2.8", "1.2.9"])
+    assert dicom.read(tmp_path, series=["1.2.9", "1.2.8"]).data.shape == SHAPE
+    assert dicom.series_uids(tmp_path) == [SERIES, "1.2.8"]
     assert dicom.read(tmp_path, series=SERIES).data.shape == SHAPE
 
 
@@ -202,7 +224,9 @@ def test_compressed_pixels_without_a_decoder(tmp_path):
 
     content = encapsulate([b"\xff\xd8\xff\xd9"])
     write_series(tmp_path, DATA, AFFINE, syntax=JPEGLosslessSV1, PixelData=content)
-    refused(tmp_path, "file 1 of 7: its pixels cannot be read .*decompress it first")
+    refused(
+        tmp_path, "file 1 of 7: its pixels (are compressed as|cannot be read).*decompress it first"
+    )
 
 
 def test_slopes_beyond_float32(tmp_path, caplog):
@@ -314,7 +338,7 @@ def test_two_statements_of_one_fact(tmp_path, caplog):
         assert "NumberOfTimeSlices" not in caplog.text
         write_series(tmp_path / "d", DATA, AFFINE, **{**beds, "SeriesType": ["DYNAMIC", "IMAGE"]})
         dicom.read(tmp_path / "d")
-        assert "NumberOfTimeSlices is 6, one frame is here" in caplog.text
+        assert "NumberOfTimeSlices is 6, frames here: 1" in caplog.text
         write_series(tmp_path / "e", DATA, AFFINE, FrameOfReferenceUID=lambda k: f"1.2.9.{k}")
         dicom.read(tmp_path / "e")
         assert "7 frames of reference" in caplog.text

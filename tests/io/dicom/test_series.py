@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import subprocess
+import tarfile
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -149,11 +150,11 @@ def test_missing_maker_and_number_are_accepted_with_a_warning(tmp_path, caplog):
 
 def test_forced_units_leave_the_values_alone(tmp_path, caplog):
     write_series(tmp_path / "bq", activity(), AXIAL)
-    write_series(tmp_path / "cnts", activity(), AXIAL, Units="CNTS")
+    write_series(tmp_path / "cnts", activity(), AXIAL, Units="PROPCNTS")
     volume = dicom.read(tmp_path / "cnts", force_units=True)
     np.testing.assert_array_equal(volume.data, dicom.read(tmp_path / "bq").data)
-    assert "CNTS" in volume.source
-    assert "Units is CNTS" in caplog.text
+    assert "PROPCNTS" in volume.source
+    assert "Units is PROPCNTS" in caplog.text
 
 
 def test_one_of_several_series_by_its_uid(tmp_path):
@@ -293,3 +294,64 @@ def test_deflated_files(tmp_path):
     paths[3].write_bytes(paths[3].read_bytes()[:-60])
     with pytest.raises(InputError, match=r"file 4 of 7: its (DICOM header|pixels) cannot be read"):
         dicom.read(tmp_path / "b")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_volume_knows_the_file_of_each_slice(tmp_path, packed):
+    """They open after the reading, when the archive was closed, too."""
+    write_series(tmp_path / "series", activity(), FEET_FIRST)
+    source = tmp_path / "series"
+    if packed:
+        source = zipped(source, tmp_path / "series.zip")
+    volume = dicom.read(source)
+    assert volume.series is not None
+    assert (volume.series.uid, volume.series.units) == (SERIES, "BQML")
+    (planes,) = volume.series.frames
+    for k, plane in enumerate(planes):
+        assert (plane.index, plane.factor) == (0, 1.0)
+        with plane.header.file.open() as stream:
+            whole = pydicom.dcmread(stream)
+        slope = float(whole.RescaleSlope)
+        np.testing.assert_allclose(volume.data[:, :, k], whole.pixel_array.T * slope, rtol=1e-6)
+
+
+def test_private_elements_are_found_in_any_block(tmp_path):
+    """Another creator may have taken the first block."""
+    from petrt.io.dicom.header import PHILIPS
+
+    for path in write_series(tmp_path, activity(), AXIAL):
+        dataset = pydicom.dcmread(path)
+        dataset.private_block(0x7053, "Someone else", create=True).add_new(0x09, "DS", "5")
+        dataset.private_block(0x7053, PHILIPS[1], create=True).add_new(0x09, "DS", "2.5")
+        dataset.save_as(path)
+    header = dicom.read(tmp_path).series.frames[0][0].header
+    assert float(header.private(*PHILIPS, 0x09)) == 2.5
+    assert header.private(*PHILIPS, 0x00) is None
+    assert header.private(0x0009, "GEMS_PETD_01", 0x0D) is None
+
+
+@pytest.fixture
+def reference_objects(tmp_path) -> Path:
+    """The digital reference objects of the IBSI for SUV; the test is skipped where they are absent."""
+    beside = Path(__file__).resolve().parents[4] / "shared" / "data"
+    path = Path(os.environ.get("PETRT_DATA", beside)) / "ibsi_suv_dro.tar.xz"
+    if not path.exists():
+        pytest.skip("no ibsi_suv_dro.tar.xz; set PETRT_DATA to its folder")
+    with tarfile.open(path) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / "ibsi_suv_dro"
+
+
+def test_reference_objects_of_every_kind(reference_objects, caplog):
+    """One phantom in many units and timings: insert, background and cold insert are 4 : 1 : 0.2 in all."""
+    folders = sorted(reference_objects.glob("DRO_*/"))
+    assert len(folders) == 11
+    with caplog.at_level(logging.INFO, "petrt"):
+        for folder in folders:
+            data = dicom.read(folder).data
+            middle = float(np.median(data[data > 0]))
+            assert data.max() / middle == pytest.approx(4, rel=0.01), folder.name
+            for level in (0.2, 1, 4):
+                inside = np.count_nonzero(np.isclose(data, level * middle, rtol=0.01))
+                assert inside > 400, (folder.name, level)
+    assert caplog.text.count("brought to the earliest") == 1

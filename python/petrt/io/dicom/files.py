@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from petrt.errors import InputError
+from petrt.io.dicom.directory import is_directory, listed_files
 
 Source = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -26,6 +28,8 @@ _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 # unpacked in memory, so these limits protect against hostile archives.
 _LARGEST_MEMBER = 1 << 28
 _LARGEST_ARCHIVE = 1 << 32
+# So many files are looked at to find out whether a folder holds DICOM.
+_MOST_LOOKED_AT = 2_000
 _COPY_AGAIN = "copy or download it again"
 
 
@@ -43,7 +47,10 @@ class DicomFile:
 def dicom_files(source: Source) -> Iterator[list[DicomFile]]:
     """All files, without hidden ones, of a folder with its subfolders, a list, or a zip archive.
 
-    A zip archive stays open inside the context; nothing is written to disk. Raises InputError if
+    One DICOM file stands for itself, a DICOMDIR for the files that it lists.
+
+    A zip archive stays open inside the context, and opens again for a member wanted later; nothing is
+    written to disk. Raises InputError if
     ``source`` does not exist, and for an archive that is damaged, encrypted, too large when unpacked,
     or has members outside its own folder.
     """
@@ -56,12 +63,33 @@ def dicom_files(source: Source) -> Iterator[list[DicomFile]]:
     elif path.is_file() and zipfile.is_zipfile(path):
         with _unpacked(path) as files:
             yield files
+    elif path.is_file() and is_dicom_file(path):
+        yield _on_disk(listed_files(path) if is_directory(path) else [path])
     elif path.is_file():
         raise InputError(
             "one file is not a DICOM series or zip archive", "give the folder of the series"
         )
     else:
         raise InputError("DICOM: no such folder or zip archive", "check the path")
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file that can be read is DICOM by its name or its first bytes."""
+    if path.suffix.lower() in _DICOM_SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether a folder or a folder in it holds DICOM files: by their names, then by their first bytes."""
+    paths = _visible(folder)
+    if any(path.suffix.lower() in _DICOM_SUFFIXES for path in paths):
+        return True
+    return any(is_dicom_file(path) for path in paths[:_MOST_LOOKED_AT])
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -107,12 +135,9 @@ def _opened(path: Path, label: str) -> BinaryIO:
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[list[DicomFile]]:
+    archive = _Archive(path)
     try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise InputError("zip archive: damaged", _COPY_AGAIN) from error
-    with archive:
-        members = [info for info in archive.infolist() if not info.is_dir()]
+        members = [info for info in archive.opened().infolist() if not info.is_dir()]
         _check_members(members)
         visible = sorted((info for info in members if not _hidden(info)), key=lambda i: i.filename)
         files = []
@@ -122,6 +147,32 @@ def _unpacked(path: Path) -> Iterator[list[DicomFile]]:
             opener = partial(_unpacked_member, archive, info, label)
             files.append(DicomFile(label, info.file_size, named, opener))
         yield files
+    finally:
+        archive.close()
+
+
+class _Archive:
+    """A zip archive that opens again when a member is wanted after the reading."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._zip: zipfile.ZipFile | None = None
+        self._lock = threading.Lock()
+
+    def opened(self) -> zipfile.ZipFile:
+        with self._lock:
+            if self._zip is None:
+                try:
+                    self._zip = zipfile.ZipFile(self._path)
+                except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+                    raise InputError("zip archive: damaged", _COPY_AGAIN) from error
+            return self._zip
+
+    def close(self) -> None:
+        with self._lock:
+            if self._zip is not None:
+                self._zip.close()
+                self._zip = None
 
 
 def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
@@ -150,8 +201,8 @@ def _check_members(members: list[zipfile.ZipInfo]) -> None:
         )
 
 
-def _unpacked_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, label: str) -> BinaryIO:
+def _unpacked_member(archive: _Archive, info: zipfile.ZipInfo, label: str) -> BinaryIO:
     try:
-        return io.BytesIO(archive.read(info))
+        return io.BytesIO(archive.opened().read(info))
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise InputError(f"{label}: damaged ({type(error).__name__})", _COPY_AGAIN) from error

@@ -11,6 +11,7 @@ import logging
 import numpy as np
 
 from petrt.errors import InputError
+from petrt.io.dicom.frames import by_frame
 from petrt.io.dicom.header import Header
 
 logger = logging.getLogger(__name__)
@@ -29,23 +30,25 @@ _UNIT_VECTOR = 1e-3
 _OTHER_SPACING = 0.03
 
 
-def series_grid(headers: list[Header], name: str) -> tuple[list[int], np.ndarray]:
-    """The order of the slices along their normal, and the affine float64 [4, 4] in mm.
+def series_grid(headers: list[Header], name: str) -> tuple[list[list[int]], np.ndarray]:
+    """The slices of each frame along their normal, as indices [frame][k], and the affine [4, 4] in mm.
 
     Voxel (i, j, k) is column i, row j of the k-th slice in that order. Slightly uneven spacing is
     treated as even, with a log line. Raises InputError for a missing field, for slices that differ in
-    orientation or pixel size, share a place, are missing, too unevenly spaced, or shifted sideways, and
-    for fewer slices than the header states.
+    orientation or pixel size, share a place without being frames, are missing, too unevenly spaced, or
+    shifted sideways, and for fewer slices than the header states.
     """
     row, column, (down, across) = _plane(headers, name)
     normal = np.cross(row, column)
     positions = np.array([header.numbers("ImagePositionPatient", 3) for header in headers])
-    order = np.argsort(positions @ normal, kind="stable")
-    positions = positions[order]
-    spacing = _spacing(positions @ normal, name)
-    _check_count(headers, name)
+    along = positions @ normal
+    place_of = _places(along)
+    frames = by_frame(headers, place_of, name)
+    sorted_positions = positions[frames[0]]
+    _check_count(headers, len(frames[0]), len(frames), name)
+    spacing = _spacing(sorted_positions @ normal, headers, name)
     _check_spacing(headers, spacing, name)
-    offsets = positions - positions[0]
+    offsets = positions - sorted_positions[0]
     sideways = np.linalg.norm(offsets - np.outer(offsets @ normal, normal), axis=1).max()
     if sideways > _DRIFT * min(down, across):
         raise InputError(
@@ -54,8 +57,17 @@ def series_grid(headers: list[Header], name: str) -> tuple[list[int], np.ndarray
         )
     affine = np.eye(4)
     affine[:3, :3] = np.column_stack([row * across, column * down, normal * spacing])
-    affine[:3, 3] = positions[0]
-    return [int(index) for index in order], _LPS_TO_RAS @ affine
+    affine[:3, 3] = sorted_positions[0]
+    return frames, _LPS_TO_RAS @ affine
+
+
+def _places(along: np.ndarray) -> np.ndarray:
+    """The number of each slice's place: slices less than _SAME_MM from the next one share it."""
+    order = np.argsort(along, kind="stable")
+    numbers = np.concatenate([[0], np.cumsum(np.diff(along[order]) >= _SAME_MM)])
+    place_of = np.empty(len(along), int)
+    place_of[order] = numbers
+    return place_of
 
 
 def _plane(headers: list[Header], name: str) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
@@ -80,18 +92,17 @@ def _plane(headers: list[Header], name: str) -> tuple[np.ndarray, np.ndarray, tu
     return row, column / np.linalg.norm(column), (float(pixels[0, 0]), float(pixels[0, 1]))
 
 
-def _spacing(along: np.ndarray, name: str) -> float:
-    """The mean distance in mm of the sorted positions ``along`` the normal."""
+def _spacing(along: np.ndarray, headers: list[Header], name: str) -> float:
+    """The mean distance in mm of the sorted positions ``along`` the normal; of one slice its thickness."""
     if len(along) < 2:
-        raise InputError(f"{name}: a single slice of unknown thickness", "give all slices")
-    gaps = np.diff(along)
-    shared = int(np.count_nonzero(gaps < _SAME_MM))
-    if shared:
-        raise InputError(
-            f"{name}: {len(along)} slices at {len(along) - shared} places: duplicates, or several "
-            "time frames or gates",
-            "keep one slice for each place",
+        thickness = max(
+            (h.numbers("SliceThickness")[0] for h in headers if h.has("SliceThickness")), default=0
         )
+        if thickness <= 0:
+            raise InputError(f"{name}: a single slice of unknown thickness", "give all slices")
+        logger.info("%s: a single slice, of SliceThickness %.4g mm", name, thickness)
+        return float(thickness)
+    gaps = np.diff(along)
     usual = float(np.median(gaps))
     worst = int(np.argmax(np.abs(gaps - usual)))
     if gaps[worst] > 1.5 * usual:
@@ -128,22 +139,28 @@ def _check_spacing(headers: list[Header], spacing: float, name: str) -> None:
             return
 
 
-def _check_count(headers: list[Header], name: str) -> None:
-    """Compare with the number of slices in the header: slices missing at an end leave no gap."""
-    stated = max(
-        (
-            int(header.numbers("NumberOfSlices")[0])
-            for header in headers
-            if header.has("NumberOfSlices")
-        ),
-        default=0,
-    )
-    if stated > len(headers):
+def _check_count(headers: list[Header], slices: int, frames: int, name: str) -> None:
+    """Compare with the header's numbers of slices and frames: what is missing at an end leaves no gap."""
+    stated = _largest(headers, "NumberOfSlices")
+    if stated > slices:
         raise InputError(
-            f"{name}: {len(headers)} slices, DICOM field NumberOfSlices is {stated}: some are missing",
+            f"{name}: {slices} slices, DICOM field NumberOfSlices is {stated}: some are missing",
             "copy or export the series again",
         )
-    if 0 < stated < len(headers):
-        logger.warning(
-            "%s: %d slices, DICOM field NumberOfSlices is %d", name, len(headers), stated
-        )
+    if 0 < stated < slices:
+        logger.warning("%s: %d slices, DICOM field NumberOfSlices is %d", name, slices, stated)
+    # Whole-body series of GE count their beds in NumberOfTimeSlices.
+    for kind, field in (("DYNAMIC", "NumberOfTimeSlices"), ("GATED", "NumberOfTimeSlots")):
+        several = _largest([h for h in headers if kind in h.words("SeriesType")], field)
+        if several > 1 and kind == "GATED":
+            several *= max(1, _largest(headers, "NumberOfRRIntervals"))
+        if several > 1 and several != frames:
+            logger.warning(
+                "%s: DICOM field %s is %d, frames here: %d", name, field, several, frames
+            )
+
+
+def _largest(headers: list[Header], field: str) -> int:
+    return max(
+        (int(header.numbers(field)[0]) for header in headers if header.has(field)), default=0
+    )

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import math
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from petrt.errors import InputError, way
+from petrt.errors import InputError
 from petrt.io.dicom.files import DicomFile
 
 if TYPE_CHECKING:
@@ -22,19 +24,55 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PET_IMAGE = "1.2.840.10008.5.1.4.1.1.128"
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _MAGIC_END = 132
 _LONGEST_TEXT = 64
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_LONGEST_META = 2048
+# A deflated file is inflated in memory; 640 slices of 440 x 440 in one file take 0.25 GB.
+_MOST_INFLATED = 1 << 28
 _TAGS = (
-    *("SOPClassUID", "Modality", "Manufacturer", "AcquisitionDate", "AcquisitionTime"),
+    *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "InstanceNumber"),
+    *("Modality", "Manufacturer", "ManufacturerModelName", "SeriesDescription", "SeriesNumber"),
     *("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
-    *("InstanceNumber", "NumberOfSlices", "NumberOfFrames", "EnergyWindowRangeSequence"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
-    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated"),
-    *("Units", "RescaleSlope", "RescaleIntercept", "SpacingBetweenSlices", "NumberOfTimeSlices"),
-    "SeriesType",
+    *("StudyDate", "StudyTime", "SeriesDate", "SeriesTime", "ContentDate", "ContentTime"),
+    *("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "TimezoneOffsetFromUTC"),
+    *("NumberOfSlices", "NumberOfFrames", "NumberOfTimeSlices", "NumberOfTimeSlots"),
+    *("NumberOfRRIntervals", "SeriesType", "ImageIndex", "EnergyWindowRangeSequence"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "PatientPosition"),
+    *("SpacingBetweenSlices", "SliceThickness", "SliceLocation"),
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "LossyImageCompression"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("Units", "RescaleSlope", "RescaleIntercept", "CorrectedImage", "DecayCorrection", "SUVType"),
+    *("DecayFactor", "DoseCalibrationFactor", "FrameReferenceTime", "ActualFrameDuration"),
+    *("TriggerTime", "FrameTime", "NominalInterval", "LowRRValue", "HighRRValue"),
+    *("TemporalPositionIdentifier", "TemporalPositionIndex"),
+    *("PatientWeight", "PatientSize", "PatientSex", "PatientAge"),
+    *("RadiopharmaceuticalInformationSequence", "GatedInformationSequence"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    # What Enhanced PET states for all its frames.
+    *("DecayCorrected", "DecayCorrectionDateTime", "AttenuationCorrected", "ScatterCorrected"),
+    *("DeadTimeCorrected", "RandomsCorrected", "GantryMotionCorrected", "PatientMotionCorrected"),
+    *("CountLossNormalizationCorrected", "NonUniformRadialSamplingCorrected"),
+    *("SensitivityCalibrated", "DetectorNormalizationCorrection", "DimensionIndexSequence"),
 )
+# Private elements by group, creator, and the last byte of their numbers.
+PHILIPS = (0x7053, "Philips PET Private Group")  # 00: SUVbw of a value, 09: Bq/ml of a value
+GE = (0x0009, "GEMS_PETD_01")  # 0D: the scan's date and time
+_PRIVATE = ((*PHILIPS, (0x00, 0x09)), (*GE, (0x0D,)))
+
+
+@cache
+def _tags() -> tuple[int, ...]:
+    """What is read of a file. A creator may have reserved any block of its group: the first 16 are read."""
+    from pydicom.datadict import tag_for_keyword
+
+    private: list[int] = []
+    for group, _, elements in _PRIVATE:
+        for block in range(0x10, 0x20):
+            private.append(group << 16 | block)
+            private += [group << 16 | block << 8 | element for element in elements]
+    return (*filter(None, map(tag_for_keyword, _TAGS)), *private)
 
 
 @dataclass(frozen=True)
@@ -42,13 +80,14 @@ class Header:
     """The fields of one file. ``stored``: number of bytes after them, None if they are compressed.
 
     ``whole``: its pixels can be read only with the whole file, which is deflated or does not begin as
-    DICOM files do.
+    DICOM files do. ``syntax``: the UID of its transfer syntax, "" if the file does not state it.
     """
 
     file: DicomFile
     tags: Dataset
     stored: int | None
     whole: bool = False
+    syntax: str = ""
 
     @property
     def label(self) -> str:
@@ -59,6 +98,15 @@ class Header:
         value = self._value(keyword)
         text = "" if value is None else str(value).strip()
         return "".join(char if char.isprintable() else "?" for char in text)[:_LONGEST_TEXT]
+
+    def words(self, keyword: str) -> tuple[str, ...]:
+        """The values of a field with several, such as CorrectedImage; () if it is absent."""
+        value = self._value(keyword)
+        several = [value] if isinstance(value, str) or value is None else value
+        try:
+            return tuple(str(each).strip() for each in several if each not in (None, ""))
+        except TypeError:
+            return ()
 
     def numbers(self, keyword: str, count: int = 1) -> tuple[float, ...]:
         """A field's ``count`` finite numbers. Raises InputError if it is absent or holds anything else."""
@@ -81,7 +129,19 @@ class Header:
         """The items of a sequence; an empty list if it is absent."""
         value = self._value(keyword)
         items = [] if value is None or isinstance(value, str) else value
-        return [Header(self.file, item, None) for item in items]
+        try:
+            return [Header(self.file, item, None) for item in items]
+        except TypeError:  # not a sequence
+            return []
+
+    def private(self, group: int, creator: str, element: int) -> Any:
+        """The value of a private element, such as ``private(*PHILIPS, 0x09)``; None if it is absent."""
+        try:
+            return self.tags.private_block(group, creator)[element].value
+        except KeyError:
+            return None
+        except Exception:  # as in _value
+            return "unreadable"
 
     def _value(self, keyword: str) -> Any:
         try:
@@ -107,47 +167,45 @@ def quiet() -> Iterator[None]:
 
 
 def read_headers(files: list[DicomFile]) -> dict[str, list[Header]]:
-    """Series UID -> headers of its files; other files are skipped, and a log line gives their number.
+    """Series UID -> headers of its files. Other files are skipped, and a log line gives their number.
 
-    Raises InputError if there is no DICOM file, or if a file named as DICOM is not DICOM.
+    So are files that cannot be read and are not named as DICOM. Raises InputError if there is no DICOM
+    file, and for a file named as DICOM that is none or cannot be read.
     """
     series: dict[str, list[Header]] = {}
+    others, unreadable = 0, 0
     for file in files:
-        with file.open() as stream:
-            header = _read_header(file, stream)
-        if header is None:
+        try:
+            with file.open() as stream:
+                header = _read_header(file, stream)
+            uid = "" if header is None else _series_uid(header)
+        except InputError:
+            if file.named_dicom:
+                raise
+            unreadable += 1
             continue
-        uid = header.text("SeriesInstanceUID")
-        if not uid:
-            raise InputError(
-                f"{header.label}: DICOM field SeriesInstanceUID is absent", "remove this file"
-            )
-        series.setdefault(uid, []).append(header)
-    skipped = len(files) - sum(map(len, series.values()))
+        if header is None:
+            others += 1
+        else:
+            series.setdefault(uid, []).append(header)
+    if unreadable:
+        logger.warning("%d of %d files cannot be read and are skipped", unreadable, len(files))
     if not series:
         raise InputError(
             f"no DICOM image among {len(files)} files", "give the folder of one PET series"
         )
-    if skipped:
-        logger.info("%d of %d files are not DICOM images and are skipped", skipped, len(files))
+    if others:
+        logger.info("%d of %d files are not DICOM images and are skipped", others, len(files))
     return series
 
 
-def choose(series: dict[str, list[Header]], wanted: str | None) -> tuple[str, list[Header]]:
-    """The series with UID ``wanted``, or the only one. Otherwise raises InputError, which lists all."""
-    there = ", ".join(
-        f"{uid} ({headers[0].text('Modality') or 'no modality'}, {len(headers)} files)"
-        for uid, headers in series.items()
-    )
-    if wanted is not None and wanted not in series:
-        raise InputError(f"no series {wanted[:_LONGEST_TEXT]!r}", f"there are: {there}")
-    if wanted is None and len(series) > 1:
+def _series_uid(header: Header) -> str:
+    uid = header.text("SeriesInstanceUID")
+    if not uid:
         raise InputError(
-            f"{len(series)} DICOM series: {there}",
-            way("series", next(iter(series)), "chooses the first", "leave one in its folder"),
+            f"{header.label}: DICOM field SeriesInstanceUID is absent", "remove this file"
         )
-    uid = wanted if wanted is not None else next(iter(series))
-    return uid, series[uid]
+    return uid
 
 
 def _read_header(file: DicomFile, stream: BinaryIO) -> Header | None:
@@ -162,9 +220,11 @@ def _read_header(file: DicomFile, stream: BinaryIO) -> Header | None:
                 "copy or download it again, or remove it",
             )
         return None
+    if not bare and _DEFLATED in start + stream.read(_LONGEST_META):
+        _check_inflated(file, stream)
     stream.seek(0)
     try:
-        tags = dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS), force=bare)
+        tags = dcmread(stream, stop_before_pixels=True, specific_tags=list(_tags()), force=bare)
         meta = tags.file_meta
         if meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
             return None
@@ -186,7 +246,30 @@ def _read_header(file: DicomFile, stream: BinaryIO) -> Header | None:
                 "copy or download it again, or remove it",
             )
         return None
-    return Header(file, tags, stored, whole=bare or deflated)
+    return Header(file, tags, stored, bare or deflated, str(syntax or ""))
+
+
+def _check_inflated(file: DicomFile, stream: BinaryIO) -> None:
+    """Raise InputError for a deflated file that fills the memory; pydicom inflates it in one piece."""
+    stream.seek(_MAGIC_END)
+    first = stream.read(12)  # the length of the meta header: group, element, UL, 4, number
+    if first[:8] != b"\x02\x00\x00\x00UL\x04\x00":
+        raise InputError(f"{file.label}: deflated, with a damaged meta header", "copy it again")
+    stream.seek(int.from_bytes(first[8:], "little"), 1)
+    inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    try:
+        while not inflater.eof and (block := inflater.unconsumed_tail or stream.read(1 << 16)):
+            total += len(inflater.decompress(block, 1 << 20))
+            if total > _MOST_INFLATED:
+                raise InputError(
+                    f"{file.label}: inflates to more than {_MOST_INFLATED} bytes",
+                    "store it without compression first",
+                )
+    except zlib.error as error:
+        raise InputError(
+            f"{file.label}: its DICOM header cannot be read (deflated data are damaged)",
+            "copy or download it again",
+        ) from error
 
 
 def _begins_as_elements(start: bytes) -> bool:

@@ -1,7 +1,8 @@
-"""Reads a PET volume from a DICOM series with one slice per file: a folder, a list of files, or a zip.
+"""Reads a PET volume from a DICOM series: a folder, files, a DICOMDIR or a zip archive.
 
-Only complete series of original PET slices in Bq/ml are read, each slice with its own slope and position.
-Anything else raises an InputError of one line (exit code 3). pydicom is imported on use.
+Each slice has its own slope and position. The values stay in the unit of the file. A series that is
+incomplete, or no PET, or not quantitative raises an InputError of one line (exit code 3). pydicom is
+imported on use.
 """
 
 from __future__ import annotations
@@ -9,267 +10,212 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import secrets
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from petrt.errors import InputError, way
+from petrt.errors import InputError
+from petrt.io.dicom import checks, multiframe
+from petrt.io.dicom.catalogue import SeriesInfo, Wanted, choose, chosen, inspect
 from petrt.io.dicom.files import Source, dicom_files
 from petrt.io.dicom.grid import series_grid
-from petrt.io.dicom.header import PET_IMAGE, Header, choose, quiet, read_headers
+from petrt.io.dicom.header import Header, quiet, read_headers
+from petrt.io.dicom.origin import PetSeries, Plane
+from petrt.io.dicom.pixels import check_pixels, stored_values
+from petrt.io.dicom.timing import acquired, decay_factors
 from petrt.io.header import affine_header, check_shape
-from petrt.io.volume import MAX_VOXELS, Nonfinite, Volume, as_float32, count_voxels
+from petrt.io.volume import MAX_VOXELS, Nonfinite, Volume, VoxelStats, as_float32, count_voxels
 
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
-__all__ = ["SeriesInfo", "inspect", "read"]
+__all__ = ["SeriesInfo", "inspect", "look", "read", "series_uids", "update_with"]
 
 logger = logging.getLogger(__name__)
 
-_SALT = secrets.token_bytes(16)
-# Photons of positron annihilation; the energy window of a PET scan contains it.
-_ANNIHILATION_KEV = 511.0
+# Frames whose starts are this near to an even grid, relative to its step, have one repetition time.
+_EVEN_FRAMES = 0.01
 
 
-@dataclass(frozen=True)
-class SeriesInfo:
-    """Fields of a series without patient data; "" or 0 if a field is absent.
-
-    ``patient_key`` and ``acquisition_key`` are salted hashes of the patient's ID and of the scan's
-    start time: scans with equal keys belong together. The keys of different processes compare only with
-    a common salt; they must not be stored. Scans with one ``frame_of_reference_uid`` share coordinates.
-    """
-
-    series_uid: str
-    study_uid: str
-    frame_of_reference_uid: str
-    patient_key: str
-    acquisition_key: str
-    modality: str
-    units: str
-    manufacturer: str
-    rows: int
-    columns: int
-    slices: int
+def series_uids(source: Source, wanted: Wanted = None) -> list[str]:
+    """The UIDs of the PET series in ``source``, or those of ``wanted`` that are there. Raises InputError."""
+    with quiet(), dicom_files(source) as files:
+        return chosen(read_headers(files), wanted)
 
 
-def inspect(source: Source, *, salt: bytes = _SALT) -> list[SeriesInfo]:
-    """List the series in ``source`` (folder with subfolders, files, zip) without reading pixels.
+def look(
+    source: Source,
+    *,
+    series: Wanted = None,
+    force_units: bool = False,
+    max_voxels: int = MAX_VOXELS,
+) -> Volume:
+    """A series as ``read`` gives it, but with an empty array of its shape without memory (all 0).
 
-    Raises InputError if there is no DICOM image or a file is damaged. Nothing else is checked.
+    Headers are checked, pixels are not read. Raises InputError.
     """
     with quiet(), dicom_files(source) as files:
-        series = read_headers(files)
-        return [_info(uid, headers, salt) for uid, headers in series.items()]
+        layout = _layout(*choose(read_headers(files), series), force_units, max_voxels)
+    nothing = np.broadcast_to(np.float32(0), layout.shape)
+    return layout.volume(nothing, VoxelStats(), source)
 
 
 def read(
     source: Source,
     *,
-    series: str | None = None,
+    series: Wanted = None,
     force_units: bool = False,
     max_voxels: int = MAX_VOXELS,
     nonfinite: Nonfinite = "refuse",
 ) -> Volume:
-    """The volume of one series: float32 [X, Y, Z], x along rows, z along the slices' normal.
+    """The volume of one series: float32 [X, Y, Z], or [X, Y, Z, T] for times or gates, in the file's unit.
 
-    ``series`` is the UID of the series to read, if there are several. ``force_units`` accepts units
-    other than BQML without converting them. Raises InputError. All headers, ``max_voxels`` and the
-    files' sizes are checked before anything large is allocated.
+    x is along rows, z along the slices' normal. ``series`` is the UID of the series to read, or several of
+    which one is there; without it the only PET series is read. ``force_units`` accepts values that are
+    not quantitative. Raises InputError. All headers, ``max_voxels`` and the files' sizes are checked
+    before anything large is allocated. ``Volume.series`` names the file of each slice.
     """
     with quiet(), dicom_files(source) as files:
-        uid, headers = choose(read_headers(files), series)
-        name = f"series {uid}"
-        _check_kind(headers, name)
-        _check_one_scan(headers, name)
-        rows, columns = _matrix(headers, name)
-        units = _check_units(headers, name, force_units)
-        shape = (columns, rows, len(headers))
-        check_shape(shape, name, max_voxels)
-        slopes = [_slope(header) for header in headers]
-        order, affine = series_grid(headers, name)
-        # In this memory order a slice is contiguous, with x fastest, as in the file.
-        data = np.empty(shape, np.float32, order="F")
-        for k, index in enumerate(order):
-            stored = _pixels(headers[index], rows, columns)
-            values = as_float32(stored.reshape(-1), slopes[index], 0.0)
-            data[:, :, k] = values.reshape(rows, columns).T
-    stats = count_voxels(data, name, nonfinite)
-    path = Path(source) if isinstance(source, str | os.PathLike) else None
-    summary = f"DICOM PET series, {len(headers)} slices, units {units}"
-    return Volume(data, affine, affine_header(affine, shape), stats, path, summary)
+        layout = _layout(*choose(read_headers(files), series), force_units, max_voxels)
+        data = _values(layout)
+    return layout.volume(data, count_voxels(data, layout.name, nonfinite), source)
 
 
-def _info(uid: str, headers: list[Header], salt: bytes) -> SeriesInfo:
-    first = headers[0]
-    began = min(h.text("AcquisitionDate") + h.text("AcquisitionTime") for h in headers)
-    rows, columns = (
-        int(first.numbers(field)[0]) if first.has(field) else 0 for field in ("Rows", "Columns")
-    )
-    return SeriesInfo(
-        series_uid=uid,
-        study_uid=first.text("StudyInstanceUID"),
-        frame_of_reference_uid=first.text("FrameOfReferenceUID"),
-        patient_key=_key(first.text("PatientID"), salt),
-        acquisition_key=_key(began, salt),
-        modality=first.text("Modality"),
-        units=first.text("Units"),
-        manufacturer=first.text("Manufacturer"),
-        rows=rows,
-        columns=columns,
-        slices=len(headers),
-    )
+def update_with(update: Callable[[bytes], object], source: Source, series: Wanted = None) -> None:
+    """Call ``update`` with the SHA-256 of each file of a series, in an order that names do not change."""
+    with quiet(), dicom_files(source) as files:
+        _, headers = choose(read_headers(files), series)
+        digests = []
+        for header in headers:
+            digest = hashlib.sha256()
+            with header.file.open() as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+            digests.append(digest.digest())
+    for each in sorted(digests):
+        update(each)
 
 
-def _key(text: str, salt: bytes) -> str:
-    return hashlib.sha256(salt + text.encode()).hexdigest() if text else ""
+@dataclass(frozen=True)
+class _Layout:
+    """A checked series before its pixels are read: ``shape`` of the volume, and all that comes with it."""
+
+    name: str
+    series: PetSeries
+    affine: np.ndarray
+    shape: tuple[int, ...]
+
+    def volume(self, data: np.ndarray, stats: VoxelStats, source: Source) -> Volume:
+        path = Path(source) if isinstance(source, str | os.PathLike) else None
+        header = affine_header(self.affine, self.shape)
+        if step := _frame_step(self.series):
+            header["pixdim"][4] = step
+            header.set_xyzt_units("mm", "sec")
+        several = f" in {self.shape[3]} frames" if len(self.shape) == 4 else ""
+        units = self.series.units or "absent"
+        summary = f"DICOM PET series, {self.shape[2]} slices{several}, units {units}"
+        return Volume(data, self.affine, header, stats, path, summary, self.series)
 
 
-def _check_kind(headers: list[Header], name: str) -> None:
-    """Raise InputError unless these are PET slices, one per file; log mandatory fields that are absent."""
-    from pydicom.uid import UID
-
-    for header in headers:
-        modality = header.text("Modality")
-        if modality != "PT":
-            raise InputError(
-                f"{name}: DICOM field Modality is {modality or 'absent'}, expected PT",
-                "give a PET series",
-            )
-        kind = header.text("SOPClassUID") or PET_IMAGE
-        frames = header.numbers("NumberOfFrames")[0] if header.has("NumberOfFrames") else 1
-        if kind != PET_IMAGE or frames != 1:
-            what = f"{frames:g} frames in a file" if kind == PET_IMAGE else UID(kind).name
-            raise InputError(
-                f"{name}: {what}, expected {UID(PET_IMAGE).name} with one slice in a file",
-                "export it as such",
-            )
-    _check_energy(headers[0], name)
-    for field in ("Manufacturer", "InstanceNumber"):
-        absent = sum(not header.has(field) for header in headers)
-        if absent:
-            logger.warning("%s: DICOM field %s is absent in %d files", name, field, absent)
-
-
-def _check_one_scan(headers: list[Header], name: str) -> None:
-    """Raise InputError for slices of several patients; log other signs of more than one volume."""
-    patients = {header.text("PatientID") for header in headers}
-    if len(patients) > 1:
-        raise InputError(
-            f"{name}: its slices have {len(patients)} different PatientIDs", "give one scan"
-        )
-    frames = {header.text("FrameOfReferenceUID") for header in headers}
-    if len(frames) > 1:
-        logger.warning(
-            "%s: its slices have %d frames of reference; they are taken as one", name, len(frames)
-        )
-    field = "NumberOfTimeSlices"
-    # Whole-body series of GE count their beds in this field.
-    dynamic = [h for h in headers if "DYNAMIC" in h.text("SeriesType") and h.has(field)]
-    stated = max((header.numbers(field)[0] for header in dynamic), default=1.0)
-    if stated > 1:
-        logger.warning("%s: DICOM field %s is %g, one frame is here", name, field, stated)
-
-
-def _check_energy(header: Header, name: str) -> None:
-    """Refuse SPECT stored as PET: its energy windows are below the energy of annihilation photons."""
-    field = "EnergyWindowUpperLimit"
-    windows = [window for window in header.items("EnergyWindowRangeSequence") if window.has(field)]
-    highest = max((window.numbers(field)[0] for window in windows), default=_ANNIHILATION_KEV)
-    if 0 < highest < _ANNIHILATION_KEV:
-        raise InputError(
-            f"{name}: photons up to {highest:g} keV, so SPECT, though stored as PET",
-            "give a PET series",
-        )
-
-
-def _check_units(headers: list[Header], name: str, force: bool) -> str:
-    several = sorted({header.text("Units") or "absent" for header in headers})
-    if len(several) > 1:
-        raise InputError(f"{name}: its slices differ in Units: {', '.join(several)}", "repair it")
-    (units,) = several
-    if units != "BQML" and not force:
-        raise InputError(
-            f"{name}: DICOM field Units is {units}, expected BQML (Bq/ml)",
-            way("force_units", "", "uses its values unchanged", "convert it to Bq/ml"),
-        )
-    if units != "BQML":
-        logger.warning("%s: DICOM field Units is %s; values are used unchanged", name, units)
-    return units
-
-
-def _matrix(headers: list[Header], name: str) -> tuple[int, int]:
-    """Rows and columns. Raises InputError if files differ in them or hold too few pixels."""
-    sizes = {(int(h.numbers("Rows")[0]), int(h.numbers("Columns")[0])) for h in headers}
+def _layout(uid: str, headers: list[Header], force_units: bool, max_voxels: int) -> _Layout:
+    """Check all headers of a series and put its slices in order. Raises InputError."""
+    name = f"series {uid}"
+    checks.check_kind(headers, name)
+    sizes = {check_pixels(header, multiframe.count(header)) for header in headers}
     if len(sizes) > 1:
         several = ", ".join(f"{columns} x {rows}" for rows, columns in sorted(sizes))
         raise InputError(f"{name}: its slices differ in size: {several}", "give one volume")
     ((rows, columns),) = sizes
+    headers = _without_copies(headers, name)
+    total = sum(map(multiframe.count, headers))
+    check_shape((columns, rows, total), name, max_voxels)
+    planes = _planes(headers)
+    fields = [plane.header for plane in planes]
+    checks.check_one_scan(fields, name)
+    units = checks.check_units(fields, name, force_units)
+    for header in fields:
+        checks.slope(header)
+    frames, affine = series_grid(fields, name)
+    shape = (columns, rows, len(frames[0]), len(frames))[: 4 if len(frames) > 1 else 3]
+    on_one_scale = tuple(_on_one_scale([planes[n] for n in frame], units, name) for frame in frames)
+    return _Layout(name, PetSeries(uid, units, on_one_scale), affine, shape)
+
+
+def _planes(headers: list[Header]) -> list[Plane]:
+    planes = []
     for header in headers:
-        samples = header.numbers("SamplesPerPixel")[0] if header.has("SamplesPerPixel") else 1
-        if samples != 1:
-            raise InputError(f"{header.label}: {samples:g} samples per pixel", "give a PET series")
-        expected = rows * columns * int(header.numbers("BitsAllocated")[0]) // 8
-        if header.stored is not None and header.stored < expected:
-            raise InputError(
-                f"{header.label}: truncated: expected {expected} bytes of pixels, "
-                f"found {max(header.stored, 0)}",
-                "copy or download it again",
-            )
-    return rows, columns
+        if header.text("SOPClassUID") in multiframe.MULTI_FRAME:
+            frames = multiframe.frames_of(header)
+            planes += [Plane(frame, index) for index, frame in enumerate(frames)]
+        else:
+            planes.append(Plane(header))
+    return planes
 
 
-def _slope(header: Header) -> float:
-    """The slope of this slice. Its intercept must be 0, as in all PET (PS3.3 C.8.9.4)."""
-    (slope,) = header.numbers("RescaleSlope")
-    if slope <= 0:
-        raise InputError(
-            f"{header.label}: DICOM field RescaleSlope is {slope:g}, expected a number above 0",
-            "repair it",
-        )
-    intercept = header.numbers("RescaleIntercept")[0] if header.has("RescaleIntercept") else 0.0
-    if intercept != 0:
-        raise InputError(
-            f"{header.label}: DICOM field RescaleIntercept is {intercept:g}, which PET does not have",
-            "repair it",
-        )
-    return slope
+def _on_one_scale(planes: Sequence[Plane], units: str, name: str) -> tuple[Plane, ...]:
+    """The slices of a frame with the factors that bring them to one clock and one scale."""
+    headers = [plane.header for plane in planes]
+    decay, counts = decay_factors(headers, name), checks.count_factors(headers, units, name)
+    return tuple(
+        plane if a * b == 1 else replace(plane, factor=a * b)
+        for plane, a, b in zip(planes, decay, counts, strict=True)
+    )
 
 
-def _pixels(header: Header, rows: int, columns: int) -> np.ndarray:
-    """The stored values [rows, columns]."""
-    from pydicom.pixels.utils import pixel_array
+def _without_copies(headers: list[Header], name: str) -> list[Header]:
+    """The files without copies of the same bytes, such as those of a folder that lies in itself.
 
-    hint = "copy it again"
-    if header.stored is None and not header.whole:
-        hint = "decompress it first (gdcmconv --raw), or copy it again"
-    try:
+    Raises InputError for two different files with one SOPInstanceUID.
+    """
+    uids = Counter(header.text("SOPInstanceUID") for header in headers)
+    seen: dict[str, bytes] = {}
+    kept = []
+    for header in headers:
+        uid = header.text("SOPInstanceUID")
+        if not uid or uids[uid] == 1:
+            kept.append(header)
+            continue
         with header.file.open() as stream:
-            source = _whole(stream) if header.whole else stream
-            stored: np.ndarray = pixel_array(source)
-    except InputError:
-        raise
-    except Exception as error:  # many kinds, for a damaged file or an absent decoder
-        fault = type(error).__name__
-        raise InputError(f"{header.label}: its pixels cannot be read ({fault})", hint) from error
-    if stored.shape != (rows, columns) or stored.dtype.kind not in "iu":
-        raise InputError(f"{header.label}: its pixels do not fit its header", hint)
-    return stored
+            content = hashlib.sha256(stream.read()).digest()
+        if seen.setdefault(uid, content) != content:
+            raise InputError(
+                f"{header.label}: another file has the same SOPInstanceUID and other content",
+                "keep the right one of the two",
+            )
+        if seen[uid] is content:
+            kept.append(header)
+    if len(kept) < len(headers):
+        copies = len(headers) - len(kept)
+        logger.warning("%s: %d files are copies of others and are skipped", name, copies)
+    return kept
 
 
-def _whole(stream: BinaryIO) -> Dataset:
-    """The dataset of a file that is deflated or lacks the preamble, as if it were stored plainly."""
-    from pydicom import dcmread
-    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+def _values(layout: _Layout) -> np.ndarray:
+    """The volume, read slice by slice into one array."""
+    rows, columns = layout.shape[1], layout.shape[0]
+    # In this memory order a slice is contiguous, with x fastest, as in the file.
+    data = np.empty(layout.shape, np.float32, order="F")
+    whole = data.reshape(*layout.shape[:3], -1, order="F")
+    places: dict[int, list[tuple[Plane, int, int]]] = {}
+    for t, frame in enumerate(layout.series.frames):
+        for k, plane in enumerate(frame):
+            places.setdefault(id(plane.header.file), []).append((plane, k, t))
+    for of_file in places.values():
+        of_file.sort(key=lambda place: place[0].index)
+        header = of_file[0][0].header
+        indices = [plane.index for plane, _, _ in of_file]
+        stored = stored_values(header, indices, rows, columns)
+        for (plane, k, t), values in zip(of_file, stored, strict=True):
+            scaled = as_float32(values.reshape(-1), plane.factor * checks.slope(plane.header), 0.0)
+            whole[:, :, k, t] = scaled.reshape(rows, columns).T
+    return data
 
-    dataset = dcmread(stream, force=True)
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if syntax is None or syntax.is_deflated:
-        implicit = syntax is None and dataset.original_encoding[0]
-        plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-        dataset.file_meta.TransferSyntaxUID = plain
-    return dataset
+
+def _frame_step(series: PetSeries) -> float:
+    """The time in s from frame to frame, if it is the same for all; else 0, as for gates."""
+    starts = [acquired(frame[0].header) for frame in series.frames]
+    if len(starts) < 2 or None in starts:
+        return 0.0
+    steps = np.diff(np.array(starts, float))
+    step = float(steps.mean())
+    return step if step > 0 and np.abs(steps - step).max() <= _EVEN_FRAMES * step else 0.0

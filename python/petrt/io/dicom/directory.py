@@ -1,0 +1,69 @@
+"""Reads a DICOMDIR, the table of contents of a disc: the files that it lists (PS3.3 annex F)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from petrt.errors import InputError
+
+_DICOMDIR = "1.2.840.10008.1.3.10"
+# A record takes a few hundred bytes: a million slices.
+_LARGEST = 1 << 29
+
+
+def is_directory(path: Path) -> bool:
+    """Whether a file is a DICOMDIR, by its content."""
+    from pydicom.filereader import read_file_meta_info
+
+    try:
+        return read_file_meta_info(path).get("MediaStorageSOPClassUID") == _DICOMDIR
+    except (
+        Exception
+    ):  # pydicom raises many kinds of errors for a damaged file, which is said in reading it
+        return False
+
+
+def listed_files(path: Path) -> list[Path]:
+    """The image files that a DICOMDIR lists, sorted. Raises InputError if it is damaged, names a file outside
+    its folder, or if a file is absent."""
+    parts = _listed(path)
+    if any(not part or part in (".", "..") or "/" in part for each in parts for part in each):
+        raise InputError("DICOMDIR: it names a file outside its folder", "give the folder")
+    found = [_there(path.parent, each) for each in parts]
+    absent = found.count(None)
+    if absent:
+        raise InputError(
+            f"DICOMDIR: {absent} of the {len(found)} images that it lists are absent",
+            "copy the whole disc, or give the folder",
+        )
+    if not found:
+        raise InputError("DICOMDIR: it lists no image", "give the folder")
+    return sorted(path for path in found if path is not None)
+
+
+def _listed(path: Path) -> list[list[str]]:
+    from pydicom import dcmread
+    from pydicom.multival import MultiValue
+
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError("too large")
+        parts = []
+        for record in dcmread(path).DirectoryRecordSequence:
+            if str(record.get("DirectoryRecordType", "")) == "IMAGE":
+                name = record.get("ReferencedFileID") or ""
+                parts.append([str(p) for p in (name if isinstance(name, MultiValue) else [name])])
+        return parts
+    except Exception as error:  # as above
+        raise InputError(
+            f"DICOMDIR: damaged ({type(error).__name__})", "give the folder"
+        ) from error
+
+
+def _there(folder: Path, parts: list[str]) -> Path | None:
+    """The file of a record; some systems show the capitals of a disc as small letters."""
+    for each in (parts, [part.lower() for part in parts]):
+        path = folder.joinpath(*each)
+        if path.is_file():
+            return path
+    return None
