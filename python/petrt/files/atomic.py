@@ -113,7 +113,7 @@ def check_output(
     inputs = list(inputs)
     try:
         with explained(target):
-            _check_outside(target, inputs)
+            check_outside(target, inputs)
             if _exists(target):
                 _check_existing(target, inputs, overwrite)
             descriptor, scratch = _open_scratch(target.parent)
@@ -124,7 +124,8 @@ def check_output(
         raise UsageError(f"{shown(target)}: not a possible file name") from error
 
 
-def _check_outside(target: Path, inputs: Iterable[PathLike]) -> None:
+def check_outside(target: Path, inputs: Iterable[PathLike]) -> None:
+    """Raise UsageError for an output that lies in an input that is a folder."""
     above = Path(os.path.realpath(target)).parents
     for folder in inputs:
         if os.path.isdir(folder) and Path(os.path.realpath(folder)) in above:

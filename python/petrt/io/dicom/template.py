@@ -11,10 +11,9 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from petrt.errors import InputError
 from petrt.io.dicom import multiframe
 from petrt.io.dicom.derivation import code
-from petrt.io.dicom.header import PHILIPS, Header
+from petrt.io.dicom.header import PHILIPS
 from petrt.io.dicom.origin import Plane
 
 if TYPE_CHECKING:
@@ -40,20 +39,6 @@ _DROPPED = (
     *("StorageMediaFileSetUID", "OriginalAttributesSequence", "ModifiedAttributesSequence"),
     "EncryptedAttributesSequence",
 )
-# What only multi-frame files have.
-_OF_FRAMES = (
-    *("DimensionOrganizationSequence", "DimensionIndexSequence", "DimensionOrganizationType"),
-    *("DimensionIndexValues", "StackID", "InStackPositionNumber", "FrameType", "FrameLabel"),
-    *("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber"),
-    *(
-        "ConcatenationFrameOffsetNumber",
-        "SOPInstanceUIDOfConcatenationSource",
-        "VolumetricProperties",
-    ),
-    *("RealWorldValueFirstValueMapped", "RealWorldValueLastValueMapped", "RealWorldValueSlope"),
-    *("RealWorldValueIntercept", "LUTLabel", "LUTExplanation", "MeasurementUnitsCodeSequence"),
-    *("PixelPresentation", "VolumeBasedCalculationTechnique", "ComplexImageComponent"),
-)
 # Overlays (60xx), curves (50xx), pixels and what lies behind them, and the groups of commands and files.
 _DROPPED_GROUPS = (0x0000, 0x0002, 0x5000, 0x6000, 0x7FE0, 0xFFFA, 0xFFFC)
 _REPEATING = 0xFF00
@@ -64,31 +49,7 @@ _SAFE = (
     (0x0009, "GEMS_PETD_01", (0x0D, 0x39, 0x3B, 0x3D)),
     (0x0071, "SIEMENS MED PT", (0x22,)),
 )
-_NUMBER_OR_TIME = re.compile(rb"[0-9.eE+\- ]*\0?")
-_PET_TAG_ORDER = 0x7FE00010
-
-
-class Templates:
-    """Gives the slices of a series what they keep of their sources."""
-
-    def __init__(self) -> None:
-        self._of_file = lru_cache(maxsize=1)(_frames)
-
-    def of(self, plane: Plane) -> Dataset:
-        """A new dataset without pixels, ready to be written in explicit VR, little endian.
-
-        Raises InputError for a file that can no longer be read, and for pixels with text burned in.
-        """
-        if plane.header.text("SOPClassUID") in multiframe.MULTI_FRAME:
-            tags = self._of_file(plane.header.file)[plane.index]
-        else:
-            tags = _whole(plane.header)
-        if str(tags.get("BurnedInAnnotation") or "").strip() == "YES":
-            raise InputError(
-                f"{plane.header.label}: text is burned into its pixels (BurnedInAnnotation)",
-                "remove the text first",
-            )
-        return carried(tags)
+_NUMBER_OR_TIME = re.compile(r"[0-9.eE+-]{1,26}")
 
 
 def source_reference(plane: Plane) -> Dataset | None:
@@ -101,7 +62,7 @@ def source_reference(plane: Plane) -> Dataset | None:
     item = Dataset()
     item.ReferencedSOPClassUID = plane.header.text("SOPClassUID") or multiframe.PET_IMAGE
     item.ReferencedSOPInstanceUID = uid
-    if plane.header.text("SOPClassUID") in multiframe.MULTI_FRAME:
+    if multiframe.is_multi_frame(plane.header):
         item.ReferencedFrameNumber = plane.index + 1
     item.SpatialLocationsPreserved = "YES"
     purpose = code("121322", "Source image for image processing operation")
@@ -110,7 +71,8 @@ def source_reference(plane: Plane) -> Dataset | None:
 
 
 def carried(source: Dataset) -> Dataset:
-    """A copy of ``source`` without what does not stay, in its items, too."""
+    """A copy of ``source`` without what does not stay, in its items, too; to be written in explicit VR, little
+    endian."""
     from pydicom import Dataset
 
     kept = Dataset()
@@ -174,31 +136,18 @@ def _keep_safe(source: Dataset, kept: Dataset) -> None:
         except KeyError:
             continue
         for element in elements:
-            if element not in block:
-                continue
-            try:
-                value = str(block[element].value)
-                text = value.strip("\0 ") if not isinstance(block[element].value, bytes) else ""
-                raw = block[element].value
-                text = (raw if isinstance(raw, bytes) else text.encode("ascii")).decode("ascii")
-            except Exception:  # as above
-                continue
-            if text and _NUMBER_OR_TIME.fullmatch(text.encode()):
-                vr = "DS" if group == PHILIPS[0] else "DT"
+            text = _plain(block, element) if element in block else ""
+            if text:
                 own = kept.private_block(group, creator, create=True)
-                own.add_new(element, vr, text.strip("\0 "))
+                own.add_new(element, "DS" if group == PHILIPS[0] else "DT", text)
 
 
-def _whole(header: Header) -> Dataset:
-    from pydicom import dcmread
-
+def _plain(block: Any, element: int) -> str:
+    """The value of a private element, if it is nothing but a number or a time; else ""."""
     try:
-        with header.file.open() as stream:
-            return dcmread(stream, stop_before_pixels=True, force=True)
-    except InputError:
-        raise
-    except Exception as error:  # as above
-        raise InputError(
-            f"{header.label}: cannot be read again ({type(error).__name__})",
-            "leave the input alone while it is in use",
-        ) from error
+        value = block[element].value
+        text = value.decode("ascii") if isinstance(value, bytes) else str(value)
+    except Exception:  # as above
+        return ""
+    text = text.strip("\0 ")
+    return text if _NUMBER_OR_TIME.fullmatch(text) else ""
