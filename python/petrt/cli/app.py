@@ -13,6 +13,7 @@ from petrt import __version__
 from petrt.cli.bench import bench
 from petrt.cli.build_engine import build_engine
 from petrt.cli.calibrate import calibrate
+from petrt.cli.convert import convert
 from petrt.cli.demo import demo
 from petrt.cli.doctor import doctor
 from petrt.cli.evaluate import evaluate
@@ -52,6 +53,7 @@ COMMANDS = (
     reconstruct,
     demo,
     evaluate,
+    convert,
     inspect,
     doctor,
     simulate,

@@ -95,4 +95,11 @@ AllowActivityChange = Annotated[
         help="Write the image also where it changes the total activity by more than 10 %.",
     ),
 ]
+Suv = Annotated[
+    str | None,
+    typer.Option(
+        help="SUV, computed from the DICOM headers: bw, lbm, bsa or ibw (also lbmjames128, lbmjanma).",
+        show_default=False,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")]
