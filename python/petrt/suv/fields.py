@@ -76,8 +76,12 @@ def drug(headers: Sequence[Header], name: str) -> Header:
     if len(items) != 1:
         state = f"has {len(items)} items" if items else "is absent"
         raise no_suv(name, f"DICOM field {field} {state}")
-    facts = ("RadionuclideTotalDose", "RadiopharmaceuticalStartDateTime")
-    facts += ("RadiopharmaceuticalStartTime", "RadionuclideHalfLife")
+    facts = [
+        "RadionuclideTotalDose",
+        "RadiopharmaceuticalStartDateTime",
+        "RadiopharmaceuticalStartTime",
+        "RadionuclideHalfLife",
+    ]
     each = {tuple(item.text(f) for f in facts) for h in headers for item in h.items(field)[:1]}
     if len(each) > 1:
         raise no_suv(name, f"its slices differ in DICOM field {field}")

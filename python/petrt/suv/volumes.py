@@ -89,13 +89,11 @@ class Display:
 
 
 def display(source: Volume, kind: Kind = "bw") -> Display:
-    """SUV where it can be formed, else the unit of the file, with the reason, which is also logged."""
+    """SUV where it can be formed, else the unit of the file, with the reason."""
     try:
         return Display(unit_name(kind), factors(source, kind))
     except InputError as error:
-        unit = stored_unit(source)
-        logger.info("shown in %s: %s", unit or "the unit of the file", error.message)
-        return Display(unit, None, error.message)
+        return Display(stored_unit(source), None, error.message)
 
 
 def stored_unit(source: Volume) -> str:
