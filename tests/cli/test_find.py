@@ -65,10 +65,13 @@ def test_hidden_files_beside_the_matches_of_a_glob_are_told(scans, caplog):
     ("bad", "says"),
     [
         ("scans/x*.nii.gz", r"x\*\.nii\.gz: matches no NIfTI file"),
-        ("scans/no*", "matches no NIfTI file, but 1 other files"),
+        ("scans/no*", "matches no NIfTI file and no DICOM, but 1 other"),
         ("absent.nii.gz", r"absent\.nii\.gz: no such file"),
-        ("scans/sub", r"sub: no NIfTI file in this folder, but 1 in its folders; 'scans/sub/\*\*"),
-        ("empty", "empty: no NIfTI file in this folder; files end in"),
+        (
+            "scans/sub",
+            r"sub: no NIfTI or DICOM file in this folder, but 1 in its folders; 'scans/sub/\*\*",
+        ),
+        ("empty", "empty: no NIfTI or DICOM file in this folder; files end in"),
     ],
 )
 def test_an_input_that_matches_nothing_is_an_error_beside_good_ones(scans, bad, says):

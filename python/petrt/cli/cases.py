@@ -87,9 +87,7 @@ class CaseRunner:
         return failures
 
     def _read(self, case: InputCase) -> Volume:
-        from petrt.io import nifti
-
-        return nifti.read(case.source, max_voxels=self.max_voxels, nonfinite=self.nonfinite)  # type: ignore[arg-type]
+        return case.read(self.max_voxels, self.nonfinite)  # type: ignore[arg-type]
 
     def _reconstruct(self, volume: Volume, label: str) -> Reconstruction:
         from petrt.cli.progress import bar
@@ -101,7 +99,7 @@ class CaseRunner:
         """Write the outputs of one case, which appear together, and return its log lines."""
         from petrt.files.atomic import together
 
-        key = self.keys.of(case.source) if self.keys else ""
+        key = self.keys.of(case.source, case.series) if self.keys else ""
         with together():
             said = self._write_each(case, volume, result, key)
         if case.record == STDOUT:

@@ -33,7 +33,6 @@ def dry_run(
     in the way, InputError for a single bad input, PartialFailure if some of several are bad.
     """
     from petrt.inference.estimate import Estimator
-    from petrt.io import nifti
 
     estimator = Estimator(reconstructor)
     failed: list[PetrtError] = []
@@ -55,7 +54,7 @@ def dry_run(
             say(f"{where}: done already")
             continue
         try:
-            glance = nifti.look(case.source, max_voxels=max_voxels)
+            glance = case.look(max_voxels)
             estimate = estimator.of(glance.shape, glance.affine_mm, shown(case.source))
         except InputError as error:
             failed.append(error)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import petrt
-from petrt.cli.options import MaxVoxels, Nonfinite, above_zero
+from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, SeriesUids, above_zero
 from petrt.cli.output import STDOUT, Output, cell, files, write_json
 from petrt.errors import InputError, UsageError
 from petrt.evaluation.activity import Change, RoiStatistics, change, roi_statistics
@@ -27,7 +27,7 @@ from petrt.evaluation.metrics import evaluate as compare
 from petrt.files.atomic import check_outputs
 from petrt.files.names import shown
 from petrt.files.system import reading
-from petrt.io import nifti
+from petrt.io import source
 from petrt.io.volume import MAX_VOXELS
 
 # Largest distance in voxels between the corners of two equal grids, since headers round.
@@ -38,7 +38,9 @@ METRICS = {"psnr": ("PSNR (dB)", ".2f"), "ssim": ("SSIM", ".4f")} | {
 
 
 def evaluate(
-    prediction: Annotated[Path, typer.Argument(metavar="PRED", help="Volume to evaluate (NIfTI).")],
+    prediction: Annotated[
+        Path, typer.Argument(metavar="PRED", help="Volume to evaluate (NIfTI or DICOM).")
+    ],
     reference: Annotated[
         Path, typer.Argument(metavar="REF", help="Full-dose reference on the same grid.")
     ],
@@ -65,6 +67,8 @@ def evaluate(
             help="Divides both volumes, for 'paper' and 'inference'. Default: the maximum of REF.",
         ),
     ] = None,
+    series: SeriesUids = None,
+    force_units: ForceUnits = False,
     nonfinite: Nonfinite = "refuse",
     max_voxels: MaxVoxels = MAX_VOXELS,
     json_file: Annotated[
@@ -80,14 +84,16 @@ def evaluate(
         raise UsageError("--background needs --labels")
     if nonfinite not in ("refuse", "zero"):
         raise UsageError(f"--nonfinite is '{nonfinite}'", "choose refuse or zero")
-    volumes = {role: _read(path, nonfinite, max_voxels) for role, path in inputs.items()}
+    let_in = _Reading(series, force_units, nonfinite, max_voxels)
+    volumes = {role: _read(path, let_in) for role, path in inputs.items()}
+    _check_same_unit(volumes["prediction"], volumes["reference"])
     for role in volumes:
         _check_same_grid(volumes[role], volumes["reference"], may_be_static=role in _STATIC)
     frames = [
         _frame(frame, volumes["reference"].voxel_mm, protocol, scale, background)
         for frame in _by_frame(volumes)
     ]
-    write_json(json_file, _record(inputs, frames), overwrite=overwrite)
+    write_json(json_file, _record(inputs, series, frames), overwrite=overwrite)
     console = Output(80, err=json_file == STDOUT)
     console.print(cell(f"{shown(prediction)} against {shown(reference)}"))
     for number, frame in enumerate(frames, start=1):
@@ -107,6 +113,7 @@ class _Turned:
     name: str
     frames: NDArray[np.float32]
     affine: NDArray[np.float64]
+    units: str = ""
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
@@ -121,9 +128,25 @@ class _Turned:
         return f"{shape} voxels of {sizes} mm from ({origin}), frames: {len(self.frames)}"
 
 
-def _read(path: Path, nonfinite: str, max_voxels: int) -> _Turned:
-    """Read a file in canonical orientation, so files that differ only in storage order agree."""
-    volume = nifti.read(path, max_voxels=max_voxels, nonfinite=nonfinite)  # type: ignore[arg-type]
+@dataclass(frozen=True)
+class _Reading:
+    """What is let in, and the series that are meant where a DICOM input has several."""
+
+    series: list[str] | None
+    force_units: bool
+    nonfinite: Any
+    max_voxels: int
+
+
+def _read(path: Path, let_in: _Reading) -> _Turned:
+    """Read a volume in canonical orientation, so files that differ only in storage order agree."""
+    volume = source.read(
+        path,
+        series=source.among_several(path, let_in.series),
+        force_units=let_in.force_units,
+        max_voxels=let_in.max_voxels,
+        nonfinite=let_in.nonfinite,
+    )
     orientation = io_orientation(volume.affine_mm)
     shape = volume.data.shape[:3]
     data = apply_orientation(volume.data.reshape(*shape, -1), orientation)
@@ -131,7 +154,17 @@ def _read(path: Path, nonfinite: str, max_voxels: int) -> _Turned:
         shown(path),
         np.moveaxis(np.asarray(data), 3, 0),
         volume.affine_mm @ inv_ornt_aff(orientation, shape),
+        volume.series.units if volume.series else "",
     )
+
+
+def _check_same_unit(prediction: _Turned, reference: _Turned) -> None:
+    """Raise InputError for two DICOM series in different units; NIfTI files state none."""
+    if prediction.units and reference.units and prediction.units != reference.units:
+        raise InputError(
+            f"{prediction.name} is in {prediction.units}, {reference.name} in {reference.units}",
+            "convert one of them",
+        )
 
 
 def _check_same_grid(volume: _Turned, reference: _Turned, *, may_be_static: bool) -> None:
@@ -186,11 +219,15 @@ def _frame(
     )
 
 
-def _record(inputs: dict[str, Path], frames: list[_Frame]) -> dict[str, Any]:
+def _record(
+    inputs: dict[str, Path], series: list[str] | None, frames: list[_Frame]
+) -> dict[str, Any]:
     """The content of the JSON file. null means infinity (equal volumes) or undefined."""
     return {
         "petrt": petrt.__version__,
-        "inputs": {role: {"name": shown(p), "sha256": _sha256(p)} for role, p in inputs.items()},
+        "inputs": {
+            role: {"name": shown(p), "sha256": _sha256(p, series)} for role, p in inputs.items()
+        },
         "protocols": {
             name: {
                 key: value
@@ -214,8 +251,12 @@ def _record(inputs: dict[str, Path], frames: list[_Frame]) -> dict[str, Any]:
     }
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, series: list[str] | None) -> str:
+    """Of a file its hash; of a DICOM series the hash of the sorted hashes of its files."""
     digest = hashlib.sha256()
+    if source.is_dicom(path):
+        source.update_with(digest.update, path, source.among_several(path, series))
+        return digest.hexdigest()
     with reading(path), path.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)

@@ -1,4 +1,4 @@
-"""Finds the inputs of ``petrt reconstruct``: files, folders and globs.
+"""Finds the inputs of ``petrt reconstruct``: files, folders and globs; a folder of DICOM files is one input.
 
 Nothing that looks like an input is passed over in silence: hidden files are counted, a link whose file is
 absent is a case (which fails), and an input that matches nothing is an error.
@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from petrt.errors import InputError
+from petrt.errors import InputError, UsageError
 from petrt.files.names import printable, shown
 from petrt.files.system import reading
 
@@ -33,7 +33,9 @@ def find(inputs: Sequence[Path]) -> tuple[list[Path], bool]:
     found: list[Path] = []
     several = len(inputs) > 1
     for entry in inputs:
-        if entry.is_dir():
+        if entry.is_dir() and _is_dicom(entry):
+            found.append(entry)
+        elif entry.is_dir():
             several = True
             found += _in_folder(entry)
         elif not os.path.lexists(entry) and glob.has_magic(str(entry)):
@@ -46,6 +48,49 @@ def find(inputs: Sequence[Path]) -> tuple[list[Path], bool]:
     return list(dict.fromkeys(found)), several
 
 
+def each_series(
+    sources: Sequence[Path], wanted: Sequence[str] | None, every: bool
+) -> tuple[list[Path], list[str | None]]:
+    """The sources once for each series that is asked for, and its UID; None for NIfTI, and where none is.
+
+    ``wanted``: the series of --series, ``every``: --all-series. Raises UsageError for both, and InputError
+    if one of ``wanted`` is in no source.
+    """
+    from petrt.io.dicom.series import series_uids
+    from petrt.io.source import among_several, is_dicom
+
+    if wanted and every:
+        raise UsageError("both --series and --all-series are given", "give one of them")
+    if not (wanted or every):
+        return list(sources), [None] * len(sources)
+    pairs: list[tuple[Path, str | None]] = []
+    for path in sources:
+        if not is_dicom(path):
+            pairs.append((path, None))
+            continue
+        meant = wanted if wanted and len(sources) == 1 else among_several(path, wanted)
+        pairs += [(path, uid) for uid in series_uids(path, meant)]
+    absent = sorted(set(wanted or ()) - {uid for _, uid in pairs if uid})
+    if absent:
+        raise InputError(
+            f"no series {printable(absent[0])}", "petrt inspect lists those of a folder"
+        )
+    return [source for source, _ in pairs], [uid for _, uid in pairs]
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether a folder or file is one DICOM input. A folder is, if no NIfTI file is in it, but DICOM files in
+    it or below."""
+    from petrt.io.source import is_dicom, is_dicom_folder
+
+    if not path.is_dir():
+        return is_dicom(path)
+    with reading(path):
+        if any(_is_case(each) and not _hidden(each) for each in path.iterdir()):
+            return False
+    return is_dicom_folder(path)
+
+
 def _in_folder(folder: Path) -> list[Path]:
     """The NIfTI files of a folder, not of its folders."""
     with reading(folder):
@@ -56,7 +101,7 @@ def _in_folder(folder: Path) -> list[Path]:
     everywhere = f"'{printable(str(folder / '**' / '*.nii.gz'))}' in quotes takes them, too"
     if not found:
         raise InputError(
-            f"{shown(folder)}: no NIfTI file in this folder{below and f', but {below}'}",
+            f"{shown(folder)}: no NIfTI or DICOM file in this folder{below and f', but {below}'}",
             everywhere if below else f"files end in {', '.join(SUFFIXES)}",
         )
     if below:
@@ -75,10 +120,13 @@ def _matching(pattern: Path) -> list[Path]:
         found = [path for path in matches if _is_case(path, pattern.suffix.lower() == ".img")]
         if not wants_hidden:
             _say_hidden(_hidden_beside(found, _any_case(pattern.name)))
+    if not found and "**" not in pattern.parts:
+        found = [path for path in matches if not _hidden(path) and _is_dicom(path)]
     if not found:
         what = f", but {len(matches)} other files or folders" if matches else ""
         raise InputError(
-            f"{shown(pattern)}: matches no NIfTI file{what}", f"files end in {', '.join(SUFFIXES)}"
+            f"{shown(pattern)}: matches no NIfTI file and no DICOM{what}",
+            f"files end in {', '.join(SUFFIXES)}",
         )
     if others := sum(not path.is_dir() for path in matches) - len(found):
         logger.info("%s: %d other files are left out", shown(pattern), others)

@@ -88,6 +88,26 @@ NoVerify = Annotated[
 ]
 Nonfinite = Annotated[str, typer.Option(help="NaN and infinite voxels: refuse, or zero.")]
 MaxVoxels = Annotated[int, typer.Option(min=1, help="Refuse volumes with more voxels than this.")]
+SeriesUids = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--series",
+        metavar="UID",
+        help="Of a DICOM input with several PET series, the one with this SeriesInstanceUID; repeat for "
+        "more.",
+        show_default=False,
+    ),
+]
+AllSeries = Annotated[
+    bool,
+    typer.Option("--all-series", help="Of a DICOM input with several PET series, each of them."),
+]
+ForceUnits = Annotated[
+    bool,
+    typer.Option(
+        "--force-units", help="Take DICOM series that are not quantitative, values unchanged."
+    ),
+]
 AllowActivityChange = Annotated[
     bool,
     typer.Option(

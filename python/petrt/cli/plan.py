@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from petrt.cli.output import STDOUT
 from petrt.errors import UsageError
 from petrt.files.names import shown
 
+if TYPE_CHECKING:
+    from petrt.io.nifti import Glance
+    from petrt.io.volume import Nonfinite, Volume
+
 IMAGES = (".nii", ".nii.gz")
 # What remains of an input's name without these.
-_INPUTS = (".nii.gz", ".nii", ".hdr.gz", ".hdr", ".img.gz", ".img")
+_INPUTS = (".nii.gz", ".nii", ".hdr.gz", ".hdr", ".img.gz", ".img", ".zip", ".dcm", ".ima")
 
 
 @dataclass(frozen=True)
 class InputCase:
-    """One input and the paths of its outputs. ``overwrite``: of this case, outputs may be replaced."""
+    """One input and the paths of its outputs. ``overwrite``: of this case, outputs may be replaced.
+
+    ``series``: the UID to read of a DICOM input, None for its only PET series. ``force_units``: also one
+    that is not quantitative.
+    """
 
     source: Path
     image: Path
@@ -26,6 +36,28 @@ class InputCase:
     record: Path | None
     preview: Path | None
     overwrite: bool = False
+    series: str | None = None
+    force_units: bool = False
+
+    def read(self, max_voxels: int, nonfinite: Nonfinite) -> Volume:
+        """The input, checked. Raises InputError."""
+        from petrt.io import source
+
+        return source.read(
+            self.source,
+            series=self.series,
+            force_units=self.force_units,
+            max_voxels=max_voxels,
+            nonfinite=nonfinite,
+        )
+
+    def look(self, max_voxels: int) -> Glance:
+        """What the input's headers say, checked. Raises InputError."""
+        from petrt.io import source
+
+        return source.look(
+            self.source, series=self.series, force_units=self.force_units, max_voxels=max_voxels
+        )
 
     @property
     def outputs(self) -> list[Path]:
@@ -55,12 +87,16 @@ class Destination:
 
 
 def plan_cases(
-    sources: Sequence[Path], several: bool, to: Destination
+    sources: Sequence[Path],
+    several: bool,
+    to: Destination,
+    series: Sequence[str | None] | None = None,
 ) -> tuple[list[InputCase], bool]:
     """The inputs with the paths of their outputs, and whether OUT is a folder of cases.
 
     Several inputs need folders. So does a single one that a folder or glob gave, unless OUT has the name
-    of a NIfTI file. Raises UsageError.
+    of a NIfTI file. ``series`` is the DICOM series of each source, named in its outputs where a source
+    has several. Raises UsageError.
     """
     _no_stdout(to)
     single = len(sources) == 1 and (not several or _is_name(to.out, IMAGES))
@@ -75,7 +111,11 @@ def plan_cases(
                     else f"several inputs: {name} must be a folder, {shown(path)} is a file",
                     "name a folder; it is made if it is missing",
                 )
-    cases = [_case(source, to, single) for source in sources]
+    uids = series or [None] * len(sources)
+    cases = [
+        _case(source, to, single, uid, sources.count(source) > 1)
+        for source, uid in zip(sources, uids, strict=True)
+    ]
     images = [case.image for case in cases]
     if twice := next((path for path in images if images.count(path) > 1), None):
         raise UsageError(
@@ -107,9 +147,11 @@ def check(cases: Iterable[InputCase], sources: Sequence[Path], *, folders: bool)
             seen.add(real)
 
 
-def allowing(cases: Iterable[InputCase], overwrite: bool) -> list[InputCase]:
-    """The cases with the choice of --overwrite."""
-    return [replace(case, overwrite=overwrite) for case in cases]
+def allowing(
+    cases: Iterable[InputCase], overwrite: bool, force_units: bool = False
+) -> list[InputCase]:
+    """The cases with the choice of --overwrite and --force-units."""
+    return [replace(case, overwrite=overwrite, force_units=force_units) for case in cases]
 
 
 def _no_stdout(to: Destination) -> None:
@@ -123,19 +165,22 @@ def _is_name(path: Path, suffixes: tuple[str, ...]) -> bool:
     return path.name.lower().endswith(suffixes) and not path.is_dir()
 
 
-def _case(source: Path, to: Destination, single: bool) -> InputCase:
+def _case(
+    source: Path, to: Destination, single: bool, series: str | None, several: bool
+) -> InputCase:
     paths: list[Path | None] = []
     for _, path, _, ending in to.named:
         if path is None or path == STDOUT or (single and not path.is_dir()):
             paths.append(path)
         else:
-            paths.append(path / _output_name(source, ending))
+            paths.append(path / _output_name(source, ending, series if several else None))
     image, std, record, preview = paths
     assert image is not None
-    return InputCase(source, image, std, record, preview)
+    return InputCase(source, image, std, record, preview, series=series)
 
 
-def _output_name(source: Path, ending: str) -> str:
-    lower = source.name.lower()
-    suffix = next((each for each in _INPUTS if lower.endswith(each)), "")
-    return source.name[: len(source.name) - len(suffix)] + ending
+def _output_name(source: Path, ending: str, series: str | None) -> str:
+    name = source.name or source.absolute().name  # "." is a folder, too
+    suffix = next((each for each in _INPUTS if name.lower().endswith(each)), "")
+    middle = "" if series is None else "_" + re.sub(r"[^0-9.]", "x", series)
+    return name[: len(name) - len(suffix)] + middle + ending

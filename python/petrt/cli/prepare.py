@@ -9,7 +9,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from petrt.cli.options import MaxVoxels, Nonfinite
+from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, SeriesUids
 from petrt.cli.output import Output, add_row, not_stdout, say
 from petrt.data.prepare.sources import LAYOUTS
 from petrt.errors import PartialFailure, UsageError
@@ -53,12 +53,8 @@ def prepare(
             help="Keep x0:x1,y0:y1,z0:z1 (voxels to the right, front, up; slices as in Python)."
         ),
     ] = None,
-    force_units: Annotated[
-        bool,
-        typer.Option(
-            "--force-units", help="Take DICOM series in other units than Bq/ml, values unchanged."
-        ),
-    ] = False,
+    series: SeriesUids = None,
+    force_units: ForceUnits = False,
     any_frame: Annotated[
         bool,
         typer.Option(
@@ -114,6 +110,7 @@ def prepare(
             nonfinite=cast(Any, nonfinite),
             max_voxels=max_voxels,
             any_frame=any_frame,
+            series=tuple(series or ()),
         ),
         workers=workers,
         strict=strict,

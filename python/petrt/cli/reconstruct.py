@@ -9,18 +9,21 @@ from typing import Annotated
 import typer
 
 from petrt.cli.cases import CaseRunner
-from petrt.cli.find import find
+from petrt.cli.find import each_series, find
 from petrt.cli.options import (
     AllowActivityChange,
+    AllSeries,
     AllSlices,
     Device,
     EngineName,
+    ForceUnits,
     Memory,
     Overwrite,
     Precision,
     Preset,
     Sampler,
     Seed,
+    SeriesUids,
     Steps,
     Threads,
 )
@@ -35,7 +38,10 @@ logger = logging.getLogger("petrt")
 def reconstruct(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="IN...", help="NIfTI files, folders or globs; ** is any folders."),
+        typer.Argument(
+            metavar="IN...",
+            help="NIfTI files, folders or globs (** is any folders); DICOM folders, files, DICOMDIR or zip.",
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File, or folder for several inputs.")],
     model: Annotated[str, typer.Option(help="Bundle, or name of a shipped model.")] = "demo",
@@ -64,6 +70,9 @@ def reconstruct(
     memory: Memory = None,
     all_slices: AllSlices = False,
     allow_activity_change: AllowActivityChange = False,
+    series: SeriesUids = None,
+    all_series: AllSeries = False,
+    force_units: ForceUnits = False,
     record: Annotated[
         Path | None, typer.Option("--json", help="Write the record of the run here; - is stdout.")
     ] = None,
@@ -104,9 +113,12 @@ def reconstruct(
     if nonfinite not in ("refuse", "zero"):
         raise UsageError(f"--nonfinite is '{nonfinite}'", "choose refuse or zero")
     fraction = None if dose is None else parse_dose(dose)
-    sources, several = find(inputs)
-    cases, folders = plan_cases(sources, several, Destination(out, std, record, preview))
-    mine = allowing(cases[part_id::num_parts], overwrite)
+    found, several = find(inputs)
+    sources, uids = each_series(found, series, all_series)
+    several = several or all_series or len(sources) > 1
+    to = Destination(out, std, record, preview)
+    cases, folders = plan_cases(sources, several, to, uids)
+    mine = allowing(cases[part_id::num_parts], overwrite, force_units)
     if not mine:
         logger.info("nothing in this part: %d cases in %d parts", len(cases), num_parts)
         return

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from petrt.cli.output import STDOUT
 from petrt.cli.plan import InputCase
-from petrt.errors import InputError, PetrtError, UsageError, way
+from petrt.errors import PetrtError, UsageError, way
 from petrt.files.names import shown
 
 if TYPE_CHECKING:
@@ -46,19 +46,12 @@ class Keys:
             sort_keys=True,
         )
 
-    def of(self, source: Path) -> str:
+    def of(self, source: Path, series: str | None = None) -> str:
         """The key of an input. Raises InputError if it cannot be read."""
-        from petrt.files.system import reading
-        from petrt.io.nifti import files_of
+        from petrt.io.source import update_with
 
         digest = hashlib.sha256(self._options.encode())
-        for path in files_of(source):
-            if path.exists() and not path.is_file():  # a pipe would wait for its writer
-                raise InputError(f"{shown(path)}: not a file", "give the path of one image")
-            with reading(path), path.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-            digest.update(b"\0")
+        update_with(digest.update, source, series)
         return digest.hexdigest()[:LENGTH]
 
 
@@ -81,7 +74,7 @@ def standing(case: InputCase, keys: Keys) -> Standing:
     if not there or case.overwrite:
         return Standing(case)
     try:
-        key = keys.of(case.source)
+        key = keys.of(case.source, case.series)
     except PetrtError:  # the case will fail, in its turn
         return Standing(case)
     found = {path: key_in(path) for path in there}

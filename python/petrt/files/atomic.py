@@ -66,11 +66,13 @@ def check_output(
     """Raise UsageError if the output ``path`` cannot be written. To be called before any work.
 
     ``inputs`` are files that must not be replaced: an output that is one of them, also by a symbolic
-    or hard link, is refused even with ``overwrite``.
+    or hard link, is refused even with ``overwrite``. So is one inside an input that is a folder.
     """
     target = Path(path)
+    inputs = list(inputs)
     try:
         with explained(target):
+            _check_outside(target, inputs)
             if _exists(target):
                 _check_existing(target, inputs, overwrite)
             descriptor, scratch = _open_scratch(target.parent)
@@ -79,6 +81,15 @@ def check_output(
                 scratch.unlink()
     except ValueError as error:  # a null byte, or characters the file system cannot encode
         raise UsageError(f"{shown(target)}: not a possible file name") from error
+
+
+def _check_outside(target: Path, inputs: Iterable[PathLike]) -> None:
+    above = Path(os.path.realpath(target)).parents
+    for folder in inputs:
+        if os.path.isdir(folder) and Path(os.path.realpath(folder)) in above:
+            raise UsageError(
+                f"{shown(target)}: lies in the input's own folder", "choose another output path"
+            )
 
 
 def check_outputs(

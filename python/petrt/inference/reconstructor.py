@@ -134,13 +134,16 @@ class Reconstructor:
         noise: NDArray[np.float32] | None = None,
         nonfinite: Nonfinite = "refuse",
         max_voxels: int = nifti.MAX_VOXELS,
+        series: str | None = None,
+        force_units: bool = False,
         allow_activity_change: bool | None = None,
         progress: Progress | None = None,
     ) -> Reconstruction:
         """Reconstruct a path, nibabel image, NumPy, CuPy or torch array [X, Y, Z] or [X, Y, Z, T].
 
-        A path gives nibabel images, anything else its own kind. A bare array without ``affine`` and
-        ``voxel_mm`` lies on the model's grid already (x to the right, y to the front, z up).
+        A path is a NIfTI file, or a DICOM folder, file, DICOMDIR or zip; a list of paths is the files of a
+        DICOM series. These give nibabel images, anything else its own kind. A bare array without ``affine``
+        and ``voxel_mm`` lies on the model's grid already (x to the right, y to the front, z up).
         ``stats["warnings"]`` says what is unusual, also about the result: its activity, its maximum.
 
         Args:
@@ -150,6 +153,8 @@ class Reconstructor:
                 grid (H along x, W along y, slices along z): entry 0 starts, entry i follows step i.
             nonfinite: "refuse", or "zero" to replace NaN and infinite voxels.
             max_voxels: files and images with more voxels are refused.
+            series: the SeriesInstanceUID to read, where a DICOM folder holds several PET series.
+            force_units: take DICOM series that are not quantitative, values unchanged.
             allow_activity_change: instead of the Reconstructor's own, for this volume.
             progress: called with (slices done, slices in all).
 
@@ -167,7 +172,8 @@ class Reconstructor:
         if progress is not None and not callable(progress):
             raise UsageError(f"progress is a {type(progress).__name__}", "give a function")
         max_voxels = values.whole("max_voxels", max_voxels, 1, MOST_VOXELS)
-        loaded = load(volume, affine, voxel_mm, nonfinite, max_voxels)
+        force_units = values.switch("force_units", force_units)
+        loaded = load(volume, affine, voxel_mm, nonfinite, max_voxels, series, force_units)
         placement = self._placement(loaded)
         noise = self._given_noise(noise, len(loaded.frames), placement)
         started, tally = time.perf_counter(), Tally()
@@ -366,6 +372,8 @@ def reconstruct(
     dose: float | str | None = None,
     nonfinite: Nonfinite = "refuse",
     max_voxels: int = nifti.MAX_VOXELS,
+    series: str | None = None,
+    force_units: bool = False,
     overwrite: bool = False,
     **options: Any,
 ) -> Any:
@@ -375,16 +383,17 @@ def reconstruct(
     that takes it. An image that changes the total activity by more than 10 % is refused, unless
     ``allow_activity_change`` is among the options.
     A path gives a nibabel image; with ``out`` the image is also written there (NIfTI), over an existing
-    file only with ``overwrite``. ``nonfinite`` and ``max_voxels`` as for calling a ``Reconstructor``. For
-    several volumes keep one.
+    file only with ``overwrite``. ``nonfinite``, ``max_voxels``, ``series`` and ``force_units`` are
+    those of calling a ``Reconstructor``. For several volumes keep one.
     """
-    source = volume if isinstance(volume, str | os.PathLike) else None
+    paths = volume if isinstance(volume, list | tuple) else [volume]
+    paths = [path for path in paths if isinstance(path, str | os.PathLike)]
     if out is not None:
         if not isinstance(out, str | os.PathLike):
             raise UsageError(f"out is a {type(out).__name__}", "give a path")
-        if source is None:
+        if not paths:
             raise UsageError("out needs a path as input", "save the returned image yourself")
-        nifti.check_nifti_output(out, inputs=[source], overwrite=overwrite)
+        nifti.check_nifti_output(out, inputs=paths, overwrite=overwrite)
     reconstructor = Reconstructor(model, **options)
     result = reconstructor(
         volume,
@@ -393,6 +402,8 @@ def reconstruct(
         dose=dose,
         nonfinite=nonfinite,
         max_voxels=max_voxels,
+        series=series,
+        force_units=force_units,
     ).image
     if out is not None:
         like = nifti.from_image(result)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from petrt.arrays import plain
 from petrt.errors import InputError, UsageError
 from petrt.imaging.affine import check_affine
-from petrt.io import nifti
+from petrt.io import nifti, source
 from petrt.io.volume import Nonfinite, Volume, VoxelStats, count_voxels
 from petrt.values import sizes
 
@@ -44,16 +44,29 @@ def load(
     voxel_mm: Any = None,
     nonfinite: Nonfinite = "refuse",
     max_voxels: int = nifti.MAX_VOXELS,
+    series: str | None = None,
+    force_units: bool = False,
 ) -> Loaded:
     """Read a volume of any accepted kind.
 
+    A path is NIfTI, or DICOM with the choice of ``series``; a list of paths is the files of a DICOM series.
     ``affine`` [4, 4] and ``voxel_mm`` (three lengths) may be sequences or arrays of any kind of number.
     Raises InputError for an unsuitable volume, and UsageError for ``affine`` or ``voxel_mm`` with a
     volume that has its own.
     """
-    if isinstance(volume, str | os.PathLike):
+    if isinstance(volume, str | os.PathLike) or _are_paths(volume):
         _no_grid(affine, voxel_mm, "a file")
-        return _from_volume(nifti.read(volume, nonfinite=nonfinite, max_voxels=max_voxels))
+        return _from_volume(
+            source.read(
+                volume,
+                series=series,
+                force_units=force_units,
+                nonfinite=nonfinite,
+                max_voxels=max_voxels,
+            )
+        )
+    if series is not None:
+        raise UsageError(f"a {type(volume).__name__} has no series to choose", "leave out series")
     if isinstance(volume, Volume):
         _no_grid(affine, voxel_mm, "a Volume")
         return _from_volume(volume)
@@ -61,6 +74,14 @@ def load(
         _no_grid(affine, voxel_mm, "an image")
         return _from_volume(nifti.from_image(volume, nonfinite=nonfinite, max_voxels=max_voxels))
     return _from_array(volume, affine, voxel_mm, nonfinite)
+
+
+def _are_paths(volume: Any) -> bool:
+    return (
+        isinstance(volume, list | tuple)
+        and bool(volume)
+        and all(isinstance(each, str | os.PathLike) for each in volume)
+    )
 
 
 def give_back(loaded: Loaded, frames: Sequence[NDArray[np.float32]]) -> Any:

@@ -49,7 +49,7 @@ def said(source: Path, tmp_path: Path, capsys, *options: str) -> tuple[int, str]
 @pytest.mark.parametrize(
     ("changes", "reason", "hint"),
     [
-        ({"Units": "GML"}, "Units is GML", "--force-units uses its values unchanged"),
+        ({"Units": "1CM"}, "Units is 1CM", "--force-units uses its values unchanged"),
         ({"Units": None}, "Units is absent", "--force-units uses its values unchanged"),
         ({"EnergyWindowRangeSequence": energy_window(126, 154)}, "so SPECT", "give a PET series"),
     ],
@@ -65,10 +65,10 @@ def test_series_that_cannot_be_read_say_why(tmp_path, capsys, changes, reason, h
 
 
 def test_units_are_forced_if_told(tmp_path, capsys):
-    source = series(tmp_path / "s", Units="GML")
+    source = series(tmp_path / "s", Units="PROPCNTS")
     code, text = said(source, tmp_path, capsys, "--force-units")
     assert code == 0
-    assert "Units is GML; values are used unchanged" in text
+    assert "Units is PROPCNTS, which is not quantitative; values are used unchanged" in text
     assert open_dataset(tmp_path / "set").doses("sub-0000") == (10,)
 
 
@@ -95,18 +95,28 @@ def test_several_series_in_a_folder(tmp_path, capsys):
     write_series(source / "DOE 0" / "NORMAL" / "b", scan(0), AFFINE, SeriesInstanceUID="1.2.7")
     code, text = said(source, tmp_path, capsys)
     assert code == 3
-    assert "2 DICOM series" in text
-    assert "leave one in its folder" in text
-    assert "--series" not in text
+    assert "2 DICOM PET series: 1.2.3.4 (PT, 14 files), 1.2.7 (PT, 14 files)" in text
+    assert "--series 1.2.3.4 chooses the first" in text
+    assert "--all-series" not in text
+    assert said(source, tmp_path, capsys, "--series", "1.2.3.4")[0] == 0
+
+
+def test_a_ct_beside_a_pet_series_is_left_out(tmp_path, capsys):
+    source = series(tmp_path / "s", 3)
+    ct = {"SeriesInstanceUID": "1.2.7", "Modality": "CT"}
+    write_series(source / "DOE 0" / "NORMAL" / "b", scan(0), AFFINE, **ct)
+    code, text = said(source, tmp_path, capsys, "--verbose")
+    assert code == 0
+    assert "other series are left out: 1.2.7 (CT, 14 files)" in text
 
 
 def test_reasons_are_quoted_once_each_and_not_all(tmp_path, capsys):
-    units = ("GML", "CNTS", "CPS", "PROPCNTS", "GML")
+    units = ("1CM", "PROPCPS", "PERCENT", "PROPCNTS", "1CM")
     for k, each in enumerate(units):
         for dose, name in ((1, "NORMAL"), (10, "D10")):
             write_series(tmp_path / "s" / f"case {k}" / name, scan(k, dose), AFFINE, Units=each)
     _, text = said(tmp_path / "s", tmp_path, capsys)
-    assert "sub-0000: series 1.2.3.4: DICOM field Units is GML" in text
+    assert "sub-0000: series 1.2.3.4: DICOM field Units is 1CM" in text
     assert "sub-0002" in text
     assert "and 1 more" in text
     assert text.count("--force-units") == 1
@@ -122,7 +132,7 @@ def test_frames_that_an_anonymiser_drew_anew(tmp_path, capsys):
 
 def test_in_python_the_words_are_arguments(tmp_path):
     with pytest.raises(InputError, match=r"force_units=True uses its values unchanged"):
-        prepare([series(tmp_path / "s", 1, Units="GML")], tmp_path / "set")
+        prepare([series(tmp_path / "s", 1, Units="1CM")], tmp_path / "set")
 
 
 def test_a_simulated_volume_that_has_changed_is_refused(tmp_path, capsys):

@@ -123,3 +123,11 @@ def _save(path: Path, fields: dict[str, Any], syntax: str) -> None:
             little_endian=syntax != pydicom.uid.ExplicitVRBigEndian,
             implicit_vr=syntax == pydicom.uid.ImplicitVRLittleEndian,
         )
+
+
+def radiopharmaceutical(half_life_s: float) -> list[Dataset]:
+    drug = Dataset()
+    drug.RadionuclideHalfLife = half_life_s
+    drug.RadionuclideTotalDose = 3.5e8
+    drug.RadiopharmaceuticalStartTime = "090000"
+    return [drug]

@@ -24,20 +24,22 @@ _NEUTRAL = re.compile(r"(sub|subject|anonymous|anon|case)[-_ ]?\d{1,4}", re.IGNO
 class Reading:
     """What is let through in the files that are read.
 
-    ``force_units``: DICOM series in units other than Bq/ml, unchanged. ``nonfinite``: "zero" replaces
+    ``force_units``: DICOM series that are not quantitative, unchanged. ``nonfinite``: "zero" replaces
     NaN and infinity. ``max_voxels``: the largest volume. ``any_frame``: pairs whose DICOM frames of
-    reference differ, as after an anonymiser that draws them anew for each series.
+    reference differ, as after an anonymiser that draws them anew for each series. ``series``: UIDs of the
+    series to take where a folder has several PET series.
     """
 
     force_units: bool = False
     nonfinite: Nonfinite = "refuse"
     max_voxels: int = MAX_VOXELS
     any_frame: bool = False
+    series: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One volume: a NIfTI file, or a folder with one DICOM series. ``dose``: the reduction, 1 = full."""
+    """One volume: a NIfTI file, or a folder with one DICOM PET series. ``dose``: the reduction, 1 = full."""
 
     path: Path
     dose: int
