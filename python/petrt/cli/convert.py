@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from petrt.cli.options import MaxVoxels, Nonfinite, Overwrite, Suv
+from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, Overwrite, SeriesUids, Suv
 from petrt.errors import UsageError
 from petrt.files.names import shown
 from petrt.io.volume import MAX_VOXELS
@@ -26,12 +26,8 @@ def convert(
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Output, .nii or .nii.gz.")],
     suv: Suv = None,
-    series: Annotated[
-        str | None, typer.Option(metavar="UID", help="The series to read, if there are several.")
-    ] = None,
-    force_units: Annotated[
-        bool, typer.Option("--force-units", help="Accept values that are not quantitative.")
-    ] = False,
+    series: SeriesUids = None,
+    force_units: ForceUnits = False,
     nonfinite: Nonfinite = "refuse",
     max_voxels: MaxVoxels = MAX_VOXELS,
     overwrite: Overwrite = False,
@@ -85,7 +81,10 @@ def _converted(volume: Volume, suv: str | None, force_units: bool) -> tuple[Volu
     if suv is None:
         return uptake.as_stored(volume), fields
     kind = uptake.check_kind(suv)
-    fields |= {"Units": uptake.UNITS[kind].replace("ml", "mL"), "SUVType": kind.upper()}
+    fields |= {
+        "Units": uptake.UNITS[kind].replace("ml", "mL").replace("²", "2"),
+        "SUVType": kind.upper(),
+    }
     # SUV refers to the whole dose, so its decay is corrected whatever the files say.
     for key in ("DecayCorrection", "ImageDecayCorrectionTime"):
         fields.pop(key, None)

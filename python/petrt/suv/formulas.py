@@ -10,7 +10,7 @@ from petrt.errors import UsageError
 
 Kind = Literal["bw", "lbm", "lbmjames128", "lbmjanma", "bsa", "ibw"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-UNITS: dict[Kind, str] = {kind: "cm2/ml" if kind == "bsa" else "g/ml" for kind in KINDS}
+UNITS: dict[Kind, str] = {kind: "cm²/ml" if kind == "bsa" else "g/ml" for kind in KINDS}
 # How a kind is written behind a number or a scale.
 NAMES: dict[Kind, str] = {
     "bw": "SUVbw",

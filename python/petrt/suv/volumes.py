@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt.errors import InputError
+from petrt.files.names import printable
 from petrt.suv.formulas import NAMES, UNITS, Kind, check_kind
 from petrt.suv.series import factors
 
@@ -19,12 +20,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_WORDS = {"BQML": "Bq/ml", "GML": "g/ml", "CM2ML": "cm2/ml", "CNTS": "counts", "CPS": "counts/s"}
+# By the field Units, and the same without case and strokes.
+_WORDS = {
+    "BQML": "Bq/ml",
+    "GML": "g/ml",
+    "CM2ML": "cm²/ml",
+    "CNTS": "counts",
+    "CPS": "counts/s",
+    "COUNTSS": "counts/s",
+}
+_LONGEST = 64
 
 
 def unit_name(kind: Kind) -> str:
     """A kind of SUV with its unit, as it is written beside numbers: ``SUVbw (g/ml)``."""
-    return f"{NAMES[kind]} ({UNITS[kind].replace('2', '²')})"
+    return f"{NAMES[kind]} ({UNITS[kind]})"
 
 
 def volume(
@@ -97,15 +107,22 @@ def display(source: Volume, kind: Kind = "bw") -> Display:
 
 
 def stored_unit(source: Volume) -> str:
-    """The unit of a volume's values: from its DICOM files or the JSON file beside it; "" if unknown."""
+    """The unit of a volume's values: from its DICOM files or the JSON file beside it; "" if unknown.
+
+    BQML, Bq/mL and Bq/ml are one; another unit is as the file writes it, on one line.
+    """
     if source.series is not None:
-        units = source.series.units
-        return _WORDS.get(units, units)
+        return _spelled(source.series.units)
     if source.path is None:
         return ""
     from petrt.io.sidecar import sidecar_unit
 
     try:
-        return sidecar_unit(source.path) or ""
+        return _spelled(sidecar_unit(source.path) or "")
     except InputError:
         return ""
+
+
+def _spelled(unit: str) -> str:
+    plain = unit.upper().replace("/", "").replace(" ", "")
+    return _WORDS.get(plain, printable(unit)[:_LONGEST])
