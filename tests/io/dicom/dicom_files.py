@@ -32,7 +32,7 @@ def write_series(
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for k in range(volume.shape[2]):
-        fields = _fields(volume, affine, k)
+        fields = usual_fields(volume, affine, k)
         fields |= {key: each(k) if callable(each) else each for key, each in changes.items()}
         slope = fields["RescaleSlope"] or 1
         stored = np.rint(volume[:, :, k].T / float(slope)).astype(np.int16)
@@ -62,7 +62,8 @@ def energy_window(low: float, high: float) -> list[Dataset]:
     return [window]
 
 
-def _fields(volume: np.ndarray, affine: np.ndarray, k: int) -> dict[str, Any]:
+def usual_fields(volume: np.ndarray, affine: np.ndarray, k: int) -> dict[str, Any]:
+    """The fields of slice k, without its pixels."""
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     across, down, _ = np.linalg.norm(lps[:3, :3], axis=0)
     orientation = np.concatenate([lps[:3, 0] / across, lps[:3, 1] / down])

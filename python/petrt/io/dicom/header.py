@@ -173,6 +173,7 @@ def read_headers(files: list[DicomFile]) -> dict[str, list[Header]]:
         try:
             with file.open() as stream:
                 header = _read_header(file, stream)
+            uid = "" if header is None else _series_uid(header)
         except InputError:
             if file.named_dicom:
                 raise
@@ -181,7 +182,7 @@ def read_headers(files: list[DicomFile]) -> dict[str, list[Header]]:
         if header is None:
             others += 1
         else:
-            series.setdefault(_series_uid(header), []).append(header)
+            series.setdefault(uid, []).append(header)
     if unreadable:
         logger.warning("%d of %d files cannot be read and are skipped", unreadable, len(files))
     if not series:

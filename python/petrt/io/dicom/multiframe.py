@@ -21,6 +21,7 @@ ENHANCED_PET = "1.2.840.10008.5.1.4.1.1.130"
 MULTI_FRAME = (ENHANCED_PET, LEGACY_PET)
 
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
+_MAPS = "RealWorldValueMappingSequence"
 # UCUM codes of real world values (PS3.16 CID 84 and 85), lower case, and the field Units and SUVType.
 _UNITS = {
     "bq/ml": ("BQML", ""),
@@ -96,7 +97,8 @@ def frames_of(header: Header) -> list[Header]:
 
 
 def _merged(groups: Dataset) -> dict[Any, Any]:
-    """The fields of all functional groups of one item; each group is a sequence of one item."""
+    """The fields of all functional groups of one item, each a sequence of one item; and the maps of real
+    world values, of which there may be several."""
     found: dict[Any, Any] = {}
     for tag in groups.keys():  # noqa: SIM118 - iterating a Dataset converts its values
         try:
@@ -105,6 +107,8 @@ def _merged(groups: Dataset) -> dict[Any, Any]:
             continue
         if group.VR == "SQ" and group.value:
             found |= dict(group.value[0].items())
+            if group.keyword == _MAPS:
+                found[tag] = group
     return found
 
 
@@ -141,7 +145,7 @@ def _units(frame: Header, tags: Dataset) -> None:
     Such a map applies to the stored values, without the rescaling of the pixel values
     (PS3.3 C.7.6.16.2.11).
     """
-    for each in frame.items("RealWorldValueMappingSequence"):
+    for each in frame.items(_MAPS):
         codes = each.items("MeasurementUnitsCodeSequence")
         code = codes[0].text("CodeValue").lower() if codes else ""
         if code in _UNITS and each.has("RealWorldValueSlope"):
