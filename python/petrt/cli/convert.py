@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, Overwrite, SeriesUids, Suv
-from petrt.errors import UsageError
+from petrt.errors import InputError, UsageError
 from petrt.files.names import shown
 from petrt.io.volume import MAX_VOXELS
 
@@ -41,12 +41,13 @@ def convert(
     from petrt.files.atomic import atomic_write_json, check_outputs, together
     from petrt.io import nifti
     from petrt.io.dicom.series import read
+    from petrt.io.source import is_dicom
 
     if nonfinite not in ("refuse", "zero"):
         raise UsageError(f"--nonfinite is '{nonfinite}'", "choose refuse or zero")
     nifti.check_nifti_name(out)
-    if str(source).lower().endswith((".nii", ".nii.gz")):
-        raise UsageError(f"{shown(source)}: not a DICOM series", "give a folder, DICOMDIR or .zip")
+    if source.is_file() and not is_dicom(source):
+        raise InputError(f"{shown(source)}: not a DICOM series", "give a folder, DICOMDIR or .zip")
     sidecar = beside(out)
     check_outputs([out, sidecar], [source] if source.is_file() else [], overwrite=overwrite)
     volume = read(

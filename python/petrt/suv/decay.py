@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,10 @@ _FEW_S = 5.0
 _ROUNDING_S = 1.0
 # An administration longer ago than this many half-lives is a wrong date: 4096 times less is left.
 _MOST_HALF_LIVES = 12.0
+# After a day less than a tenth is left of these, so the scan was not days later.
+_SHORT_LIVED_S = 6 * 3600.0
+_FRAME_START = "FrameAcquisitionDateTime"
+_ZONE = re.compile(r"[+-]\d{4}$")
 
 
 class Clock:
@@ -40,6 +45,8 @@ class Clock:
     def __init__(self, headers: Sequence[Header], name: str) -> None:
         self._headers, self._name = headers, name
         zones = {header.text("TimezoneOffsetFromUTC") for header in headers} - {""}
+        # Multi-frame files may state it only in their times; the zone is then that of the first.
+        zones = zones or set(_ZONE.findall(headers[0].text(_FRAME_START)))
         self._zones = {text: self._zone(text) for text in zones}
         self._usual = next(iter(self._zones.values())) if len(zones) == 1 else 0.0
         self.starts = np.array([self._acquired(header) for header in headers])
@@ -70,30 +77,50 @@ class Clock:
         text = self._first.text("DecayCorrectionDateTime")
         return self._moment(text, "DecayCorrectionDateTime", self._first) if text else None
 
-    def administered(self, item: Header) -> float:
-        """The start of the administration. Raises InputError if it is absent or after the acquisition."""
-        field = "RadiopharmaceuticalStartDateTime"
-        text = item.text(field)
-        moment = self._moment(text, field, self._first) if text else None
-        time_only = item.text("RadiopharmaceuticalStartTime")
-        if moment is None and time_only:
-            local = self.start + self._offset(self._first)
-            with_time = self._seconds(time_only, "RadiopharmaceuticalStartTime")
-            moment = local - local % moments.DAY + with_time - self._offset(self._first)
-        if moment is None:
-            raise no_suv(self._name, "the time of administration is absent")
-        if moment > self.end:
-            moment -= moments.DAY  # before midnight
-            if text:
-                logger.warning(
-                    "%s: DICOM field %s lies after the acquisition; it is taken one day earlier",
-                    *(self._name, field),
+    def administered(self, item: Header, half_life: float) -> float:
+        """The start of the administration. Raises InputError if it is absent, or no time before the scan.
+
+        A time alone is of the day of the scan, or the day before. A wrong date, such as one that replaces
+        the patient's, is left out if a nuclide is so short-lived that only this day is possible.
+        """
+        field, time_field = "RadiopharmaceuticalStartDateTime", "RadiopharmaceuticalStartTime"
+        if text := item.text(field):
+            moment = self._moment(text, field, self._first)
+            if moment > self.end and self._fits(moment - moments.DAY, half_life):
+                moment -= moments.DAY
+                self._warn(
+                    "%s: DICOM field %s lies after the acquisition; it is taken a day earlier",
+                    field,
                 )
-        if moment > self.end:
-            raise no_suv(self._name, f"DICOM field {field} lies after the acquisition")
+            elif not self._fits(moment, half_life) and half_life < _SHORT_LIVED_S:
+                moment = self._latest(moment % moments.DAY)
+                self._warn(
+                    "%s: DICOM field %s is far from the scan; its date is taken as wrong", field
+                )
+        elif text := item.text(time_field):
+            field = time_field
+            moment = self._latest(self._seconds(text, field) - self._offset(self._first))
+        else:
+            raise no_suv(self._name, "the time of administration is absent")
+        if not self._fits(moment, half_life):
+            long = f"over {_MOST_HALF_LIVES:g} half-lives before"
+            where = "after" if moment > self.end else long
+            raise no_suv(self._name, f"DICOM field {field} lies {where} the acquisition")
         return moment
 
+    def _fits(self, moment: float, half_life: float) -> bool:
+        return self.start - _MOST_HALF_LIVES * half_life <= moment <= self.end
+
+    def _latest(self, time: float) -> float:
+        """The last moment before the end of the scan with this time of the day."""
+        return time + (self.end - time) // moments.DAY * moments.DAY
+
+    def _warn(self, text: str, field: str) -> None:
+        logger.warning(text, self._name, field)
+
     def _acquired(self, header: Header) -> float:
+        if text := header.text(_FRAME_START):
+            return self._moment(text, _FRAME_START, header)
         if header.has("AcquisitionTime"):
             dates = ("AcquisitionDate", "SeriesDate", "StudyDate")
             moment = self._pair(header, dates, "AcquisitionTime")
@@ -163,9 +190,7 @@ def dose_factors(headers: Sequence[Header], name: str) -> NDArray[np.float64]:
         raise no_suv(name, "DICOM field RadionuclideHalfLife is absent or 0")
     rate = decay_constant(half_life)
     clock = Clock(headers, name)
-    given = clock.administered(item)
-    if clock.start - given > _MOST_HALF_LIVES * half_life:
-        raise no_suv(name, f"administration over {_MOST_HALF_LIVES:g} half-lives before the scan")
+    given = clock.administered(item, half_life)
     if correction == "START":
         moment = reference_times(headers, clock, rate, name)
         within = np.ones(len(headers))

@@ -18,15 +18,18 @@ _OFFSET = re.compile(r"([+-])(\d\d)(\d\d)")
 
 def day(text: str) -> float:
     """The start of a DA in seconds. Raises ValueError if it is none."""
-    found = _whole(_DATE, text)
-    return date(*map(int, found.groups())).toordinal() * DAY
+    year, month, number = map(int, _whole(_DATE, text).groups())
+    try:
+        return date(year, month, number).toordinal() * DAY
+    except ValueError as error:
+        raise ValueError(f"not a DICOM date or time: {text!r}") from error
 
 
 def time_of_day(text: str) -> float:
     """A TM in seconds. Raises ValueError if it is none."""
     hours, minutes, seconds, fraction = _whole(_TIME, text).groups(default="0")
     if int(hours) > 23 or int(minutes) > 59 or int(seconds) > 60:  # 60: a leap second
-        raise ValueError(text)
+        raise ValueError(f"not a DICOM date or time: {text!r}")
     return int(hours) * 3600.0 + int(minutes) * 60 + int(seconds) + float(fraction)
 
 
@@ -44,12 +47,12 @@ def offset(text: str) -> float:
     sign, hours, minutes = _whole(_OFFSET, text).groups()
     seconds = int(hours) * 3600.0 + int(minutes) * 60
     if seconds > 14 * 3600 or int(minutes) > 59:  # from -1200 to +1400
-        raise ValueError(text)
+        raise ValueError(f"not a DICOM date or time: {text!r}")
     return -seconds if sign == "-" else seconds
 
 
 def _whole(pattern: re.Pattern[str], text: str) -> re.Match[str]:
     found = pattern.fullmatch(text.strip())
     if found is None:
-        raise ValueError(text)
+        raise ValueError(f"not a DICOM date or time: {text!r}")
     return found

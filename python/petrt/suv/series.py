@@ -92,8 +92,11 @@ def _from_counts(headers: Sequence[Header], name: str) -> tuple[Kind | None, Fac
     kinds: tuple[tuple[int, Kind | None], ...] = ((_ACTIVITY, None), (_SUV, "bw"))
     for element, kind in kinds:
         found = philips(headers, element)
-        if found is not None:
-            return kind, np.array(found)
+        if found is None:
+            continue
+        if kind == "bw" and one_for_all(headers, "DecayCorrection", name) == "NONE":
+            raise no_suv(name, "decay is not corrected, and Philips' factor is for values that are")
+        return kind, np.array(found)
     raise no_suv(
         name, "Units is CNTS, and neither factor of Philips, (7053,1000) or (7053,1009), is here"
     )

@@ -68,7 +68,8 @@ def as_stored(source: Volume) -> Volume:
     if not each.size or (each == 1).all():
         return source
     logger.warning(
-        "decay is not corrected in these files: slices of several acquisition times differ by up to %.3g %%",
+        "the values are those of the files: slices of several acquisition times differ by up to %.3g %% by "
+        "decay",
         100 * (each.max() / each.min() - 1),
     )
     return replace(source, data=scaled(source.data, 1 / each))
