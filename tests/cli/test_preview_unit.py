@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -25,27 +26,25 @@ def drawn(monkeypatch):
     return pictures
 
 
-def reconstruct(bundle, source, tmp_path) -> str:
+def reconstruct(bundle, source, tmp_path) -> int:
     options = ["--model", str(bundle), "--samples", "2", "--allow-activity-change", "--overwrite"]
     outputs = ["--preview", str(tmp_path / "p.png"), "--std", str(tmp_path / "std.nii.gz")]
     return run(["reconstruct", str(source), str(tmp_path / "out.nii.gz"), *options, *outputs])
 
 
 def test_in_suv(tmp_path, tiny_bundle, drawn):
-    write(tmp_path / "series")
+    write(tmp_path / "series", shape=(12, 11, 6))
     assert reconstruct(tiny_bundle, tmp_path / "series", tmp_path) == 0
     ((unit, columns),) = drawn
     assert unit == "SUVbw (g/ml)"
     np.testing.assert_allclose(columns["low-dose"].volume, 1000 * HOUR, rtol=1e-6)
-    import nibabel
-
     for title, name in (("output", "out"), ("std of the samples", "std")):
         stored = nibabel.load(tmp_path / f"{name}.nii.gz").get_fdata()
         np.testing.assert_allclose(columns[title].volume, stored * HOUR, rtol=1e-5, atol=1e-9)
 
 
 def test_in_the_unit_of_the_file_and_why(tmp_path, tiny_bundle, drawn, capsys):
-    write(tmp_path / "series", PatientWeight=None)
+    write(tmp_path / "series", shape=(12, 11, 6), PatientWeight=None)
     assert reconstruct(tiny_bundle, tmp_path / "series", tmp_path) == 0
     ((unit, columns),) = drawn
     assert unit == "Bq/ml"
@@ -61,6 +60,6 @@ def test_of_nifti(tmp_path, tiny_bundle, drawn, capsys, unit):
     path = write_nifti(tmp_path / "in.nii.gz", volume)
     if unit:
         (tmp_path / "in.json").write_text(f'{{"Units": "{unit}"}}')
-    assert reconstruct(tiny_bundle, path or tmp_path / "in.nii.gz", tmp_path) == 0
+    assert reconstruct(tiny_bundle, path, tmp_path) == 0
     assert [each for each, _ in drawn] == [unit]
     assert "SUV" not in capsys.readouterr().err

@@ -52,6 +52,7 @@ def write(
     folder: Path,
     *,
     value: float = 1000.0,
+    shape: tuple[int, int, int] = SHAPE,
     private: Sequence[tuple[tuple[int, str, str], int, Any]] = (),
     creators: bool = True,
     **changes: Any,
@@ -75,7 +76,7 @@ def write(
         "PatientSex": "M",
         "RadiopharmaceuticalInformationSequence": drug(),
     }
-    paths = write_series(folder, np.full(SHAPE, value), AFFINE, **(fields | changes))
+    paths = write_series(folder, np.full(shape, value), AFFINE, **(fields | changes))
     for path in paths if private else ():
         dataset = pydicom.dcmread(path)
         for (group, creator, vr), element, content in private:
