@@ -109,23 +109,14 @@ def duration_s(header: Header) -> float | None:
 
 def philips(headers: Sequence[Header], element: int) -> list[float] | None:
     """A scale factor of Philips for each slice; None unless all have one above 0."""
-    found = [_number(_private(header, *PHILIPS, element)) for header in headers]
+    found = [_number(header.private(*PHILIPS, element)) for header in headers]
     factors = [number for number in found if number > 0]
     return factors if len(factors) == len(headers) else None
 
 
 def ge_scan_date_time(header: Header) -> str:
     """GE's start of the scan as DT; "" if it is absent."""
-    return _text(_private(header, *GE, 0x0D))
-
-
-def _private(header: Header, group: int, creator: str, element: int) -> object:
-    """A private element, also where the elements that name creators were removed from the whole group."""
-    value = header.private(group, creator, element)
-    named = any((group, block) in header.tags for block in range(0x10, 0x20))
-    if value is None and not named and (group, 0x1000 | element) in header.tags:
-        value = header.tags[group, 0x1000 | element].value
-    return value
+    return _text(header.private(*GE, 0x0D))
 
 
 def _text(value: object) -> str:

@@ -61,15 +61,17 @@ def volume(
 
 
 def as_stored(source: Volume) -> Volume:
-    """A volume from DICOM with the values of its files: slices that are not decay corrected, and were
-    brought to one time for a reconstruction, are taken back, with a warning that they differ by decay."""
+    """A volume from DICOM with the values of its files.
+
+    For a reconstruction slices that are not decay corrected are brought to one time, and counts to one
+    scale. Here that is taken back, with a warning that they differ.
+    """
     planes = () if source.series is None else source.series.frames
     each = np.array([[plane.factor for plane in frame] for frame in planes])
     if not each.size or (each == 1).all():
         return source
     logger.warning(
-        "the values are those of the files: slices of several acquisition times differ by up to %.3g %% by "
-        "decay",
+        "the values are those of the files, whose slices differ by up to %.3g %% by decay or scale",
         100 * (each.max() / each.min() - 1),
     )
     return replace(source, data=scaled(source.data, 1 / each))

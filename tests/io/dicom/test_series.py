@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import subprocess
+import tarfile
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -327,3 +328,30 @@ def test_private_elements_are_found_in_any_block(tmp_path):
     assert float(header.private(*PHILIPS, 0x09)) == 2.5
     assert header.private(*PHILIPS, 0x00) is None
     assert header.private(0x0009, "GEMS_PETD_01", 0x0D) is None
+
+
+@pytest.fixture
+def reference_objects(tmp_path) -> Path:
+    """The digital reference objects of the IBSI for SUV; the test is skipped where they are absent."""
+    beside = Path(__file__).resolve().parents[4] / "shared" / "data"
+    path = Path(os.environ.get("PETRT_DATA", beside)) / "ibsi_suv_dro.tar.xz"
+    if not path.exists():
+        pytest.skip("no ibsi_suv_dro.tar.xz; set PETRT_DATA to its folder")
+    with tarfile.open(path) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / "ibsi_suv_dro"
+
+
+def test_reference_objects_of_every_kind(reference_objects, caplog):
+    """One phantom in many units and timings: insert, background and cold insert are 4 : 1 : 0.2 in all."""
+    folders = sorted(reference_objects.glob("DRO_*/"))
+    assert len(folders) == 11
+    with caplog.at_level(logging.INFO, "petrt"):
+        for folder in folders:
+            data = dicom.read(folder).data
+            middle = float(np.median(data[data > 0]))
+            assert data.max() / middle == pytest.approx(4, rel=0.01), folder.name
+            for level in (0.2, 1, 4):
+                inside = np.count_nonzero(np.isclose(data, level * middle, rtol=0.01))
+                assert inside > 400, (folder.name, level)
+    assert caplog.text.count("brought to the earliest") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import tracemalloc
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import (
     MPEG2MPML,
     UID,
+    DeflatedExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -217,3 +219,48 @@ def test_the_check_counts_all_frames(tmp_path):
     assert check_pixels(header, 1) == (9, 8)
     with pytest.raises(InputError, match="truncated: expected 288 bytes"):
         check_pixels(header, 2)
+
+
+def philips(folder: Path, element: int, factors: list[float], kind: str = "DS") -> None:
+    """One count has another activity in each slice; the values are equal in Bq/ml."""
+    data = np.full(SHAPE, 6000.0) / np.array(factors)
+    for k, path in enumerate(write_series(folder, data, AFFINE, Units="CNTS")):
+        dataset, value = pydicom.dcmread(path), str(factors[k])
+        block = dataset.private_block(0x7053, "Philips PET Private Group", create=True)
+        block.add_new(element, kind, value.encode() if kind == "UN" else value)
+        dataset.save_as(path)
+
+
+@pytest.mark.parametrize("kind", ["DS", "UN"])
+@pytest.mark.parametrize("element", [0x00, 0x09])
+def test_counts_whose_factors_differ_come_to_one_scale(tmp_path, caplog, element, kind):
+    factors = [2.0, 2.0, 2.0, 2.0, 3.0, 4.0, 5.0]
+    philips(tmp_path, element, factors, kind)
+    with caplog.at_level(logging.INFO, "petrt"):
+        volume = dicom.read(tmp_path)
+    np.testing.assert_allclose(volume.data, 3000, rtol=1e-4)
+    assert volume.series is not None
+    assert [plane.factor for plane in volume.series.frames[0]] == [f / 2 for f in factors]
+    assert "the factors of its counts differ" in caplog.text
+
+
+def test_one_factor_for_all_counts_changes_nothing(tmp_path):
+    philips(tmp_path, 0x09, [2.0] * 7)
+    volume = dicom.read(tmp_path)
+    np.testing.assert_allclose(volume.data, 3000, rtol=1e-4)
+    assert volume.series is not None
+    assert {plane.factor for plane in volume.series.frames[0]} == {1.0}
+
+
+def test_a_deflated_file_is_not_inflated_without_end(tmp_path, monkeypatch):
+    """16 MiB of zeros in a few KiB; the limit is lowered so that the test is quick."""
+    changes = {"Rows": 4096, "Columns": 2048, "PixelData": bytes(16 << 20)}
+    syntax = DeflatedExplicitVRLittleEndian
+    (path,) = write_series(tmp_path, np.ones((2, 2, 1)), AFFINE, syntax=syntax, **changes)
+    monkeypatch.setattr("petrt.io.dicom.header._MOST_INFLATED", 8 << 20)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="file 1 of 1: inflates to more than 8388608 bytes"):
+        dicom.read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Sequence
+from typing import Any
 
 from petrt.errors import InputError, way
 from petrt.io.dicom import multiframe
-from petrt.io.dicom.header import Header
+from petrt.io.dicom.header import PHILIPS, Header
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +108,29 @@ def _uncorrected(header: Header) -> bool:
     """Whether a slice states its corrections, and attenuation is not among them."""
     words = header.words("CorrectedImage")
     return bool(words) and "ATTN" not in words
+
+
+def count_factors(headers: Sequence[Header], units: str, name: str) -> list[float]:
+    """What brings the counts of one frame's slices to one scale: 1, but for slices of Philips whose factors
+    from counts to Bq/ml, or else to SUVbw, differ."""
+    for element in (0x09, 0x00) if units == "CNTS" else ():
+        values = [_positive(header.private(*PHILIPS, element)) for header in headers]
+        if all(values):
+            if len(set(values)) > 1:
+                logger.info(
+                    "%s: the factors of its counts differ, and are made those of slice 1", name
+                )
+            return [value / values[0] for value in values]
+    return [1.0] * len(headers)
+
+
+def _positive(value: Any) -> float:
+    """A number above 0, as private elements hold it in text or bytes; else 0."""
+    try:
+        number = float(value.decode("ascii") if isinstance(value, bytes) else value)
+    except (TypeError, ValueError):
+        return 0.0
+    return number if 0 < number < math.inf else 0.0
 
 
 def slope(header: Header) -> float:

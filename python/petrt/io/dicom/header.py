@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ logger = logging.getLogger(__name__)
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _MAGIC_END = 132
 _LONGEST_TEXT = 64
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_LONGEST_META = 2048
+# A deflated file is inflated in memory; 640 slices of 440 x 440 in one file take 0.25 GB.
+_MOST_INFLATED = 1 << 28
 _TAGS = (
     *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "InstanceNumber"),
     *("Modality", "Manufacturer", "ManufacturerModelName", "SeriesDescription", "SeriesNumber"),
@@ -130,8 +135,13 @@ class Header:
             return []
 
     def private(self, group: int, creator: str, element: int) -> Any:
-        """The value of a private element, such as ``private(*PHILIPS, 0x09)``; None if it is absent."""
+        """The value of a private element, such as ``private(*PHILIPS, 0x09)``; None if it is absent.
+
+        Where the elements that name creators were removed from the whole group, the usual block is taken.
+        """
         try:
+            if not any((group, block) in self.tags for block in range(0x10, 0x20)):
+                return self.tags[group, 0x1000 | element].value
             return self.tags.private_block(group, creator)[element].value
         except KeyError:
             return None
@@ -215,6 +225,8 @@ def _read_header(file: DicomFile, stream: BinaryIO) -> Header | None:
                 "copy or download it again, or remove it",
             )
         return None
+    if not bare and _DEFLATED in start + stream.read(_LONGEST_META):
+        _check_inflated(file, stream)
     stream.seek(0)
     try:
         tags = dcmread(stream, stop_before_pixels=True, specific_tags=list(_tags()), force=bare)
@@ -240,6 +252,29 @@ def _read_header(file: DicomFile, stream: BinaryIO) -> Header | None:
             )
         return None
     return Header(file, tags, stored, bare or deflated, str(syntax or ""))
+
+
+def _check_inflated(file: DicomFile, stream: BinaryIO) -> None:
+    """Raise InputError for a deflated file that fills the memory; pydicom inflates it in one piece."""
+    stream.seek(_MAGIC_END)
+    first = stream.read(12)  # the length of the meta header: group, element, UL, 4, number
+    if first[:8] != b"\x02\x00\x00\x00UL\x04\x00":
+        raise InputError(f"{file.label}: deflated, with a damaged meta header", "copy it again")
+    stream.seek(int.from_bytes(first[8:], "little"), 1)
+    inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    try:
+        while not inflater.eof and (block := inflater.unconsumed_tail or stream.read(1 << 16)):
+            total += len(inflater.decompress(block, 1 << 20))
+            if total > _MOST_INFLATED:
+                raise InputError(
+                    f"{file.label}: inflates to more than {_MOST_INFLATED} bytes",
+                    "store it without compression first",
+                )
+    except zlib.error as error:
+        raise InputError(
+            f"{file.label}: its DICOM header cannot be read (deflated data are damaged)",
+            "copy or download it again",
+        ) from error
 
 
 def _begins_as_elements(start: bytes) -> bool:

@@ -14,7 +14,7 @@ class Plane:
     ``header`` holds its fields, and ``header.file`` opens the whole file, also after the reading.
     ``index`` is the number of the slice in a multi-frame file, from 0; 0 in other files. A value of the
     volume is ``factor * RescaleSlope * stored value``: ``factor`` brings slices of several acquisition
-    times to one clock, and is 1 otherwise.
+    times to one clock, and counts with several factors to one scale; it is 1 otherwise.
     """
 
     header: Header

@@ -137,8 +137,8 @@ def _layout(uid: str, headers: list[Header], force_units: bool, max_voxels: int)
         checks.slope(header)
     frames, affine = series_grid(fields, name)
     shape = (columns, rows, len(frames[0]), len(frames))[: 4 if len(frames) > 1 else 3]
-    on_one_clock = tuple(_on_one_clock([planes[n] for n in frame], name) for frame in frames)
-    return _Layout(name, PetSeries(uid, units, on_one_clock), affine, shape)
+    on_one_scale = tuple(_on_one_scale([planes[n] for n in frame], units, name) for frame in frames)
+    return _Layout(name, PetSeries(uid, units, on_one_scale), affine, shape)
 
 
 def _planes(headers: list[Header]) -> list[Plane]:
@@ -152,11 +152,13 @@ def _planes(headers: list[Header]) -> list[Plane]:
     return planes
 
 
-def _on_one_clock(planes: Sequence[Plane], name: str) -> tuple[Plane, ...]:
-    factors = decay_factors([plane.header for plane in planes], name)
+def _on_one_scale(planes: Sequence[Plane], units: str, name: str) -> tuple[Plane, ...]:
+    """The slices of a frame with the factors that bring them to one clock and one scale."""
+    headers = [plane.header for plane in planes]
+    decay, counts = decay_factors(headers, name), checks.count_factors(headers, units, name)
     return tuple(
-        plane if factor == 1 else replace(plane, factor=factor)
-        for plane, factor in zip(planes, factors, strict=True)
+        plane if a * b == 1 else replace(plane, factor=a * b)
+        for plane, a, b in zip(planes, decay, counts, strict=True)
     )
 
 
