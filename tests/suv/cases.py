@@ -84,6 +84,20 @@ CASES: dict[str, Case] = {
     "series later, GE later, too": Case(
         HOUR, LATER | BEDS | {"private": [(GE, 0x0D, "20250101150000.00")]}
     ),
+    "series later, GE's reference times": Case(
+        HOUR,
+        LATER
+        | {
+            "Manufacturer": "GE MEDICAL SYSTEMS",
+            "AcquisitionTime": BEDS["AcquisitionTime"],
+            "FrameReferenceTime": lambda k: 300_000 * bed(k),
+            "DecayFactor": lambda k: f"{MEAN * math.exp(RATE * 300 * bed(k)):.6g}",
+        },
+    ),
+    "series later, decay factors": Case(
+        HOUR,
+        LATER | BEDS | {"DecayFactor": lambda k: f"{math.exp(RATE * (300 * bed(k) + MIDDLE)):.6g}"},
+    ),
     "series without time": Case(HOUR, {"SeriesTime": None}),
     "series before": Case(per_dose(3597), {"SeriesTime": "105957"}),
     "fractions": Case(

@@ -35,6 +35,7 @@ _ROUNDING_S = 1.0
 _MOST_HALF_LIVES = 12.0
 # After a day less than a tenth is left of these, so the scan was not days later.
 _SHORT_LIVED_S = 6 * 3600.0
+_SAME_DECAY = 1e-3
 _FRAME_START = "FrameAcquisitionDateTime"
 _ZONE = re.compile(r"[+-]\d{4}$")
 
@@ -245,7 +246,8 @@ def counted_back(
 ) -> NDArray[np.float64] | None:
     """For each slice t_acq + (1/λ) ln(λT / (1 - e^{-λT})) - FrameReferenceTime; None if that is absent.
 
-    A FrameReferenceTime that is 0 in all slices was not filled in: a frame's mean is after its start.
+    A FrameReferenceTime that is 0 in all slices was not filled in: a frame's mean is after its start. GE
+    writes the start of each frame there, which its DecayFactor tells; t_acq - FrameReferenceTime, then.
     """
     field = "FrameReferenceTime"
     durations = [duration_s(header) for header in headers]
@@ -254,6 +256,18 @@ def counted_back(
     middles = np.array([header.numbers(field)[0] for header in headers]) / 1000
     if not middles.any():
         return None
-    return np.asarray(
-        clock.starts + [mean_activity_time(rate, each or 0.0) for each in durations] - middles
-    )
+    within = np.array([mean_activity_time(rate, each or 0.0) for each in durations])
+    if _are_starts(headers, rate, middles, within):
+        within = np.zeros(len(headers))
+    return np.asarray(clock.starts + within - middles)
+
+
+def _are_starts(
+    headers: Sequence[Header], rate: float, times: NDArray[np.float64], within: NDArray[np.float64]
+) -> bool:
+    """Whether each DecayFactor is that of a frame which starts at ``times``, not of one with its mean there."""
+    stated = [positive(header, "DecayFactor") for header in headers]
+    if None in stated:
+        return False
+    apart = np.log(np.array(stated, float)) - rate * times
+    return bool((np.abs(apart - rate * within) < np.minimum(_SAME_DECAY, rate * within / 2)).all())
