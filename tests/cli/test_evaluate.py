@@ -241,7 +241,9 @@ def test_suv_of_two_dicom_series(tmp_path, capsys):
     write(tmp_path / "b", value=2000.0, **factor)
     arguments = ["evaluate", str(tmp_path / "a"), str(tmp_path / "b")]
     assert run(arguments) == 3
-    assert "is in Bq/ml, b in counts; give both in one unit" in capsys.readouterr().err
+    assert (
+        "is in Bq/ml, b in counts; --suv bw compares DICOM series in SUV" in capsys.readouterr().err
+    )
     out = tmp_path / "out.json"
     labels = save(tmp_path / "labels.nii.gz", np.ones((5, 4, 6), np.uint8), SERIES_AFFINE)
     assert run([*arguments, "--suv", "bw", "--json", str(out), "--labels", labels]) == 0

@@ -21,7 +21,7 @@ import petrt
 from petrt import suv as uptake
 from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, SeriesUids, Suv, above_zero
 from petrt.cli.output import STDOUT, Output, cell, files, write_json
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, UsageError, way
 from petrt.evaluation.activity import Change, RoiStatistics, change, roi_statistics
 from petrt.evaluation.metrics import PROTOCOLS, WINDOWS, json_number
 from petrt.evaluation.metrics import evaluate as compare
@@ -183,7 +183,7 @@ def _common_unit(prediction: _Turned, reference: _Turned) -> str:
     if prediction.units and reference.units and prediction.units != reference.units:
         raise InputError(
             f"{prediction.name} is in {prediction.units}, {reference.name} in {reference.units}",
-            "give both in one unit; for DICOM series --suv bw may do that",
+            way("suv", "bw", "compares DICOM series in SUV"),
         )
     return prediction.units or reference.units
 
