@@ -16,6 +16,7 @@ LAYERS = (
     ("model",),
     ("diffusion", "imaging"),
     ("io",),
+    ("suv",),
     ("engines", "evaluation"),
     ("data",),
     ("inference", "nets"),

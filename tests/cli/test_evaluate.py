@@ -13,6 +13,9 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from petrt.cli.app import run
 from petrt.evaluation.activity import roi_statistics
 from petrt.evaluation.metrics import evaluate
+from tests.suv.cases import HOUR
+from tests.suv.series_files import AFFINE as SERIES_AFFINE
+from tests.suv.series_files import PHILIPS, write
 
 SHAPE = (14, 13, 12)
 AFFINE = np.array([[2.0, 0, 0, -14], [0, 2, 0, -13], [0, 0, 3, -18], [0, 0, 0, 1]])
@@ -229,3 +232,46 @@ def test_hints_name_options_that_there_are(case, tmp_path, capsys):
     assert run(["evaluate", *pair, "--max-voxels", "2183"]) == 3
     assert "the limit is 2183; --max-voxels 2184 lets it in" in capsys.readouterr().err
     assert run(["evaluate", *pair, "--max-voxels", "2184"]) == 0
+
+
+def test_suv_of_two_dicom_series(tmp_path, capsys):
+    """Both are turned into SUV, also from different units."""
+    write(tmp_path / "a", value=1100.0)
+    factor = {"Units": "CNTS", "private": [(PHILIPS, 0x09, "0.5")]}
+    write(tmp_path / "b", value=2000.0, **factor)
+    arguments = ["evaluate", str(tmp_path / "a"), str(tmp_path / "b")]
+    assert run(arguments) == 3
+    assert (
+        "is in Bq/ml, b in counts; --suv bw compares DICOM series in SUV" in capsys.readouterr().err
+    )
+    out = tmp_path / "out.json"
+    labels = save(tmp_path / "labels.nii.gz", np.ones((5, 4, 6), np.uint8), SERIES_AFFINE)
+    assert run([*arguments, "--suv", "bw", "--json", str(out), "--labels", labels]) == 0
+    assert "a against b, in SUVbw (g/ml)" in capsys.readouterr().out
+    report = json.loads(out.read_text())
+    assert report["unit"] == "SUVbw (g/ml)"
+    (frame,) = report["frames"]
+    assert frame["scale"] == pytest.approx(1000 * HOUR, rel=1e-6)
+    assert frame["activity_ratio"] == pytest.approx(1.1, rel=1e-5)
+    assert frame["rois"][0]["mean"] == pytest.approx(1100 * HOUR, rel=1e-6)
+
+
+def test_suv_needs_dicom_with_weight_and_dose(case, tmp_path, capsys):
+    assert run(["evaluate", case["prediction"], case["reference"], "--suv", "bw"]) == 3
+    error = capsys.readouterr().err
+    assert "prediction.nii.gz: no SUV: not DICOM, so weight and dose are unknown" in error
+    write(tmp_path / "a", PatientWeight=None)
+    assert run(["evaluate", *[str(tmp_path / "a")] * 2, "--suv", "lbm"]) == 3
+    assert "no SUV: DICOM field PatientWeight is absent or 0" in capsys.readouterr().err
+    assert run(["evaluate", *[str(tmp_path / "a")] * 2]) == 0
+    assert "a against a, in Bq/ml" in capsys.readouterr().out
+    assert run(["evaluate", *[str(tmp_path / "a")] * 2, "--suv", "x"]) == 2
+
+
+def test_the_unit_of_a_sidecar_is_said(case, tmp_path, capsys):
+    (tmp_path / "prediction.json").write_text('{"Units": "Bq/mL"}')
+    (tmp_path / "reference.json").write_text('{"Units": "BQML"}')
+    assert run(["evaluate", case["prediction"], case["reference"]]) == 0
+    assert "in Bq/ml" in capsys.readouterr().out
+    (tmp_path / "reference.json").write_text('{"Units": "kBq/mL"}')
+    assert run(["evaluate", case["prediction"], case["reference"]]) == 3

@@ -15,6 +15,7 @@ import typer.main
 
 from petrt.cli.app import app, run
 from tests.helpers import write_nifti
+from tests.suv.series_files import write
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 # What a line of a shell block begins with, besides petrt itself.
@@ -92,13 +93,14 @@ def here(tmp_path, monkeypatch, dose_bundle) -> Path:
     monkeypatch.setattr("petrt.inference.judgement.ALLOWED_RATIO", (0.0, math.inf))
     data = np.random.default_rng(0).gamma(2, 300, (16, 16, 4)).astype(np.float32)
     (tmp_path / "scans").mkdir()
+    write(tmp_path / "series")
     for name in ("low.nii.gz", "full.nii.gz", "scans/a.nii.gz"):
         write_nifti(tmp_path / name, data)
     shutil.copytree(dose_bundle, tmp_path / "model")
     return tmp_path
 
 
-RUNS = ("reconstruct", "evaluate", "inspect", "flops", "doctor")
+RUNS = ("reconstruct", "evaluate", "convert", "inspect", "flops", "doctor")
 
 
 def test_it_runs(here, capsys):

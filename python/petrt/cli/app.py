@@ -14,6 +14,7 @@ from petrt.cli.bench import bench
 from petrt.cli.bids import BidsCommand, bids
 from petrt.cli.build_engine import build_engine
 from petrt.cli.calibrate import calibrate
+from petrt.cli.convert import convert
 from petrt.cli.demo import demo
 from petrt.cli.doctor import doctor
 from petrt.cli.evaluate import evaluate
@@ -53,6 +54,7 @@ COMMANDS = (
     reconstruct,
     demo,
     evaluate,
+    convert,
     inspect,
     doctor,
     simulate,

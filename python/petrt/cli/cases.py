@@ -134,7 +134,7 @@ class CaseRunner:
                 case.record, self._content(case, stats, key), overwrite=case.overwrite
             )
         if case.preview is not None:
-            self._picture(case, volume, image, deviation, stats)
+            said += self._picture(case, volume, image, deviation, stats)
         return [*said, *summary(shown(case.image), stats)]
 
     def _content(self, case: InputCase, stats: dict[str, Any], key: str) -> dict[str, Any]:
@@ -143,20 +143,33 @@ class CaseRunner:
 
     def _picture(
         self, case: InputCase, volume: Volume, image: Any, deviation: Any, stats: dict[str, Any]
-    ) -> None:
+    ) -> list[Line]:
+        """Write the picture, in SUV where it can be formed; a log line gives the reason where it cannot."""
         from petrt.evaluation.report.picture import comparison, save_comparison
+        from petrt.suv import display
 
+        assert case.preview is not None
+        shown_in = display(volume)
         # Of a series the first frame that holds something: the first of all is often empty.
         filled = [n for n, frame in enumerate(stats["frames"]) if not frame.get("unchanged")]
         first = (..., next(iter(filled), 0)) if image.ndim == 4 else ...
         columns = comparison(
-            volume.data[first],
-            image[first],
-            uncertainty=None if deviation is None else deviation[first],
+            shown_in.of(volume.data)[first],
+            shown_in.of(image)[first],
+            uncertainty=None if deviation is None else shown_in.of(deviation)[first],
             calibrated=stats["std"]["calibrated"],
         )
-        assert case.preview is not None
-        save_comparison(case.preview, columns, affine=volume.affine_mm, overwrite=case.overwrite)
+        save_comparison(
+            case.preview,
+            columns,
+            affine=volume.affine_mm,
+            unit=shown_in.unit,
+            overwrite=case.overwrite,
+        )
+        if volume.series is None or not shown_in.reason:
+            return []
+        unit = shown_in.unit or "the unit of the file"
+        return [(logging.INFO, f"{shown(case.preview)}: in {unit}: {shown_in.reason}")]
 
 
 def named(source: Path, text: str) -> str:

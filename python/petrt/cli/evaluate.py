@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 import petrt
-from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, SeriesUids, above_zero
+from petrt import suv as uptake
+from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, SeriesUids, Suv, above_zero
 from petrt.cli.output import STDOUT, Output, cell, files, write_json
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, UsageError, way
 from petrt.evaluation.activity import Change, RoiStatistics, change, roi_statistics
 from petrt.evaluation.metrics import PROTOCOLS, WINDOWS, json_number
 from petrt.evaluation.metrics import evaluate as compare
@@ -67,6 +68,7 @@ def evaluate(
             help="Divides both volumes, for 'paper' and 'inference'. Default: the maximum of REF.",
         ),
     ] = None,
+    suv: Suv = None,
     series: SeriesUids = None,
     force_units: ForceUnits = False,
     nonfinite: Nonfinite = "refuse",
@@ -85,17 +87,23 @@ def evaluate(
     if nonfinite not in ("refuse", "zero"):
         raise UsageError(f"--nonfinite is '{nonfinite}'", "choose refuse or zero")
     let_in = _Reading(series, force_units, nonfinite, max_voxels)
-    volumes = {role: _read(path, let_in) for role, path in inputs.items()}
-    _check_same_unit(volumes["prediction"], volumes["reference"])
+    kind = None if suv is None else uptake.check_kind(suv)
+    volumes = {
+        role: _read(path, let_in, None if role in _STATIC else kind)
+        for role, path in inputs.items()
+    }
+    unit = _common_unit(volumes["prediction"], volumes["reference"])
     for role in volumes:
         _check_same_grid(volumes[role], volumes["reference"], may_be_static=role in _STATIC)
     frames = [
         _frame(frame, volumes["reference"].voxel_mm, protocol, scale, background)
         for frame in _by_frame(volumes)
     ]
-    write_json(json_file, _record(inputs, series, frames), overwrite=overwrite)
+    record = _record(inputs, series, frames) | {"unit": unit or None}
+    write_json(json_file, record, overwrite=overwrite)
     console = Output(80, err=json_file == STDOUT)
-    console.print(cell(f"{shown(prediction)} against {shown(reference)}"))
+    in_unit = f", in {unit}" if unit else ""
+    console.print(cell(f"{shown(prediction)} against {shown(reference)}{in_unit}"))
     for number, frame in enumerate(frames, start=1):
         if len(frames) > 1:
             console.print(f"frame {number} of {len(frames)}")
@@ -138,8 +146,11 @@ class _Reading:
     max_voxels: int
 
 
-def _read(path: Path, let_in: _Reading) -> _Turned:
-    """Read a volume in canonical orientation, so files that differ only in storage order agree."""
+def _read(path: Path, let_in: _Reading, suv: uptake.Kind | None) -> _Turned:
+    """Read a volume in canonical orientation, so files that differ only in storage order agree.
+
+    Raises InputError for one whose SUV, of kind ``suv``, cannot be formed.
+    """
     volume = source.read(
         path,
         series=source.among_several(path, let_in.series),
@@ -147,6 +158,15 @@ def _read(path: Path, let_in: _Reading) -> _Turned:
         max_voxels=let_in.max_voxels,
         nonfinite=let_in.nonfinite,
     )
+    unit = uptake.stored_unit(volume)
+    if suv is not None and volume.series is None:
+        raise InputError(
+            f"{shown(path)}: no SUV: not DICOM, so weight and dose are unknown",
+            "give DICOM series, or leave out --suv",
+        )
+    if suv is not None:
+        unit = uptake.unit_name(suv)
+        volume = uptake.volume(volume, suv, force_units=let_in.force_units)
     orientation = io_orientation(volume.affine_mm)
     shape = volume.data.shape[:3]
     data = apply_orientation(volume.data.reshape(*shape, -1), orientation)
@@ -154,17 +174,18 @@ def _read(path: Path, let_in: _Reading) -> _Turned:
         shown(path),
         np.moveaxis(np.asarray(data), 3, 0),
         volume.affine_mm @ inv_ornt_aff(orientation, shape),
-        volume.series.units if volume.series else "",
+        unit,
     )
 
 
-def _check_same_unit(prediction: _Turned, reference: _Turned) -> None:
-    """Raise InputError for two DICOM series in different units; NIfTI files state none."""
+def _common_unit(prediction: _Turned, reference: _Turned) -> str:
+    """The unit of both; "" if neither states one. Raises InputError for two different units."""
     if prediction.units and reference.units and prediction.units != reference.units:
         raise InputError(
             f"{prediction.name} is in {prediction.units}, {reference.name} in {reference.units}",
-            "convert one of them",
+            way("suv", "bw", "compares DICOM series in SUV"),
         )
+    return prediction.units or reference.units
 
 
 def _check_same_grid(volume: _Turned, reference: _Turned, *, may_be_static: bool) -> None:

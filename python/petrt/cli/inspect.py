@@ -122,6 +122,7 @@ def describe_volume(
     import numpy as np
 
     from petrt.io import source
+    from petrt.suv import display
 
     volume = source.read(path, series=series, force_units=force_units, nonfinite="zero")
     if volume.data.size == 0:
@@ -133,6 +134,7 @@ def describe_volume(
             "series": volume.series.uid,
             "units": volume.series.units,
             "decay_correction": fields.text("DecayCorrection"),
+            "suv": display(volume).reason or "can be formed",
         }
     else:
         codes = ("qform_code", "sform_code")

@@ -132,4 +132,11 @@ DryRun = Annotated[
         "--dry-run", help="Read headers, look at outputs, estimate time and memory; no more."
     ),
 ]
+Suv = Annotated[
+    str | None,
+    typer.Option(
+        help="SUV, computed from the DICOM headers: bw, lbm, bsa or ibw (also lbmjames128, lbmjanma).",
+        show_default=False,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")]

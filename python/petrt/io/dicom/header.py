@@ -136,8 +136,13 @@ class Header:
             return []
 
     def private(self, group: int, creator: str, element: int) -> Any:
-        """The value of a private element, such as ``private(*PHILIPS, 0x09)``; None if it is absent."""
+        """The value of a private element, such as ``private(*PHILIPS, 0x09)``; None if it is absent.
+
+        Where the elements that name creators were removed from the whole group, the usual block is taken.
+        """
         try:
+            if not any((group, block) in self.tags for block in range(0x10, 0x20)):
+                return self.tags[group, 0x1000 | element].value
             return self.tags.private_block(group, creator)[element].value
         except KeyError:
             return None
