@@ -88,7 +88,14 @@ def test_a_signal_ends_a_command_and_leaves_no_output(tiny_bundle, tmp_path, num
     """At once, in the middle of a batch of minutes. A shell shows the end by SIGTERM, here -15, as 143."""
     data = np.random.default_rng(0).gamma(2, 300, (64, 64, 16)).astype(np.float32)
     source = write_nifti(tmp_path / "low.nii", data)
-    command = [sys.executable, "-m", "petrt", "reconstruct", str(source), str(tmp_path / "o.nii.gz")]
+    command = [
+        sys.executable,
+        "-m",
+        "petrt",
+        "reconstruct",
+        str(source),
+        str(tmp_path / "o.nii.gz"),
+    ]
     command += ["--model", str(tiny_bundle), "--steps", "1000", "--samples", "64"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
