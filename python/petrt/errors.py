@@ -1,7 +1,8 @@
 """Errors that a user can cause. Each has one line (what and why), a hint (what to do) and an exit code.
 
-Exit codes of every command: 0 ok, 2 usage, 3 input, 4 device or engine, 5 some cases failed,
-6 training collapsed. docs/faults.md lists faults and codes.
+Exit codes of every command: 0 ok, 1 a fault of petrt, 2 usage, 3 input, 4 device, engine or system, 5 some
+cases failed, 6 training collapsed, 130 Ctrl-C, 141 closed stdout, 143 SIGTERM. docs/faults.md lists faults
+and their codes.
 """
 
 from __future__ import annotations

@@ -5,9 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import nibabel
 import numpy as np
+import pytest
 
 from petrt import __version__
 from petrt.cli.app import run
@@ -70,6 +75,38 @@ def test_an_error_of_the_system_that_nothing_expected_is_one_line(capsys, monkey
     assert "Smith" not in line
     assert run(["--debug", "doctor"]) == 4
     assert capsys.readouterr().err.startswith("Traceback")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [
+        (signal.SIGINT, 130, "petrt: error: stopped by Ctrl-C"),
+        (signal.SIGTERM, -signal.SIGTERM, "petrt: engine: "),
+    ],
+)
+def test_a_signal_ends_a_command_and_leaves_no_output(tiny_bundle, tmp_path, number, code, words):
+    """At once, in the middle of a batch of minutes. A shell shows the end by SIGTERM, here -15, as 143."""
+    data = np.random.default_rng(0).gamma(2, 300, (64, 64, 16)).astype(np.float32)
+    source = write_nifti(tmp_path / "low.nii", data)
+    command = [
+        sys.executable,
+        "-m",
+        "petrt",
+        "reconstruct",
+        str(source),
+        str(tmp_path / "o.nii.gz"),
+    ]
+    command += ["--model", str(tiny_bundle), "--steps", "1000", "--samples", "64"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines = [process.stderr.readline()]
+        time.sleep(0.3)
+        process.send_signal(number)
+        lines += process.communicate(timeout=20)[1].splitlines()
+    assert lines[0].startswith("petrt: engine")
+    assert process.returncode == code
+    assert lines[-1].startswith(words)
+    assert [path.name for path in tmp_path.iterdir()] == ["low.nii"]
 
 
 def test_json_log_lines(tiny_bundle, tmp_path, capsys):

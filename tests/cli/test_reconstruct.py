@@ -158,7 +158,7 @@ def test_max_voxels(petrt, low, tmp_path):
     assert (code, len(lines)) == (3, 1)
 
 
-@pytest.mark.parametrize("model", ["nan", "missing"])
+@pytest.mark.parametrize("model", ["coarse", "denoiser", "noise_bias", "missing", "truncated"])
 def test_bad_bundle_leaves_nothing(tiny_bundle, low, tmp_path, capsys, model):
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     expected = 3
@@ -167,10 +167,10 @@ def test_bad_bundle_leaves_nothing(tiny_bundle, low, tmp_path, capsys, model):
     elif model == "truncated":
         rewrite(bundle, "coarse.json", (bundle / "coarse.json").read_bytes()[:500])
     else:
-        weights = safetensors.numpy.load_file(bundle / "coarse.safetensors")
-        weights = {name: np.full_like(array, np.nan) for name, array in weights.items()}
-        rewrite(bundle, "coarse.safetensors", safetensors.numpy.save(weights))
-        expected = 4
+        weights = safetensors.numpy.load_file(bundle / f"{model}.safetensors")
+        next(array for array in weights.values() if array.ndim > 1).flat[0] = np.nan
+        rewrite(bundle, f"{model}.safetensors", safetensors.numpy.save(weights))
+        expected = 4  # and not 3, as for an image that changes the activity
     before = contents(tmp_path)
     arguments = ["reconstruct", str(low), str(tmp_path / "out.nii.gz"), "--model", str(bundle)]
     code = run(arguments)
@@ -178,6 +178,7 @@ def test_bad_bundle_leaves_nothing(tiny_bundle, low, tmp_path, capsys, model):
     lines = [line for line in lines if not line.startswith("petrt: engine: ")]
     assert code == expected
     assert len(lines) == 1, lines
+    assert ("non-finite output" in lines[0]) == (code == 4)
     assert contents(tmp_path) == before
 
 

@@ -44,8 +44,8 @@ from petrt.files.system import refusal
 app = typer.Typer(
     name="petrt",
     help="Low-dose PET to standard-dose quality. Not for diagnostic use.",
-    epilog="Exit codes: 0 ok, 2 usage, 3 input, 4 device or engine, 5 some cases failed, "
-    "6 training collapsed, 1 a fault of petrt itself, 130 Ctrl-C, 141 closed pipe, 143 SIGTERM.",
+    epilog="Exit codes: 0 ok, 1 a fault of petrt itself, 2 usage, 3 input, 4 device, engine or system, "
+    "5 some cases failed, 6 training collapsed, 130 Ctrl-C, 141 closed stdout, 143 SIGTERM.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -142,7 +142,10 @@ def with_log_options(command: Callable[..., None]) -> Callable[..., None]:
         _Log.now = _Log.before | given
         _Log.now.apply()
         speak_of(signature.parameters)
-        command(*args, **kwargs)
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt as stop:  # of which some versions of Typer say nothing
+            raise typer.Abort from stop
 
     more = {"verbose": Verbose, "quiet": Quiet, "log_format": LogFormat, "debug": Debug}
     defaults = LogOptions()

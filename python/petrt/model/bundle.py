@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, NonfiniteOutput, UsageError
+from petrt.files.names import shown
 from petrt.files.system import reading
 from petrt.model.spec import ModelSpec, Spec
 
@@ -148,8 +149,19 @@ class Bundle:
         return data
 
     def noise_bias(self, levels: NDArray[np.float64]) -> NDArray[np.float32]:
-        """The noise-bias table [steps, channels] for ``levels`` [steps], sqrt(gamma)."""
-        return noise_bias_table(self.noise_bias_weights(), levels)
+        """The noise-bias table [steps, channels] for ``levels`` [steps], sqrt(gamma).
+
+        Raises NonfiniteOutput if it is not finite.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # judged below
+            table = noise_bias_table(self.noise_bias_weights(), levels)
+        if bad := table.size - int(np.count_nonzero(np.isfinite(table))):
+            raise NonfiniteOutput(
+                f"model '{shown(self.model.name)}': non-finite output from its noise-bias weights",
+                "the model is broken; export it again",
+                bad,
+            )
+        return table
 
     def noise_bias_weights(self) -> dict[str, NDArray[Any]]:
         """The weights that ``noise_bias`` is computed from; empty if the model has no denoiser."""

@@ -57,7 +57,12 @@ class CpuDevice:
         found = batches(job.active, parallelism.slices, job.wanted)
         try:
             yield Running(found, len(found), enqueue)
-        finally:  # after an error or an interrupt, what has not begun is not begun
+        except (
+            BaseException
+        ):  # an error or Ctrl-C: what has begun ends with the network that it runs
+            clock.given_up = True
+            raise
+        finally:
             pool.shutdown(cancel_futures=True)
             for name, seconds in clock.seconds.items():
                 job.tally.seconds[name] += seconds / parallelism.workers

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,9 +21,10 @@ from petrt.inference.forward import ReverseProcess, wire
 
 
 class Clock:
-    """Seconds by part, over all workers."""
+    """Seconds by part, over all workers of a job, and whether the job was given up."""
 
     def __init__(self) -> None:
+        self.given_up = False
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._lock = threading.Lock()
 
@@ -102,6 +104,8 @@ class Worker:
         inside = "loop" if graph == "denoiser" else None
 
         def timed() -> None:
+            if self.clock.given_up:  # a batch may take minutes, and nobody waits for it any more
+                raise CancelledError
             with self.clock.timed(graph, inside):
                 run()
 
