@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import threading
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
 
+from petrt.cli.app import run
 from petrt.cli.cases import CaseRunner, InputCase, summary
 from petrt.errors import InputError, PetrtError
+from tests.models import noisy_blob
 
 WAIT = 20.0  # seconds until a test that hangs fails
 
@@ -133,3 +138,33 @@ def test_the_summary_warns_and_counts_background():
         (logging.INFO, "o.nii: 4 background slices are set to 0"),
         (logging.INFO, "o.nii: activity ratio undefined, 1.3 s, x"),
     ]
+
+
+def test_warnings_of_the_reader_are_logged_once_and_recorded(tiny_bundle, tmp_path, capsys):
+    """A file that states two voxel sizes, without and with --quiet."""
+    path, record = tmp_path / "low.nii", tmp_path / "run.json"
+    image = nibabel.Nifti1Image(noisy_blob((16, 16, 3)), np.diag([2.0, 2.0, 2.0, 1.0]))
+    image.set_qform(np.diag([4.0, 4.0, 4.0, 1.0]), code="aligned")
+    image.to_filename(path)
+    for option in ("-v", "-q"):
+        arguments = [
+            "reconstruct",
+            str(path),
+            str(tmp_path / "out.nii"),
+            "--model",
+            str(tiny_bundle),
+            option,
+        ]
+        arguments += [
+            "--json",
+            str(record),
+            "--allow-activity-change",
+            "--steps",
+            "1",
+            "--overwrite",
+        ]
+        assert run(arguments) == 0
+        said = capsys.readouterr().err.count("two voxel sizes")
+        assert said == (1 if option == "-v" else 0)
+        (warning, *_) = json.loads(record.read_text())["warnings"]
+        assert warning.startswith("two voxel sizes: sform 2 x 2 x 2")

@@ -135,7 +135,7 @@ class CaseRunner:
             )
         if case.preview is not None:
             said += self._picture(case, volume, image, deviation, stats)
-        return [*said, *summary(shown(case.image), stats)]
+        return [*said, *summary(shown(case.image), stats, len(volume.warnings))]
 
     def _content(self, case: InputCase, stats: dict[str, Any], key: str) -> dict[str, Any]:
         """What the record's file holds."""
@@ -178,11 +178,14 @@ def named(source: Path, text: str) -> str:
     return text if text.startswith(f"{name}: ") else f"{name}: {text}"
 
 
-def summary(name: str, stats: dict[str, Any]) -> list[Line]:
-    """The log lines with warnings and outcome of the case ``name``."""
+def summary(name: str, stats: dict[str, Any], told: int = 0) -> list[Line]:
+    """The log lines with warnings and outcome of the case ``name``; ``told``: warnings that the reader
+    has logged."""
     from petrt.inference.judgement import figures
 
-    said = [(logging.WARNING, f"warning: {name}: {warning}") for warning in stats["warnings"]]
+    said = [
+        (logging.WARNING, f"warning: {name}: {warning}") for warning in stats["warnings"][told:]
+    ]
     if skipped := sum(frame.get("background_slices", 0) for frame in stats["frames"]):
         said.append((logging.INFO, f"{name}: {skipped} background slices are set to 0"))
     seconds = stats["seconds"]["total"]

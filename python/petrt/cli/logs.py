@@ -74,8 +74,11 @@ class LogOptions:
         level = logging.INFO
         if self.quiet or self.verbose:
             level = logging.ERROR if self.quiet else logging.DEBUG
+        handler.setLevel(level)
         logger.handlers[:] = [handler]
-        logger.setLevel(level)
+        logger.setLevel(
+            min(level, logging.WARNING)
+        )  # a record holds warnings that are not shown, too
         logger.propagate = False
 
 

@@ -40,8 +40,12 @@ def run_record(
 ) -> dict[str, Any]:
     """The record of one volume. ``how``: the pipeline's own part; ``frames``: one part for each."""
     model, engine = bundle.model, choice.engine
-    warnings = [*domain_warnings(placement, model.domain), *dose_warnings(dose, model.domain)]
-    warnings += unusual(frames)
+    warnings = [
+        *loaded.warnings,
+        *domain_warnings(placement, model.domain),
+        *dose_warnings(dose, model.domain),
+        *unusual(frames),
+    ]
     return {
         "label": run_label(model.label),
         "petrt": _core.__version__,

@@ -36,6 +36,7 @@ class Loaded:
     stats: VoxelStats
     restore: Callable[[NDArray[np.float32]], Any]
     series: bool
+    warnings: tuple[str, ...] = ()
 
 
 def load(
@@ -99,6 +100,7 @@ def _from_volume(volume: Volume) -> Loaded:
         stats=volume.stats,
         restore=lambda data: nifti.to_image(data, volume),
         series=series,
+        warnings=volume.warnings,
     )
 
 

@@ -35,6 +35,7 @@ from petrt.io.header import (
     recognise,
     slope_and_intercept,
 )
+from petrt.io.notes import with_warnings
 from petrt.io.sidecar import sidecar_warnings
 from petrt.io.stream import opened, read_start, read_voxels
 from petrt.io.volume import (
@@ -71,6 +72,7 @@ _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 _LARGEST_MATRIX = 1 << 16
 
 
+@with_warnings
 def read(
     path: str | os.PathLike[str], *, max_voxels: int = MAX_VOXELS, nonfinite: Nonfinite = "refuse"
 ) -> Volume:

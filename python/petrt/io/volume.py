@@ -17,6 +17,7 @@ from petrt.errors import InputError, UsageError, way
 from petrt.files.names import shown
 from petrt.imaging.affine import check_affine
 from petrt.io.header import affine_header, check_orientations, check_shape, grid_header
+from petrt.io.notes import with_warnings
 
 if TYPE_CHECKING:
     from petrt.io.dicom.origin import PetSeries
@@ -49,7 +50,7 @@ class Volume:
     ``data`` is float32 [X, Y, Z] or [X, Y, Z, T] in the file's axes and units. ``affine`` (float64
     [4, 4]) maps voxel indices to world coordinates in the file's length unit. ``header`` is the header
     that an output gets (see ``grid_header``). ``source`` describes the file in one line. ``series`` is the
-    DICOM series it came from.
+    DICOM series it came from. ``warnings`` says what was odd about the file.
     """
 
     data: np.ndarray
@@ -59,6 +60,7 @@ class Volume:
     path: Path | None = None
     source: str = ""
     series: PetSeries | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def affine_mm(self) -> np.ndarray:
@@ -73,6 +75,7 @@ class Volume:
         return float(x), float(y), float(z)
 
 
+@with_warnings
 def from_image(
     image: Any, *, max_voxels: int = MAX_VOXELS, nonfinite: Nonfinite = "refuse"
 ) -> Volume:

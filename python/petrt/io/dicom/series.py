@@ -27,6 +27,7 @@ from petrt.io.dicom.origin import PetSeries, Plane
 from petrt.io.dicom.pixels import check_pixels, stored_values
 from petrt.io.dicom.timing import acquired, decay_factors
 from petrt.io.header import affine_header, check_shape
+from petrt.io.notes import with_warnings
 from petrt.io.volume import MAX_VOXELS, Nonfinite, Volume, VoxelStats, as_float32, count_voxels
 
 __all__ = ["SeriesInfo", "inspect", "look", "read", "series_uids", "update_with"]
@@ -60,6 +61,7 @@ def look(
     return layout.volume(nothing, VoxelStats(), source)
 
 
+@with_warnings
 def read(
     source: Source,
     *,
