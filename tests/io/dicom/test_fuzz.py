@@ -41,7 +41,7 @@ AFFINE = np.array([[-2.0, 0, 0, 90], [0, -2, 0, 126], [0, 0, 3, -72], [0, 0, 0, 
 DATA = np.random.default_rng(0).gamma(2.0, 100.0, (8, 9, 4))
 LARGE = np.random.default_rng(0).gamma(2.0, 100.0, (36, 40, 2))  # JPEG 2000 needs 32 pixels
 MOST_BYTES = 64 << 20
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 SLOW = settings(QUICK, max_examples=1500)
 PACKED = [RLELossless]
 if importlib.util.find_spec("pylibjpeg"):
