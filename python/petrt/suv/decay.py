@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 # Two ways to one moment may differ by this: fields are rounded, and beds begin with a delay.
 _FEW_S = 5.0
+# A start of the scan that lies longer before the first acquisition has a wrong date.
+_MOST_HALF_LIVES = 12.0
 # SeriesTime may lie after an acquisition by less than this, if one of them has no fractions of seconds.
 _ROUNDING_S = 1.0
 # Of the logarithm of DecayFactor, which has a few digits.
@@ -56,7 +59,8 @@ def dose_factors(headers: Sequence[Header], name: str) -> NDArray[np.float64]:
             raise no_suv(name, "DICOM field ActualFrameDuration is absent or 0")
         within = np.array([mean_decay(rate, duration or 0.0) for duration in durations])
     left = np.array([remaining(rate, float(each) - given) for each in moment])
-    return within / (dose * left)
+    with np.errstate(all="ignore"):  # the caller looks for what is not finite
+        return np.asarray(within / (dose * left))
 
 
 def reference_times(
@@ -70,9 +74,10 @@ def reference_times(
     """
     counted = counted_back(headers, clock, rate)
     moment = clock.corrected_to()
+    earliest = clock.start - _MOST_HALF_LIVES * math.log(2) / rate
     for known in (clock.series, clock.scan_of_ge):
-        if moment is None and (found := known()) is not None and found <= clock.start + _ROUNDING_S:
-            moment = found
+        if moment is None and (found := known()) is not None:
+            moment = found if earliest <= found <= clock.start + _ROUNDING_S else None
     if moment is None:
         if counted is None:
             raise no_suv(

@@ -22,6 +22,7 @@ NAMES: dict[Kind, str] = {
 }
 # Kinds whose formula differs between the sexes, and the only one without the height.
 OF_SEX: tuple[Kind, ...] = ("lbm", "lbmjames128", "lbmjanma", "ibw")
+_LARGEST_EXPONENT = 700.0
 Sex = Literal["M", "F", "O"]
 
 
@@ -50,8 +51,9 @@ def mean_activity_time(constant: float, duration_s: float) -> float:
 
 
 def remaining(constant: float, elapsed_s: float) -> float:
-    """e^{-λt}: the part of a dose that is left after ``elapsed_s``."""
-    return math.exp(-constant * elapsed_s)
+    """e^{-λt}: the part of a dose that is left after ``elapsed_s``; infinite where no float holds it."""
+    exponent = -constant * elapsed_s
+    return math.exp(exponent) if exponent < _LARGEST_EXPONENT else math.inf
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,10 @@ class Body:
         if self.sex is None:
             raise ValueError("no sex")
         sexes: tuple[Sex, ...] = ("M", "F") if self.sex == "O" else (self.sex,)
-        masses = [_mass_kg(kind, self.weight_kg, self.height_cm, sex) for sex in sexes]
+        try:
+            masses = [_mass_kg(kind, self.weight_kg, self.height_cm, sex) for sex in sexes]
+        except ArithmeticError:  # a height near 0
+            masses = [0.0]
         if min(masses) <= 0:
             raise ValueError(f"{NAMES[kind]} is not defined for this weight and height")
         return 1e3 * sum(masses) / len(masses)

@@ -46,12 +46,15 @@ def factors(volume: Volume, kind: Kind = "bw", *, force_units: bool = False) -> 
         voxel_ml = abs(float(np.linalg.det(volume.affine_mm[:3, :3]))) / 1000
         stored_kind, each = _known(headers, series.units, voxel_ml, name)
         if stored_kind is None:
-            each = each * _from_activity(headers, kind, name)
+            with np.errstate(all="ignore"):  # what is not finite is refused below
+                each = each * _from_activity(headers, kind, name)
         elif stored_kind != kind:
             patient = body(headers, (stored_kind, kind), name)
             each = each * (patient.size(kind) / patient.size(stored_kind))
     # The factors of planes are for reconstruction; SUV is that of the values in the files.
     each = each / [plane.factor for plane in planes]
+    if not (np.isfinite(each) & (each > 0)).all():
+        raise no_suv(name, "its fields give no number, or one beyond all scans")
     return each.reshape(len(series.frames), -1)
 
 

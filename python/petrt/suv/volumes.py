@@ -55,9 +55,18 @@ def volume(
 
         source = read(source, series=series, force_units=force_units)
     kind = check_kind(kind)
-    each = factors(source, kind, force_units=force_units)
+    each = _factors(source, kind, force_units)
     summary = f"{source.source}, as {unit_name(kind)}"
     return replace(source, data=scaled(source.data, each), series=None, source=summary)
+
+
+def _factors(source: Volume, kind: Kind, force_units: bool = False) -> NDArray[np.float64]:
+    """Factors that keep all values in float32. Raises InputError if there are none."""
+    each = factors(source, kind, force_units=force_units)
+    largest = max(abs(float(source.data.max(initial=0))), abs(float(source.data.min(initial=0))))
+    if largest * float(each.max()) > float(np.finfo(np.float32).max):
+        raise InputError("no SUV: its values are beyond float32", "check weight and dose")
+    return each
 
 
 def as_stored(source: Volume) -> Volume:
@@ -104,7 +113,7 @@ class Display:
 def display(source: Volume, kind: Kind = "bw") -> Display:
     """SUV where it can be formed, else the unit of the file, with the reason."""
     try:
-        return Display(unit_name(kind), factors(source, kind))
+        return Display(unit_name(kind), _factors(source, kind))
     except InputError as error:
         return Display(stored_unit(source), None, error.message)
 
