@@ -60,12 +60,31 @@ def test_decay_is_not_corrected(tmp_path, given):
     [
         ("g/ml{SUVbw}", 1),
         ("{SUVlbm}g/ml", 70 / 51.22),
+        ("g/ml{SUVlbm(James128)}", 70 / 51.22),
+        ("{SUVlbmjanma}g/ml", (8780 + 244 * 70 / 1.75**2) / 9270),
         ("{SUVibw}g/ml", 70 / 66.43),
         ("{SUVbsa}cm2/ml", 7 / (0.007184 * 175**0.725 * 70**0.425)),
     ],
 )
 def test_real_world_values_in_suv(tmp_path, code, expected):
     assert factor(tmp_path, code=code) == pytest.approx(expected)
+
+
+def test_units_of_rescaled_values(tmp_path):
+    """Without a real world value map, the rescaling of the pixel values names its unit."""
+    item = drug(RadiopharmaceuticalStartDateTime="20000101091112.5")
+    moment = {"DecayCorrectionDateTime": "20000101101112.5"}
+    body = BODY | moment | {"RadiopharmaceuticalInformationSequence": item}
+    path = enhanced(tmp_path / "in" / "x.dcm", tmp_path, **body)
+    whole = pydicom.dcmread(path)
+    for frame in whole.PerFrameFunctionalGroupsSequence:
+        del frame.RealWorldValueMappingSequence
+        frame.PixelValueTransformationSequence[0].RescaleType = "BQML"
+    whole.save_as(path)
+    volume = dicom.read(path)
+    assert volume.series is not None
+    assert volume.series.units == "BQML"
+    np.testing.assert_allclose(petrt.suv.factors(volume), PER_DOSE * math.exp(RATE * 3600))
 
 
 def test_legacy_converted(tmp_path):

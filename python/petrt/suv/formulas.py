@@ -93,7 +93,7 @@ def body_surface_m2(weight_kg: float, height_cm: float) -> float:
 
 
 def _mass_kg(kind: Kind, weight: float, height: float, sex: Sex) -> float:
-    """Lean mass after James (men 120 or, misprinted but in use, 128), or Janmahasatian; or ideal mass."""
+    """Lean mass, for men with 120 or James's 128, or after Janmahasatian; or ideal mass."""
     man = sex == "M"
     if kind == "ibw":
         return 48.0 + 1.06 * (height - 152) if man else 45.5 + 0.91 * (height - 152)

@@ -29,7 +29,8 @@ def group(frame: Dataset, name: str, **fields: Any) -> None:
 
 def unit(code: str, slope: float) -> Dataset:
     item, word = Dataset(), Dataset()
-    word.CodeValue, word.CodingSchemeDesignator, word.CodeMeaning = code, "UCUM", code
+    setattr(word, "CodeValue" if len(code) <= 16 else "LongCodeValue", code)
+    word.CodingSchemeDesignator, word.CodeMeaning = "UCUM", code
     item.MeasurementUnitsCodeSequence = [word]
     item.RealWorldValueSlope, item.RealWorldValueIntercept = slope, 0.0
     return item

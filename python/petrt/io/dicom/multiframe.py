@@ -22,7 +22,10 @@ MULTI_FRAME = (ENHANCED_PET, LEGACY_PET)
 
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _MAPS = "RealWorldValueMappingSequence"
-# UCUM codes of real world values (PS3.16 CID 84 and 85), lower case, and the field Units and SUVType.
+# Kinds of SUV in g/ml, as in the field SUVType.
+_MASSES = ("bw", "lbm", "lbmjames128", "lbmjanma", "ibw")
+# UCUM codes of real world values (PS3.16 CID 84 and 85), lower case and without (), and the fields Units and
+# SUVType.
 _UNITS = {
     "bq/ml": ("BQML", ""),
     "{counts}": ("CNTS", ""),
@@ -31,8 +34,8 @@ _UNITS = {
     "{propcounts}/s": ("PROPCPS", ""),
     "cm2/ml": ("CM2ML", ""),
     "g/ml": ("GML", "BW"),
-    **{f"g/ml{{suv{kind}}}": ("GML", kind.upper()) for kind in ("bw", "lbm", "ibw")},
-    **{f"{{suv{kind}}}g/ml": ("GML", kind.upper()) for kind in ("bw", "lbm", "ibw")},
+    **{f"g/ml{{suv{kind}}}": ("GML", kind.upper()) for kind in _MASSES},
+    **{f"{{suv{kind}}}g/ml": ("GML", kind.upper()) for kind in _MASSES},
     "cm2/ml{suvbsa}": ("CM2ML", ""),
     "{suvbsa}cm2/ml": ("CM2ML", ""),
     "1/cm": ("1CM", ""),
@@ -121,6 +124,10 @@ def _in_usual_words(frame: Header, tags: Dataset) -> None:
     """Add the fields of a single slice for what Enhanced PET states in other words."""
     if not frame.has("Units"):
         _units(frame, tags)
+    if not frame.has("Units") and frame.text("RescaleType") in {
+        unit for unit, _ in _UNITS.values()
+    }:
+        tags.Units = frame.text("RescaleType")
     if not frame.has("CorrectedImage"):
         words = [word for field, word in _CORRECTIONS.items() if frame.text(field) == "YES"]
         if words or any(frame.has(field) for field in _CORRECTIONS):
@@ -152,7 +159,8 @@ def _units(frame: Header, tags: Dataset) -> None:
     """
     for each in frame.items(_MAPS):
         codes = each.items("MeasurementUnitsCodeSequence")
-        code = codes[0].text("CodeValue").lower() if codes else ""
+        code = (codes[0].text("CodeValue") or codes[0].text("LongCodeValue")) if codes else ""
+        code = code.lower().replace("(", "").replace(")", "")
         if code in _UNITS and each.has("RealWorldValueSlope"):
             tags.Units, kind = _UNITS[code]
             if kind:
