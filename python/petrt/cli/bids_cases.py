@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from petrt.cli.cases import CaseRunner, Line
 from petrt.cli.plan import InputCase
-from petrt.cli.resume import LENGTH, Keys
+from petrt.cli.resume import Keys
 from petrt.cli.setup import Setup
 
 if TYPE_CHECKING:
@@ -66,11 +66,12 @@ class BidsKeys(Keys):
         self._files = {file.path: file for file in files}
 
     def of(self, source: Path, series: str | None = None) -> str:
+        from petrt.inference.settings import KEY_LENGTH
         from petrt.io.bids.metadata import metadata
 
         content = json.dumps(metadata(self._files[source]), sort_keys=True)
         return hashlib.sha256(f"{super().of(source, series)} {content}".encode()).hexdigest()[
-            :LENGTH
+            :KEY_LENGTH
         ]
 
 
