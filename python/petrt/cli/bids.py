@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from petrt.cli.cases import CaseRunner, Line, named
+from petrt.cli.cases import CaseRunner, Written, named
 from petrt.cli.options import (
     AllowActivityChange,
     AllSlices,
@@ -202,7 +202,7 @@ def participants(
         show(mine, sources, setup.reconstructor, keys, setup.max_voxels, folders=True)
         _tell_failures(faults, len(mine) + len(faults))
         return
-    todo = remaining(mine, keys)
+    todo = remaining(mine, keys, again=setup.resume)
     wrong = len(faults)
     if todo:
         _prepare(dataset, out, todo)
@@ -313,7 +313,7 @@ class BidsRunner(CaseRunner):
         case.look(self.max_voxels)
         return super()._read(case)
 
-    def _write(self, case: InputCase, volume: Volume, result: Reconstruction) -> list[Line]:
+    def _write(self, case: InputCase, volume: Volume, result: Reconstruction) -> Written:
         from petrt.files.atomic import explained
 
         with explained(case.image.parent):
@@ -322,17 +322,17 @@ class BidsRunner(CaseRunner):
 
     def _write_each(
         self, case: InputCase, volume: Volume, result: Reconstruction, key: str
-    ) -> list[Line]:
+    ) -> Written:
         from petrt.files.atomic import atomic_write_json
         from petrt.io.bids.derivatives import uncertainty_sidecar
         from petrt.io.bids.metadata import metadata
 
         assert isinstance(case, BidsCase)
-        said = super()._write_each(case, volume, result, key)
+        written = super()._write_each(case, volume, result, key)
         if case.std is not None:
             content = uncertainty_sidecar(case.file, metadata(case.file), result.stats, key)
             atomic_write_json(case.std_sidecar, content, overwrite=case.overwrite)
-        return said
+        return written
 
     def _content(self, case: InputCase, stats: dict[str, Any], key: str) -> dict[str, Any]:
         from petrt.io.bids.derivatives import image_sidecar

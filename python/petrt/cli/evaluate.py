@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from petrt.evaluation.activity import Change, RoiStatistics, change, roi_statist
 from petrt.evaluation.metrics import PROTOCOLS, WINDOWS, json_number
 from petrt.evaluation.metrics import evaluate as compare
 from petrt.files.atomic import check_outputs
+from petrt.files.hashes import file_sha256
 from petrt.files.names import shown
 from petrt.files.system import reading
 from petrt.io import nifti
@@ -215,11 +215,8 @@ def _record(inputs: dict[str, Path], frames: list[_Frame]) -> dict[str, Any]:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with reading(path), path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    with reading(path):
+        return file_sha256(path)
 
 
 def _print_frame(console: Console, frame: _Frame) -> None:

@@ -147,6 +147,15 @@ def together() -> Iterator[None]:
         raise
 
 
+def unpublished(path: PathLike) -> Path:
+    """The scratch file that becomes ``path`` at the end of this thread's open ``together`` block, complete
+    already. Raises KeyError if the block has written none."""
+    for file in _block.get() or ():
+        if file.target == Path(path):
+            return file.scratch
+    raise KeyError(os.fspath(path))
+
+
 def _publish_all(files: Sequence[_Written]) -> None:
     """Give all files their names, or none."""
     kept: list[tuple[_Written, Path | None]] = []  # published, and what was there before
