@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from petrt.cli.cases import CaseRunner, InputCase, summary
+from petrt.cli.cases import CaseRunner, InputCase, Written, summary
 from petrt.errors import InputError, PetrtError
 
 WAIT = 20.0  # seconds until a test that hangs fails
@@ -45,7 +45,7 @@ class Staged(CaseRunner):
     def _write(self, case: InputCase, volume: Any, result: Any) -> Any:
         assert case.source.name == volume == result
         self.step("written", volume)
-        return [(logging.INFO, f"{volume} done")]
+        return Written([(logging.INFO, f"{volume} done")], {})
 
 
 def cases(names: str) -> list[InputCase]:

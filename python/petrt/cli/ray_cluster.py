@@ -7,6 +7,7 @@ paths, as on a shared file system.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -182,11 +183,10 @@ class RayCluster:
     def _started(self, worker: Any, result: Any) -> None:
         if isinstance(result, Keys) and self._first is None:
             self._first = result
+            name, precision, device = json.loads(result.options)["engine"]
             logger.info(
-                "Ray: room for %d workers with %d CPU threads%s",
-                self._room.workers,
-                self._room.threads,
-                " and a GPU each" if self._setup.device == "cuda" else " each",
+                "Ray: room for %d workers, %d CPU threads each; engine %s, %s on %s",
+                *(self._room.workers, self._room.threads, name, precision, device),
             )
         if isinstance(result, Keys) and result.options == _options(self._first):
             self._idle.append(worker)
@@ -325,8 +325,6 @@ def _options(keys: Keys | None) -> str:
 
 
 def _difference(one: str, other: str) -> str:
-    import json
-
     first, second = json.loads(one), json.loads(other)
     return ", ".join(
         f"{name} {first.get(name)} and {second.get(name)}"
@@ -338,10 +336,10 @@ def _difference(one: str, other: str) -> str:
 def _why(error: BaseException) -> str:
     """Ray's reason in a few words; its own text has twenty lines and names of machines."""
     text = str(error)
-    if "memory" in text and ("OOM" in text or "out of memory" in text.lower()):
+    if "running low on memory" in text or "NODE_OUT_OF_MEMORY" in text:
         return "out of memory"
-    if "ModuleNotFoundError" in text or "No module named" in text:
+    if "No module named" in text:
         return "petrt or one of its packages is missing on a machine"
-    if "node" in text.lower() and "died" in text.lower():
+    if "node has died" in text or "node died" in text:
         return "its machine is gone"
     return "its process died"
