@@ -130,7 +130,7 @@ class RayCluster:
         self._starting: dict[Any, Any] = {}  # what is waited for -> worker
         self._running: dict[Any, tuple[Any, int]] = {}
         self._idle: list[Any] = []
-        self._most, self._failed_starts, self._since = self._room.workers, 0, time.monotonic()
+        self._most, self._since = self._room.workers, time.monotonic()
         self._first: Keys | None = None
 
     @property
@@ -203,7 +203,6 @@ class RayCluster:
                 f"{_difference(result.options, _options(self._first))}",
                 "install the same version everywhere, or name --engine and --precision",
             )
-        self._failed_starts += 1
         if not (self._idle or self._running or self._starting):
             raise result
         logger.warning("warning: one worker less: %s", result)

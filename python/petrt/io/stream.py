@@ -120,6 +120,8 @@ def check_length(stream: BufferedIOBase, path: Path, expected: int) -> None:
     position += _skip(stream, expected - position)
     if position < expected:
         raise _truncated(path, expected, f"{position}")
+    _skip(stream, _MAX_TRAILING)
+    _check_end(stream, path)
 
 
 def _check_regular(path: Path) -> None:
