@@ -22,7 +22,7 @@ else:
 ROOT = Path(__file__).parents[1]
 OPTIONAL = (
     *("onnxruntime", "openvino", "torch", "accelerate", "tensorboard", "cupy", "pynvml"),
-    *("tensorrt", "tensorrt_rtx"),
+    *("tensorrt", "tensorrt_rtx", "ray"),
 )
 # As if nothing of these names lay on Python's path.
 HIDE = """
@@ -102,6 +102,7 @@ TRAIN = ["train", "demo", "--data", ".", "--out", "x"]
     ("arguments", "hidden", "code", "says"),
     [
         ([*RECONSTRUCT, "--engine", "onnxruntime"], OPTIONAL, 4, f"is not installed; {COMMAND}$"),
+        ([*RECONSTRUCT, "--ray", "local"], OPTIONAL, 2, r"--ray needs Ray; .*petrt\[ray\]"),
         (EXPORT, ("onnxruntime",), 2, f"export needs ONNX Runtime; {COMMAND}$"),
         (EXPORT, OPTIONAL, 2, r"needs PyTorch and ONNX Runtime; .*petrt\[torch,onnxruntime"),
         (["import-official", "x", "-o", "y"], OPTIONAL, 2, r"petrt\[torch\]"),

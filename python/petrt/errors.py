@@ -87,6 +87,11 @@ def speak_of(options: Iterable[str] | None) -> None:
     _options = None if options is None else frozenset(options)
 
 
+def spoken() -> frozenset[str] | None:
+    """What ``speak_of`` was told last, for another process of the same command."""
+    return _options
+
+
 def way(option: str, value: str, effect: str, otherwise: str = "") -> str:
     """A hint in the caller's words: ``--nonfinite zero`` or ``nonfinite='zero'``, then its ``effect``.
 

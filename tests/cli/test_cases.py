@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from petrt.cli.app import run
-from petrt.cli.cases import CaseRunner, InputCase, summary
+from petrt.cli.cases import CaseRunner, InputCase, Written, summary
 from petrt.errors import InputError, PetrtError
 from tests.models import noisy_blob
 
@@ -50,7 +50,7 @@ class Staged(CaseRunner):
     def _write(self, case: InputCase, volume: Any, result: Any) -> Any:
         assert case.source.name == volume == result
         self.step("written", volume)
-        return [(logging.INFO, f"{volume} done")]
+        return Written([(logging.INFO, f"{volume} done")], {})
 
 
 def cases(names: str) -> list[InputCase]:

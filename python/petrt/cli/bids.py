@@ -197,7 +197,7 @@ def participants(
         show(mine, sources, setup.reconstructor, keys, setup.max_voxels, folders=True)
         _tell_failures(faults, len(mine) + len(faults))
         return
-    todo = remaining(mine, keys)
+    todo = remaining(mine, keys, again=setup.resume)
     wrong = len(faults)
     if todo:
         _prepare(dataset, out, todo)

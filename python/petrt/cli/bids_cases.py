@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from petrt.cli.cases import CaseRunner, Line
+from petrt.cli.cases import CaseRunner, Written
 from petrt.cli.plan import InputCase
 from petrt.cli.resume import Keys
 from petrt.cli.setup import Setup
@@ -65,14 +65,14 @@ class BidsKeys(Keys):
         super().__init__(setup.reconstructor, setup.fraction, setup.nonfinite)
         self._files = {file.path: file for file in files}
 
-    def of(self, source: Path, series: str | None = None) -> str:
+    def of(self, source: Path, series: str | None = None, sha256: str | None = None) -> str:
         from petrt.inference.settings import KEY_LENGTH
         from petrt.io.bids.metadata import metadata
 
         content = json.dumps(metadata(self._files[source]), sort_keys=True)
-        return hashlib.sha256(f"{super().of(source, series)} {content}".encode()).hexdigest()[
-            :KEY_LENGTH
-        ]
+        return hashlib.sha256(
+            f"{super().of(source, series, sha256)} {content}".encode()
+        ).hexdigest()[:KEY_LENGTH]
 
 
 class BidsRunner(CaseRunner):
@@ -82,7 +82,7 @@ class BidsRunner(CaseRunner):
         case.look(self.max_voxels)
         return super()._read(case)
 
-    def _write(self, case: InputCase, volume: Volume, result: Reconstruction) -> list[Line]:
+    def _write(self, case: InputCase, volume: Volume, result: Reconstruction) -> Written:
         from petrt.files.atomic import explained
 
         with explained(case.image.parent):
@@ -91,17 +91,17 @@ class BidsRunner(CaseRunner):
 
     def _write_each(
         self, case: InputCase, volume: Volume, result: Reconstruction, key: str
-    ) -> list[Line]:
+    ) -> Written:
         from petrt.files.atomic import atomic_write_json
         from petrt.io.bids.derivatives import uncertainty_sidecar
         from petrt.io.bids.metadata import metadata
 
         assert isinstance(case, BidsCase)
-        said = super()._write_each(case, volume, result, key)
+        written = super()._write_each(case, volume, result, key)
         if case.std is not None:
             content = uncertainty_sidecar(case.file, metadata(case.file), result.stats, key)
             atomic_write_json(case.std_sidecar, content, overwrite=case.overwrite)
-        return said
+        return written
 
     def _content(self, case: InputCase, stats: dict[str, Any], key: str) -> dict[str, Any]:
         from petrt.io.bids.derivatives import image_sidecar

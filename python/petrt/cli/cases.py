@@ -6,12 +6,14 @@ The next case is read and the previous one written during a reconstruction, so c
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from petrt.cli import outcome
+from petrt.cli.outcome import Outcome
 from petrt.cli.output import STDOUT, print_json
 from petrt.cli.plan import InputCase
 from petrt.errors import PetrtError
@@ -30,6 +32,54 @@ logger = logging.getLogger("petrt")
 Line = tuple[int, str]
 
 
+Told = Callable[[InputCase, Outcome], None]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A case whose outputs are written: its log lines, its record, and the SHA-256 of the record's file."""
+
+    lines: Sequence[Line]
+    record: dict[str, Any]
+    record_sha256: str | None = None
+
+
+class Runner(Protocol):
+    """Runs cases: on this machine (CaseRunner), or on several (petrt.cli.cluster)."""
+
+    def run(self, cases: Sequence[InputCase], told: Told | None = None) -> list[PetrtError]:
+        """Run all ``cases``; call ``told`` with the outcome of each. Returns the errors of those that
+        failed, which are already logged. With a single case its error is raised."""
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Tells how cases end, in the log, on stdout and to ``told``. For the main thread."""
+
+    total: int
+    told: Told | None
+    several: bool
+
+    def done(self, case: InputCase, written: Written) -> None:
+        """The outputs of ``case`` are written."""
+        for level, text in written.lines:
+            logger.log(level, "%s", text)
+        if self.told is not None:
+            self.told(case, outcome.done(case, written.record, written.record_sha256))
+        if case.record == STDOUT:
+            print_json(written.record, one_line=self.several)
+
+    def failed(self, case: InputCase, reason: PetrtError | OSError) -> PetrtError:
+        """``case`` has failed for ``reason``, which is raised if there is no other case."""
+        error = refusal(reason) if isinstance(reason, OSError) else reason
+        if self.told is not None:
+            self.told(case, outcome.failed(case, error))
+        if self.total == 1:
+            raise error
+        logger.error("failed: %s", named(case.source, str(error)))
+        return error
+
+
 @dataclass(frozen=True)
 class CaseRunner:
     """Reads, reconstructs and writes cases. Writes nothing before a reconstruction is done."""
@@ -41,32 +91,24 @@ class CaseRunner:
     keys: Keys | None  # None: outputs get no key
     several: bool = True
 
-    def run(self, cases: Sequence[InputCase]) -> list[PetrtError]:
-        """Run all ``cases`` and return the errors of those that failed, which are already logged.
-
-        With a single case its error is raised."""
+    def run(self, cases: Sequence[InputCase], told: Told | None = None) -> list[PetrtError]:
+        """See Runner."""
         failures: list[PetrtError] = []
+        report = Reporter(len(cases), told, self.several)
 
-        def finish(written: tuple[InputCase, Future[list[Line]]] | None) -> None:
+        def finish(written: tuple[InputCase, Future[Written]] | None) -> None:
+            if written is None:
+                return
             try:
-                for level, text in written[1].result() if written else ():
-                    logger.log(level, "%s", text)
-            except BrokenPipeError:  # nobody reads stdout any more
-                raise
+                result = written[1].result()
             except (PetrtError, OSError) as error:
-                assert written is not None
-                fail(written[0], error)
-
-        def fail(case: InputCase, reason: PetrtError | OSError) -> None:
-            error = refusal(reason) if isinstance(reason, OSError) else reason
-            if len(cases) == 1:
-                raise error
-            logger.error("failed: %s", named(case.source, str(error)))
-            failures.append(error)
+                failures.append(report.failed(written[0], error))
+            else:
+                report.done(written[0], result)
 
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
             ahead = reader.submit(self._read, cases[0])
-            last: tuple[InputCase, Future[list[Line]]] | None = None
+            last: tuple[InputCase, Future[Written]] | None = None
             for index, case in enumerate(cases):
                 now = ahead
                 if index + 1 < len(cases):
@@ -80,11 +122,16 @@ class CaseRunner:
                 finish(last)  # keeps the order of the cases, and at most two results in memory
                 last = None
                 if failed is not None:
-                    fail(case, failed)
+                    failures.append(report.failed(case, failed))
                 else:
                     last = case, writer.submit(self._write, case, volume, result)
             finish(last)
         return failures
+
+    def one(self, case: InputCase) -> Written:
+        """Run one case, one step after the other, and tell nobody. Raises PetrtError and OSError."""
+        volume = self._read(case)
+        return self._write(case, volume, self.reconstructor(volume, dose=self.dose))
 
     def _read(self, case: InputCase) -> Volume:
         return case.read(self.max_voxels, self.nonfinite)  # type: ignore[arg-type]
@@ -95,22 +142,28 @@ class CaseRunner:
         with bar(label, "slices") as progress:
             return self.reconstructor(volume, dose=self.dose, progress=progress)
 
-    def _write(self, case: InputCase, volume: Volume, result: Reconstruction) -> list[Line]:
-        """Write the outputs of one case, which appear together, and return its log lines."""
+    def _write(self, case: InputCase, volume: Volume, result: Reconstruction) -> Written:
+        """Write the outputs of one case, which appear together."""
         from petrt.files.atomic import together
+        from petrt.io.source import sha256
 
-        key = self.keys.of(case.source, case.series) if self.keys else ""
+        stats, key = result.stats, ""
+        if self.keys is not None:
+            digest = sha256(case.source, case.series)
+            key = self.keys.of(case.source, case.series, digest)
+            options = self.keys.options_sha256
+            hashes = {"input": digest, "model": stats["model"]["sha256"], "options": options}
+            stats = stats | {"hashes": hashes}
         with together():
-            said = self._write_each(case, volume, result, key)
-        if case.record == STDOUT:
-            print_json(result.stats, one_line=self.several)
-        return said
+            return self._write_each(case, volume, replace(result, stats=stats), key)
 
     def _write_each(
         self, case: InputCase, volume: Volume, result: Reconstruction, key: str
-    ) -> list[Line]:
+    ) -> Written:
+        """Write the outputs, the record last, since it holds the hashes of the others."""
         from petrt.evaluation.calibration import std_description
-        from petrt.files.atomic import atomic_write_json
+        from petrt.files.atomic import atomic_write_json, unpublished
+        from petrt.files.hashes import output_sha256
         from petrt.inference.settings import derivation_of
         from petrt.io import output
 
@@ -119,24 +172,32 @@ class CaseRunner:
         deviation = None if result.std is None else result.std.get_fdata(dtype="float32")
         settings = self.keys.settings if self.keys else ""
         how: dict[str, Any] = {"compress": case.compress, "overwrite": case.overwrite}
+        written: dict[str, Path] = {}
         for path, kind in case.results:
             if path == case.image:
                 by = derivation_of(settings, key, stats, "image")
                 output.write(path, image, volume, kind, by, **how)
+                written["image"] = path
             elif deviation is not None:
                 by = derivation_of(settings, key, stats, "std")
                 description = std_description(stats["std"])
                 output.write(path, deviation, volume, kind, by, description=description, **how)
+                written["std"] = path
         if case.std is not None and deviation is not None:
             word = "calibrated" if stats["std"]["calibrated"] else "not calibrated"
             said.append((logging.INFO, f"{shown(case.std)}: {word}, {stats['std']['reason']}"))
-        if case.record is not None and case.record != STDOUT:
-            atomic_write_json(
-                case.record, self._content(case, stats, key), overwrite=case.overwrite
-            )
         if case.preview is not None:
             said += self._picture(case, volume, image, deviation, stats)
-        return [*said, *summary(shown(case.image), stats, len(volume.warnings))]
+            written["preview"] = case.preview
+        outputs = {kind: output_sha256(unpublished(path)) for kind, path in written.items()}
+        stats = stats | {"hashes": stats.get("hashes", {}) | {"outputs": outputs}}
+        record_sha256 = None
+        if case.record is not None and case.record != STDOUT:
+            content = self._content(case, stats, key)
+            atomic_write_json(case.record, content, overwrite=case.overwrite)
+            record_sha256 = output_sha256(unpublished(case.record))
+        lines = [*said, *summary(shown(case.image), stats, len(volume.warnings))]
+        return Written(lines, stats | {"key": key}, record_sha256)
 
     def _content(self, case: InputCase, stats: dict[str, Any], key: str) -> dict[str, Any]:
         """What the record's file holds."""

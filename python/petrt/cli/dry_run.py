@@ -26,6 +26,7 @@ def dry_run(
     max_voxels: int,
     *,
     folders: bool,
+    again: bool = False,
 ) -> None:
     """Print a line for each case, and one for all of them.
 
@@ -40,7 +41,7 @@ def dry_run(
     seconds, gib, todo = 0.0, 0.0, 0
     for case in cases:
         where = f"{printable(str(case.source))} -> {printable(str(case.image))}"
-        now = standing(case, keys) if folders else None
+        now = standing(case, keys, again=again) if folders or again else None
         try:
             if now is not None and now.refused is not None:
                 raise now.refused

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -27,7 +26,6 @@ from petrt.evaluation.metrics import PROTOCOLS, WINDOWS, json_number
 from petrt.evaluation.metrics import evaluate as compare
 from petrt.files.atomic import check_outputs
 from petrt.files.names import shown
-from petrt.files.system import reading
 from petrt.io import source
 from petrt.io.volume import MAX_VOXELS
 
@@ -273,15 +271,7 @@ def _record(
 
 
 def _sha256(path: Path, series: list[str] | None) -> str:
-    """Of a file its hash; of a DICOM series the hash of the sorted hashes of its files."""
-    digest = hashlib.sha256()
-    if source.is_dicom(path):
-        source.update_with(digest.update, path, source.among_several(path, series))
-        return digest.hexdigest()
-    with reading(path), path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return source.sha256(path, source.among_several(path, series))
 
 
 def _print_frame(console: Console, frame: _Frame) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from petrt.cli.bids import participants
-from petrt.cli.cases import CaseRunner
+from petrt.cli.cases import CaseRunner, Runner
+from petrt.cli.cluster import ClusterRunner
 from petrt.cli.find import each_series, find
 from petrt.cli.options import (
     AllowActivityChange,
@@ -36,9 +39,11 @@ from petrt.cli.options import (
     Steps,
     Threads,
 )
-from petrt.cli.plan import Destination, allowing, check, plan_cases
-from petrt.cli.resume import Keys, remaining
+from petrt.cli.plan import Destination, InputCase, allowing, check, plan_cases
+from petrt.cli.ray_cluster import connected
+from petrt.cli.resume import Keys, Standing, stand_all
 from petrt.cli.setup import Setup
+from petrt.cli.table import CaseTable, table_path
 from petrt.errors import PartialFailure, UsageError
 
 logger = logging.getLogger("petrt")
@@ -102,13 +107,35 @@ def reconstruct(
     part_id: PartId = 0,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Do again what was made from another input or with other options."
+        ),
+    ] = False,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the table of the run here (.tsv, and .json beside it). Default: cases.tsv in the "
+            "folder OUT.",
+            show_default=False,
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run the cases on a Ray cluster: auto (the one of this machine), HOST:PORT, or local.",
+        ),
+    ] = None,
 ) -> None:
     """Reconstruct low-dose PET volumes. For several inputs OUT, --std, --json and --preview are folders.
 
     Outputs have the grid and units of their input. A DICOM series gives a derived
     series in the folder OUT. Of several inputs, those whose
     outputs exist already, made from the same bytes with the same model and options,
-    are left out; --overwrite redoes them. Not for diagnostic use.
+    are left out. Others are refused: --resume does again those that petrt made, --overwrite
+    all. Not for diagnostic use.
     """
     from petrt.cli.dry_run import dry_run as show
     from petrt.io.bids.layout import is_dataset
@@ -135,13 +162,17 @@ def reconstruct(
         part_id=part_id,
         overwrite=overwrite,
         dry_run=dry_run,
+        resume=resume,
     )
     setup.check(std is not None)
+    if ray is not None and dry_run:
+        raise UsageError("--dry-run looks at this machine", "leave --ray out")
     if len(inputs) == 1 and is_dataset(inputs[0]):
-        if std or record or preview:
+        if std or record or preview or table or ray:
             raise UsageError(
-                "a BIDS data set: outputs have names of BIDS, so --std, --json and --preview name none",
-                "leave them out; petrt bids has --std",
+                "a BIDS data set: --std, --json, --preview, --table and --ray are not for it, since its "
+                "outputs have names of BIDS",
+                "leave them out; petrt bids has --std and a table",
             )
         participants(inputs[0], out, setup)
         return
@@ -155,22 +186,56 @@ def reconstruct(
     if not mine:
         logger.info("nothing in this part: %d cases in %d parts", len(cases), num_parts)
         return
-    if not (folders or dry_run):
+    if not (folders or dry_run or resume):
         check(mine, sources, folders=False)
-    keys = Keys(setup.reconstructor, setup.fraction, nonfinite)
+    path = table_path(table, out if folders else None, num_parts, part_id)
+    rows = None if path is None else CaseTable(path, mine, overwrite=overwrite)
+    job = Job(mine, sources, setup, folders, rows)
     if dry_run:
-        show(mine, sources, setup.reconstructor, keys, max_voxels, folders=folders)
-        return
-    todo = mine
-    if folders:
-        todo = remaining(mine, keys)
-        check(todo, sources, folders=True)
-    if not todo:
-        return
-    runner = CaseRunner(
-        setup.reconstructor, setup.fraction, nonfinite, max_voxels, keys, several=folders
-    )
-    if failures := runner.run(todo):
-        raise PartialFailure(
-            f"{len(failures)} of {len(todo)} cases failed, the others are done", "see above"
+        keys = Keys(setup.reconstructor, setup.fraction, nonfinite)
+        show(
+            job.cases, sources, setup.reconstructor, keys, max_voxels, folders=folders, again=resume
         )
+    elif ray is None:
+        keys = Keys(setup.reconstructor, setup.fraction, nonfinite)
+        runner = CaseRunner(
+            setup.reconstructor, setup.fraction, nonfinite, max_voxels, keys, several=folders
+        )
+        job.run(runner, keys)
+    else:
+        with connected(ray, setup) as cluster:
+            job.run(ClusterRunner(cluster, several=folders), cluster.keys)
+
+
+@dataclass(frozen=True)
+class Job:
+    """The cases of this part, with the table that they are told to; ``folders``: OUT is one."""
+
+    cases: Sequence[InputCase]
+    sources: Sequence[Path]
+    setup: Setup
+    folders: bool
+    table: CaseTable | None
+
+    def run(self, runner: Runner, keys: Keys) -> None:
+        """Run what is still to do. Raises PartialFailure if some cases failed."""
+        todo = self._remaining(keys)
+        if not todo:
+            return
+        if failures := runner.run(todo, None if self.table is None else self.table.add):
+            raise PartialFailure(
+                f"{len(failures)} of {len(todo)} cases failed, the others are done", "see above"
+            )
+
+    def _remaining(self, keys: Keys) -> list[InputCase]:
+        """The cases that are not done, after all checks of outputs."""
+        table, stands = self.table, [Standing(case) for case in self.cases]
+        if self.folders or self.setup.resume:
+            before = None if table is None else table.row_before
+            stands = stand_all(self.cases, keys, again=self.setup.resume, before=before)
+        todo = [each.case for each in stands if not each.done]
+        check(todo, self.sources, folders=self.folders)
+        if table is not None:
+            done = [each for each in stands if each.done]
+            table.start((each.case, table.row_of_done(each.case, each.key)) for each in done)
+        return todo

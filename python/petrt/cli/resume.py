@@ -2,19 +2,22 @@
 
 The key is a hash of the input's bytes, the model, the engine and the options that change a result. It
 stands in the field intent_name of a NIfTI header, in the field ContributionDescription of DICOM files and in
-the record. An output with the same key is the output that this run would write; any other is not touched
-without --overwrite.
+the record. An output with the same key is the output that this run would write. With --resume an output that
+petrt made with another key is done again; any other output is not touched without --overwrite.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from petrt.cli.outcome import Outcome
 from petrt.cli.output import STDOUT
 from petrt.cli.plan import InputCase
 from petrt.errors import PetrtError, UsageError, way
@@ -25,36 +28,50 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("petrt")
 
+# The row of a case from an earlier run, if that run did it with this key.
+Before = Callable[[InputCase, str], Outcome | None]
+
 
 class Keys:
-    """The keys of cases under one set of options."""
+    """The keys of cases under one set of options. ``settings``: all that decides values, as JSON."""
 
     def __init__(self, reconstructor: Reconstructor, dose: float | None, nonfinite: str) -> None:
         from petrt.inference.settings import settings_of
 
         self.settings = settings_of(reconstructor, dose, nonfinite)
 
-    def of(self, source: Path, series: str | None = None) -> str:
-        """The key of an input. Raises InputError if it cannot be read."""
-        from petrt.inference.settings import key_of
+    @property
+    def options_sha256(self) -> str:
+        """The hash of ``settings``."""
+        return hashlib.sha256(self.settings.encode()).hexdigest()
 
-        return key_of(self.settings, source, series)
+    def of(self, source: Path, series: str | None = None, sha256: str | None = None) -> str:
+        """The key of an input; ``sha256``: its hash, where that is known already. Raises InputError if it
+        cannot be read."""
+        from petrt.inference.settings import key_of
+        from petrt.io import source as volumes
+
+        return key_of(self.settings, sha256 or volumes.sha256(source, series))
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A case and its outputs: ``done``, or ``refused`` for the given reason, or neither."""
+    """A case and its outputs: ``done`` with this ``key``, or ``refused`` for the given reason, or neither."""
 
     case: InputCase
     done: bool = False
     refused: UsageError | None = None
+    key: str = ""
 
 
-def standing(case: InputCase, keys: Keys) -> Standing:
+def standing(
+    case: InputCase, keys: Keys, *, again: bool = False, before: Before | None = None
+) -> Standing:
     """Whether the case is done: all its outputs exist and carry its key.
 
     One with some of them is to be done again and may replace those. An output of another input or of
-    other options is a refusal.
+    other options is a refusal; with ``again`` (--resume) petrt's own are done again instead, as are those
+    that have changed since the run of which ``before`` tells.
     """
     there = [path for path in case.outputs if path.exists() and not _is_empty(path)]
     if not there or case.overwrite:
@@ -64,28 +81,56 @@ def standing(case: InputCase, keys: Keys) -> Standing:
     except PetrtError:  # the case will fail, in its turn
         return Standing(case)
     found = {path: key_in(path) for path in there}
-    other = next((path for path, its in found.items() if its not in (key, None)), None)
-    if other is not None:
+    others = {path: its for path, its in found.items() if its not in (key, None)}
+    if again and others and all(re.fullmatch("[0-9a-f]{15}", str(its)) for its in others.values()):
+        return Standing(replace(case, overwrite=True))
+    if others:
         error = UsageError(
-            f"{shown(other)}: the output exists, made from another input or with other options",
-            way("overwrite", "", "replaces it", "choose another output path"),
+            f"{shown(next(iter(others)))}: the output exists, made from another input or with other options",
+            _ways(again, next(iter(others.values()))),
         )
         return Standing(case, refused=error)
     if key not in found.values():
         return Standing(case)
     done = len(there) == len(case.outputs) and case.record != STDOUT
-    return Standing(replace(case, overwrite=not done), done)
+    if done and again and before is not None:
+        done = _unchanged(case, before(case, key))
+    return Standing(replace(case, overwrite=not done), done, key=key)
 
 
-def remaining(cases: Sequence[InputCase], keys: Keys) -> list[InputCase]:
-    """The cases that are still to do. Raises UsageError if an output of another run is in the way."""
-    stands = [standing(case, keys) for case in cases]
+def _ways(again: bool, its_key: str | None) -> str:
+    overwrite = way("overwrite", "", "replaces it", "choose another output path")
+    ours = "" if again or not its_key else way("resume", "", "does it again")
+    return f"{ours}, {overwrite}" if ours else overwrite
+
+
+def _unchanged(case: InputCase, row: Outcome | None) -> bool:
+    """Whether the outputs still have the hashes of ``row``; what has no hash counts as unchanged."""
+    from petrt.files.hashes import output_sha256
+
+    paths = {"image": case.image, "std": case.std, "preview": case.preview, "record": case.record}
+    known = row.outputs if row is not None else {}
+    return all(
+        path is None or kind not in known or output_sha256(path) == known[kind]
+        for kind, path in paths.items()
+    )
+
+
+def stand_all(
+    cases: Sequence[InputCase], keys: Keys, *, again: bool = False, before: Before | None = None
+) -> list[Standing]:
+    """How all ``cases`` stand. Raises UsageError if an output of another run is in the way."""
+    stands = [standing(case, keys, again=again, before=before) for case in cases]
     if refused := next((each.refused for each in stands if each.refused), None):
         raise refused
-    todo = [each.case for each in stands if not each.done]
-    if len(todo) < len(cases):
-        logger.info("%d of %d cases are done already", len(cases) - len(todo), len(cases))
-    return todo
+    if count := sum(each.done for each in stands):
+        logger.info("%d of %d cases are done already", count, len(cases))
+    return stands
+
+
+def remaining(cases: Sequence[InputCase], keys: Keys, *, again: bool = False) -> list[InputCase]:
+    """The cases that are still to do; see ``stand_all``."""
+    return [each.case for each in stand_all(cases, keys, again=again) if not each.done]
 
 
 def key_in(path: Path) -> str | None:

@@ -39,6 +39,7 @@ class Setup:
     part_id: int
     overwrite: bool
     dry_run: bool
+    resume: bool = False
 
     def check(self, std: bool) -> None:
         """Raise UsageError for options that contradict each other.
@@ -50,6 +51,11 @@ class Setup:
             raise UsageError("--std needs at least two samples", "add --samples 8")
         if self.part_id >= self.num_parts:
             raise UsageError(f"--part-id {self.part_id} must be below --num-parts {self.num_parts}")
+        if self.overwrite and self.resume:
+            raise UsageError(
+                "--overwrite does every case again, --resume those that changed",
+                "choose one of them",
+            )
         if self.nonfinite not in ("refuse", "zero"):
             raise UsageError(f"--nonfinite is '{self.nonfinite}'", "choose refuse or zero")
         if self.dose is not None:

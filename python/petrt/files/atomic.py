@@ -54,6 +54,10 @@ class Staged(Protocol):
     def target(self) -> Path:
         """The name that it gets."""
 
+    @property
+    def made(self) -> Path:
+        """Where it is until then."""
+
     def publish(self, alone: bool) -> None:
         """Give it its name. Unless it is ``alone``, what was there before can come back."""
 
@@ -75,6 +79,10 @@ class _Written:
     target: Path
     overwrite: bool
     old: Path | None = None
+
+    @property
+    def made(self) -> Path:
+        return self.scratch
 
     def publish(self, alone: bool) -> None:
         if self.overwrite and not alone:
@@ -204,6 +212,15 @@ def together() -> Iterator[None]:
         for output in outputs:
             output.discard()
         raise
+
+
+def unpublished(path: PathLike) -> Path:
+    """The scratch file or folder that becomes ``path`` at the end of this thread's open ``together`` block,
+    complete already. Raises KeyError if the block has written none."""
+    for output in _block.get() or ():
+        if output.target == Path(path):
+            return output.made
+    raise KeyError(os.fspath(path))
 
 
 def _publish_all(outputs: Sequence[Staged]) -> None:

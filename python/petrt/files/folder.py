@@ -39,12 +39,12 @@ def atomic_folder(path: Path, *, replaces: Kind = None, into_empty: bool = False
         staging = Path(tempfile.mkdtemp(prefix=".petrt-", dir=path.parent))
         folder = _Folder(staging, path, replaces, into_empty)
         try:
-            folder.new.mkdir()
-            yield folder.new
-            for each in folder.new.rglob("*"):
+            folder.made.mkdir()
+            yield folder.made
+            for each in folder.made.rglob("*"):
                 _sync(each)
-            sync_folder(folder.new)
-            _open_up(folder.new)
+            sync_folder(folder.made)
+            _open_up(folder.made)
             hand_over(folder)
         except BaseException:
             folder.discard()
@@ -61,7 +61,7 @@ class _Folder:
     into_empty: bool
 
     @property
-    def new(self) -> Path:
+    def made(self) -> Path:
         return self.staging / "new"
 
     @property
@@ -74,15 +74,15 @@ class _Folder:
         try:
             if self.target.exists():
                 self.target.rename(self.old)
-            self.new.rename(self.target)
+            self.made.rename(self.target)
         except BaseException:
             self.take_back()  # interrupted between the two renames
             raise
 
     def take_back(self) -> None:
         with suppress(OSError):
-            if not self.new.exists() and self.target.exists():
-                self.target.rename(self.new)
+            if not self.made.exists() and self.target.exists():
+                self.target.rename(self.made)
             if self.old.exists() and not self.target.exists():
                 self.old.rename(self.target)
 

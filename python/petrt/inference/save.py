@@ -15,6 +15,7 @@ from petrt.inference.settings import derivation_of, key_of, settings_of
 from petrt.io import nifti, output
 from petrt.io.dicom.writer import Compression, check_compression
 from petrt.io.output import Kind
+from petrt.io.source import sha256
 
 if TYPE_CHECKING:
     from petrt.inference.reconstruction import Reconstruction
@@ -46,7 +47,7 @@ class Saving:
         if self.kind == "series":
             settled = settle(dose, reconstructor.bundle.model)
             settings = settings_of(reconstructor, settled, nonfinite)
-            key = key_of(settings, self.source, self.series)
+            key = key_of(settings, sha256(self.source, self.series))
         output.write(
             self.path,
             result.image.get_fdata(dtype=np.float32),

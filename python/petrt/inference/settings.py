@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from petrt import _core
 from petrt.evaluation.calibration import std_description
 from petrt.io.dicom.derivation import Derivation, Role
-from petrt.io.source import VolumeSource, update_with
 
 if TYPE_CHECKING:
     from petrt.inference.reconstructor import Reconstructor
@@ -36,11 +35,9 @@ def settings_of(reconstructor: Reconstructor, dose: float | None, nonfinite: str
     )
 
 
-def key_of(settings: str, source: VolumeSource, series: str | None = None) -> str:
-    """The key of the result for an input's bytes. Raises InputError if it cannot be read."""
-    digest = hashlib.sha256(settings.encode())
-    update_with(digest.update, source, series)
-    return digest.hexdigest()[:KEY_LENGTH]
+def key_of(settings: str, source_sha256: str) -> str:
+    """The key of the result for an input with this hash (``petrt.io.source.sha256``)."""
+    return hashlib.sha256(f"{settings} {source_sha256}".encode()).hexdigest()[:KEY_LENGTH]
 
 
 def derivation_of(settings: str, key: str, stats: dict[str, Any], role: Role) -> Derivation:

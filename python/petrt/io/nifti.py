@@ -37,7 +37,7 @@ from petrt.io.header import (
 )
 from petrt.io.notes import with_warnings
 from petrt.io.sidecar import sidecar_warnings
-from petrt.io.stream import opened, read_start, read_voxels
+from petrt.io.stream import check_length, opened, read_start, read_voxels
 from petrt.io.volume import (
     DESCRIPTION,
     MAX_VOXELS,
@@ -109,7 +109,7 @@ class Glance:
 
 
 def look(path: str | os.PathLike[str], *, max_voxels: int = MAX_VOXELS) -> Glance:
-    """Read and check a file's header, without its voxels. Raises InputError as ``read`` does."""
+    """Read and check a file's header and length, without its voxels. Raises InputError as ``read`` does."""
     header_path, image_path = files_of(Path(path))
     name = shown(path)
     with opened(header_path) as stream:
@@ -118,9 +118,11 @@ def look(path: str | os.PathLike[str], *, max_voxels: int = MAX_VOXELS) -> Glanc
         check_header(source, name, max_voxels)
         affine, header = _grid(source, image_path, name)
         slope_and_intercept(source, name)
+        if source.single:
+            _check_length(stream, source, image_path)
     if not source.single:
-        with opened(image_path):
-            pass
+        with opened(image_path) as stream:
+            _check_length(stream, source, image_path)
     _check_frames(source, image_path, name)
     empty = np.empty((0,) * len(source.shape), np.float32)
     return Glance(source.shape, Volume(empty, affine, header, VoxelStats()).affine_mm)
@@ -245,6 +247,11 @@ def _check_frames(source: SourceHeader, image_path: Path, name: str) -> None:
     frames = source.shape[3] if len(source.shape) == 4 else 1
     for warning in sidecar_warnings(image_path, frames):
         logger.warning("%s: %s", name, warning)
+
+
+def _check_length(stream: BufferedIOBase, source: SourceHeader, path: Path) -> None:
+    size = math.prod(source.shape) * source.raw.get_data_dtype().itemsize
+    check_length(stream, path, source.offset + size)
 
 
 def _stored(stream: BufferedIOBase, source: SourceHeader, path: Path) -> np.ndarray:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from petrt.errors import InputError, UsageError
+from petrt.files.hashes import file_sha256, joined_sha256
 from petrt.files.names import shown
 from petrt.files.system import reading
 from petrt.io import nifti
@@ -87,20 +88,19 @@ def look(
     return nifti.look(_file(source, series), max_voxels=max_voxels)
 
 
-def update_with(
-    update: Callable[[bytes], object], source: VolumeSource, series: Wanted = None
-) -> None:
-    """Call ``update`` (of a hash) with the content of all files of a volume. Raises as ``read`` does."""
+def sha256(source: VolumeSource, series: Wanted = None) -> str:
+    """SHA-256 of a volume's bytes: of a file its own, of header and image or of the files of a DICOM series
+    that of their hashes (``joined_sha256``), those of a series in ascending order. Raises as ``read`` does.
+    """
     if is_dicom(source):
-        dicom.update_with(update, source, series)
-        return
-    for path in nifti.files_of(Path(_file(source, series))):
+        return dicom.sha256(source, series)
+    hashes = []
+    for path in dict.fromkeys(nifti.files_of(Path(_file(source, series)))):
         if path.exists() and not path.is_file():  # a pipe would wait for its writer
             raise InputError(f"{shown(path)}: not a file", "give the path of one image")
-        with reading(path), path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                update(block)
-        update(b"\0")
+        with reading(path):
+            hashes.append(file_sha256(path))
+    return hashes[0] if len(hashes) == 1 else joined_sha256(hashes)
 
 
 def _file(source: VolumeSource, series: Wanted) -> Path_:

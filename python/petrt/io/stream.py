@@ -102,6 +102,28 @@ def read_voxels(
     return values
 
 
+def check_length(stream: BufferedIOBase, path: Path, expected: int) -> None:
+    """Raise InputError if the content is shorter than ``expected`` bytes, mostly without reading it.
+
+    The size of a plain file tells, and the length at the end of a gzip file. Where that length is another
+    one (the file is cut, or has several parts, of which it is the last one's) the content is read.
+    """
+    _check_size(stream, path, expected)
+    if not isinstance(stream, gzip.GzipFile):
+        return
+    with path.open("rb") as plain:
+        plain.seek(max(path.stat().st_size - 4, 0))
+        length = int.from_bytes(plain.read(4), "little")  # modulo 2^32, RFC 1952
+    if length == expected % (1 << 32):
+        return
+    position = stream.tell()
+    position += _skip(stream, expected - position)
+    if position < expected:
+        raise _truncated(path, expected, f"{position}")
+    _skip(stream, _MAX_TRAILING)
+    _check_end(stream, path)
+
+
 def _check_regular(path: Path) -> None:
     try:
         mode = os.stat(path).st_mode

@@ -165,18 +165,13 @@ def test_what_is_dicom(tmp_path):
     assert not source.is_dicom_folder(tmp_path)
 
 
-def test_the_hash_of_a_series_is_of_its_content(tmp_path):
-    def content(each) -> list[bytes]:
-        found: list[bytes] = []
-        source.update_with(found.append, each)
-        return found
-
+def test_the_hash_of_a_series_is_of_its_source.sha256(tmp_path):
     write_series(tmp_path / "a", DATA, AFFINE)
     paths = write_series(tmp_path / "b", DATA, AFFINE, name="{}.IMA".format)
     write_series(tmp_path / "b" / "ct", DATA[:, :, :3], AFFINE, **CT)
-    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert source.sha256(tmp_path / "a") == source.sha256(tmp_path / "b")
     change(paths[2], RescaleSlope=3)
-    assert content(tmp_path / "a") != content(tmp_path / "b")
+    assert source.sha256(tmp_path / "a") != source.sha256(tmp_path / "b")
 
 
 def test_a_choice_among_several(tmp_path):

@@ -11,13 +11,14 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from petrt.errors import InputError
+from petrt.files.hashes import joined_sha256
 from petrt.io.dicom import checks, multiframe
 from petrt.io.dicom.catalogue import SeriesInfo, Wanted, choose, chosen, inspect
 from petrt.io.dicom.files import Source, dicom_files
@@ -30,7 +31,7 @@ from petrt.io.header import affine_header, check_shape
 from petrt.io.notes import with_warnings
 from petrt.io.volume import MAX_VOXELS, Nonfinite, Volume, VoxelStats, as_float32, count_voxels
 
-__all__ = ["SeriesInfo", "inspect", "look", "read", "series_uids", "update_with"]
+__all__ = ["SeriesInfo", "inspect", "look", "read", "series_uids", "sha256"]
 
 logger = logging.getLogger(__name__)
 
@@ -83,19 +84,18 @@ def read(
     return layout.volume(data, count_voxels(data, layout.name, nonfinite), source)
 
 
-def update_with(update: Callable[[bytes], object], source: Source, series: Wanted = None) -> None:
-    """Call ``update`` with the SHA-256 of each file of a series, in an order that names do not change."""
+def sha256(source: Source, series: Wanted = None) -> str:
+    """SHA-256 of a series: of the hashes of its files in ascending order, so that names do not count."""
     with quiet(), dicom_files(source) as files:
         _, headers = choose(read_headers(files), series)
-        digests = []
+        hashes = []
         for header in headers:
             digest = hashlib.sha256()
             with header.file.open() as stream:
                 while block := stream.read(1 << 20):
                     digest.update(block)
-            digests.append(digest.digest())
-    for each in sorted(digests):
-        update(each)
+            hashes.append(digest.hexdigest())
+    return joined_sha256(sorted(hashes))
 
 
 @dataclass(frozen=True)

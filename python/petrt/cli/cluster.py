@@ -1,0 +1,96 @@
+"""Runs cases on the workers of a cluster, each of which holds the model and reads and writes files itself.
+
+A case whose worker is lost is done again by another one. What the lost worker may have written by then has
+the same bits, since a result depends on input, model and options alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from petrt.cli.cases import Reporter, Told, Written, named
+from petrt.cli.plan import InputCase
+from petrt.errors import DeviceError, PetrtError
+from petrt.files.names import shown
+
+logger = logging.getLogger("petrt")
+
+# How often a case is begun. One that takes its worker's memory every time must not do so for ever.
+MOST_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker of a case is gone: killed, out of memory, or its machine is."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The ``index`` of a case, and how it ended on its worker."""
+
+    index: int
+    result: Written | PetrtError | OSError | Lost
+
+
+class Cluster(Protocol):
+    """Workers on one or several machines, each with one case at a time."""
+
+    def want(self, cases: int) -> None:
+        """Have workers for so many cases, if there is room for them."""
+
+    def idle(self) -> bool:
+        """Whether a worker waits for a case."""
+
+    def submit(self, index: int, case: InputCase, *, again: bool) -> None:
+        """Give a case to an idle worker. ``again``: a lost worker may have written outputs of it."""
+
+    def wait(self) -> Ended | None:
+        """Wait until a case ends, or until there may be an idle worker (None)."""
+
+
+@dataclass(frozen=True)
+class ClusterRunner:
+    """A Runner (petrt.cli.cases) on a cluster. Cases are told of in the order in which they end."""
+
+    cluster: Cluster
+    several: bool = True
+
+    def run(self, cases: Sequence[InputCase], told: Told | None = None) -> list[PetrtError]:
+        """See petrt.cli.cases.Runner."""
+        report = Reporter(len(cases), told, self.several)
+        failures: list[PetrtError] = []
+        waiting, running = deque(range(len(cases))), set[int]()
+        lost: Counter[int] = Counter()
+        while waiting or running:
+            self.cluster.want(len(waiting) + len(running))
+            while waiting and self.cluster.idle():
+                index = waiting.popleft()
+                self.cluster.submit(index, cases[index], again=lost[index] > 0)
+                running.add(index)
+            ended = self.cluster.wait()
+            if ended is None:
+                continue
+            running.remove(ended.index)
+            case, result = cases[ended.index], ended.result
+            if isinstance(result, Written):
+                report.done(case, result)
+                continue
+            if isinstance(result, Lost):
+                lost[ended.index] += 1
+                if lost[ended.index] < MOST_TRIES:
+                    text = f"its worker is lost ({result.why}), another one does it again"
+                    logger.warning("warning: %s", named(case.source, text))
+                    waiting.appendleft(ended.index)
+                    continue
+                result = DeviceError(
+                    f"{shown(case.source)}: {MOST_TRIES} workers were lost with it: {result.why}",
+                    "out of memory is the usual reason; use fewer samples or --memory",
+                )
+            failures.append(report.failed(case, result))
+        return failures

@@ -1,0 +1,167 @@
+"""The table of a run, TSV and JSON: one row for each case, complete after each of them.
+
+A killed run leaves the table of what it had done. The next one keeps the rows of cases that it leaves out.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from petrt.cli import outcome
+from petrt.cli.outcome import DONE, FAILED, WAITING, Outcome, case_name
+from petrt.cli.plan import InputCase
+from petrt.errors import UsageError, way
+from petrt.files.hashes import file_sha256
+from petrt.files.names import shown
+
+NAME = "cases.tsv"
+NONE = "n/a"  # as BIDS writes what is missing
+_KIND = "petrt cases"
+# What was computed from what. Kinds of outputs follow the other columns.
+COLUMNS = (
+    *("name", "outcome", "exit_code", "seconds", "activity_ratio", "suvmax_shift_percent"),
+    *("warnings", "error", "input_sha256", "model_sha256", "options_sha256", "key"),
+)
+OUTPUTS = ("image", "std", "preview", "record")
+_HEAD = (*COLUMNS, *(f"{kind}_sha256" for kind in OUTPUTS))
+
+
+def table_path(given: Path | None, folder: Path | None, parts: int, part: int) -> Path | None:
+    """Where the table goes: ``given``, or into ``folder``; each of several parts has one of its own.
+
+    None without both. Raises UsageError for a name that does not end in .tsv.
+    """
+    if given is not None and given.suffix.lower() != ".tsv":
+        raise UsageError(
+            f"--table {shown(given)}: not the name of a table",
+            "end it in .tsv; the JSON lies beside it",
+        )
+    path = given or (folder / NAME if folder is not None else None)
+    if path is None or parts == 1:
+        return path
+    return path.with_name(f"{path.stem}-{part}{path.suffix}")
+
+
+class CaseTable:
+    """The table at ``path`` (.tsv) and beside it (.json). Is read first, if it is there.
+
+    Raises UsageError for files at its paths that are no such tables, without ``overwrite``, and for paths
+    that are an input or output of ``cases``.
+    """
+
+    def __init__(self, path: Path, cases: Sequence[InputCase], *, overwrite: bool = False) -> None:
+        self.path, self.json = path, path.with_suffix(".json")
+        self._check_place(cases)
+        self.before = self._read(overwrite)
+        self._rows = {case.image: Outcome(case_name(case)) for case in cases}
+
+    def start(self, rows: Iterable[tuple[InputCase, Outcome]]) -> None:
+        """Write the table with ``rows`` of cases that are done already; the others wait."""
+        from petrt.files.atomic import check_output, explained
+
+        with explained(self.path.parent):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        for path in (self.path, self.json):
+            check_output(path, overwrite=True)
+        self._rows.update((case.image, row) for case, row in rows)
+        self._write()
+
+    def add(self, case: InputCase, row: Outcome) -> None:
+        """Set the row of ``case`` and write the table."""
+        self._rows[case.image] = row
+        self._write()
+
+    def row_of_done(self, case: InputCase, key: str) -> Outcome:
+        """The row of a case that is left out: that of the run that did it, if it is known, else from its
+        record, else without numbers."""
+        if row := self.row_before(case, key):
+            return row
+        if case.record is not None:
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                content = json.loads(case.record.read_bytes())
+                return outcome.done(case, content, file_sha256(case.record))
+        return Outcome(case_name(case), DONE, exit_code=0, key=key)
+
+    def row_before(self, case: InputCase, key: str) -> Outcome | None:
+        """The row that this case has from an earlier run, if it was done then with the same ``key``."""
+        row = self.before.get(case_name(case))
+        return row if row and key and row.key == key and row.outcome == DONE else None
+
+    def _check_place(self, cases: Sequence[InputCase]) -> None:
+        taken = {os.path.realpath(path) for case in cases for path in (case.source, *case.outputs)}
+        for path in (self.path, self.json):
+            if os.path.realpath(path) in taken:
+                raise UsageError(
+                    f"{shown(path)}: the table of the run has the name of an input or output",
+                    "name another with --table",
+                )
+
+    def _read(self, overwrite: bool) -> dict[str, Outcome]:
+        """The rows of an earlier run by name."""
+        rows = _rows_of(self.json)
+        for path, known in ((self.json, rows is not None), (self.path, _is_table(self.path))):
+            if os.path.lexists(path) and not known and not overwrite:
+                raise UsageError(
+                    f"{shown(path)}: the file exists and is no table of a run",
+                    way("table", "PATH", "writes the table elsewhere"),
+                )
+        return rows or {}
+
+    def _write(self) -> None:
+        from petrt import __version__
+        from petrt.files.atomic import atomic_write_bytes, atomic_write_json, together
+
+        rows = list(self._rows.values())
+        counts = {kind: sum(r.outcome == kind for r in rows) for kind in (DONE, FAILED, WAITING)}
+        content = {"kind": _KIND, "petrt": __version__, "label": "not for diagnostic use"}
+        cases = {"cases": [asdict(row) for row in rows]}
+        with together():
+            atomic_write_bytes(self.path, _tsv(rows).encode(), overwrite=True)
+            atomic_write_json(self.json, content | counts | cases, overwrite=True)
+
+
+def _tsv(rows: Iterable[Outcome]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, dialect="excel-tab", lineterminator="\n")
+    writer.writerow(_HEAD)
+    for row in rows:
+        values: list[Any] = [getattr(row, column) for column in COLUMNS]
+        values += [row.outputs.get(kind) for kind in OUTPUTS]
+        writer.writerow([_cell(value) for value in values])
+    return text.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == ():
+        return NONE
+    if isinstance(value, tuple):
+        return "; ".join(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _is_table(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return tuple(stream.readline().rstrip("\n").split("\t")) == _HEAD
+    except (OSError, ValueError):
+        return False
+
+
+def _rows_of(path: Path) -> dict[str, Outcome] | None:
+    """The rows of a table by name; None for a file that is no table, or damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+        if content["kind"] != _KIND:
+            return None
+        rows = [Outcome(**row | {"warnings": tuple(row["warnings"])}) for row in content["cases"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {row.name: row for row in rows}
