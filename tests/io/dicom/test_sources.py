@@ -165,7 +165,7 @@ def test_what_is_dicom(tmp_path):
     assert not source.is_dicom_folder(tmp_path)
 
 
-def test_the_hash_of_a_series_is_of_its_source.sha256(tmp_path):
+def test_the_hash_of_a_series_is_of_its_content(tmp_path):
     write_series(tmp_path / "a", DATA, AFFINE)
     paths = write_series(tmp_path / "b", DATA, AFFINE, name="{}.IMA".format)
     write_series(tmp_path / "b" / "ct", DATA[:, :, :3], AFFINE, **CT)
