@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from petrt.cli.app import run
@@ -95,7 +96,7 @@ def scans(tmp_path, monkeypatch) -> Path:
     (tmp_path / "in").mkdir()
     for index, name in enumerate(CASES):
         write_nifti(tmp_path / "in" / f"{name}.nii.gz", noisy_blob((16, 20, 3)) + index)
-    (tmp_path / "in" / "e.nii").write_bytes(b"no image")
+    write_nifti(tmp_path / "in" / "e.nii", np.full((8, 8, 8), np.nan, np.float32))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -137,6 +138,7 @@ def test_the_files_of_a_serial_run_though_a_worker_is_killed(cluster, scans, tin
     )
     for row, other in zip(rows, other_rows, strict=True):
         assert {**row, "seconds": ""} == {**other, "seconds": ""}
+    assert "--nonfinite" in rows[-1]["error"]  # hints name options, as on this machine
     assert [row["outcome"] for row in rows] == ["done"] * 3 + ["failed"]
 
 

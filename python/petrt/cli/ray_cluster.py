@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from petrt.cli.cases import CaseRunner, Written
+from petrt.cli.cases import CaseRunner, Line, Written
 from petrt.cli.cluster import Ended, Lost
 from petrt.cli.output import STDOUT
 from petrt.cli.plan import InputCase
@@ -102,9 +102,30 @@ class CaseWorker:
                 if stands.refused:
                     return stands.refused
                 case = replace(case, overwrite=True)
-            return self._runner.one(case)
+            with _collected() as lines:
+                written = self._runner.one(case)
+            return replace(written, lines=[*lines, *written.lines])
         except (PetrtError, OSError) as error:
             return error
+
+
+@contextmanager
+def _collected() -> Iterator[list[Line]]:
+    """What petrt warns of in the block, for the log of the command; nothing of it goes to Ray's."""
+    lines: list[Line] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append((record.levelno, record.getMessage()))
+
+    collector = Collector(logging.WARNING)
+    before, logger.propagate = logger.propagate, False
+    logger.addHandler(collector)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(collector)
+        logger.propagate = before
 
 
 class RayCluster:
