@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -261,7 +262,8 @@ def connected(address: str, setup: Setup) -> Iterator[RayCluster]:
     ray = _imported()
     _connect(ray, address)
     try:
-        signal.signal(signal.SIGTERM, terminate)  # Ray has set one that ends with another exit code
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminate)  # Ray's own ends with another exit code
         cluster = RayCluster(ray, setup)
         try:
             yield cluster
