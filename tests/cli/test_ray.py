@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from petrt.cli.app import run
@@ -59,6 +61,13 @@ def until(found: Callable[[], Any]) -> Any:
     return pytest.fail("nothing of the kind within a minute")
 
 
+def apart_from_seconds(lines: list[str]) -> list[str]:
+    """What the log says of cases, in any order."""
+    own = ("petrt: engine: ", "petrt: Ray: ")
+    kept = [line for line in lines if not line.startswith(own) and "is lost" not in line]
+    return sorted(re.sub(r"[\d.]+ s, ", "", line) for line in kept)
+
+
 def kill_in_a_case(of: int) -> bool:
     """Kill a worker that runs a case, if there is one; it is stopped first, so that it stays in it."""
     for pid in busy(of)[:1]:
@@ -95,7 +104,8 @@ def scans(tmp_path, monkeypatch) -> Path:
     (tmp_path / "in").mkdir()
     for index, name in enumerate(CASES):
         write_nifti(tmp_path / "in" / f"{name}.nii.gz", noisy_blob((16, 20, 3)) + index)
-    (tmp_path / "in" / "e.nii").write_bytes(b"no image")
+    write_nifti(tmp_path / "in" / "e.nii", np.full((8, 8, 8), np.nan, np.float32))
+    (tmp_path / "in" / "a.json").write_text('{"FrameDuration": [1, 2]}')  # it has one frame
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -111,7 +121,8 @@ def test_the_files_of_a_serial_run_though_a_worker_is_killed(cluster, scans, tin
     expected = contents(scans)
     shutil.rmtree("out")
     shutil.rmtree("std")
-    capfd.readouterr()
+    told = capfd.readouterr().err.splitlines()
+    assert any("FrameDuration" in line for line in told)
 
     killer = threading.Thread(target=until, args=[lambda: kill_in_a_case(os.getpid())])
     killer.start()
@@ -126,6 +137,7 @@ def test_the_files_of_a_serial_run_though_a_worker_is_killed(cluster, scans, tin
     assert signal.getsignal(signal.SIGTERM) is before
     lost = [line for line in lines if "its worker is lost (its process died)" in line]
     assert len(lost) == 1, lines
+    assert apart_from_seconds(lines) == apart_from_seconds(told)
     assert lines[-1] == "petrt: error: 1 of 4 cases failed, the others are done; see above"
     found = contents(scans)
     assert found.keys() == expected.keys()
@@ -137,6 +149,7 @@ def test_the_files_of_a_serial_run_though_a_worker_is_killed(cluster, scans, tin
     )
     for row, other in zip(rows, other_rows, strict=True):
         assert {**row, "seconds": ""} == {**other, "seconds": ""}
+    assert "--nonfinite" in rows[-1]["error"]  # hints name options, as on this machine
     assert [row["outcome"] for row in rows] == ["done"] * 3 + ["failed"]
 
 

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from petrt.cli.cases import CaseRunner, Written
+from petrt.cli.cases import CaseRunner, Line, Written
 from petrt.cli.cluster import Ended, Lost
 from petrt.cli.output import STDOUT
 from petrt.cli.plan import InputCase
@@ -102,9 +103,30 @@ class CaseWorker:
                 if stands.refused:
                     return stands.refused
                 case = replace(case, overwrite=True)
-            return self._runner.one(case)
+            with _collected() as lines:
+                written = self._runner.one(case)
+            return replace(written, lines=[*lines, *written.lines])
         except (PetrtError, OSError) as error:
             return error
+
+
+@contextmanager
+def _collected() -> Iterator[list[Line]]:
+    """What petrt warns of in the block, for the log of the command; nothing of it goes to Ray's."""
+    lines: list[Line] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append((record.levelno, record.getMessage()))
+
+    collector = Collector(logging.WARNING)
+    before, logger.propagate = logger.propagate, False
+    logger.addHandler(collector)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(collector)
+        logger.propagate = before
 
 
 class RayCluster:
@@ -240,7 +262,8 @@ def connected(address: str, setup: Setup) -> Iterator[RayCluster]:
     ray = _imported()
     _connect(ray, address)
     try:
-        signal.signal(signal.SIGTERM, terminate)  # Ray has set one that ends with another exit code
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminate)  # Ray's own ends with another exit code
         cluster = RayCluster(ray, setup)
         try:
             yield cluster
