@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -27,12 +28,14 @@ def test_values_unit_and_grid(tmp_path):
     write_map(tmp_path / "std.dcm", data, volume, STD)
     result = pydicom.dcmread(tmp_path / "std.dcm")
     stored = np.frombuffer(result.FloatPixelData, np.float32).reshape(6, 14, 12)
-    np.testing.assert_array_equal(stored.transpose(2, 1, 0), data)
     frames = result.PerFrameFunctionalGroupsSequence
-    for frame, path in zip(frames, sorted((tmp_path / "in").iterdir()), strict=True):
-        source = pydicom.dcmread(path)
-        place = frame.PlanePositionSequence[0].ImagePositionPatient
-        assert [float(x) for x in place] == [float(x) for x in source.ImagePositionPatient]
+    places = {}
+    for k, path in enumerate(sorted((tmp_path / "in").iterdir())):
+        places[tuple(pydicom.dcmread(path).ImagePositionPatient)] = k
+    for frame, values in zip(frames, stored, strict=True):
+        k = places.pop(tuple(frame.PlanePositionSequence[0].ImagePositionPatient))
+        np.testing.assert_array_equal(values.T, data[:, :, k])
+    assert not places
     for group in (frames[0], result.SharedFunctionalGroupsSequence[0]):
         if "RealWorldValueMappingSequence" in group:
             (mapping,) = group.RealWorldValueMappingSequence
@@ -50,6 +53,7 @@ def test_two_runs_give_the_same_file(tmp_path):
     clinical(tmp_path / "in")
     volume = dicom.read(tmp_path / "in")
     for name in "ab":
+        time.sleep(0.01)  # the time of writing is not in it
         write_map(tmp_path / f"{name}.dcm", volume.data, volume, STD)
     assert (tmp_path / "a.dcm").read_bytes() == (tmp_path / "b.dcm").read_bytes()
 
@@ -68,6 +72,6 @@ def test_dciodvfy_finds_no_error(tmp_path):
 def test_frames_are_refused(tmp_path):
     write_frames(tmp_path / "in", AcquisitionTime=times)
     volume = dicom.read(tmp_path / "in")
-    with pytest.raises(InputError, match="several times or gates; name a folder|name a folder"):
+    with pytest.raises(InputError, match="several times or gates"):
         write_map(tmp_path / "std.dcm", volume.data, volume, STD)
     assert not (tmp_path / "std.dcm").exists()
