@@ -90,15 +90,16 @@ def test_several_series_are_listed_chosen_or_all_taken(cli, two, tmp_path):
     assert not (tmp_path / "x.nii.gz").exists()
     code, _, text = cli("reconstruct", two, tmp_path / "x.nii.gz", "--series", OTHER)
     assert code == 0, text
-    code, _, text = cli("reconstruct", two, tmp_path / "all", "--all-series")
+    everything = ("reconstruct", two, tmp_path / "all", "--all-series", "--out-format", "nifti")
+    code, _, text = cli(*everything)
     assert code == 0, text
-    names = sorted(path.name for path in (tmp_path / "all").iterdir())
+    names = sorted(path.name for path in (tmp_path / "all").glob("*.nii.gz"))
     assert names == [f"study_{SERIES}.nii.gz", f"study_{OTHER}.nii.gz"]
     one = nibabel.load(tmp_path / "x.nii.gz").get_fdata()
     np.testing.assert_array_equal(
         nibabel.load(tmp_path / "all" / f"study_{OTHER}.nii.gz").get_fdata(), one
     )
-    code, _, text = cli("reconstruct", two, tmp_path / "all", "--all-series")
+    code, _, text = cli(*everything)
     assert code == 0
     assert "2 of 2 cases are done already" in text
 
@@ -112,10 +113,14 @@ def test_folders_of_studies(cli, study, tmp_path):
     code, _, text = cli("reconstruct", *folders, tmp_path / "out")
     assert code == 5
     assert "failed: b: series 1.2.3.4: 3 slices, DICOM field NumberOfSlices is 4" in text
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a",
+        "cases.json",
+        "cases.tsv",
+    ]
     code, out, _ = cli("reconstruct", *folders, tmp_path / "out", "--dry-run")
     assert code == 5
-    assert "a.nii.gz: done already" in out
+    assert "a: done already" in out
     assert "would fail: series 1.2.3.4" in out
 
 
@@ -212,7 +217,7 @@ def test_evaluate_compares_series_with_volumes(cli, two, tmp_path):
     write_series(tmp_path / "suv", DATA, AFFINE, Units="GML")
     code, _, text = cli("evaluate", tmp_path / "suv", two, "--series", SERIES)
     assert code == 3
-    assert "suv is in GML, study in BQML" in text
+    assert "suv is in g/ml, study in Bq/ml" in text
 
 
 def test_python_takes_series(two, study, tiny_bundle, tmp_path):

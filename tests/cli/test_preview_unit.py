@@ -8,6 +8,7 @@ import pytest
 
 from petrt.cli.app import run
 from petrt.evaluation.report import picture
+from petrt.files.atomic import atomic_write_bytes
 from petrt.io.dicom import series as dicom
 from tests.helpers import write_nifti
 from tests.suv.cases import HOUR
@@ -21,6 +22,7 @@ def drawn(monkeypatch):
 
     def keep(path, columns, *, unit="", **options):
         pictures.append((unit, columns))
+        atomic_write_bytes(path, b"", overwrite=True)
 
     monkeypatch.setattr(picture, "save_comparison", keep)
     return pictures
