@@ -10,10 +10,10 @@ from dataclasses import fields
 import pytest
 
 from petrt.cli.cases import Written
-from petrt.cli.cluster import MOST_TRIES, ClusterRunner, Ended, Lost
+from petrt.cli.cluster import MOST_TRIES, ClusterRunner, Ended, Lost, Room, room
 from petrt.cli.outcome import Outcome
 from petrt.cli.plan import InputCase
-from petrt.cli.ray_cluster import QUIET, Room, connected, room
+from petrt.cli.ray_cluster import QUIET, connected
 from petrt.cli.setup import Setup
 from petrt.errors import DeviceError, InputError, PetrtError, UsageError
 from tests.cli.test_cases import cases

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +36,32 @@ class Ended:
 
     index: int
     result: Written | PetrtError | OSError | Lost
+
+
+@dataclass(frozen=True)
+class Room:
+    """``workers`` that a cluster has room for, each with so many ``threads``; at most ``side_by_side`` of
+    them on one machine."""
+
+    threads: int
+    workers: int
+    side_by_side: int
+
+
+def room(machines: Sequence[Mapping[str, float]], threads: int | None, gpu: bool) -> Room:
+    """The room on ``machines``, given as their resources "CPU" and "GPU". Without ``threads`` a worker takes
+    the CPUs of the smallest machine, or those that it has for a GPU. Raises DeviceError if there is none."""
+    sizes = [(int(each.get("CPU", 0)), int(each.get("GPU", 0))) for each in machines]
+    sizes = [(cpus, gpus) for cpus, gpus in sizes if cpus and (gpus or not gpu)]
+    if threads is None and sizes:
+        threads = max(1, min(cpus // gpus if gpu else cpus for cpus, gpus in sizes))
+    counts = [min(c // threads, g) if gpu else c // threads for c, g in sizes] if threads else []
+    if threads is None or not any(counts):
+        what = f"{threads or 1} CPU{'s' if (threads or 1) > 1 else ''}{' and a GPU' if gpu else ''}"
+        raise DeviceError(
+            f"no machine of the Ray cluster has {what}", "use fewer --threads, or another --device"
+        )
+    return Room(threads, sum(counts), max(counts))
 
 
 class Cluster(Protocol):

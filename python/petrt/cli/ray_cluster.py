@@ -14,14 +14,14 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from petrt.cli.cases import CaseRunner, Line, Written
-from petrt.cli.cluster import Ended, Lost
+from petrt.cli.cluster import Ended, Lost, room
 from petrt.cli.output import STDOUT
 from petrt.cli.plan import InputCase
 from petrt.cli.resume import Keys, standing
@@ -42,32 +42,6 @@ STORE = 100 << 20  # bytes of Ray's object store: no image passes through it
 REACH = 5.0  # seconds until an address counts as unreachable; Ray itself waits for ever
 POLL = 5.0  # seconds
 PATIENCE = 300.0  # seconds without any worker
-
-
-@dataclass(frozen=True)
-class Room:
-    """``workers`` that a cluster has room for, each with so many ``threads``; at most ``side_by_side`` of
-    them on one machine."""
-
-    threads: int
-    workers: int
-    side_by_side: int
-
-
-def room(machines: Sequence[Mapping[str, float]], threads: int | None, gpu: bool) -> Room:
-    """The room on ``machines``, given as their resources "CPU" and "GPU". Without ``threads`` a worker takes
-    the CPUs of the smallest machine, or those that it has for a GPU. Raises DeviceError if there is none."""
-    sizes = [(int(each.get("CPU", 0)), int(each.get("GPU", 0))) for each in machines]
-    sizes = [(cpus, gpus) for cpus, gpus in sizes if cpus and (gpus or not gpu)]
-    if threads is None and sizes:
-        threads = max(1, min(cpus // gpus if gpu else cpus for cpus, gpus in sizes))
-    counts = [min(c // threads, g) if gpu else c // threads for c, g in sizes] if threads else []
-    if threads is None or not any(counts):
-        what = f"{threads or 1} CPU{'s' if (threads or 1) > 1 else ''}{' and a GPU' if gpu else ''}"
-        raise DeviceError(
-            f"no machine of the Ray cluster has {what}", "use fewer --threads, or another --device"
-        )
-    return Room(threads, sum(counts), max(counts))
 
 
 class CaseWorker:
