@@ -18,6 +18,12 @@ from tests.models import noisy_blob
 
 WAIT_S = 60.0
 VOLUME = noisy_blob((16, 21, 3))
+OPTIONS: dict[str, Any] = {
+    "device": "cpu",
+    "threads": 2,
+    "steps": 2,
+    "allow_activity_change": True,  # the networks are untrained
+}
 
 if "fork" not in multiprocessing.get_all_start_methods():
     pytest.skip("no fork here", allow_module_level=True)
@@ -30,9 +36,10 @@ def own_cache(tmp_path, monkeypatch) -> None:
 
 def forked(call: Callable[[], Any]) -> Any:
     """What ``call`` gives, or the text of its DeviceError, in a forked process."""
-    ours, theirs = multiprocessing.Pipe()
+    ours, theirs = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=_send, args=(theirs, call))
     process.start()
+    theirs.close()  # so that a process that fails is no process that waits
     try:
         assert ours.poll(WAIT_S), "it waits for ever"
         return ours.recv()
@@ -54,7 +61,7 @@ def _send(out: Connection, call: Callable[[], Any]) -> None:
 def test_a_reconstructor_that_was_made_before_the_fork(tiny_bundle: Path, engine: str, used: bool):
     if engine == "openvino":
         pytest.importorskip("openvino")
-    reconstructor = Reconstructor(tiny_bundle, engine=engine, device="cpu", threads=2, steps=2)
+    reconstructor = Reconstructor(tiny_bundle, engine=engine, **OPTIONS)
     image = reconstructor(VOLUME).image if used else None
     found = forked(lambda: reconstructor(VOLUME).image)
     if engine == "native":
@@ -76,8 +83,7 @@ def test_a_reconstructor_that_is_made_after_the_fork(tiny_bundle: Path, engine: 
     bundle = load_bundle(tiny_bundle)
 
     def fresh() -> Any:
-        options: dict[str, Any] = {"engine": engine, "device": "cpu", "threads": 2, "steps": 2}
-        return Reconstructor(bundle, **options)(VOLUME).image
+        return Reconstructor(bundle, engine=engine, **OPTIONS)(VOLUME).image
 
     image, found = fresh(), forked(fresh)
     if engine in ("native", "onnxruntime"):

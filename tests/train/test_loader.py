@@ -228,7 +228,6 @@ def test_workers_that_cannot_be_started_are_one_line(data, monkeypatch):
     ("changes", "count", "says"),
     [
         ({"data": {"crops": [[8, 8], [10, 8]]}}, 4, "data.crops: 10 x 8"),
-        ({"data": {"crops": [[0, 8]]}}, 4, "data.crops: 0 x 8"),
         ({"data": {"doses": {50: 1.0, 20: 0.0}}}, 4, "sub-0000 has no dose of data.doses"),
         ({"data": {"blend": 0.1}}, 4, "data.blend.*sub-0000 has only 1/20"),
         ({"loss": {"contrastive": "margin"}}, 1, "loss.contrastive"),

@@ -79,10 +79,9 @@ def _onnxruntime(size: int, threads: int) -> Callable[[], Any]:
 
 
 def _openvino(precision: str, size: int, threads: int) -> Callable[[], Any]:
-    from petrt.engines.openvino.engine import import_openvino
+    from petrt.engines.openvino.engine import process_core
 
-    ov = import_openvino()
-    core = ov.Core()
+    core = process_core()
     compiled = core.compile_model(
         core.read_model(product_model(size)), "CPU",
         {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections import OrderedDict
@@ -46,6 +47,17 @@ def import_openvino() -> Any:
         if first:
             del sys.modules[converter]
     return openvino
+
+
+@functools.cache
+def process_core() -> Any:
+    """The one ov.Core of this process, which lasts as long as the process.
+
+    A Core gives its thread a stack for signal handlers, and brings back the one before when it is freed. If
+    two are freed in the order in which they were made, what comes back is the stack of the first, which is
+    unmapped: the next signal that Python handles, such as Ctrl-C, kills the process (OpenVINO 2026.4).
+    """
+    return import_openvino().Core()
 
 
 def check_precision(precision: Precision | None) -> Precision:
@@ -94,7 +106,7 @@ class OpenVINOEngine(Engine):
         self.precision: str = chosen
         self.threads = threads
         self.streams = streams or max(1, default_threads() // threads)
-        self._core = self._ov.Core()
+        self._core = process_core()
         self._source = bundle.source
         self._models: dict[str, Any] = {}
         self._tensors: dict[str, tuple[dict[str, list[Any]], dict[str, list[Any]]]] = {}
