@@ -22,7 +22,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from petrt.errors import UsageError, first_line, way
 from petrt.files.names import shown
@@ -47,17 +47,58 @@ _REASONS = {
 _UNSYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-@dataclass(frozen=True)
+class Staged(Protocol):
+    """A finished output that has not got its name yet."""
+
+    @property
+    def target(self) -> Path:
+        """The name that it gets."""
+
+    def publish(self, alone: bool) -> None:
+        """Give it its name. Unless it is ``alone``, what was there before can come back."""
+
+    def take_back(self) -> None:
+        """Undo ``publish``, as far as it came."""
+
+    def settle(self) -> None:
+        """All outputs have their names: forget what was there before."""
+
+    def discard(self) -> None:
+        """Remove what has no name yet. What it cannot remove must not hide the error before it."""
+
+
+@dataclass
 class _Written:
     """A finished scratch file, and the name that it gets."""
 
     scratch: Path
     target: Path
     overwrite: bool
+    old: Path | None = None
+
+    def publish(self, alone: bool) -> None:
+        if self.overwrite and not alone:
+            self.old = _keep_old(self.target)
+        _publish(self.scratch, self.target, self.overwrite)
+
+    def take_back(self) -> None:
+        with suppress(OSError):
+            if self.old is not None:
+                os.replace(self.old, self.target)
+                _discard(self.old)  # of two names of one file, a rename removes neither
+            elif not os.path.lexists(self.scratch):  # it has got its name
+                self.target.unlink()
+
+    def settle(self) -> None:
+        if self.old is not None:
+            _discard(self.old)
+
+    def discard(self) -> None:
+        _discard(self.scratch)
 
 
-# The files of the open ``together`` block of this thread or task; None outside of one.
-_block: ContextVar[list[_Written] | None] = ContextVar("petrt_together", default=None)
+# The outputs of the open ``together`` block of this thread or task; None outside of one.
+_block: ContextVar[list[Staged] | None] = ContextVar("petrt_together", default=None)
 
 
 def check_output(
@@ -72,7 +113,7 @@ def check_output(
     inputs = list(inputs)
     try:
         with explained(target):
-            _check_outside(target, inputs)
+            check_outside(target, inputs)
             if _exists(target):
                 _check_existing(target, inputs, overwrite)
             descriptor, scratch = _open_scratch(target.parent)
@@ -83,7 +124,8 @@ def check_output(
         raise UsageError(f"{shown(target)}: not a possible file name") from error
 
 
-def _check_outside(target: Path, inputs: Iterable[PathLike]) -> None:
+def check_outside(target: Path, inputs: Iterable[PathLike]) -> None:
+    """Raise UsageError for an output that lies in an input that is a folder."""
     above = Path(os.path.realpath(target)).parents
     for folder in inputs:
         if os.path.isdir(folder) and Path(os.path.realpath(folder)) in above:
@@ -127,54 +169,58 @@ def atomic_file(path: PathLike, *, overwrite: bool = False) -> Iterator[Buffered
                 if scratch is None:
                     scratch = _scratch_name(target.parent)
                     _give_name(handle, scratch)
-        written, block = _Written(scratch, target, overwrite), _block.get()
-        if block is None:
-            _publish_all([written])
-        else:
-            block.append(written)
+        hand_over(_Written(scratch, target, overwrite))
     except BaseException:
         if scratch is not None:
             _discard(scratch)
         raise
 
 
+def hand_over(output: Staged) -> None:
+    """Give a finished output its name: now, or at the end of the open ``together`` block."""
+    block = _block.get()
+    if block is None:
+        _publish_all([output])
+    else:
+        block.append(output)
+
+
 @contextmanager
 def together() -> Iterator[None]:
-    """The files that ``atomic_file`` writes in this block, in this thread, appear at its end: all or none.
+    """The files and folders that ``atomic_file`` and ``atomic_folder`` write in this block, in this thread,
+    appear at its end: all or none.
 
-    If one cannot get its name, those before it disappear again, and old files come back.
+    If one cannot get its name, those before it disappear again, and old ones come back.
     """
-    files: list[_Written] = []
-    before = _block.set(files)
+    outputs: list[Staged] = []
+    before = _block.set(outputs)
     try:
         try:
             yield
         finally:
             _block.reset(before)
-        _publish_all(files)
+        _publish_all(outputs)
     except BaseException:
-        for file in files:
-            _discard(file.scratch)
+        for output in outputs:
+            output.discard()
         raise
 
 
-def _publish_all(files: Sequence[_Written]) -> None:
-    """Give all files their names, or none."""
-    kept: list[tuple[_Written, Path | None]] = []  # published, and what was there before
+def _publish_all(outputs: Sequence[Staged]) -> None:
+    """Give all outputs their names, or none."""
+    begun: list[Staged] = []
     try:
-        for file in files:
-            with explained(file.target):
-                old = _keep_old(file.target) if file.overwrite and len(files) > 1 else None
-                kept.append((file, old))
-                _publish(file.scratch, file.target, file.overwrite)
+        for output in outputs:
+            with explained(output.target):
+                begun.append(output)
+                output.publish(alone=len(outputs) == 1)
     except BaseException:
-        for file, old in kept:
-            _take_back(file, old)
+        for output in reversed(begun):
+            output.take_back()
         raise
-    for _, old in kept:
-        if old is not None:
-            _discard(old)
-    for folder in {file.target.parent for file in files}:
+    for output in outputs:
+        output.settle()
+    for folder in {output.target.parent for output in outputs}:
         sync_folder(folder)
 
 
@@ -191,16 +237,6 @@ def _keep_old(target: Path) -> Path | None:
         else:
             shutil.copy2(target, second)
     return second
-
-
-def _take_back(file: _Written, old: Path | None) -> None:
-    """Undo ``_publish``, as far as it came."""
-    with suppress(OSError):
-        if old is not None:
-            os.replace(old, file.target)
-            _discard(old)  # of two names of one file, a rename removes neither
-        elif not os.path.lexists(file.scratch):  # it has got its name
-            file.target.unlink()
 
 
 def _discard(scratch: Path) -> None:

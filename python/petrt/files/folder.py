@@ -6,24 +6,29 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from petrt.errors import UsageError
-from petrt.files.atomic import explained, sync, sync_folder
+from petrt.files.atomic import explained, hand_over, sync, sync_folder
 from petrt.files.names import shown
+
+# A file that an old folder holds, or a test of the folder: shows that it is of the same kind.
+Kind = str | Callable[[Path], bool] | None
 
 
 @contextmanager
-def atomic_folder(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
+def atomic_folder(path: Path, *, replaces: Kind = None, into_empty: bool = False) -> Iterator[Path]:
     """A new folder to fill. It becomes ``path`` if the block ends without an exception.
 
-    An existing folder is replaced only if it holds a file named ``replaces``, which shows that it is
-    of the same kind, and only at the end of the block. Anything else at ``path``, or a parent that
-    cannot be written, raises UsageError. Missing parents are created.
+    An existing folder is replaced only if ``replaces``, the name of a file in it or a function of the folder,
+    shows that it is of the same kind, and only at the end of the block; with ``into_empty`` also an empty
+    one. Anything else at ``path``, or a parent that cannot be written, raises UsageError. Missing parents
+    are created. Inside ``together`` the folder gets its name at the end of that block.
     """
-    check_folder(path, replaces=replaces)
+    check_folder(path, replaces=replaces, into_empty=into_empty)
     with explained(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,29 +37,76 @@ def atomic_folder(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
                 f"{shown(path)}: cannot write: its folder is a file", "choose another output path"
             ) from error
         staging = Path(tempfile.mkdtemp(prefix=".petrt-", dir=path.parent))
-        new, old = staging / "new", staging / "old"
+        folder = _Folder(staging, path, replaces, into_empty)
         try:
-            new.mkdir()
-            yield new
-            for each in new.rglob("*"):
+            folder.new.mkdir()
+            yield folder.new
+            for each in folder.new.rglob("*"):
                 _sync(each)
-            sync_folder(new)
-            _open_up(new)
-            check_folder(path, replaces=replaces)  # another process may have written it meanwhile
-            if path.exists():
-                path.rename(old)
-            new.rename(path)
-            sync_folder(path.parent)
-        finally:
-            if old.exists() and not path.exists():  # interrupted between the two renames
-                old.rename(path)
-            shutil.rmtree(staging, ignore_errors=True)
+            sync_folder(folder.new)
+            _open_up(folder.new)
+            hand_over(folder)
+        except BaseException:
+            folder.discard()
+            raise
 
 
-def check_folder(path: Path, *, replaces: str | None = None) -> None:
+@dataclass(frozen=True)
+class _Folder:
+    """A filled folder ``staging/new``, and the name that it gets."""
+
+    staging: Path
+    target: Path
+    replaces: Kind
+    into_empty: bool
+
+    @property
+    def new(self) -> Path:
+        return self.staging / "new"
+
+    @property
+    def old(self) -> Path:
+        return self.staging / "old"
+
+    def publish(self, alone: bool) -> None:
+        # Another process may have written it meanwhile.
+        check_folder(self.target, replaces=self.replaces, into_empty=self.into_empty)
+        try:
+            if self.target.exists():
+                self.target.rename(self.old)
+            self.new.rename(self.target)
+        except BaseException:
+            self.take_back()  # interrupted between the two renames
+            raise
+
+    def take_back(self) -> None:
+        with suppress(OSError):
+            if not self.new.exists() and self.target.exists():
+                self.target.rename(self.new)
+            if self.old.exists() and not self.target.exists():
+                self.old.rename(self.target)
+
+    def settle(self) -> None:
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+    def discard(self) -> None:
+        self.settle()
+
+
+def check_folder(path: Path, *, replaces: Kind = None, into_empty: bool = False) -> None:
     """Raise UsageError if ``atomic_folder`` would refuse to replace ``path``."""
-    if os.path.lexists(path) and not (replaces and (path / replaces).is_file()):
+    if not os.path.lexists(path):
+        return
+    if callable(replaces):
+        same = path.is_dir() and not path.is_symlink() and replaces(path)
+    else:
+        same = bool(replaces) and (path / str(replaces)).is_file()
+    if not (same or (into_empty and _is_empty(path))):
         raise UsageError(f"{shown(path)} exists", "choose another folder")
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
 def _open_up(folder: Path) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -150,20 +151,37 @@ class Header:
             return "unreadable" if keyword in self.tags else None
 
 
+_quiet_lock = threading.Lock()
+_quiet_users: list[ExitStack] = []  # what the first of them changed, then one for each other
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress pydicom's warnings and log lines, which quote values that may name patients."""
+    """Suppress pydicom's warnings and log lines, which quote values that may name patients.
+
+    Several threads may be inside at once: the last to leave restores what the first one found.
+    """
+    with _quiet_lock:
+        undo = ExitStack() if _quiet_users else _silenced()
+        _quiet_users.append(undo)
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_users.pop().close()
+
+
+def _silenced() -> ExitStack:
     from pydicom import config
 
+    undo = ExitStack()
     pydicom_logger = logging.getLogger("pydicom")
-    disabled = pydicom_logger.disabled
+    undo.callback(setattr, pydicom_logger, "disabled", pydicom_logger.disabled)
     pydicom_logger.disabled = True
-    try:
-        with config.disable_value_validation(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        pydicom_logger.disabled = disabled
+    undo.enter_context(config.disable_value_validation())
+    undo.enter_context(warnings.catch_warnings())
+    warnings.simplefilter("ignore")
+    return undo
 
 
 def read_headers(files: list[DicomFile]) -> dict[str, list[Header]]:

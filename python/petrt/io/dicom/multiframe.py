@@ -54,6 +54,11 @@ _CORRECTIONS = {
 }
 
 
+def is_multi_frame(header: Header) -> bool:
+    """Whether the file's class is one of ``MULTI_FRAME``."""
+    return header.text("SOPClassUID") in MULTI_FRAME
+
+
 def count(header: Header) -> int:
     """The number of frames of a file. Raises InputError if it is no whole number from 1."""
     if not header.has("NumberOfFrames"):

@@ -1,0 +1,247 @@
+"""Writes a PET series that is derived from another: the same slices with new values.
+
+Each source slice is the template of its own: patient, study, frame of reference, grid, timing,
+radiopharmaceutical and decay stay (petrt.io.dicom.template). The folder appears whole or not at all. The same
+source, values and derivation give the same bytes. docs/dicom.md lists all attributes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from petrt.errors import InputError, UsageError, way
+from petrt.files.atomic import check_outside
+from petrt.files.folder import atomic_folder, check_folder
+from petrt.files.names import shown
+from petrt.hardware.packages import extra
+from petrt.io.dicom import checks, multiframe
+from petrt.io.dicom.derivation import IMPLEMENTATION_UID, MAKER, Derivation, key_and_files
+from petrt.io.dicom.header import quiet
+from petrt.io.dicom.origin import PetSeries, Plane
+from petrt.io.dicom.quantize import quantized
+from petrt.io.dicom.single_frame import Sources
+from petrt.io.dicom.template import carried, source_reference
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+
+    from petrt.arrays import Array
+    from petrt.io.volume import Volume
+
+Compression = Literal["rle", "jpegls"]
+
+
+def write_series(
+    folder: str | os.PathLike[str],
+    data: Array,
+    like: Volume,
+    derivation: Derivation,
+    *,
+    compress: Compression | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write ``data`` (the shape and unit of ``like``, which came from DICOM) as a series in a new ``folder``.
+
+    One file a slice, explicit VR little endian, or losslessly compressed by RLE or JPEG-LS. An empty folder is
+    filled; ``overwrite`` replaces a folder that holds a derived series and nothing else. Raises UsageError
+    for a bad path or an unknown compression, InputError for a source that is no DICOM series or can no
+    longer be read, and for values that are not finite.
+    """
+    target = Path(folder)
+    series = source_series(like)
+    check_compression(compress)
+    check_series_output(target, [like.path] if like.path else [], overwrite=overwrite)
+    if data.shape != like.data.shape:
+        raise InputError(f"data of shape {data.shape}, the series has {like.data.shape}")
+    if not np.isfinite(data).all():
+        raise InputError("data with NaN or infinite voxels", "a DICOM series holds neither")
+    places = [(t, k) for t, frame in enumerate(series.frames) for k in range(len(frame))]
+    digits = max(4, len(str(len(places))))
+    window = _window(data) if derivation.role == "std" else None
+    replaces = is_derived if overwrite else None
+    with quiet(), atomic_folder(target, replaces=replaces, into_empty=True) as new:
+        sources = Sources(series)
+        for number, (t, k) in enumerate(places, start=1):
+            frame = data if data.ndim == 3 else data[..., t]
+            dataset = _derived(sources, series, (t, k), frame[:, :, k].T, derivation)
+            if window is not None:
+                dataset.WindowCenter, dataset.WindowWidth = window
+                dataset.VOILUTFunction = "LINEAR_EXACT"
+            if compress is not None:
+                _compress(dataset, compress)
+            _save(new / f"{number:0{digits}}.dcm", dataset)
+
+
+def source_series(like: Volume) -> PetSeries:
+    """The DICOM series that a volume came from. Raises InputError if it came from elsewhere."""
+    if like.series is None:
+        raise InputError(
+            "the volume is not from DICOM, so there is no series to derive one from",
+            way("out_format", "nifti", "writes NIfTI", "write it as NIfTI"),
+        )
+    return like.series
+
+
+def check_series_output(
+    folder: str | os.PathLike[str],
+    inputs: list[Any] | tuple[Any, ...] = (),
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Raise UsageError if a series cannot be written to ``folder``. To be called before any work.
+
+    A folder with a derived series may be replaced with ``overwrite``; any other that holds something is
+    refused, an input always. Missing parents are made when the series is written.
+    """
+    target = Path(folder)
+    check_outside(target, inputs)
+    for each in inputs:
+        if target.exists() and os.path.exists(each) and os.path.samefile(target, each):
+            raise UsageError(
+                f"{shown(target)}: the output is also an input", "choose another output path"
+            )
+    try:
+        check_folder(target, replaces=is_derived if overwrite else None, into_empty=True)
+    except UsageError as error:
+        derived = target.is_dir() and not overwrite and is_derived(target)
+        hint = way("overwrite", "", "replaces it") if derived else "choose another folder"
+        raise UsageError(f"{shown(target)}: the output exists", hint) from error
+    above = next(each for each in target.absolute().parents if os.path.lexists(each))
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        raise UsageError(
+            f"{shown(target)}: cannot write in {shown(above)}", "choose another output path"
+        )
+
+
+def check_compression(compress: str | None) -> None:
+    """Raise UsageError for a compression that is unknown, or that nothing installed writes."""
+    if compress is None:
+        return
+    if compress not in get_args(Compression):
+        raise UsageError(f"compress is {compress!r}", "choose rle or jpegls")
+    from pydicom.pixels.encoders.base import get_encoder
+
+    if not get_encoder(_syntax(compress)).is_available:
+        raise UsageError(f"nothing here writes {compress}", extra("dicom"))
+
+
+def is_derived(folder: Path) -> bool:
+    """Whether a folder holds a whole series that petrt derived, and nothing else."""
+    return derived_key(folder) is not None
+
+
+def derived_key(folder: Path) -> str | None:
+    """The key of the derived series in ``folder``; None where there is none, or more, or less."""
+    from pydicom import dcmread
+
+    try:
+        names = sorted(each.name for each in folder.iterdir())
+        with quiet():
+            found = key_and_files(
+                dcmread(
+                    folder / names[0],
+                    stop_before_pixels=True,
+                    specific_tags=["ContributingEquipmentSequence"],
+                )
+            )
+    except Exception:  # of the system, or of pydicom for a file that is something else
+        return None
+    if found is None or found[1] != len(names):
+        return None
+    digits = max(4, len(str(len(names))))
+    ours = [f"{number:0{digits}}.dcm" for number in range(1, len(names) + 1)]
+    return found[0] if names == ours else None
+
+
+def _derived(
+    sources: Sources, series: PetSeries, place: tuple[int, int], values: Array, by: Derivation
+) -> Dataset:
+    """One slice: what stays of its source, the new ``values`` [rows, columns], and how they were made."""
+    t, k = place
+    plane = series.frames[t][k]
+    dataset = _template(sources.fields(t, k), plane)
+    dataset.SOPInstanceUID = by.uid(series.uid, *_identity(plane, t, k))
+    dataset.SeriesInstanceUID = by.uid(series.uid)
+    if (reference := source_reference(plane)) is not None:
+        dataset.SourceImageSequence = [reference]
+    dataset.ImageType = ["DERIVED", "PRIMARY", *plane.header.words("ImageType")[2:]]
+    by.describe(dataset, len(series.frames) * len(series.frames[0]))
+    stored, slope = quantized(values / plane.factor, checks.slope(plane.header))
+    _set_pixels(dataset, stored, slope)
+    dataset.file_meta = _file_meta(dataset)
+    return dataset
+
+
+def _template(fields: Dataset, plane: Plane) -> Dataset:
+    if str(fields.get("BurnedInAnnotation") or "").strip() == "YES":
+        raise InputError(
+            f"{plane.header.label}: text is burned into its pixels (BurnedInAnnotation)",
+            "remove the text first",
+        )
+    dataset = carried(fields)
+    dataset.SOPClassUID, dataset.Modality = multiframe.PET_IMAGE, "PT"
+    for field in ("Units", "SUVType", "DecayCorrection"):
+        if plane.header.has(field) and field not in dataset:
+            setattr(dataset, field, plane.header.text(field))
+    return dataset
+
+
+def _identity(plane: Plane, t: int, k: int) -> Iterator[str]:
+    uid = plane.header.text("SOPInstanceUID")
+    yield uid or f"{t} {k}"
+    if multiframe.is_multi_frame(plane.header):
+        yield str(plane.index)
+
+
+def _set_pixels(dataset: Dataset, stored: np.ndarray, slope: str) -> None:
+    rows, columns = stored.shape
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = rows, columns, 1
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit, dataset.PixelRepresentation = 15, 1
+    if str(dataset.get("PhotometricInterpretation", "")).strip() != "MONOCHROME1":
+        dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.RescaleSlope, dataset.RescaleIntercept = slope, "0"
+    dataset.add_new("SmallestImagePixelValue", "SS", int(stored.min()))
+    dataset.add_new("LargestImagePixelValue", "SS", int(stored.max()))
+    dataset.add_new("PixelData", "OW", stored.astype("<i2").tobytes())
+
+
+def _window(data: Array) -> tuple[str, str]:
+    """Centre and width that show all values of a map of standard deviations, for all its slices."""
+    width = float(data.max(initial=0.0)) or 1.0
+    return f"{width / 2:.6g}", f"{width:.6g}"
+
+
+def _file_meta(dataset: Dataset) -> FileMetaDataset:
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID, meta.ImplementationVersionName = IMPLEMENTATION_UID, MAKER.upper()
+    return meta
+
+
+def _syntax(compress: str) -> Any:
+    from pydicom.uid import JPEGLSLossless, RLELossless
+
+    return RLELossless if compress == "rle" else JPEGLSLossless
+
+
+def _compress(dataset: Dataset, compress: str) -> None:
+    dataset.compress(_syntax(compress), generate_instance_uid=False)
+
+
+def _save(path: Path, dataset: Dataset) -> None:
+    from pydicom import dcmwrite
+
+    with path.open("xb") as stream:
+        dcmwrite(stream, dataset, enforce_file_format=True)
