@@ -7,6 +7,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from petrt.io.dicom.encoded import sequence
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
@@ -18,6 +20,7 @@ _NAMESPACE = uuid.UUID("5f0d6c4e-6c7b-5b1e-9a53-3f2d0c8e7a11")
 IMPLEMENTATION_UID = f"2.25.{uuid.uuid5(_NAMESPACE, 'implementation').int}"
 # Longest texts of DICOM's types LO and ST.
 _LONG, _SHORT_TEXT = 64, 1024
+_EQUIPMENT = 0x0018A001  # ContributingEquipmentSequence
 _KEY = re.compile(r"\bkey ([0-9a-f]+), (\d+) files$")
 
 Role = Literal["image", "std"]
@@ -56,8 +59,8 @@ class Derivation:
         shortened = given[: _LONG - len(suffix) - 1].strip()
         dataset.SeriesDescription = f"{shortened} {suffix}".strip()
         dataset.SeriesNumber = _number(dataset) + (1000 if self.role == "image" else 2000)
-        equipment = [*(dataset.get("ContributingEquipmentSequence") or []), self._equipment(files)]
-        dataset.ContributingEquipmentSequence = equipment
+        others = dataset.get("ContributingEquipmentSequence") or []
+        dataset[_EQUIPMENT] = sequence(_EQUIPMENT, [*others, self._equipment(files)])
 
     def _equipment(self, files: int) -> Dataset:
         from pydicom import Dataset

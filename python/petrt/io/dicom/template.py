@@ -8,10 +8,11 @@ content is a number or a time.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from petrt.io.dicom import multiframe
+from petrt.io.dicom import encoded, multiframe
 from petrt.io.dicom.derivation import code
 from petrt.io.dicom.header import PHILIPS
 from petrt.io.dicom.origin import Plane
@@ -49,6 +50,7 @@ _SAFE = (
     (0x0009, "GEMS_PETD_01", (0x0D, 0x39, 0x3B, 0x3D)),
     (0x0071, "SIEMENS MED PT", (0x22,)),
 )
+_PURPOSE = 0x0040A170  # PurposeOfReferenceCodeSequence
 _NUMBER_OR_TIME = re.compile(r"[0-9.eE+-]{1,26}")
 
 
@@ -66,23 +68,21 @@ def source_reference(plane: Plane) -> Dataset | None:
         item.ReferencedFrameNumber = plane.index + 1
     item.SpatialLocationsPreserved = "YES"
     purpose = code("121322", "Source image for image processing operation")
-    item.PurposeOfReferenceCodeSequence = [purpose]
+    item[_PURPOSE] = encoded.sequence(_PURPOSE, [purpose])
     return item
 
 
 def carried(source: Dataset) -> Dataset:
-    """A copy of ``source`` without what does not stay, in its items, too; to be written in explicit VR, little
-    endian."""
+    """A copy of ``source`` without what does not stay, also in its items, in explicit VR, little endian."""
     from pydicom import Dataset
 
-    kept = Dataset()
+    kept, private = Dataset(), set()
     for tag in source.keys():  # noqa: SIM118 - iterating a Dataset converts its values
-        if tag.is_private or not _stays(int(tag)):
-            continue
-        element = _carried_element(source, tag)
-        if element is not None:
+        if tag.is_private:
+            private.add(tag.group)
+        elif _stays(int(tag)) and (element := _carried_element(source, tag)) is not None:
             kept[tag] = element
-    _keep_safe(source, kept)
+    _keep_safe(source, kept, private)
     # So that pydicom writes stored values as they are.
     kept.set_original_encoding(False, True, kept._character_set)
     return kept
@@ -106,7 +106,6 @@ def _stays(tag: int) -> bool:
 
 def _carried_element(source: Dataset, tag: Any) -> Any:
     """An element as it is stored, with its type; None for one that cannot be understood."""
-    from pydicom import DataElement, Sequence
     from pydicom.datadict import dictionary_VR
 
     element = source.get_item(tag)
@@ -123,14 +122,26 @@ def _carried_element(source: Dataset, tag: Any) -> Any:
             return element._replace(VR=kind, value=value, length=len(value), is_implicit_VR=False)
         decoded = source[tag]
         if decoded.VR == "SQ":
-            return DataElement(tag, "SQ", Sequence([carried(item) for item in decoded.value]))
-        return decoded if decoded.VR == kind else None
+            return _carried_sequence(tag, decoded.value)
+        return decoded if kind == decoded.VR else None
     except Exception:  # pydicom raises many kinds of errors for a damaged element
         return None
 
 
-def _keep_safe(source: Dataset, kept: Dataset) -> None:
+def _carried_sequence(tag: Any, items: Sequence[Dataset]) -> Any:
+    key = ("carried", encoded.signature(items))
+    content = encoded.remembered(key)
+    if content is None:
+        element = encoded.sequence(tag, [carried(item) for item in items])
+        encoded.remember(key, element.value or b"")
+        return element
+    return encoded.element(tag, content)
+
+
+def _keep_safe(source: Dataset, kept: Dataset, groups: set[int]) -> None:
     for group, creator, elements in _SAFE:
+        if group not in groups:
+            continue
         try:
             block = source.private_block(group, creator)
         except KeyError:

@@ -8,19 +8,22 @@ source, values and derivation give the same bytes. docs/dicom.md lists all attri
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from petrt.errors import InputError, UsageError, way
-from petrt.files.atomic import check_outside
+from petrt.files.atomic import check_outside, sync
 from petrt.files.folder import atomic_folder, check_folder
 from petrt.files.names import shown
 from petrt.hardware.packages import extra
 from petrt.io.dicom import checks, multiframe
 from petrt.io.dicom.derivation import IMPLEMENTATION_UID, MAKER, Derivation, key_and_files
+from petrt.io.dicom.encoded import sequence
 from petrt.io.dicom.header import quiet
 from petrt.io.dicom.origin import PetSeries, Plane
 from petrt.io.dicom.quantize import quantized
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from petrt.arrays import Array
     from petrt.io.volume import Volume
 
+_SOURCE_IMAGE = 0x00082112  # SourceImageSequence
+_AHEAD = 8  # slices that wait to be written
 Compression = Literal["rle", "jpegls"]
 
 
@@ -48,8 +53,8 @@ def write_series(
 ) -> None:
     """Write ``data`` (the shape and unit of ``like``, which came from DICOM) as a series in a new ``folder``.
 
-    One file a slice, explicit VR little endian, or losslessly compressed by RLE or JPEG-LS. An empty folder is
-    filled; ``overwrite`` replaces a folder that holds a derived series and nothing else. Raises UsageError
+    One file a slice, explicit VR little endian, or losslessly compressed by RLE or JPEG-LS. An empty folder
+    is filled; ``overwrite`` replaces a folder that holds a derived series and nothing else. Raises UsageError
     for a bad path or an unknown compression, InputError for a source that is no DICOM series or can no
     longer be read, and for values that are not finite.
     """
@@ -67,15 +72,16 @@ def write_series(
     replaces = is_derived if overwrite else None
     with quiet(), atomic_folder(target, replaces=replaces, into_empty=True) as new:
         sources = Sources(series)
-        for number, (t, k) in enumerate(places, start=1):
-            frame = data if data.ndim == 3 else data[..., t]
-            dataset = _derived(sources, series, (t, k), frame[:, :, k].T, derivation)
-            if window is not None:
-                dataset.WindowCenter, dataset.WindowWidth = window
-                dataset.VOILUTFunction = "LINEAR_EXACT"
-            if compress is not None:
-                _compress(dataset, compress)
-            _save(new / f"{number:0{digits}}.dcm", dataset)
+        with _Saver() as saver:
+            for number, (t, k) in enumerate(places, start=1):
+                frame = data if data.ndim == 3 else data[..., t]
+                dataset = _derived(sources, series, (t, k), frame[:, :, k].T, derivation)
+                if window is not None:
+                    dataset.WindowCenter, dataset.WindowWidth = window
+                    dataset.VOILUTFunction = "LINEAR_EXACT"
+                if compress is not None:
+                    _compress(dataset, compress)
+                saver.save(new / f"{number:0{digits}}.dcm", dataset)
 
 
 def source_series(like: Volume) -> PetSeries:
@@ -169,7 +175,7 @@ def _derived(
     dataset.SOPInstanceUID = by.uid(series.uid, *_identity(plane, t, k))
     dataset.SeriesInstanceUID = by.uid(series.uid)
     if (reference := source_reference(plane)) is not None:
-        dataset.SourceImageSequence = [reference]
+        dataset[_SOURCE_IMAGE] = sequence(_SOURCE_IMAGE, [reference])
     dataset.ImageType = ["DERIVED", "PRIMARY", *plane.header.words("ImageType")[2:]]
     by.describe(dataset, len(series.frames) * len(series.frames[0]))
     stored, slope = quantized(values / plane.factor, checks.slope(plane.header))
@@ -240,8 +246,33 @@ def _compress(dataset: Dataset, compress: str) -> None:
     dataset.compress(_syntax(compress), generate_instance_uid=False)
 
 
+class _Saver:
+    """Writes files in a thread of its own, since a disk takes as long for a slice as making it does."""
+
+    def __enter__(self) -> _Saver:
+        self._pool = ThreadPoolExecutor(1)
+        self._pending: deque[Future[None]] = deque()
+        return self
+
+    def save(self, path: Path, dataset: Dataset) -> None:
+        """Write a file, soon. Raises what the writing of an earlier one raised."""
+        while len(self._pending) >= _AHEAD:
+            self._pending.popleft().result()
+        self._pending.append(self._pool.submit(_save, path, dataset))
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self._pool.shutdown(cancel_futures=True)
+            return
+        with self._pool:
+            for each in self._pending:
+                each.result()
+
+
 def _save(path: Path, dataset: Dataset) -> None:
     from pydicom import dcmwrite
 
     with path.open("xb") as stream:
         dcmwrite(stream, dataset, enforce_file_format=True)
+        stream.flush()
+        sync(stream.fileno())
