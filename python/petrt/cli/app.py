@@ -31,6 +31,7 @@ from petrt.cli.logs import (
     tell,
     with_log_options,
 )
+from petrt.cli.node import node
 from petrt.cli.output import say
 from petrt.cli.prepare import prepare
 from petrt.cli.reconstruct import reconstruct
@@ -53,6 +54,7 @@ COMMANDS = (
     demo,
     evaluate,
     inspect,
+    node,
     doctor,
     simulate,
     prepare,
