@@ -33,7 +33,6 @@ from petrt.files.names import printable
 from petrt.values import MOST
 
 if TYPE_CHECKING:
-    from petrt.inference.reconstructor import Reconstructor
     from petrt.node.scp import Listen
     from petrt.node.target import Target
     from petrt.node.web import WebServer

@@ -157,6 +157,7 @@ def _guard(event: Any, object_bytes: int) -> None:
         association.petrt_bytes += number
         if association.petrt_bytes > 2 * object_bytes + _ROOM:
             logger.warning("an association is ended: its object is larger than objects may be")
+            socket.socket.close()
             raise OSError("too large")
         return receive(number)
 
