@@ -111,24 +111,25 @@ class CaseRunner:
     ) -> list[Line]:
         from petrt.evaluation.calibration import std_description
         from petrt.files.atomic import atomic_write_json
-        from petrt.io import nifti
+        from petrt.inference.settings import derivation_of
+        from petrt.io import output
 
         stats, said = result.stats, []
         image = result.image.get_fdata(dtype="float32")
         deviation = None if result.std is None else result.std.get_fdata(dtype="float32")
-        nifti.write(case.image, image, volume, key=key, overwrite=case.overwrite)
+        settings = self.keys.settings if self.keys else ""
+        how: dict[str, Any] = {"compress": case.compress, "overwrite": case.overwrite}
+        for path, kind in case.results:
+            if path == case.image:
+                by = derivation_of(settings, key, stats, "image")
+                output.write(path, image, volume, kind, by, **how)
+            elif deviation is not None:
+                by = derivation_of(settings, key, stats, "std")
+                description = std_description(stats["std"])
+                output.write(path, deviation, volume, kind, by, description=description, **how)
         if case.std is not None and deviation is not None:
-            description = std_description(stats["std"])
-            nifti.write(
-                case.std,
-                deviation,
-                volume,
-                description=description,
-                key=key,
-                overwrite=case.overwrite,
-            )
-            kind = "calibrated" if stats["std"]["calibrated"] else "not calibrated"
-            said.append((logging.INFO, f"{shown(case.std)}: {kind}, {stats['std']['reason']}"))
+            word = "calibrated" if stats["std"]["calibrated"] else "not calibrated"
+            said.append((logging.INFO, f"{shown(case.std)}: {word}, {stats['std']['reason']}"))
         if case.record is not None and case.record != STDOUT:
             atomic_write_json(case.record, stats | {"key": key}, overwrite=case.overwrite)
         if case.preview is not None:

@@ -15,6 +15,7 @@ from petrt.files.names import shown
 
 if TYPE_CHECKING:
     from petrt.io.nifti import Glance
+    from petrt.io.output import Format, Kind
     from petrt.io.volume import Nonfinite, Volume
 
 IMAGES = (".nii", ".nii.gz")
@@ -27,7 +28,7 @@ class InputCase:
     """One input and the paths of its outputs. ``overwrite``: of this case, outputs may be replaced.
 
     ``series``: the UID to read of a DICOM input, None for its only PET series. ``force_units``: also one
-    that is not quantitative.
+    that is not quantitative. ``form``: the format of the results, of which a DICOM series is a folder.
     """
 
     source: Path
@@ -38,6 +39,8 @@ class InputCase:
     overwrite: bool = False
     series: str | None = None
     force_units: bool = False
+    form: Format = "nifti"
+    compress: str | None = None
 
     def read(self, max_voxels: int, nonfinite: Nonfinite) -> Volume:
         """The input, checked. Raises InputError."""
@@ -60,6 +63,14 @@ class InputCase:
         )
 
     @property
+    def results(self) -> list[tuple[Path, Kind]]:
+        """The image and the map of standard deviations, each with what its path becomes."""
+        from petrt.io.output import kind_of
+
+        paths = [(self.image, False)] + ([] if self.std is None else [(self.std, True)])
+        return [(path, kind_of(path, self.form, deviation=std)) for path, std in paths]
+
+    @property
     def outputs(self) -> list[Path]:
         """All paths that are written."""
         paths = (self.image, self.std, self.record, self.preview)
@@ -74,13 +85,14 @@ class Destination:
     std: Path | None
     record: Path | None
     preview: Path | None
+    out_format: str | None = None
 
     @property
     def named(self) -> list[tuple[str, Path | None, tuple[str, ...], str]]:
         """Each with its name, the suffixes of such files, and the ending of an output in a folder."""
         return [
             ("OUT", self.out, IMAGES, ".nii.gz"),
-            ("--std", self.std, IMAGES, "_std.nii.gz"),
+            ("--std", self.std, (*IMAGES, ".dcm"), "_std.nii.gz"),
             ("--json", self.record, (".json",), ".json"),
             ("--preview", self.preview, (".png",), ".png"),
         ]
@@ -128,7 +140,7 @@ def plan_cases(
 def check(cases: Iterable[InputCase], sources: Sequence[Path], *, folders: bool) -> None:
     """Raise UsageError for outputs that cannot be written. With ``folders``, make their folders."""
     from petrt.files.atomic import check_output, explained
-    from petrt.io import nifti
+    from petrt.io import output
 
     cases = list(cases)
     if folders:
@@ -137,10 +149,11 @@ def check(cases: Iterable[InputCase], sources: Sequence[Path], *, folders: bool)
                 folder.mkdir(parents=True, exist_ok=True)
     seen: set[str] = set()
     for case in cases:
-        for path in filter(None, (case.image, case.std)):
-            nifti.check_nifti_name(path)
+        for path, kind in case.results:
+            output.check(path, kind, sources, overwrite=case.overwrite)
         for path in case.outputs:
-            check_output(path, sources, overwrite=case.overwrite)
+            if path not in (case.image, case.std):
+                check_output(path, sources, overwrite=case.overwrite)
             real = os.path.realpath(path)
             if real in seen:
                 raise UsageError(f"{shown(path)}: two outputs share this path", "give each its own")
@@ -148,10 +161,16 @@ def check(cases: Iterable[InputCase], sources: Sequence[Path], *, folders: bool)
 
 
 def allowing(
-    cases: Iterable[InputCase], overwrite: bool, force_units: bool = False
+    cases: Iterable[InputCase],
+    overwrite: bool,
+    force_units: bool = False,
+    compress: str | None = None,
 ) -> list[InputCase]:
-    """The cases with the choice of --overwrite and --force-units."""
-    return [replace(case, overwrite=overwrite, force_units=force_units) for case in cases]
+    """The cases with the choice of --overwrite, --force-units and --compress."""
+    return [
+        replace(case, overwrite=overwrite, force_units=force_units, compress=compress)
+        for case in cases
+    ]
 
 
 def _no_stdout(to: Destination) -> None:
@@ -168,15 +187,20 @@ def _is_name(path: Path, suffixes: tuple[str, ...]) -> bool:
 def _case(
     source: Path, to: Destination, single: bool, series: str | None, several: bool
 ) -> InputCase:
+    from petrt.io.output import format_for
+
+    form = format_for(source, to.out_format, to.out if single else None)
     paths: list[Path | None] = []
-    for _, path, _, ending in to.named:
-        if path is None or path == STDOUT or (single and not path.is_dir()):
+    for name, path, _, ending in to.named:
+        series_folder = form == "dicom" and name in ("OUT", "--std")
+        if path is None or path == STDOUT or (single and (series_folder or not path.is_dir())):
             paths.append(path)
-        else:
-            paths.append(path / _output_name(source, ending, series if several else None))
+            continue
+        ending = ending.removesuffix(".nii.gz") if series_folder else ending
+        paths.append(path / _output_name(source, ending, series if several else None))
     image, std, record, preview = paths
     assert image is not None
-    return InputCase(source, image, std, record, preview, series=series)
+    return InputCase(source, image, std, record, preview, series=series, form=form)
 
 
 def _output_name(source: Path, ending: str, series: str | None) -> str:

@@ -52,7 +52,8 @@ def reconstruct(
     std: Annotated[
         Path | None,
         typer.Option(
-            help="Write the samples' standard deviation here, calibrated if the model has a calibration."
+            help="Write the samples' standard deviation here, calibrated if the model has a calibration. Of "
+            "DICOM a second series, or a Parametric Map if this ends in .dcm."
         ),
     ] = None,
     dose: Annotated[
@@ -70,6 +71,20 @@ def reconstruct(
     memory: Memory = None,
     all_slices: AllSlices = False,
     allow_activity_change: AllowActivityChange = False,
+    out_format: Annotated[
+        str | None,
+        typer.Option(
+            help="nifti, or dicom: derived PET series, each a folder. Default: what came in; NIfTI if OUT is "
+            "named so.",
+            show_default=False,
+        ),
+    ] = None,
+    compress: Annotated[
+        str | None,
+        typer.Option(
+            help="Compress DICOM outputs without loss: rle or jpegls.", show_default=False
+        ),
+    ] = None,
     series: SeriesUids = None,
     all_series: AllSeries = False,
     force_units: ForceUnits = False,
@@ -97,7 +112,8 @@ def reconstruct(
 ) -> None:
     """Reconstruct low-dose PET volumes. For several inputs OUT, --std, --json and --preview are folders.
 
-    Outputs have the grid and units of their input. Of several inputs, those whose
+    Outputs have the grid and units of their input. A DICOM series gives a derived
+    series in the folder OUT. Of several inputs, those whose
     outputs exist already, made from the same bytes with the same model and options,
     are left out; --overwrite redoes them. Not for diagnostic use.
     """
@@ -105,6 +121,7 @@ def reconstruct(
     from petrt.diffusion.dose import parse_dose, settle
     from petrt.diffusion.presets import default_samples
     from petrt.inference.reconstructor import Reconstructor
+    from petrt.io.dicom.writer import check_compression
 
     if std is not None and (samples or default_samples(preset)) < 2:
         raise UsageError("--std needs at least two samples", "add --samples 8")
@@ -116,9 +133,10 @@ def reconstruct(
     found, several = find(inputs)
     sources, uids = each_series(found, series, all_series)
     several = several or all_series or len(sources) > 1
-    to = Destination(out, std, record, preview)
+    check_compression(compress)
+    to = Destination(out, std, record, preview, out_format)
     cases, folders = plan_cases(sources, several, to, uids)
-    mine = allowing(cases[part_id::num_parts], overwrite, force_units)
+    mine = allowing(cases[part_id::num_parts], overwrite, force_units, compress)
     if not mine:
         logger.info("nothing in this part: %d cases in %d parts", len(cases), num_parts)
         return

@@ -1,13 +1,13 @@
 """What a batch has done already: each output carries a key of its input and of all that decides its values.
 
 The key is a hash of the input's bytes, the model, the engine and the options that change a result. It
-stands in the field intent_name of an image's header and in the record. An output with the same key is the
+stands in the field intent_name of a NIfTI header, in the field ContributionDescription of DICOM files and in
+the record. An output with the same key is the
 output that this run would write; any other is not touched without --overwrite.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,38 +21,20 @@ from petrt.files.names import shown
 if TYPE_CHECKING:
     from petrt.inference.reconstructor import Reconstructor
 
-LENGTH = 15  # hexadecimal digits; intent_name has 16 bytes with its end
-
 
 class Keys:
     """The keys of cases under one set of options."""
 
     def __init__(self, reconstructor: Reconstructor, dose: float | None, nonfinite: str) -> None:
-        from petrt import __version__
+        from petrt.inference.settings import settings_of
 
-        engine = reconstructor.engine
-        self._options = json.dumps(
-            {
-                "petrt": __version__,
-                "model": reconstructor.bundle.identity,
-                "engine": [engine.name, engine.precision, engine.device.partition(":")[0]],
-                "sampler": reconstructor.sampler.model_dump(mode="json"),
-                "samples": reconstructor.samples,
-                "seed": reconstructor.seed,
-                "skip_background": reconstructor.skip_background,
-                "dose": dose,
-                "nonfinite": nonfinite,
-            },
-            sort_keys=True,
-        )
+        self.settings = settings_of(reconstructor, dose, nonfinite)
 
     def of(self, source: Path, series: str | None = None) -> str:
         """The key of an input. Raises InputError if it cannot be read."""
-        from petrt.io.source import update_with
+        from petrt.inference.settings import key_of
 
-        digest = hashlib.sha256(self._options.encode())
-        update_with(digest.update, source, series)
-        return digest.hexdigest()[:LENGTH]
+        return key_of(self.settings, source, series)
 
 
 @dataclass(frozen=True)
@@ -70,7 +52,7 @@ def standing(case: InputCase, keys: Keys) -> Standing:
     One with some of them is to be done again and may replace those. An output of another input or of
     other options is a refusal.
     """
-    there = [path for path in case.outputs if path.exists()]
+    there = [path for path in case.outputs if path.exists() and not _is_empty(path)]
     if not there or case.overwrite:
         return Standing(case)
     try:
@@ -93,9 +75,15 @@ def standing(case: InputCase, keys: Keys) -> Standing:
 
 def key_in(path: Path) -> str | None:
     """The key that an output carries: "" if it carries none, None for a picture, which cannot."""
+    from petrt.io.dicom.writer import derived_key, key_of_file
+
     if path.name.lower().endswith(".png"):
         return None
+    if path.is_dir():
+        return derived_key(path) or ""
     try:
+        if path.name.lower().endswith(".dcm"):
+            return key_of_file(path) or ""
         if path.name.lower().endswith(".json"):
             content: Any = json.loads(path.read_bytes())
             return str(content.get("key", "")) if isinstance(content, dict) else ""
@@ -105,3 +93,8 @@ def key_in(path: Path) -> str | None:
         return str(header["intent_name"].item().decode("ascii", "replace"))
     except Exception:  # damaged in any way: an output, but not of this run
         return ""
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether this is an empty folder, which a series may fill."""
+    return path.is_dir() and not any(path.iterdir())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -31,8 +30,10 @@ from petrt.inference.judgement import refuse_change
 from petrt.inference.pipeline import check_finite, pipeline_of
 from petrt.inference.reconstruction import Frame, Reconstruction, given_back, unchanged
 from petrt.inference.run_record import run_record
+from petrt.inference.save import saving
 from petrt.inference.verify_engine import verify_first_use
-from petrt.io import nifti
+from petrt.io import nifti, source
+from petrt.io.dicom.writer import Compression
 from petrt.io.inputs import Loaded, load
 from petrt.io.volume import Nonfinite
 from petrt.model.bundle import Bundle, load_bundle
@@ -374,6 +375,8 @@ def reconstruct(
     max_voxels: int = nifti.MAX_VOXELS,
     series: str | None = None,
     force_units: bool = False,
+    out_format: str | None = None,
+    compress: Compression | None = None,
     overwrite: bool = False,
     **options: Any,
 ) -> Any:
@@ -382,30 +385,34 @@ def reconstruct(
     Among them is ``preset``, "paper" or "fast". ``dose`` is the fraction of the full dose, for a model
     that takes it. An image that changes the total activity by more than 10 % is refused, unless
     ``allow_activity_change`` is among the options.
-    A path gives a nibabel image; with ``out`` the image is also written there (NIfTI), over an existing
-    file only with ``overwrite``. ``nonfinite``, ``max_voxels``, ``series`` and ``force_units`` are
-    those of calling a ``Reconstructor``. For several volumes keep one.
+    A path gives a nibabel image; with ``out`` the image is also written there, over an existing result only
+    with ``overwrite``: NIfTI, or of DICOM a derived PET series in a folder, unless ``out`` is named as NIfTI.
+    ``out_format`` ("nifti" or "dicom") chooses; ``compress`` ("rle" or "jpegls") is for DICOM.
+    ``nonfinite``, ``max_voxels``, ``series`` and ``force_units`` are those of calling a ``Reconstructor``. For several volumes keep one.
     """
-    paths = volume if isinstance(volume, list | tuple) else [volume]
-    paths = [path for path in paths if isinstance(path, str | os.PathLike)]
+    target = None
     if out is not None:
-        if not isinstance(out, str | os.PathLike):
-            raise UsageError(f"out is a {type(out).__name__}", "give a path")
-        if not paths:
-            raise UsageError("out needs a path as input", "save the returned image yourself")
-        nifti.check_nifti_output(out, inputs=paths, overwrite=overwrite)
+        target = saving(volume, series, out, out_format, compress, overwrite)
     reconstructor = Reconstructor(model, **options)
+    like = None
+    if target is not None and target.kind == "series":  # its slices are templates of the result's
+        like = source.read(
+            volume,
+            series=series,
+            force_units=force_units,
+            max_voxels=max_voxels,
+            nonfinite=nonfinite,
+        )
     result = reconstructor(
-        volume,
+        volume if like is None else like,
         affine=affine,
         voxel_mm=voxel_mm,
         dose=dose,
         nonfinite=nonfinite,
         max_voxels=max_voxels,
-        series=series,
+        series=series if like is None else None,
         force_units=force_units,
-    ).image
-    if out is not None:
-        like = nifti.from_image(result)
-        nifti.write(out, like.data, like, overwrite=overwrite)
-    return result
+    )
+    if target is not None:
+        target.write(result, like, reconstructor, dose, nonfinite)
+    return result.image

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from petrt.errors import InputError, way
 from petrt.io.dicom.header import Header
+
+if TYPE_CHECKING:
+    from petrt.io.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -32,3 +37,13 @@ class PetSeries:
     uid: str
     units: str
     frames: tuple[tuple[Plane, ...], ...]
+
+
+def source_series(like: Volume) -> PetSeries:
+    """The DICOM series that a volume came from. Raises InputError if it came from elsewhere."""
+    if like.series is None:
+        raise InputError(
+            "the volume is not from DICOM, so there is no series to derive one from",
+            way("out_format", "nifti", "writes NIfTI", "write it as NIfTI"),
+        )
+    return like.series

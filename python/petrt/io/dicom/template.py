@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from petrt.errors import InputError
 from petrt.io.dicom import encoded, multiframe
 from petrt.io.dicom.derivation import code
 from petrt.io.dicom.header import PHILIPS
@@ -52,6 +53,21 @@ _SAFE = (
 )
 _PURPOSE = 0x0040A170  # PurposeOfReferenceCodeSequence
 _NUMBER_OR_TIME = re.compile(r"[0-9.eE+-]{1,26}")
+
+
+def template(fields: Dataset, plane: Plane) -> Dataset:
+    """What the slice derived from ``plane``, whose file has ``fields``, keeps of it, without pixels.
+
+    Raises InputError for pixels with text burned in, which may name the patient.
+    """
+    if str(fields.get("BurnedInAnnotation") or "").strip() == "YES":
+        raise InputError(
+            f"{plane.header.label}: text is burned into its pixels (BurnedInAnnotation)",
+            "remove the text first",
+        )
+    dataset = carried(fields)
+    dataset.SOPClassUID, dataset.Modality = multiframe.PET_IMAGE, "PT"
+    return dataset
 
 
 def source_reference(plane: Plane) -> Dataset | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -25,10 +25,10 @@ from petrt.io.dicom import checks, multiframe
 from petrt.io.dicom.derivation import IMPLEMENTATION_UID, MAKER, Derivation, key_and_files
 from petrt.io.dicom.encoded import sequence
 from petrt.io.dicom.header import quiet
-from petrt.io.dicom.origin import PetSeries, Plane
+from petrt.io.dicom.origin import PetSeries, Plane, source_series
 from petrt.io.dicom.quantize import quantized
 from petrt.io.dicom.single_frame import Sources
-from petrt.io.dicom.template import carried, source_reference
+from petrt.io.dicom.template import source_reference, template
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -67,7 +67,6 @@ def write_series(
     if not np.isfinite(data).all():
         raise InputError("data with NaN or infinite voxels", "a DICOM series holds neither")
     places = [(t, k) for t, frame in enumerate(series.frames) for k in range(len(frame))]
-    digits = max(4, len(str(len(places))))
     window = _window(data) if derivation.role == "std" else None
     replaces = is_derived if overwrite else None
     with quiet(), atomic_folder(target, replaces=replaces, into_empty=True) as new:
@@ -81,22 +80,12 @@ def write_series(
                     dataset.VOILUTFunction = "LINEAR_EXACT"
                 if compress is not None:
                     _compress(dataset, compress)
-                saver.save(new / f"{number:0{digits}}.dcm", dataset)
-
-
-def source_series(like: Volume) -> PetSeries:
-    """The DICOM series that a volume came from. Raises InputError if it came from elsewhere."""
-    if like.series is None:
-        raise InputError(
-            "the volume is not from DICOM, so there is no series to derive one from",
-            way("out_format", "nifti", "writes NIfTI", "write it as NIfTI"),
-        )
-    return like.series
+                saver.save(new / _name(number, len(places)), dataset)
 
 
 def check_series_output(
     folder: str | os.PathLike[str],
-    inputs: list[Any] | tuple[Any, ...] = (),
+    inputs: Sequence[str | os.PathLike[str]] = (),
     *,
     overwrite: bool = False,
 ) -> None:
@@ -144,36 +133,48 @@ def is_derived(folder: Path) -> bool:
 
 def derived_key(folder: Path) -> str | None:
     """The key of the derived series in ``folder``; None where there is none, or more, or less."""
-    from pydicom import dcmread
-
     try:
         names = sorted(each.name for each in folder.iterdir())
-        with quiet():
-            found = key_and_files(
-                dcmread(
-                    folder / names[0],
-                    stop_before_pixels=True,
-                    specific_tags=["ContributingEquipmentSequence"],
-                )
-            )
+        found = _key_and_files(folder / names[0])
     except Exception:  # of the system, or of pydicom for a file that is something else
         return None
     if found is None or found[1] != len(names):
         return None
-    digits = max(4, len(str(len(names))))
-    ours = [f"{number:0{digits}}.dcm" for number in range(1, len(names) + 1)]
-    return found[0] if names == ours else None
+    return found[0] if names == [_name(n, len(names)) for n in range(1, len(names) + 1)] else None
+
+
+def key_of_file(path: Path) -> str | None:
+    """The key of a DICOM file that petrt wrote; None for another, or one that cannot be read."""
+    try:
+        found = _key_and_files(path)
+    except Exception:  # as above
+        return None
+    return None if found is None else found[0]
+
+
+def _key_and_files(path: Path) -> tuple[str, int] | None:
+    from pydicom import dcmread
+
+    with quiet():
+        wanted = ["ContributingEquipmentSequence"]
+        return key_and_files(dcmread(path, stop_before_pixels=True, specific_tags=wanted))
+
+
+def _name(number: int, files: int) -> str:
+    return f"{number:0{max(4, len(str(files)))}}.dcm"
 
 
 def _derived(
     sources: Sources, series: PetSeries, place: tuple[int, int], values: Array, by: Derivation
 ) -> Dataset:
     """One slice: what stays of its source, the new ``values`` [rows, columns], and how they were made."""
+    from pydicom.uid import UID
+
     t, k = place
     plane = series.frames[t][k]
-    dataset = _template(sources.fields(t, k), plane)
-    dataset.SOPInstanceUID = by.uid(series.uid, *_identity(plane, t, k))
-    dataset.SeriesInstanceUID = by.uid(series.uid)
+    dataset = template(sources.fields(t, k), plane)
+    dataset.SOPInstanceUID = UID(by.uid(series.uid, *_identity(plane, t, k)))
+    dataset.SeriesInstanceUID = UID(by.uid(series.uid))
     if (reference := source_reference(plane)) is not None:
         dataset[_SOURCE_IMAGE] = sequence(_SOURCE_IMAGE, [reference])
     dataset.ImageType = ["DERIVED", "PRIMARY", *plane.header.words("ImageType")[2:]]
@@ -181,20 +182,6 @@ def _derived(
     stored, slope = quantized(values / plane.factor, checks.slope(plane.header))
     _set_pixels(dataset, stored, slope)
     dataset.file_meta = _file_meta(dataset)
-    return dataset
-
-
-def _template(fields: Dataset, plane: Plane) -> Dataset:
-    if str(fields.get("BurnedInAnnotation") or "").strip() == "YES":
-        raise InputError(
-            f"{plane.header.label}: text is burned into its pixels (BurnedInAnnotation)",
-            "remove the text first",
-        )
-    dataset = carried(fields)
-    dataset.SOPClassUID, dataset.Modality = multiframe.PET_IMAGE, "PT"
-    for field in ("Units", "SUVType", "DecayCorrection"):
-        if plane.header.has(field) and field not in dataset:
-            setattr(dataset, field, plane.header.text(field))
     return dataset
 
 
@@ -226,13 +213,14 @@ def _window(data: Array) -> tuple[str, str]:
 
 def _file_meta(dataset: Dataset) -> FileMetaDataset:
     from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
+    from pydicom.uid import UID, ExplicitVRLittleEndian
 
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID, meta.ImplementationVersionName = IMPLEMENTATION_UID, MAKER.upper()
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
+    meta.ImplementationVersionName = MAKER.upper()
     return meta
 
 

@@ -1,0 +1,64 @@
+"""What decides the values of a result beside its input: for keys of outputs, and for UIDs of DICOM series."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from petrt import _core
+from petrt.evaluation.calibration import std_description
+from petrt.io.dicom.derivation import Derivation, Role
+from petrt.io.source import VolumeSource, update_with
+
+if TYPE_CHECKING:
+    from petrt.inference.reconstructor import Reconstructor
+
+KEY_LENGTH = 15  # hexadecimal digits; a NIfTI header's intent_name has 16 bytes with its end
+
+
+def settings_of(reconstructor: Reconstructor, dose: float | None, nonfinite: str) -> str:
+    """All of it as JSON: version, model, engine, sampler, seed, dose; ``dose`` is settled."""
+    engine = reconstructor.engine
+    return json.dumps(
+        {
+            "petrt": _core.__version__,
+            "model": reconstructor.bundle.identity,
+            "engine": [engine.name, engine.precision, engine.device.partition(":")[0]],
+            "sampler": reconstructor.sampler.model_dump(mode="json"),
+            "samples": reconstructor.samples,
+            "seed": reconstructor.seed,
+            "skip_background": reconstructor.skip_background,
+            "dose": dose,
+            "nonfinite": nonfinite,
+        },
+        sort_keys=True,
+    )
+
+
+def key_of(settings: str, source: VolumeSource, series: str | None = None) -> str:
+    """The key of the result for an input's bytes. Raises InputError if it cannot be read."""
+    digest = hashlib.sha256(settings.encode())
+    update_with(digest.update, source, series)
+    return digest.hexdigest()[:KEY_LENGTH]
+
+
+def derivation_of(settings: str, key: str, stats: dict[str, Any], role: Role) -> Derivation:
+    """What a DICOM series of a run with the record ``stats`` says of its making."""
+    sampler, dose = stats["sampler"], stats["dose_fraction"]
+    parts = [
+        f"{stats['samples']} samples of {sampler['kind']} with {sampler['steps']} steps",
+        f"seed {stats['seed']}",
+        *([f"dose fraction {dose:.4g}"] if dose is not None else []),
+        *([std_description(stats["std"])] if role == "std" else []),
+    ]
+    model = stats["model"]
+    return Derivation(
+        model=model["name"],
+        sha256=model["sha256"],
+        version=stats["petrt"],
+        settings=settings,
+        summary=f"{', '.join(parts)}.",
+        key=key,
+        role=role,
+    )
