@@ -43,7 +43,11 @@ class Orthanc:
 
     def ask(self, path: str, content: Any = None, method: str | None = None) -> Any:
         """One request; ``content`` is bytes or becomes JSON."""
-        data = content if content is None or isinstance(content, bytes) else json.dumps(content).encode()
+        data = (
+            content
+            if content is None or isinstance(content, bytes)
+            else json.dumps(content).encode()
+        )
         request = urllib.request.Request(f"{self.http}/{path}", data, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
             text = answer.read()

@@ -139,7 +139,7 @@ def test_what_is_put_away_makes_room(pet, tmp_path):
         assert json.loads((tmp_path / "q" / "done" / f"{NAME}.json").read_text()) == {"objects": 4}
         assert queue.done(SERIES) == {"objects": 4}
         assert queue.done("1.2") is None
-        left = [path for path in (tmp_path / "q").rglob("*.dcm")]
+        left = list((tmp_path / "q").rglob("*.dcm"))
         assert left == []
 
 

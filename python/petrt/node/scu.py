@@ -67,10 +67,12 @@ class Forward:
         for sop_class, syntax in {(m.MediaStorageSOPClassUID, m.TransferSyntaxUID) for m in metas}:
             ae.add_requested_context(sop_class, syntax)
         association = ae.associate(self.peer.host, self.peer.port, ae_title=self.peer.title)
-        if not association.is_established:
-            why = "rejects the association" if association.is_rejected else "does not answer"
-            raise NotSent(f"{self.peer} {why}", again=True)
         try:
+            if association.rejected_contexts and not association.accepted_contexts:
+                raise NotSent(f"{self.peer} takes no such PET images", again=False)
+            if not association.is_established:
+                why = "rejects the association" if association.is_rejected else "does not answer"
+                raise NotSent(f"{self.peer} {why}", again=True)
             for number, file in enumerate(files, start=1):
                 self._send(association, file, f"object {number} of {len(files)}")
         finally:

@@ -26,6 +26,7 @@ AUTHORIZATION = "PETRT_DICOMWEB_AUTHORIZATION"
 CONNECT_S, ANSWER_S = 10.0, 300.0
 # Objects are stored in requests of about so many bytes.
 _REQUEST_BYTES = 32 << 20
+_FIELDS = ("SeriesDescription", "NumberOfSeriesRelatedInstances", "StudyInstanceUID")
 # Answers that another attempt does not change.
 _FINAL = (400, 409, 413, 415, 422)
 
@@ -64,11 +65,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Found:
-    """A series on the server; ``objects``: how many it has, 0 if the server does not say."""
+    """A series on the server; ``objects``: how many it has, 0 if the server does not say.
+
+    ``is_source``: it has UIDs, and petrt has not derived it.
+    """
 
     study: str
     series: str
     objects: int
+    is_source: bool = True
 
 
 class NotReached(Exception):
@@ -103,21 +108,21 @@ class WebServer:
 
     def find(self, wanted: Wanted) -> Iterator[Found]:
         """The series that the server has, but for those that petrt derived. Raises NotReached."""
-        fields = ["SeriesDescription", "NumberOfSeriesRelatedInstances", "StudyInstanceUID"]
-        with _reached():
-            answers = self._client.search_for_series(
-                study_instance_uid=wanted.study,
-                search_filters=wanted.filters(),
-                fields=fields,
-                get_remaining=True,
-            )
-        for each in answers:
-            study, series = _text(each, "0020000D") or wanted.study or "", _text(each, "0020000E")
-            ours = f"{MAKER} {NOTICE}", f"{MAKER} std {NOTICE}"
-            if not (is_uid(study) and is_uid(series)) or _text(each, "0008103E").endswith(ours):
-                continue
-            count = _text(each, "00201209")
-            yield Found(study, series, int(count) if count.isdigit() else 0)
+        seen: set[Found] = set()
+        while True:
+            with _reached():
+                answers = self._client.search_for_series(
+                    study_instance_uid=wanted.study,
+                    search_filters=wanted.filters(),
+                    fields=list(_FIELDS),
+                    offset=len(seen),
+                )
+                page = [_found(each, wanted) for each in answers]
+            # Some servers give a part of the answers, others know no offset and give all again.
+            if seen.issuperset(page):
+                return
+            yield from (each for each in page if each not in seen and each.is_source)
+            seen.update(page)
 
     def retrieve(self, found: Found) -> Iterator[bytes]:
         """The files of a series, as the server has them. Raises NotReached."""
@@ -218,6 +223,8 @@ def _reached() -> Iterator[None]:
     except requests.HTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         raise NotReached(f"the DICOMweb server answers {status}", status) from error
+    except requests.exceptions.InvalidJSONError as error:
+        raise NotReached("the DICOMweb server's answer is no JSON") from error
     except requests.RequestException as error:
         kind = (
             "does not answer in time" if isinstance(error, requests.Timeout) else "is not reached"
@@ -226,6 +233,15 @@ def _reached() -> Iterator[None]:
     except Exception as error:  # an answer that is not DICOMweb
         kind = type(error).__name__
         raise NotReached(f"the DICOMweb server's answer cannot be read ({kind})") from error
+
+
+def _found(answer: Any, wanted: Wanted) -> Found:
+    study, series = _text(answer, "0020000D") or wanted.study or "", _text(answer, "0020000E")
+    ours = f"{MAKER} {NOTICE}", f"{MAKER} std {NOTICE}"
+    is_source = is_uid(study) and is_uid(series)
+    is_source = is_source and not _text(answer, "0008103E").endswith(ours)
+    count = _text(answer, "00201209")
+    return Found(study, series, int(count) if count.isdecimal() else 0, is_source)
 
 
 def _text(answer: Any, tag: str) -> str:
