@@ -20,7 +20,7 @@ LAYERS = (
     ("engines", "evaluation"),
     ("data",),
     ("inference", "nets"),
-    ("export", "train"),
+    ("export", "node", "train"),
     ("flops",),
     ("bench",),
     ("cli",),

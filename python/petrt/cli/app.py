@@ -33,6 +33,7 @@ from petrt.cli.logs import (
     tell,
     with_log_options,
 )
+from petrt.cli.node import node
 from petrt.cli.output import say
 from petrt.cli.prepare import prepare
 from petrt.cli.reconstruct import reconstruct
@@ -56,6 +57,7 @@ COMMANDS = (
     evaluate,
     convert,
     inspect,
+    node,
     doctor,
     simulate,
     prepare,

@@ -7,7 +7,13 @@ import importlib.util
 from petrt.errors import UsageError
 
 # Import name -> usual name.
-LABELS = {"torch": "PyTorch", "accelerate": "accelerate", "onnxruntime": "ONNX Runtime"}
+LABELS = {
+    "torch": "PyTorch",
+    "accelerate": "accelerate",
+    "onnxruntime": "ONNX Runtime",
+    "pynetdicom": "pynetdicom",
+    "dicomweb_client": "dicomweb-client",
+}
 
 
 def need_torch(command: str) -> None:
@@ -24,6 +30,14 @@ def need_trainer(command: str) -> None:
 
     if missing := _missing("torch", "accelerate"):
         raise _needs(command, missing, extra("train"))
+
+
+def need_network(command: str) -> None:
+    """Raise UsageError, with the command that installs it, if a package for DICOM in networks is missing."""
+    from petrt.hardware.packages import extra
+
+    if missing := _missing("pynetdicom", "dicomweb_client"):
+        raise _needs(command, missing, extra("node"))
 
 
 def need_exporter(command: str) -> None:

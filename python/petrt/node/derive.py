@@ -1,0 +1,60 @@
+"""Makes the derived series of a received one, as ``petrt reconstruct --out-format dicom`` does."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from petrt.inference.judgement import figures
+from petrt.inference.settings import derivation_of, key_of, settings_of
+from petrt.io.dicom import series
+from petrt.io.dicom.writer import write_series
+from petrt.io.volume import Nonfinite
+
+if TYPE_CHECKING:
+    from petrt.inference.reconstructor import Reconstructor
+
+logger = logging.getLogger("petrt")
+
+
+class SeriesRunner:
+    """Reconstructs series one after the other with a model that stays loaded; ``dose`` is settled."""
+
+    def __init__(
+        self,
+        reconstructor: Reconstructor,
+        *,
+        dose: float | None,
+        nonfinite: Nonfinite,
+        max_voxels: int,
+        force_units: bool,
+    ) -> None:
+        self._reconstructor, self._dose = reconstructor, dose
+        self._nonfinite, self._max_voxels = nonfinite, max_voxels
+        self._force_units = force_units
+        self._settings = settings_of(reconstructor, dose, nonfinite)
+
+    @property
+    def settings(self) -> str:
+        """A hash of all that decides values beside the input."""
+        return hashlib.sha256(self._settings.encode()).hexdigest()
+
+    def __call__(self, source: Path, folder: Path) -> None:
+        """Derive a series from the one in ``source`` and write it as ``folder``. Raises PetrtError."""
+        volume = series.read(
+            source,
+            force_units=self._force_units,
+            max_voxels=self._max_voxels,
+            nonfinite=self._nonfinite,
+        )
+        result = self._reconstructor(volume, dose=self._dose)
+        stats = result.stats
+        for warning in stats["warnings"]:
+            logger.warning("warning: %s: %s", folder.name, warning)
+        derivation = derivation_of(self._settings, key_of(self._settings, source), stats, "image")
+        write_series(folder, result.image.get_fdata(dtype="float32"), volume, derivation)
+        seconds = stats["seconds"]["total"]
+        outcome = figures(stats["frames"])
+        logger.info("%s: %s, %.1f s, %s", folder.name, outcome, seconds, stats["label"])
