@@ -51,9 +51,10 @@ class SeriesRunner:
         )
         result = self._reconstructor(volume, dose=self._dose)
         stats = result.stats
-        for warning in stats["warnings"]:
+        for warning in stats["warnings"][len(volume.warnings) :]:  # the others are logged
             logger.warning("warning: %s: %s", folder.name, warning)
-        derivation = derivation_of(self._settings, key_of(self._settings, source), stats, "image")
+        key = key_of(self._settings, series.sha256(source))
+        derivation = derivation_of(self._settings, key, stats, "image")
         write_series(folder, result.image.get_fdata(dtype="float32"), volume, derivation)
         seconds = stats["seconds"]["total"]
         outcome = figures(stats["frames"])
