@@ -377,12 +377,12 @@ def test_a_full_disk_leaves_nothing_and_the_rerun_succeeds(tmp_path, monkeypatch
     volume = dicom.read(tmp_path / "in")
     save, written = writer._save, []
 
-    def full(path: Path, dataset: pydicom.Dataset) -> None:
+    def full(path: Path, content: bytes) -> None:
         written.append(path)
         if len(written) == number:
             path.write_bytes(b"half")
             raise OSError(fault, os.strerror(fault))
-        save(path, dataset)
+        save(path, content)
 
     with monkeypatch.context() as patched:
         patched.setattr(writer, "_save", full)
