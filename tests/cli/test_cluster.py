@@ -51,9 +51,10 @@ class Workers:
 @pytest.fixture
 def setup(monkeypatch) -> Callable[[str], Setup]:
     """The options of a run on a device. What connecting sets in the environment is taken back."""
-    for name in ("RAY_ADDRESS", *QUIET):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
+    for name, value in QUIET.items():  # Ray reads them when it is imported
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    pytest.importorskip("ray")
 
     def on(device: str) -> Setup:
         given = {each.name: None for each in fields(Setup)}
@@ -129,13 +130,11 @@ def test_the_room_of_machines():
     ],
 )
 def test_addresses_are_checked_before_ray_waits_for_ever(address, device, error, says, setup):
-    pytest.importorskip("ray")
     with pytest.raises(error, match=says), connected(address, setup(device)):
         pass
 
 
 def test_ray_auto_means_the_cluster_that_ray_address_names(monkeypatch, setup):
-    pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(DeviceError, match=r"127\.0\.0\.1:1"), connected("auto", setup("cpu")):
         pass
