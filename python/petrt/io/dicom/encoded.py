@@ -37,8 +37,8 @@ def element(tag: int, content: bytes) -> RawDataElement:
 
 
 def file_bytes(dataset: Dataset) -> bytes:
-    """The whole file of a dataset. Most elements are as they are stored, and are written so; pydicom would take
-    a buffer for each."""
+    """The whole file of a dataset. Most elements are as they are stored, and are written so; pydicom would
+    take a buffer for each."""
     from pydicom import Dataset, dcmwrite
     from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_data_element
