@@ -39,14 +39,12 @@ def element(tag: int, content: bytes) -> RawDataElement:
 def file_bytes(dataset: Dataset) -> bytes:
     """The whole file of a dataset. Most elements are as they are stored, and are written so; pydicom would
     take a buffer for each."""
-    from pydicom import Dataset, dcmwrite
     from pydicom.filebase import DicomBytesIO
-    from pydicom.filewriter import write_data_element
+    from pydicom.filewriter import write_data_element, write_file_meta_info
 
-    start = Dataset()
-    start.file_meta = dataset.file_meta
     stream = DicomBytesIO()
-    dcmwrite(stream, start, enforce_file_format=True)
+    stream.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(stream, dataset.file_meta)
     stream.is_little_endian, stream.is_implicit_VR = True, False
     encodings = dataset._character_set
     for tag in sorted(dataset.keys()):
