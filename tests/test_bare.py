@@ -22,7 +22,7 @@ else:
 ROOT = Path(__file__).parents[1]
 OPTIONAL = (
     *("onnxruntime", "openvino", "torch", "accelerate", "tensorboard", "cupy", "pynvml"),
-    *("tensorrt", "tensorrt_rtx"),
+    *("tensorrt", "tensorrt_rtx", "highdicom", "jpeg_ls"),
 )
 # As if nothing of these names lay on Python's path.
 HIDE = """

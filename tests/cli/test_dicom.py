@@ -90,7 +90,9 @@ def test_several_series_are_listed_chosen_or_all_taken(cli, two, tmp_path):
     assert not (tmp_path / "x.nii.gz").exists()
     code, _, text = cli("reconstruct", two, tmp_path / "x.nii.gz", "--series", OTHER)
     assert code == 0, text
-    code, _, text = cli("reconstruct", two, tmp_path / "all", "--all-series")
+    code, _, text = cli(
+        "reconstruct", two, tmp_path / "all", "--all-series", "--out-format", "nifti"
+    )
     assert code == 0, text
     names = sorted(path.name for path in (tmp_path / "all").iterdir())
     assert names == [f"study_{SERIES}.nii.gz", f"study_{OTHER}.nii.gz"]
@@ -98,7 +100,9 @@ def test_several_series_are_listed_chosen_or_all_taken(cli, two, tmp_path):
     np.testing.assert_array_equal(
         nibabel.load(tmp_path / "all" / f"study_{OTHER}.nii.gz").get_fdata(), one
     )
-    code, _, text = cli("reconstruct", two, tmp_path / "all", "--all-series")
+    code, _, text = cli(
+        "reconstruct", two, tmp_path / "all", "--all-series", "--out-format", "nifti"
+    )
     assert code == 0
     assert "2 of 2 cases are done already" in text
 
@@ -109,11 +113,13 @@ def test_folders_of_studies(cli, study, tmp_path):
         shutil.copytree(study, tmp_path / "all" / name)
     next((tmp_path / "all" / "b" / "pet").iterdir()).unlink()
     folders = [tmp_path / "all" / name for name in ("a", "b")]
-    code, _, text = cli("reconstruct", *folders, tmp_path / "out")
+    code, _, text = cli("reconstruct", *folders, tmp_path / "out", "--out-format", "nifti")
     assert code == 5
     assert "failed: b: series 1.2.3.4: 3 slices, DICOM field NumberOfSlices is 4" in text
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
-    code, out, _ = cli("reconstruct", *folders, tmp_path / "out", "--dry-run")
+    code, out, _ = cli(
+        "reconstruct", *folders, tmp_path / "out", "--out-format", "nifti", "--dry-run"
+    )
     assert code == 5
     assert "a.nii.gz: done already" in out
     assert "would fail: series 1.2.3.4" in out

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from petrt.errors import UsageError
+from petrt.files import atomic
+from petrt.files.atomic import atomic_write_bytes, together
 from petrt.files.folder import atomic_folder
 
 
@@ -125,3 +127,45 @@ def test_a_folder_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
         late()
     assert (target / "file").read_text() == "first"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_files_and_folders_appear_together_or_not_at_all(tmp_path, monkeypatch):
+    """The last output cannot get its name: the folder before it is as it was."""
+    target, image = tmp_path / "series", tmp_path / "image"
+    target.mkdir()
+    (target / "mark").write_text("old")
+
+    def write() -> None:
+        with together():
+            with atomic_folder(target, replaces="mark") as new:
+                (new / "mark").write_text("new")
+            assert (target / "mark").read_text() == "old"
+            atomic_write_bytes(image, b"new")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic, "_publish", _refused)
+        with pytest.raises(UsageError, match="image: cannot write"):
+            write()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["series"]
+    assert (target / "mark").read_text() == "old"
+    write()
+    assert ((target / "mark").read_text(), image.read_bytes()) == ("new", b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image", "series"]
+
+
+def _refused(scratch: Path, target: Path, overwrite: bool) -> None:
+    raise OSError(errno.ESTALE, "Stale file handle")
+
+
+def test_an_empty_folder_is_filled_only_if_wanted(tmp_path):
+    target = tmp_path / "folder"
+    target.mkdir()
+    with pytest.raises(UsageError, match="folder exists"), atomic_folder(target):
+        pass
+    with atomic_folder(target, into_empty=True) as new:
+        (new / "x").touch()
+    with pytest.raises(UsageError), atomic_folder(target, into_empty=True):
+        pass
+    with atomic_folder(target, replaces=lambda folder: (folder / "x").exists()) as new:
+        (new / "y").touch()
+    assert [path.name for path in target.iterdir()] == ["y"]

@@ -388,7 +388,8 @@ def reconstruct(
     A path gives a nibabel image; with ``out`` the image is also written there, over an existing result only
     with ``overwrite``: NIfTI, or of DICOM a derived PET series in a folder, unless ``out`` is named as NIfTI.
     ``out_format`` ("nifti" or "dicom") chooses; ``compress`` ("rle" or "jpegls") is for DICOM.
-    ``nonfinite``, ``max_voxels``, ``series`` and ``force_units`` are those of calling a ``Reconstructor``. For several volumes keep one.
+    ``nonfinite``, ``max_voxels``, ``series`` and ``force_units`` are those of calling a ``Reconstructor``.
+    For several volumes keep one.
     """
     target = None
     if out is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import tracemalloc
 import warnings
@@ -22,6 +23,9 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     RLELossless,
 )
 
@@ -31,18 +35,24 @@ from petrt.io.dicom import series as dicom
 from tests.io.dicom.dicom_files import radiopharmaceutical, usual_fields, write_series
 from tests.io.dicom.test_multiframe import enhanced
 from tests.io.dicom.test_sources import disc
+from tests.io.dicom.test_stored_values import compress
 
 AFFINE = np.array([[-2.0, 0, 0, 90], [0, -2, 0, 126], [0, 0, 3, -72], [0, 0, 0, 1]])
 DATA = np.random.default_rng(0).gamma(2.0, 100.0, (8, 9, 4))
+LARGE = np.random.default_rng(0).gamma(2.0, 100.0, (36, 40, 2))  # JPEG 2000 needs 32 pixels
 MOST_BYTES = 64 << 20
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 SLOW = settings(QUICK, max_examples=1500)
+PACKED = [RLELossless]
+if importlib.util.find_spec("pylibjpeg"):
+    PACKED += [JPEG2000Lossless, JPEGLosslessSV1]
+    PACKED += [JPEGLSLossless] if importlib.util.find_spec("jpeg_ls") else []
 SYNTAXES = (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     ExplicitVRBigEndian,
     DeflatedExplicitVRLittleEndian,
-    RLELossless,
+    *PACKED,
     "enhanced",
     "zip",
     "DICOMDIR",
@@ -62,10 +72,10 @@ def files(syntax: str) -> dict[str, bytes]:
             paths = [index, *below]
             return {str(p.relative_to(index.parent)): p.read_bytes() for p in paths}
         else:
-            plain = ExplicitVRLittleEndian if syntax in (RLELossless, "zip") else syntax
+            plain = ExplicitVRLittleEndian if syntax in (*PACKED, "zip") else syntax
             paths = write_series(
                 folder,
-                DATA,
+                LARGE if syntax in PACKED else DATA,
                 AFFINE,
                 syntax=plain,
                 DecayCorrection="NONE",
@@ -73,11 +83,9 @@ def files(syntax: str) -> dict[str, bytes]:
                 AcquisitionTime=lambda k: f"10{k}000",
                 RadiopharmaceuticalInformationSequence=radiopharmaceutical(6586.2),
             )
-        if syntax == RLELossless:
+        if syntax in PACKED:
             for path in paths:
-                dataset = pydicom.dcmread(path)
-                dataset.compress(RLELossless)
-                dataset.save_as(path)
+                compress(path, syntax)
         if syntax == "zip":
             packed = io.BytesIO()
             with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:

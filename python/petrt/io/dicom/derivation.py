@@ -58,7 +58,7 @@ class Derivation:
         suffix = f"{MAKER}{' std' if self.role == 'std' else ''} {NOTICE}"
         shortened = given[: _LONG - len(suffix) - 1].strip()
         dataset.SeriesDescription = f"{shortened} {suffix}".strip()
-        dataset.SeriesNumber = _number(dataset) + (1000 if self.role == "image" else 2000)
+        dataset.SeriesNumber = series_number(dataset) + (1000 if self.role == "image" else 2000)
         others = dataset.get("ContributingEquipmentSequence") or []
         dataset[_EQUIPMENT] = sequence(_EQUIPMENT, [*others, self._equipment(files)])
 
@@ -95,7 +95,7 @@ def code(value: str, meaning: str, scheme: str = "DCM") -> Dataset:
     return item
 
 
-def _number(dataset: Dataset) -> int:
+def series_number(dataset: Dataset) -> int:
     """The source's SeriesNumber; 0 where it is absent, or leaves no room for an offset."""
     try:
         number = int(dataset.get("SeriesNumber") or 0)

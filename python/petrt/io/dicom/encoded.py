@@ -6,6 +6,7 @@ a slice. So equal sequences are encoded once.
 
 from __future__ import annotations
 
+import struct
 from collections import OrderedDict
 from collections.abc import Iterable
 from threading import Lock
@@ -33,6 +34,41 @@ def element(tag: int, content: bytes) -> RawDataElement:
     from pydicom.tag import Tag
 
     return RawDataElement(Tag(tag), "SQ", len(content), content, 0, False, True)
+
+
+def file_bytes(dataset: Dataset) -> bytes:
+    """The whole file of a dataset. Most elements are as they are stored, and are written so; pydicom would take
+    a buffer for each."""
+    from pydicom import Dataset, dcmwrite
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_data_element
+
+    start = Dataset()
+    start.file_meta = dataset.file_meta
+    stream = DicomBytesIO()
+    dcmwrite(stream, start, enforce_file_format=True)
+    stream.is_little_endian, stream.is_implicit_VR = True, False
+    encodings = dataset._character_set
+    for tag in sorted(dataset.keys()):
+        element = dataset.get_item(tag)
+        if element.is_raw and element.VR is not None:
+            stream.write(_stored(element))
+        else:
+            write_data_element(stream, element, encodings)
+    return stream.getvalue()
+
+
+def _stored(element: Any) -> bytes:
+    """A stored element with its tag, type and length (PS3.5, 7.1.2)."""
+    from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
+
+    value = element.value or b""
+    long = element.VR in EXPLICIT_VR_LENGTH_32
+    if len(value) > 0xFFFF and not long:
+        raise ValueError(f"{len(value)} bytes in an element of type {element.VR}")
+    form = "<HH2s2xI" if long else "<HH2sH"
+    tag = element.tag
+    return struct.pack(form, tag.group, tag.element, element.VR.encode(), len(value)) + value
 
 
 def remembered(signature: Any) -> bytes | None:

@@ -22,6 +22,7 @@ from petrt.io.dicom.files import DicomFile
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.tag import BaseTag
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +112,9 @@ class Header:
 
     def numbers(self, keyword: str, count: int = 1) -> tuple[float, ...]:
         """A field's ``count`` finite numbers. Raises InputError if it is absent or holds anything else."""
-        if not self.has(keyword):
-            raise InputError(f"{self.label}: DICOM field {keyword} is absent", "export it again")
         value = self._value(keyword)
+        if value is None or value == "":
+            raise InputError(f"{self.label}: DICOM field {keyword} is absent", "export it again")
         try:
             found = tuple(float(number) for number in (value if count > 1 else [value]))
         except (TypeError, ValueError):
@@ -145,10 +146,18 @@ class Header:
             return "unreadable"
 
     def _value(self, keyword: str) -> Any:
+        tag = _tag(keyword)
         try:
-            return self.tags.get(keyword)
+            return self.tags[tag].value if tag in self.tags else None
         except Exception:  # pydicom converts a value on access and raises many kinds of errors
-            return "unreadable" if keyword in self.tags else None
+            return "unreadable"
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    from pydicom.tag import Tag
+
+    return Tag(keyword)
 
 
 _quiet_lock = threading.Lock()

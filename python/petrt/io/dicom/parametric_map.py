@@ -16,7 +16,7 @@ import numpy as np
 from petrt.errors import DeviceError, InputError
 from petrt.files.atomic import atomic_file
 from petrt.hardware.packages import extra
-from petrt.io.dicom.derivation import MAKER, NOTICE, Derivation
+from petrt.io.dicom.derivation import MAKER, NOTICE, Derivation, series_number
 from petrt.io.dicom.header import quiet
 from petrt.io.dicom.origin import PetSeries, source_series
 from petrt.io.dicom.single_frame import Sources
@@ -94,9 +94,9 @@ def _map(data: Array, series: PetSeries, by: Derivation) -> Dataset:
     )
     result = ParametricMap(
         slices,
-        pixels[..., None],
+        pixels,
         series_instance_uid=by.uid(series.uid, "map"),
-        series_number=1,
+        series_number=max(1, series_number(slices[0])),
         sop_instance_uid=by.uid(series.uid, "map", "file"),
         instance_number=1,
         manufacturer=MAKER,
@@ -110,8 +110,9 @@ def _map(data: Array, series: PetSeries, by: Derivation) -> Dataset:
         content_label=by.role.upper(),
         content_description=NOTICE,
     )
-    by.describe(result, 1)
     _as_of_the_source(result, slices[0])
+    by.describe(result, 1)
+    _name_dimensions(result, by.uid(series.uid, "map", "dimensions"))
     return result
 
 
@@ -126,7 +127,8 @@ def _source(sources: Sources, series: PetSeries, k: int) -> Dataset:
 
 
 def _as_of_the_source(result: Dataset, source: Dataset) -> None:
-    """The times of the scan for those of the writing, so that two runs give the same file."""
+    """The times of the scan for those of the writing, so that two runs give the same file; and the part of
+    the body."""
     for part in ("Date", "Time"):
         series = source.get(f"Series{part}") or source.get(f"Study{part}") or ""
         setattr(result, f"Series{part}", series)
@@ -134,3 +136,16 @@ def _as_of_the_source(result: Dataset, source: Dataset) -> None:
     for field in ("InstanceCreationDate", "InstanceCreationTime"):
         if field in result:
             del result[field]
+    for equipment in result.ContributingEquipmentSequence:
+        if "ContributionDateTime" in equipment:
+            del equipment.ContributionDateTime
+    for field in ("BodyPartExamined", "Laterality", "SeriesDescription"):
+        if field in source and field not in result:
+            result[field] = source[field]
+
+
+def _name_dimensions(result: Dataset, uid: str) -> None:
+    """A UID that follows from the source for highdicom's, which is random."""
+    for field in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
+        for item in result.get(field) or []:
+            item.DimensionOrganizationUID = uid

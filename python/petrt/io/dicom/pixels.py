@@ -80,7 +80,8 @@ def stored_values(
     given = 0
     try:
         with header.file.open() as stream:
-            for stored in _decoded(_whole(stream) if header.whole else stream, wanted):
+            source = _whole(stream) if header.whole else stream
+            for stored in _decoded(source, wanted, _decoder(header)):
                 if stored.shape != (rows, columns) or stored.dtype.kind not in "iu":
                     raise InputError(f"{header.label}: its pixels do not fit its header", hint)
                 given += 1
@@ -94,13 +95,20 @@ def stored_values(
         raise InputError(f"{header.label}: {given} frames, expected {len(wanted)}", hint)
 
 
-def _decoded(source: Dataset | BinaryIO, wanted: list[int]) -> Iterator[np.ndarray]:
+def _decoder(header: Header) -> str:
+    """pydicom's own decoder for RLE, as pylibjpeg's panics at damaged data; else "", the first that can."""
+    from pydicom.uid import RLELossless
+
+    return "pydicom" if header.syntax == RLELossless else ""
+
+
+def _decoded(source: Dataset | BinaryIO, wanted: list[int], decoder: str) -> Iterator[np.ndarray]:
     from pydicom.pixels.utils import iter_pixels, pixel_array
 
     if wanted == [0]:
-        yield pixel_array(source, index=0)
+        yield pixel_array(source, index=0, decoding_plugin=decoder)
     else:
-        yield from iter_pixels(source, indices=wanted)
+        yield from iter_pixels(source, indices=wanted, decoding_plugin=decoder)
 
 
 def _whole(stream: BinaryIO) -> Dataset:

@@ -123,6 +123,7 @@ def _stays(tag: int) -> bool:
 def _carried_element(source: Dataset, tag: Any) -> Any:
     """An element as it is stored, with its type; None for one that cannot be understood."""
     from pydicom.datadict import dictionary_VR
+    from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
     element = source.get_item(tag)
     kind = element.VR
@@ -135,6 +136,8 @@ def _carried_element(source: Dataset, tag: Any) -> Any:
             value = element.value or b""
             filler = b"\0" if kind in ("UI", "OB") else b" "
             value += filler * (len(value) % 2)
+            if len(value) > 0xFFFF and kind not in EXPLICIT_VR_LENGTH_32:
+                return None  # explicit VR has no room for its length
             return element._replace(VR=kind, value=value, length=len(value), is_implicit_VR=False)
         decoded = source[tag]
         if decoded.VR == "SQ":

@@ -23,7 +23,7 @@ from petrt.files.names import shown
 from petrt.hardware.packages import extra
 from petrt.io.dicom import checks, multiframe
 from petrt.io.dicom.derivation import IMPLEMENTATION_UID, MAKER, Derivation, key_and_files
-from petrt.io.dicom.encoded import sequence
+from petrt.io.dicom.encoded import file_bytes, sequence
 from petrt.io.dicom.header import quiet
 from petrt.io.dicom.origin import PetSeries, Plane, source_series
 from petrt.io.dicom.quantize import quantized
@@ -80,7 +80,7 @@ def write_series(
                     dataset.VOILUTFunction = "LINEAR_EXACT"
                 if compress is not None:
                     _compress(dataset, compress)
-                saver.save(new / _name(number, len(places)), dataset)
+                saver.save(new / _name(number, len(places)), file_bytes(dataset))
 
 
 def check_series_output(
@@ -242,11 +242,11 @@ class _Saver:
         self._pending: deque[Future[None]] = deque()
         return self
 
-    def save(self, path: Path, dataset: Dataset) -> None:
+    def save(self, path: Path, content: bytes) -> None:
         """Write a file, soon. Raises what the writing of an earlier one raised."""
         while len(self._pending) >= _AHEAD:
             self._pending.popleft().result()
-        self._pending.append(self._pool.submit(_save, path, dataset))
+        self._pending.append(self._pool.submit(_save, path, content))
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
@@ -257,10 +257,8 @@ class _Saver:
                 each.result()
 
 
-def _save(path: Path, dataset: Dataset) -> None:
-    from pydicom import dcmwrite
-
+def _save(path: Path, content: bytes) -> None:
     with path.open("xb") as stream:
-        dcmwrite(stream, dataset, enforce_file_format=True)
+        stream.write(content)
         stream.flush()
         sync(stream.fileno())
