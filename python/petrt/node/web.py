@@ -91,7 +91,7 @@ class WebServer:
         import requests
         from dicomweb_client.api import DICOMwebClient
 
-        for name in ("dicomweb_client", "urllib3"):  # their log lines hold UIDs
+        for name in ("dicomweb_client", "urllib3", "retrying"):  # their log lines hold UIDs
             logging.getLogger(name).addHandler(logging.NullHandler())
             logging.getLogger(name).propagate = False
         session = requests.Session()
