@@ -136,8 +136,10 @@ def test_what_is_done_is_left_out_and_what_changed_is_not(petrt, raw):
     code, lines, _ = petrt(command)
     assert (code, "made from another input or with other options" in lines[-1]) == (2, True)
     assert "sub-01" in lines[-1]
-    assert petrt(command + " --overwrite")[0] == 0
+    code, lines, _ = petrt(command + " --resume")
+    assert (code, "petrt: 2 of 3 cases are done already" in lines) == (0, True)
     assert json.loads(sidecar(Path("out") / IMAGES[0]).read_text())["BodyPart"] == "HEAD"
+    assert petrt(command + " --overwrite")[0] == 0
 
 
 def test_wrong_files_fail_and_the_others_go_on(petrt, raw):

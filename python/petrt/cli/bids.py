@@ -28,6 +28,7 @@ from petrt.cli.options import (
     PartId,
     Precision,
     Preset,
+    Resume,
     Sampler,
     Samples,
     Seed,
@@ -119,6 +120,7 @@ def bids(
     part_id: PartId = 0,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    resume: Resume = False,
 ) -> None:
     """Reconstruct the PET files of a BIDS data set into a derivative data set.
 
@@ -159,6 +161,7 @@ def bids(
         part_id=part_id,
         overwrite=overwrite,
         dry_run=dry_run,
+        resume=resume,
     )
     setup.check(std)
     participants(bids_dir, output_dir, setup, subjects, sessions, std=std)

@@ -16,18 +16,23 @@ from petrt.cli.options import (
     AllowActivityChange,
     AllSlices,
     Device,
+    Dose,
     EngineName,
     ForceUnits,
+    MaxVoxels,
     Memory,
+    Model,
     Nonfinite,
     Precision,
     Preset,
     Sampler,
+    Samples,
     Seed,
     Steps,
     Threads,
     number,
 )
+from petrt.cli.setup import Setup
 from petrt.errors import PartialFailure, UsageError
 from petrt.files.names import printable
 from petrt.values import MOST
@@ -190,13 +195,9 @@ def node(
             help="Most objects a second; senders wait.",
         ),
     ] = 500.0,
-    model: Annotated[str, typer.Option(help="Bundle, or name of a shipped model.")] = "demo",
-    samples: Annotated[
-        int | None, typer.Option(min=1, max=MOST, help="Samples to average. Default: the preset's.")
-    ] = None,
-    dose: Annotated[
-        str | None, typer.Option(help="Fraction of the full dose, as 1/20. Default: the model's.")
-    ] = None,
+    model: Model = "demo",
+    samples: Samples = None,
+    dose: Dose = None,
     seed: Seed = 0,
     preset: Preset = None,
     sampler: Sampler = None,
@@ -210,15 +211,13 @@ def node(
     allow_activity_change: AllowActivityChange = False,
     force_units: ForceUnits = False,
     nonfinite: Nonfinite = "refuse",
-    max_voxels: Annotated[int, typer.Option(min=1, help="Refuse larger volumes.")] = 1 << 29,
+    max_voxels: MaxVoxels = 1 << 29,
 ) -> None:
     """Receive PET series by C-STORE or DICOMweb, reconstruct them, send the derived series on.
 
     The queue survives a kill at any moment: the next run goes on. Loopback only,
     unless --host says otherwise. Logs hold no patient data. Not for diagnostic use.
     """
-    from petrt.diffusion.dose import parse_dose, settle
-    from petrt.inference.reconstructor import Reconstructor
     from petrt.io.dicom.header import quiet
     from petrt.node.derive import SeriesRunner
     from petrt.node.limits import Limits
@@ -243,26 +242,28 @@ def node(
         target = Forward(Peer.parse(forward), ae_title(ae))
     if target is None:
         raise UsageError("nowhere to send series", "give --forward AE@HOST:PORT or --dicomweb URL")
-    if nonfinite not in ("refuse", "zero"):
-        raise UsageError(f"--nonfinite is '{nonfinite}'", "choose refuse or zero")
-    reconstructor = Reconstructor(
-        model,
+    setup = Setup(
+        model=model,
         samples=samples,
-        preset=preset,
-        steps=steps,
-        sampler=sampler,
+        dose=dose,
         seed=seed,
-        engine=engine,
+        preset=preset,
+        sampler=sampler,
+        steps=steps,
         device=device,
+        engine=engine,
         precision=precision,
         threads=threads,
-        memory=None if memory is None else int(memory * 2**30),
-        skip_background=not all_slices,
+        memory=memory,
+        all_slices=all_slices,
         allow_activity_change=allow_activity_change,
+        nonfinite=nonfinite,
+        max_voxels=max_voxels,
     )
+    setup.check(std=False)
     derive = SeriesRunner(
-        reconstructor,
-        dose=settle(None if dose is None else parse_dose(dose), reconstructor.bundle.model),
+        setup.reconstructor,
+        dose=setup.fraction,
         nonfinite=nonfinite,  # type: ignore[arg-type]
         max_voxels=max_voxels,
         force_units=force_units,

@@ -126,6 +126,12 @@ AllowActivityChange = Annotated[
 ]
 NumParts = Annotated[int, typer.Option(min=1, help="Number of parts to split the cases into.")]
 PartId = Annotated[int, typer.Option(min=0, help="Run this part only (from 0).")]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Do again what was made from another input or with other options."
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option(

@@ -32,6 +32,7 @@ from petrt.cli.options import (
     PartId,
     Precision,
     Preset,
+    Resume,
     Sampler,
     Samples,
     Seed,
@@ -107,12 +108,7 @@ def reconstruct(
     part_id: PartId = 0,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Do again what was made from another input or with other options."
-        ),
-    ] = False,
+    resume: Resume = False,
     table: Annotated[
         Path | None,
         typer.Option(

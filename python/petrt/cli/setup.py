@@ -1,4 +1,4 @@
-"""The options of a run of the model, which petrt reconstruct and petrt bids share."""
+"""The options of a run of the model, which petrt reconstruct, bids and node share."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Setup:
     allow_activity_change: bool
     nonfinite: str
     max_voxels: int
-    num_parts: int
-    part_id: int
-    overwrite: bool
-    dry_run: bool
+    num_parts: int = 1
+    part_id: int = 0
+    overwrite: bool = False
+    dry_run: bool = False
     resume: bool = False
 
     def check(self, std: bool) -> None:
