@@ -118,7 +118,16 @@ def test_many_series_are_resumed(cli, scan, tmp_path):
     out, sources = tmp_path / "out", (scan, tmp_path / "b", tmp_path / "c.nii")
     code, _, text = cli(*sources, out, "--std", out)
     assert code == 0, text
-    names = ["b", "b_std", "c.nii.gz", "c_std.nii.gz", "scan", "scan_std"]
+    names = [
+        "b",
+        "b_std",
+        "c.nii.gz",
+        "c_std.nii.gz",
+        "cases.json",
+        "cases.tsv",
+        "scan",
+        "scan_std",
+    ]
     assert sorted(path.name for path in out.iterdir()) == names
     code, _, text = cli(*sources, out, "--std", out)
     assert code == 0
