@@ -1,14 +1,11 @@
-"""The section ``suv`` of the clinic's figures: SUVbw of reference objects, of a real series, and by z-rad.
+"""SUVbw of reference objects, of a real series, and by z-rad.
 
-    python -m benchmarks.clinic_suv FOLDER    # prints the section
-
-FOLDER holds ibsi_suv_dro.tar.xz (reference objects of the IBSI for SUV, CC BY 4.0) and ge_fdg_sts001.zip
-(a real GE series, CC BY 3.0). What is absent is left out.
+The folder of data holds ibsi_suv_dro.tar.xz (reference objects of the IBSI for SUV, CC BY 4.0) and
+ge_fdg_sts001.zip (a real GE series, CC BY 3.0). What is absent is left out.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import tarfile
@@ -103,9 +100,3 @@ def against_z_rad() -> dict[str, Any]:
         "within_2e-6": sum(each < 2e-6 for each in apart.values()),
         "largest_relative_differences": {name: apart[name] for name in reversed(worst)},
     }
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    print(json.dumps(section(parser.parse_args().folder), indent=2))

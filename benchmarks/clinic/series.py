@@ -1,15 +1,11 @@
 """A PET series in and out: time and memory of reading and of writing the derived series, without a network.
 
-    python -m benchmarks.clinic
-
 Two synthetic series, each in a process of its own: 500 slices of 256 x 256, and 1,000 slices of 440 x 440 (a
-long-axial scan). The volume that was read is written back unchanged, read again and compared. Sections of
-results/clinic.json that other scripts wrote are kept.
+long-axial scan). The volume that was read is written back unchanged, read again and compared.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -22,13 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, save
 from petrt.io.dicom import series as dicom
 from petrt.io.dicom.derivation import Derivation
 from petrt.io.dicom.writer import write_series
 
 CASES = {"500 slices of 256 x 256": (256, 256, 500), "1,000 slices of 440 x 440": (440, 440, 1000)}
-SECTION = "dicom_round_trip"
 
 
 def make(folder: Path, shape: tuple[int, int, int]) -> None:
@@ -87,36 +81,19 @@ def measure(source: Path, out: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--one", nargs=2, type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help="where the series are made; default: temporary")
-    options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(*options.one)))
-        return
+def section() -> dict[str, Any]:
+    """Both cases."""
     results = {}
     for name, shape in CASES.items():
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            source = Path(folder) / "in"
+        with tempfile.TemporaryDirectory() as place:
+            source, out = Path(place) / "in", Path(place) / "out"
             make(source, shape)
-            command = [
-                sys.executable,
-                "-m",
-                "benchmarks.clinic",
-                "--one",
-                source,
-                Path(folder) / "out",
-            ]
+            command = [sys.executable, "-m", "benchmarks.clinic.series", source, out]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             results[name] = json.loads(done.stdout)
             results[name]["load_of_the_machine"] = round(os.getloadavg()[0], 1)
-            print(name, results[name])
-    path = RESULTS / "clinic.json"
-    others = json.loads(path.read_text()) if path.exists() else {}
-    others.pop("machine", None)
-    save("clinic", {**others, SECTION: results})
+    return results
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(measure(Path(sys.argv[1]), Path(sys.argv[2]))))

@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import clinic_suv
+from benchmarks.clinic import suv
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "data"
 DATA = Path(os.environ.get("PETRT_DATA", BESIDE))
 
 
 def test_what_needs_no_data(tmp_path):
-    found = clinic_suv.section(tmp_path)
+    found = suv.section(tmp_path)
     assert list(found) == ["z-rad"]
     compared = found["z-rad"]
     assert compared["within_2e-6"] == compared["series_that_z_rad_answers"] - 1
     assert compared["series_that_z_rad_answers"] > 40
 
 
-@pytest.mark.skipif(not (DATA / clinic_suv.OBJECTS).exists(), reason="needs $PETRT_DATA")
+@pytest.mark.skipif(not (DATA / suv.OBJECTS).exists(), reason="needs $PETRT_DATA")
 def test_reference_objects():
-    found = clinic_suv.reference_objects(DATA / clinic_suv.OBJECTS)
+    found = suv.reference_objects(DATA / suv.OBJECTS)
     assert (
         found["right_to_two_decimals"]
         == f"{3 * len(found['objects'])} of {3 * len(found['objects'])}"

@@ -1,15 +1,10 @@
 """The round trip through a real Orthanc: a PET series out, through ``petrt node``, and the derived one back.
 
-    python -m benchmarks.node
-
-Needs Orthanc (Debian packages orthanc and orthanc-dicomweb). The model is that of --model. Writes the section
-``orthanc_round_trip`` of results/clinic.json.
+Needs Orthanc (Debian packages orthanc and orthanc-dicomweb).
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 import subprocess
 import sys
@@ -20,15 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, save
-
-SECTION = "orthanc_round_trip"
 QUIET_S = 1.0
 
 
-def orthanc_round_trip(
-    model: str = "demo", shape: tuple[int, int, int] = (64, 64, 8)
-) -> dict[str, Any]:
+def section(model: str = "demo", shape: tuple[int, int, int] = (64, 64, 8)) -> dict[str, Any]:
     """Seconds from the first object sent to the derived series in Orthanc, by C-STORE and by DICOMweb.
 
     They include the quiet time of ``QUIET_S``. By C-STORE the node runs already, by DICOMweb (``--once``) its
@@ -88,20 +78,3 @@ def _found(pattern: str, log: Path, node: subprocess.Popen[bytes]) -> str:
             raise RuntimeError(log.read_text())
         time.sleep(0.02)
     return found[1]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--model", default="demo", help="bundle, or name of a shipped model")
-    section = orthanc_round_trip(parser.parse_args().model)
-    path = RESULTS / "clinic.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    known.pop("machine", None)
-    save("clinic", known | {SECTION: section})
-    print(json.dumps(section, indent=2))
-
-
-if __name__ == "__main__":
-    main()
