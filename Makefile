@@ -12,7 +12,7 @@ demo: $(VENV)/runtime.stamp
 	$(BIN)/petrt demo --out demo_output --overwrite
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

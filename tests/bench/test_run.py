@@ -73,6 +73,7 @@ def settings() -> Settings:
     )
 
 
+@pytest.mark.slow
 def test_a_real_run_fills_every_section(tiny_bundle, settings):
     settings = replace(settings, repeats=1)
     said: list[str] = []

@@ -93,7 +93,7 @@ def here(tmp_path, monkeypatch, dose_bundle) -> Path:
     monkeypatch.setattr("petrt.inference.judgement.ALLOWED_RATIO", (0.0, math.inf))
     data = np.random.default_rng(0).gamma(2, 300, (16, 16, 4)).astype(np.float32)
     (tmp_path / "scans").mkdir()
-    write(tmp_path / "series")
+    write(tmp_path / "series", shape=(16, 16, 4))
     for name in ("low.nii.gz", "full.nii.gz", "scans/a.nii.gz"):
         write_nifti(tmp_path / name, data)
     shutil.copytree(dose_bundle, tmp_path / "model")

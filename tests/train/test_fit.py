@@ -22,7 +22,12 @@ from tests.train.runs import UNET, Stopped, as_toml, assert_same, config, log, s
 
 # With everything; without an average of weights; before the denoiser joins.
 @pytest.mark.parametrize(
-    "unlike", [{}, {"optimizer": {"ema": 0.0, "clip": 0.0}}, {"coarse_steps": 7}]
+    "unlike",
+    [
+        {},
+        pytest.param({"optimizer": {"ema": 0.0, "clip": 0.0}}, marks=pytest.mark.slow),
+        {"coarse_steps": 7},
+    ],
 )
 def test_resumed_run_equals_an_uninterrupted_one(data, tmp_path, unlike):
     settings = config(8, **unlike)

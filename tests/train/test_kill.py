@@ -116,7 +116,9 @@ def _stuck(data: Path, out: Path, place: str) -> None:
     fit(SETTINGS, data, out, progress=forever)
 
 
-@pytest.mark.parametrize(("place", "kept"), [("step", [0, 1]), ("saving", [])])
+@pytest.mark.parametrize(
+    ("place", "kept"), [pytest.param("step", [0, 1], marks=pytest.mark.slow), ("saving", [])]
+)
 def test_sigterm_ends_a_run_that_cannot_come_to_a_checkpoint(data, whole, tmp_path, place, kept):
     assert Child(_stuck, data, tmp_path, place).wait() == 143
     assert steps_of(tmp_path) == kept[: len(steps_of(tmp_path))]

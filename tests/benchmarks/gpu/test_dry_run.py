@@ -87,6 +87,7 @@ def times_were_taken_with_nothing_beside(result: dict) -> None:
                 assert step["begun_s"] + step["seconds"] <= begun + 0.3, name
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_leaves_a_result_and_no_process(tmp_path, cuda_twin):
     with subprocess.Popen(
         ["bash", str(SCRIPT), "--dry-run", "--stage", "1", "--name", "cut"],

@@ -107,6 +107,7 @@ def test_filters_model_and_calibration_in_one_table(run, tmp_path):
         assert 0 < (tmp_path / name).stat().st_size < 400_000
 
 
+@pytest.mark.slow
 def test_a_section_run_again_measures_nothing_and_changes_nothing(run, monkeypatch):
     first = run("classical", doses="100 20")
     assert set(first["sections"]["classical"]["values"]) == {"1/100", "1/20"}
@@ -114,6 +115,7 @@ def test_a_section_run_again_measures_nothing_and_changes_nothing(run, monkeypat
     assert run("classical", doses="100 20")["sections"] == first["sections"]
 
 
+@pytest.mark.slow
 def test_rows_from_a_bundle_and_from_a_run(run, tiny_bundle, tmp_path, monkeypatch):
     rows = tmp_path / "rows"
     shutil.copytree(tiny_bundle, rows / "e")

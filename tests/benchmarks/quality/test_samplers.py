@@ -36,6 +36,7 @@ def short(monkeypatch) -> None:
     monkeypatch.setattr(quality_samplers, "REPEATS", 1)
 
 
+@pytest.mark.slow
 def test_the_curve_is_measured_written_and_drawn(short, tmp_path, tiny_bundle, monkeypatch):
     write_dataset(tmp_path / "in", [900, 901], 2023, (20, 100), shape=(40, 40, 12))
 

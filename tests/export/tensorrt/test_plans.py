@@ -61,12 +61,15 @@ def check_plans(
         assert each["warnings"] == []
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])  # fp16: of the demo model
+@pytest.mark.parametrize(  # fp16: of the demo model
+    "precision", [pytest.param("fp32", marks=pytest.mark.slow), "bf16"]
+)
 def test_plans_of_the_three_networks(tiny, precision, in_rtx, tmp_path):
     check_plans(tiny, precision, SMALL, in_rtx, tmp_path)
 
 
-@pytest.mark.parametrize("precision", [pytest.param("fp32", marks=pytest.mark.slow), "bf16"])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_plans_of_networks_that_take_the_dose(dose_bundle, precision, in_rtx, tmp_path):
     check_plans(load_bundle(dose_bundle), precision, SMALL, in_rtx, tmp_path)
 
