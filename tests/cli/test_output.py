@@ -86,7 +86,7 @@ def test_a_hostile_name_in_every_command_that_shows_it(tmp_path, tiny_bundle, ca
         assert not any(line.startswith("petrt: error: forged") for line in lines)
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("utf-8", marks=pytest.mark.slow)])
 def test_names_that_a_terminal_cannot_show(tmp_path, encoding):
     path = f"{tmp_path}/{os.fsdecode('Grüße'.encode() + bytes([255, 254]))}.nii"
     write_nifti(tmp_path / "plain.nii", VOLUME).rename(path)

@@ -78,7 +78,10 @@ def kill_in_a_case(of: int) -> bool:
     return False
 
 
-@pytest.fixture(params=["local", pytest.param("machines", marks=pytest.mark.slow)])
+pytestmark = pytest.mark.slow  # .ci/run runs this file
+
+
+@pytest.fixture(params=["local", "machines"])
 def cluster(request, monkeypatch) -> Iterator[str]:
     """The address of a cluster: petrt's own of this machine, or one of two machines with a CPU each."""
     for name, value in QUIET.items():  # Ray reads them when it is imported
@@ -153,7 +156,6 @@ def test_the_files_of_a_serial_run_though_a_worker_is_killed(cluster, scans, tin
     assert [row["outcome"] for row in rows] == ["done"] * 3 + ["failed"]
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_the_workers_and_the_next_run_goes_on(scans, tiny_bundle):
     """With --ray local, which starts and ends a cluster of its own."""
     pytest.importorskip("ray")

@@ -33,7 +33,7 @@ def from_steps(spec: NetworkSpec, height: int, width: int, upsample: str) -> dic
     return {name: count_network(each, dimensions).count for name, each in networks.items()}
 
 
-@upsamplings
+@pytest.mark.parametrize("upsample", ["conv", pytest.param("transposed", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", list(ALL))
 def test_modules_and_steps_give_the_same_numbers(name, upsample):
     spec = ALL[name]

@@ -22,6 +22,8 @@ from tests.helpers import contents
 from tests.io.dicom.dicom_files import PATIENT, SERIES, STUDY, change
 from tests.node.orthanc import TITLE, Orthanc, free_port
 
+pytestmark = pytest.mark.slow  # .ci/run runs this file
+
 NAME = name_of(SERIES)
 FAST = ("--quiet-seconds", "0.3")
 
@@ -145,14 +147,7 @@ def test_a_series_goes_out_and_comes_back(orthanc, pet, node, expected, tmp_path
     assert running.text.rstrip().endswith("stopped by SIGTERM; the queue is kept")
 
 
-@pytest.mark.parametrize(
-    "when",
-    [
-        pytest.param("received", marks=pytest.mark.slow),
-        "reconstructed",
-        pytest.param("sent", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("when", ["received", "reconstructed", "sent"])
 def test_killed_between_two_steps_the_result_comes_once(
     orthanc, pet, node, expected, options, tmp_path, when
 ):
@@ -178,7 +173,6 @@ def test_killed_between_two_steps_the_result_comes_once(
     assert list((tmp_path / "q").rglob("*.dcm")) == []
 
 
-@pytest.mark.slow
 def test_a_forward_target_that_comes_up_later(orthanc, pet, node, expected, tmp_path):
     """Its port is closed at first: the node tries again."""
     port = free_port()
@@ -226,7 +220,6 @@ def relay(port: int, to: int):
     return running()
 
 
-@pytest.mark.slow
 def test_strangers_and_other_objects_are_refused(orthanc, pet, node, tmp_path):
     for path in pet[1:]:
         change(path, SeriesInstanceUID="1.2.88", Modality="CT")
@@ -259,7 +252,6 @@ def test_by_dicomweb(orthanc, pet, node, expected, tmp_path):
     assert list((tmp_path / "q").rglob("*.dcm")) == []
 
 
-@pytest.mark.slow
 def test_by_dicomweb_killed_and_polling(orthanc, pet, node, expected, tmp_path):
     orthanc.upload(pet)
     first = node("--dicomweb", orthanc.web, "--quiet-seconds", "600")
@@ -274,7 +266,6 @@ def test_by_dicomweb_killed_and_polling(orthanc, pet, node, expected, tmp_path):
     check_result(orthanc, expected, tmp_path)
 
 
-@pytest.mark.slow
 def test_a_series_that_fails_is_kept_with_its_reason(orthanc, pet, node, tmp_path):
     for path in pet:
         change(path, Units="PROPCNTS")

@@ -26,7 +26,7 @@ from tests.train.runs import UNET, Stopped, as_toml, assert_same, config, log, s
     [
         {},
         pytest.param({"optimizer": {"ema": 0.0, "clip": 0.0}}, marks=pytest.mark.slow),
-        {"coarse_steps": 7},
+        pytest.param({"coarse_steps": 7}, marks=pytest.mark.slow),
     ],
 )
 def test_resumed_run_equals_an_uninterrupted_one(data, tmp_path, unlike):

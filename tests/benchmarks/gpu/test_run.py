@@ -131,6 +131,7 @@ sys.exit(latency.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_section_that_hangs_costs_itself_and_a_new_process_goes_on(stage, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", gpu_plan._path(gpu_plan.ROOT))
     sections = ("volume", "ams")

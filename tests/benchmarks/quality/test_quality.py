@@ -73,6 +73,7 @@ def run(subjects, tiny_bundle, tmp_path, monkeypatch):
     return main
 
 
+@pytest.mark.slow
 def test_filters_model_and_calibration_in_one_table(run, tmp_path):
     found = run("classical", "bm4d", "model", "calibration")
     sections = found["sections"]

@@ -39,7 +39,7 @@ def claims_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("model", ["tiny", "demo"])
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_values_are_those_of_onnx_runtime(tiny: Bundle, model, threads):
     """Relative to the largest value; measured: 7e-7 on the demo."""
     bundle = tiny if model == "tiny" else load_bundle(model)

@@ -45,6 +45,7 @@ def cache(built, monkeypatch) -> Path:
 
 
 @rtx.needs_rtx
+@pytest.mark.slow
 def test_the_command_of_the_readme_builds_the_demo_model_for_two_gpus(tmp_path, monkeypatch):
     """As a user runs it, on a machine without a GPU."""
     assert f"    {README} " in (rtx.ROOT / "README.md").read_text(encoding="utf-8")

@@ -74,6 +74,7 @@ def test_plans_of_networks_that_take_the_dose(dose_bundle, precision, in_rtx, tm
     check_plans(load_bundle(dose_bundle), precision, SMALL, in_rtx, tmp_path)
 
 
+@pytest.mark.slow
 def test_plans_of_the_demo_model(in_rtx: Call, tmp_path: Path) -> None:
     """With float16 weights in the bundle, in the sizes that are the default."""
     bundle = load_bundle("demo")

@@ -116,7 +116,7 @@ def run(process: ReverseProcess, schedule: Parallelism, engine: Any, samples: in
     slices=st.integers(1, 5),
     samples=st.integers(1, 6),
 )
-@pytest.mark.parametrize("kind", ["opened", "native"])
+@pytest.mark.parametrize("kind", [pytest.param("opened", marks=pytest.mark.slow), "native"])
 def test_no_schedule_changes_a_bit(kind, request, process, workers, threads, slices, samples):
     engine = request.getfixturevalue(kind)
     expected = run(process, Parallelism(1, 1, 1, 1), engine(1), 6)

@@ -93,6 +93,7 @@ def small(cuda, monkeypatch, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_whole_run_with_what_needs_a_real_gpu_named_as_failed(small, monkeypatch):
     from benchmarks.latency import kernel_table
 
@@ -294,7 +295,13 @@ def test_a_variant_is_compiled_once_for_all_processes(small, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    "variant", ["petrt", "unfolded", "ams", "fp32", "batches", "transposed", "demo"]
+    "variant",
+    [
+        "petrt",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("unfolded", "ams", "fp32")),
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("batches", "transposed")),
+        "demo",
+    ],
 )
 def test_every_variant_that_is_compiled_ahead_runs(small, tmp_path, variant):
     from benchmarks.latency import compile_networks
