@@ -201,6 +201,21 @@ def test_a_worker_that_is_killed_is_told_of_with_the_way_out(data):
         on()
 
 
+def test_a_worker_that_dies_while_it_hands_over_a_batch(monkeypatch):
+    """The connection breaks before the signal comes."""
+    monkeypatch.setattr(loading, "SIGNAL_S", 0.0)
+
+    def broken():
+        raise ConnectionResetError
+        yield
+
+    with (
+        pytest.raises(DeviceError, match="worker of the loader was killed"),
+        loading.explained_loader(),
+    ):
+        loading._received(broken())
+
+
 def test_an_error_in_a_worker_is_the_same_as_without(data, tmp_path):
     folder = tmp_path / "data"
     shutil.copytree(data.folder, folder)

@@ -42,6 +42,7 @@ AHEAD = 2
 # Seconds between two looks at signals and shared memory while a worker's batch is waited for; of the first
 # look at shared memory; and until the workers are given up.
 POLL_S, LOOK_S, LOADER_S = 1, 5.0, 300.0
+SIGNAL_S = 1.0  # from a broken connection to a worker until the signal of its death
 WITHOUT = "--workers 0 loads in the training process"
 
 
@@ -266,7 +267,7 @@ def _patient(
             while batch is None:
                 try:
                     with explained_loader():
-                        batch = next(iterator)
+                        batch = _received(iterator)
                 except _NotYet:
                     if stopped():
                         return
@@ -277,6 +278,16 @@ def _patient(
     finally:  # DataLoader would wait for each of them, which may be stuck
         for worker in workers if hasattr(signal, "sigwaitinfo") else ():
             worker.terminate()
+
+
+def _received(iterator: Iterator[Batch | PetrtError]) -> Batch | PetrtError:
+    """The next batch. A worker that dies while it hands one over breaks the connection first, and its signal
+    comes a moment later: DataLoader's handler raises then, in this function and not after it."""
+    try:
+        return next(iterator)
+    except (ConnectionError, EOFError, FileNotFoundError) as error:
+        time.sleep(SIGNAL_S)
+        raise RuntimeError("DataLoader worker closed its connection") from error
 
 
 class _NotYet(Exception):
