@@ -99,7 +99,15 @@ def frames_of(header: Header) -> list[Header]:
         tags = Dataset()
         tags.update({**base, **_merged(item.tags)})
         frame = replace(header, tags=tags)
-        _in_usual_words(frame, tags)
+        try:
+            _in_usual_words(frame, tags)
+        except InputError:
+            raise
+        except Exception as error:  # as in Header: pydicom converts even a value that is replaced
+            raise InputError(
+                f"{header.label}: its functional groups cannot be read ({type(error).__name__})",
+                "export it again",
+            ) from error
         frames.append(frame)
     return frames
 
