@@ -140,29 +140,7 @@ def bids(
             raise UsageError("labels select at level participant only", "leave them out")
         group(bids_dir, output_dir)
         return
-    setup = Setup(
-        model=model,
-        samples=samples,
-        dose=dose,
-        seed=seed,
-        preset=preset,
-        sampler=sampler,
-        steps=steps,
-        device=device,
-        engine=engine,
-        precision=precision,
-        threads=threads,
-        memory=memory,
-        all_slices=all_slices,
-        allow_activity_change=allow_activity_change,
-        nonfinite=nonfinite,
-        max_voxels=max_voxels,
-        num_parts=num_parts,
-        part_id=part_id,
-        overwrite=overwrite,
-        dry_run=dry_run,
-        resume=resume,
-    )
+    setup = Setup.given(locals())
     setup.check(std)
     participants(bids_dir, output_dir, setup, subjects, sessions, std=std)
 

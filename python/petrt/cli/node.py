@@ -242,24 +242,7 @@ def node(
         target = Forward(Peer.parse(forward), ae_title(ae))
     if target is None:
         raise UsageError("nowhere to send series", "give --forward AE@HOST:PORT or --dicomweb URL")
-    setup = Setup(
-        model=model,
-        samples=samples,
-        dose=dose,
-        seed=seed,
-        preset=preset,
-        sampler=sampler,
-        steps=steps,
-        device=device,
-        engine=engine,
-        precision=precision,
-        threads=threads,
-        memory=memory,
-        all_slices=all_slices,
-        allow_activity_change=allow_activity_change,
-        nonfinite=nonfinite,
-        max_voxels=max_voxels,
-    )
+    setup = Setup.given(locals())
     setup.check(std=False)
     derive = SeriesRunner(
         setup.reconstructor,

@@ -137,29 +137,7 @@ def reconstruct(
     from petrt.io.bids.layout import is_dataset
     from petrt.io.dicom.writer import check_compression
 
-    setup = Setup(
-        model=model,
-        samples=samples,
-        dose=dose,
-        seed=seed,
-        preset=preset,
-        sampler=sampler,
-        steps=steps,
-        device=device,
-        engine=engine,
-        precision=precision,
-        threads=threads,
-        memory=memory,
-        all_slices=all_slices,
-        allow_activity_change=allow_activity_change,
-        nonfinite=nonfinite,
-        max_voxels=max_voxels,
-        num_parts=num_parts,
-        part_id=part_id,
-        overwrite=overwrite,
-        dry_run=dry_run,
-        resume=resume,
-    )
+    setup = Setup.given(locals())
     setup.check(std is not None)
     if ray is not None and dry_run:
         raise UsageError("--dry-run looks at this machine", "leave --ray out")

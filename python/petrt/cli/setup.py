@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from petrt.errors import UsageError
 
@@ -40,6 +40,12 @@ class Setup:
     overwrite: bool = False
     dry_run: bool = False
     resume: bool = False
+
+    @classmethod
+    def given(cls, options: Mapping[str, Any]) -> Setup:
+        """From the options of a command by their names, such as its ``locals()``; others are passed over."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in options.items() if name in names})
 
     def check(self, std: bool) -> None:
         """Raise UsageError for options that contradict each other.
