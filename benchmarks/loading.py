@@ -27,7 +27,8 @@ from petrt.data.dataset import Dataset, open_dataset
 from petrt.data.prepare.run import prepare
 from petrt.data.simulate import write_dataset
 from petrt.train.config import TrainConfig, load_config
-from petrt.train.data import Batch, loader, make_batch
+from petrt.train.data import Batch, make_batch
+from petrt.train.loader import loader
 from petrt.train.record import Clock
 from petrt.train.trainer import Trainer
 

@@ -22,8 +22,9 @@ import torch
 from petrt.data.dataset import Dataset, open_dataset
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.hardware.processes import Room
-from petrt.train import data as loading
-from petrt.train.data import Batch, Slices, loader, make_batch
+from petrt.train import loader as loading
+from petrt.train.data import Batch, Slices, make_batch
+from petrt.train.loader import loader
 from tests.train.prepared import ALL, assert_same, config, ids, write
 
 

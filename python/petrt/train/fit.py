@@ -22,8 +22,9 @@ from petrt.files.names import shown
 from petrt.train import checkpoints
 from petrt.train.collapse import Watch
 from petrt.train.config import TrainConfig
-from petrt.train.data import Batch, Slices, explained_loader, loader
+from petrt.train.data import Batch, Slices
 from petrt.train.interrupt import Interrupt, TrainingStopped
+from petrt.train.loader import explained_loader, loader
 from petrt.train.record import EVERY, Clock, Journal, dataset_hash, write_run
 from petrt.train.trainer import Losses, Trainer
 from petrt.train.validate import GivenUp, Scores, as_json, cases, mean_scores, predict, scores

@@ -57,9 +57,8 @@ class CpuDevice:
         found = batches(job.active, parallelism.slices, job.wanted)
         try:
             yield Running(found, len(found), enqueue)
-        except (
-            BaseException
-        ):  # an error or Ctrl-C: what has begun ends with the network that it runs
+        except BaseException:
+            # An error or Ctrl-C: what has begun ends with the network that it runs.
             clock.given_up = True
             raise
         finally:
