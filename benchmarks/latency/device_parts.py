@@ -33,9 +33,16 @@ class BoundLoop:
 
         def loop() -> Any:
             return ReverseLoop(
-                table.coefs, model.clip, bundle.noise_bias(table.levels),
-                slices, samples, size, size, model.sigma_r, self.stream,
-            )  # fmt: skip
+                table.coefs,
+                model.clip,
+                bundle.noise_bias(table.levels),
+                slices,
+                samples,
+                size,
+                size,
+                model.sigma_r,
+                self.stream,
+            )
 
         def allocate(shape: tuple[int, ...], dtype: str = "float32") -> Any:
             return DeviceArray(shape, dtype, self.stream.device)
@@ -135,9 +142,14 @@ def kernels(size: int, images: int, repeats: int, bandwidth: float) -> list[dict
     for name, (_, moved) in cases.items():
         rate = moved / times[name].median
         rows.append(
-            {"kernel": name, "bytes": moved, **times[name].record(),
-             "GB_per_s": round(rate / 1e9, 1), "of_copy_bandwidth": round(rate / bandwidth, 3)}
-        )  # fmt: skip
+            {
+                "kernel": name,
+                "bytes": moved,
+                **times[name].record(),
+                "GB_per_s": round(rate / 1e9, 1),
+                "of_copy_bandwidth": round(rate / bandwidth, 3),
+            }
+        )
     return rows
 
 

@@ -78,8 +78,9 @@ def _agreement(
                 "drawn_db": decibels(runs[-1][::every], drawn),
                 "same_bits": all(np.array_equal(run, runs[0]) for run in runs),
                 "launches": device._pipeline.device.record["launches"],
-                "slices": slices, "compared": len(given),
-            }  # fmt: skip
+                "slices": slices,
+                "compared": len(given),
+            }
     return result
 
 

@@ -170,9 +170,15 @@ def through(
     """
     dose = settle(None, reconstructor.bundle.model)
     return reconstructor._pipeline.run(
-        planes, reconstructor.samples, reconstructor.seed,
-        first_id=0, noise=noise, report=lambda done: None, dose=dose, every=every,
-    )  # fmt: skip
+        planes,
+        reconstructor.samples,
+        reconstructor.seed,
+        first_id=0,
+        noise=noise,
+        report=lambda done: None,
+        dose=dose,
+        every=every,
+    )
 
 
 def ways(bench: Bench, reconstructor: Reconstructor) -> dict[str, Run]:

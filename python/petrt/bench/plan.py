@@ -62,10 +62,16 @@ class Candidate:
         """Keyword arguments of a Reconstructor; every slice is computed, background or not. The image of a
         synthetic volume is not judged."""
         return {
-            "engine": self.engine, "precision": self.precision, "device": self.device,
-            "batch": self.batch, "samples": self.samples, "steps": self.steps, "threads": self.threads,
-            "skip_background": False, "allow_activity_change": True,
-        }  # fmt: skip
+            "engine": self.engine,
+            "precision": self.precision,
+            "device": self.device,
+            "batch": self.batch,
+            "samples": self.samples,
+            "steps": self.steps,
+            "threads": self.threads,
+            "skip_background": False,
+            "allow_activity_change": True,
+        }
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,12 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 def python(*arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, *arguments],
-        cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -39,9 +39,16 @@ class Worker:
         self._loop: ReverseLoop | None = None
         if process.film is not None:
             self._loop = ReverseLoop(
-                process.table.coefs, model.clip, process.film,
-                batch.slices, batch.samples, height, width, model.sigma_r, stream,
-            )  # fmt: skip
+                process.table.coefs,
+                model.clip,
+                process.film,
+                batch.slices,
+                batch.samples,
+                height,
+                width,
+                model.sigma_r,
+                stream,
+            )
         coarse = self._loop.coarse if self._loop else allocate(image)
         images = {"x": self._x, "nas": self._nas, "spectrum": self._spectrum, "x_cp": coarse}
         images |= {"dose": self._dose}
@@ -53,9 +60,13 @@ class Worker:
             if batch.total > 1:  # the standard deviation of one sample is 0
                 self.results["std"] = self._loop.std
             self._launches = Launches(
-                self._loop, self._prologue, self._forwards.denoise, batch.total, stream,
+                self._loop,
+                self._prologue,
+                self._forwards.denoise,
+                batch.total,
+                stream,
                 engine.capturable,
-            )  # fmt: skip
+            )
         self._guides = model.network.guide_count
         self._fft: DeviceSpectrum | None = None
         if self._guides > 1 and DeviceSpectrum.available():
