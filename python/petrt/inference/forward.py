@@ -78,7 +78,10 @@ def wire(
         per_slice.append(bind("guidance", inputs, produced))
     if network.coarse:
         features = {name: buffer for name, buffer in produced.items() if is_feature(name)}
-        per_slice.append(bind("coarse", {"x": images["x"], **features}, {"x_cp": images["x_cp"]}))
+        reads = network.coarse_reads
+        per_slice.append(
+            bind("coarse", {reads: images[reads], **features}, {"x_cp": images["x_cp"]})
+        )
     if loop is None:
         return Forwards(per_slice, None)
     maps = {name: buffer for name, buffer in produced.items() if not is_feature(name)}

@@ -59,6 +59,8 @@ class NetworkSpec(Spec):
 
     Without a coarse network (the SR3 baseline) the denoiser samples the image itself. With ``dose``,
     the guidance also takes the fraction of the full dose, so one model serves several doses.
+    ``coarse_input``: P takes the slice alone, as in the paper, or the slice with its neighbours (NAS) in
+    full resolution; the extractors halve theirs before the first convolution that widens them.
     """
 
     guides: Guides = "nas+spectrum"
@@ -66,6 +68,7 @@ class NetworkSpec(Spec):
     denoiser: UNetSpec | None = None
     guidance: GuidanceSpec = GuidanceSpec()
     dose: bool = False
+    coarse_input: Literal["slice", "neighbours"] = "slice"
 
     @model_validator(mode="after")
     def _something_to_run(self) -> NetworkSpec:
@@ -77,7 +80,14 @@ class NetworkSpec(Spec):
             raise ValueError(f"guides need U-Nets of one depth, at least 2 levels, got {got}")
         if self.dose and self.guides == "none":
             raise ValueError("the dose enters through the guidance: dose = true needs guides")
+        if self.coarse_input == "neighbours" and (self.coarse is None or self.guides == "none"):
+            raise ValueError("coarse_input = neighbours needs a coarse part and guides")
         return self
+
+    @property
+    def coarse_reads(self) -> Literal["x", "nas"]:
+        """The image that the coarse network reads: x [B, 1, H, W] or nas [B, 5, H, W]."""
+        return "nas" if self.coarse_input == "neighbours" else "x"
 
     @property
     def scales(self) -> int:
