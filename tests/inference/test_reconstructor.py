@@ -44,7 +44,9 @@ def drawn_noise(seed: int, steps: int, samples: int, slices: int, size: tuple[in
     return noise
 
 
-def plain(volume: np.ndarray, scale: float, noise: np.ndarray) -> list[np.ndarray]:
+def plain(
+    volume: np.ndarray, scale: float, noise: np.ndarray, model: Model | None = None
+) -> list[np.ndarray]:
     """Image, std and coarse prediction by the reference, of the unfolded networks in float64."""
     spec, (height, width) = tiny_spec(), noise.shape[-2:]
     top, left = (height - SHAPE[0]) // 2, (width - SHAPE[1]) // 2
@@ -54,7 +56,7 @@ def plain(volume: np.ndarray, scale: float, noise: np.ndarray) -> list[np.ndarra
     beta = np.linspace(1e-6, 0.5, 10)
     drawn = noise[:, :, :, 0].astype(np.float64)
     options = {"sigma_r": spec.sigma_r, "clip": spec.clip}
-    found = reference.reconstruct(padded, Unfolded(tiny_model()), beta, drawn, **options)
+    found = reference.reconstruct(padded, Unfolded(model or tiny_model()), beta, drawn, **options)
     return [each[inside].transpose(1, 2, 0) * scale for each in found]
 
 
@@ -67,6 +69,19 @@ def test_equals_the_plain_loop_of_the_unfolded_networks(two_samples, volume):
     np.testing.assert_allclose(result.coarse, coarse, atol=atol)
     np.testing.assert_allclose(result.image, image, atol=atol)
     np.testing.assert_allclose(result.std, std, atol=atol)
+
+
+def test_a_coarse_network_may_read_the_neighbouring_slices(volume, tmp_path):
+    network = NETWORKS["coarse of neighbours"]
+    spec = tiny_spec().model_copy(update={"network": network})
+    export_model(scrambled(network), spec, tmp_path / "bundle")
+    noise = np.random.default_rng(0).standard_normal((11, 1, 5, 1, 16, 24)).astype(np.float32)
+    result = Reconstructor(tmp_path / "bundle", samples=1)(volume, noise=noise)
+    scale = result.stats["frames"][0]["scale"]
+    image, _, coarse = plain(volume, scale, noise, scrambled(network))
+    atol = 2e-5 * np.abs(coarse).max()
+    np.testing.assert_allclose(result.coarse, coarse, atol=atol)
+    np.testing.assert_allclose(result.image, image, atol=atol)
 
 
 def test_noise_given_is_noise_drawn(two_samples, volume):

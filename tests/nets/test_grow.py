@@ -38,7 +38,12 @@ def outputs(model: Model) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize(
     "spec",
-    [larger(2), larger(4, 3), larger(1, coarse_input="neighbours"), larger(3, coarse_input="neighbours")],
+    [
+        larger(2),
+        larger(4, 3),
+        larger(1, coarse_input="neighbours"),
+        larger(3, coarse_input="neighbours"),
+    ],
     ids=["one block more", "both networks", "neighbours", "blocks and neighbours"],
 )
 def test_a_grown_network_computes_what_the_small_one_does(spec):

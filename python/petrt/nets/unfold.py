@@ -1,6 +1,6 @@
 """The inverse of folding: trainable networks from a bundle, which compute the same function.
 
-A bundle holds no trainable networks: several linear maps were combined into one (``petrt.export.folding.fold``).
+A bundle holds no trainable networks: ``petrt.export.folding.fold`` combined several linear maps into one.
 Any networks that fold to the same maps will do. Here the second mix passes its input through unchanged, and
 the guides' shared map holds the leading singular vectors of the combined ones. The heads of the extractors,
 which only training uses, are not in a bundle and keep their initial values.
@@ -105,7 +105,9 @@ def _factors(combined: Tensor, width: int, features: int) -> tuple[Tensor, tuple
 
 def _noise(denoiser: UNet, bundle: Bundle) -> dict[str, Tensor]:
     """The noise MLP and the blocks' linear maps of its output."""
-    weights = {k: torch.from_numpy(v.copy()).float() for k, v in bundle.noise_bias_weights().items()}
+    weights = {
+        k: torch.from_numpy(v.copy()).float() for k, v in bundle.noise_bias_weights().items()
+    }
     found = {}
     for layer, ours in ((0, "1"), (1, "3")):
         for kind in ("weight", "bias"):
