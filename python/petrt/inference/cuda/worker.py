@@ -41,6 +41,7 @@ class Worker:
             self._loop = ReverseLoop(
                 process.table.coefs, model.clip, process.film,
                 batch.slices, batch.samples, height, width, model.sigma_r, stream,
+                model.noise_sigma_z,
             )  # fmt: skip
         coarse = self._loop.coarse if self._loop else allocate(image)
         images = {"x": self._x, "nas": self._nas, "spectrum": self._spectrum, "x_cp": coarse}
