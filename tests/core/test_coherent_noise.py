@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import product
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.core.test_loop import COEFS, FILM, SEED, H, W, coarse_of, enqueue_of
 from tests.core.test_noise import SEED as SEEDS
 from tests.core.test_noise import WORD, draw
 
-WIDTHS = st.floats(0, 3)
+WIDTHS = st.one_of(st.just(0.0), st.floats(0.01, 3))
 INSIDE = st.integers(9, 2**32 - 10)  # ids with room for every width
 
 
@@ -44,18 +45,22 @@ def test_normals_are_the_twins(seed, slice_id, sample, step, n, sigma_z) -> None
     np.testing.assert_allclose(found, expected, atol=3e-6)
 
 
-def test_a_width_of_0_draws_the_noise_of_before() -> None:
-    """The bits that the loop had before there was a width, on x86-64 with glibc's log, sin and cos."""
-    plain, zero = draw(1, 2, 3, 4, 999), draw(1, 2, 3, 4, 999, sigma_z=0.0)
-    assert np.array_equal(plain, zero)
-    expected = twin.normals(1, 2, 3, 4, 999).astype(np.float32)
-    assert np.all(np.abs(plain - expected) <= 4 * np.spacing(np.abs(expected)))
-    for sample in (0, 1):  # a pair is drawn once, alone or together
-        loop = loop_of(1, 2, 0.0)
-        loop.run(enqueue_of(loop), SEED, np.array([2**32 - 1]), 6)
-        alone = loop_of(1, 1, 0.0)
-        alone.run(enqueue_of(alone), SEED, np.array([2**32 - 1]), 6 + sample)
-        assert np.array_equal(loop.r[sample], alone.r[0])
+@pytest.mark.parametrize("sigma_z", [0.0, 1e-300, 1e-3])
+def test_a_width_of_0_leaves_each_slice_its_own_stream(sigma_z: float) -> None:
+    plain = draw(1, 2, 3, 4, 999)
+    assert np.array_equal(draw(1, 2, 3, 4, 999, sigma_z=sigma_z), plain)
+    assert np.array_equal(draw(1, 2, 2, 4, 999, sigma_z=sigma_z), -plain)
+
+
+@pytest.mark.parametrize("sigma_z", [0.0, 1.3])
+@pytest.mark.parametrize("first", [6, 7])
+def test_a_pair_is_the_same_drawn_together_or_alone(sigma_z: float, first: int) -> None:
+    loop, alone = loop_of(2, 3, sigma_z), loop_of(1, 1, sigma_z)
+    ids = [4, 2**32 - 5]
+    loop.run(enqueue_of(loop), SEED, np.array(ids), first)
+    for image, (slice_id, sample) in enumerate(product(ids, range(3))):
+        alone.run(enqueue_of(alone), SEED, np.array([slice_id]), first + sample)
+        assert np.array_equal(loop.r[image], alone.r[0])
 
 
 @settings(max_examples=20, deadline=None)
