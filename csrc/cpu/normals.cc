@@ -22,10 +22,10 @@ void normals(std::uint64_t seed, View<const std::uint32_t, 1> slices, std::uint3
       const NoiseKey key{seed, slices.data[slice],
                          static_cast<std::uint32_t>(first_sample + sample), step};
       const Normals four = coherent4(key, weights, static_cast<std::uint32_t>(block));
-      float* const even = out.data + (slice * samples + sample) * voxels + 4 * block;
-      if (sample >= 0) std::copy_n(four.z, size, even);
+      const Index at = (slice * samples + sample) * voxels + 4 * block;
+      if (sample >= 0) std::copy_n(four.z, size, out.data + at);
       if (sample + 1 >= samples) continue;
-      std::transform(four.z, four.z + size, even + voxels, [](float z) { return -z; });
+      std::transform(four.z, four.z + size, out.data + at + voxels, [](float z) { return -z; });
     }
   });
 }
