@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.latency.timing import on_stream, torch_clock
 from petrt.bench.timing import Run, interleaved
 from petrt.diffusion.dose import settle
-from petrt.inference.forward import wire
+from petrt.inference.forward import noise_reach, wire
 from petrt.inference.reconstructor import Reconstructor
 
 
@@ -42,6 +42,7 @@ class BoundLoop:
                 size,
                 model.sigma_r,
                 self.stream,
+                model.noise_sigma_z,
             )
 
         def allocate(shape: tuple[int, ...], dtype: str = "float32") -> Any:
@@ -59,7 +60,7 @@ class BoundLoop:
         if dose is not None:
             images["dose"].upload(np.full(slices, dose, np.float32), self.stream)
             self.stream.synchronize()
-        ids = np.arange(slices, dtype=np.int64)
+        ids = np.arange(slices, dtype=np.int64) + noise_reach(model)
         self.loop.set_run(0, ids)
         self.empty.set_run(0, ids)
 

@@ -31,7 +31,7 @@ class DeviceLoop {
 
   DeviceLoop(std::vector<StepCoefs> steps, float clip,
              View<const float, 2> film,  // [steps, C] on the host, copied
-             LoopShape shape, float sigma_r, std::shared_ptr<const Stream> stream);
+             LoopShape shape, float sigma_r, double sigma_z, std::shared_ptr<const Stream> stream);
 
   // Sets the keys of the noise for runs enqueued from now on.
   void set_run(const RunKeys& keys, const std::vector<std::uint32_t>& slice_ids /* [slices] */);
@@ -65,6 +65,7 @@ class DeviceLoop {
   const float clip_;
   const LoopShape shape_;
   const float sigma_r_;
+  const SliceWeights weights_;
   const std::shared_ptr<const Stream> stream_;
   const DeviceArray film_;              // [steps, C]
   const DeviceArray x0_previous_, m2_;  // shapes of r and mean

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from petrt._core import slice_weights
 from petrt.arrays import Array
 from petrt.diffusion.guides import NEIGHBOURS
 from petrt.diffusion.noise_schedule import StepTable
@@ -34,6 +35,11 @@ class ReverseProcess:
     def of(cls, bundle: Bundle, table: StepTable) -> ReverseProcess:
         denoises = bundle.model.network.denoiser is not None
         return cls(bundle.model, table, bundle.noise_bias(table.levels) if denoises else None)
+
+
+def noise_reach(model: ModelSpec) -> int:
+    """How many slices to each side a slice's noise takes streams from; ids begin there."""
+    return len(slice_weights(model.noise_sigma_z)) - 1
 
 
 class Loop(Protocol):

@@ -302,7 +302,7 @@ class Reconstructor:
             grid,
             self.samples,
             self.seed,
-            first_id=index * len(grid),
+            first_id=index * self._pipeline.ids(len(grid)),
             noise=noise,
             report=report,
             dose=dose,

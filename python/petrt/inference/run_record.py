@@ -64,6 +64,7 @@ def run_record(
         "samples": process.samples,
         "preset": process.preset,
         "sampler": {"kind": process.sampler.kind, "steps": process.sampler.steps},
+        "noise_sigma_z": model.noise_sigma_z,
         "std": std_record(model.calibration, process.sampler, process.samples, dose),
         "grid": {
             "input": list(placement.input_shape),

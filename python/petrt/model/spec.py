@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 Guides = Literal["none", "nas", "nas+spectrum"]
 Dose = Annotated[float, Field(gt=0, le=1)]  # of the full dose
+MOST_SIGMA_Z = 3.0  # slices; petrt._core.slice_weights takes no more
 
 
 class Spec(BaseModel):
@@ -164,7 +165,11 @@ class CalibrationSpec(Spec):
 
 
 class ModelSpec(Spec):
-    """Everything except the weights that determines a model's output, and the label of its outputs."""
+    """Everything except the weights that determines a model's output, and the label of its outputs.
+
+    ``noise_sigma_z``: the width of the sampler's noise along z, in slices of the network grid (method.md
+    section 9). 0, which bundles without the field have, draws each slice's noise for itself.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
@@ -176,4 +181,5 @@ class ModelSpec(Spec):
     clip: float = Field(default=1.0, gt=0)
     schedule: ScheduleSpec = ScheduleSpec()
     sampler: SamplerSpec = SamplerSpec()
+    noise_sigma_z: float = Field(default=0.0, ge=0, le=MOST_SIGMA_Z)
     calibration: CalibrationSpec | None = None

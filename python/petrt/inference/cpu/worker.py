@@ -61,6 +61,7 @@ class Worker:
                 shape.samples,
                 height,
                 width,
+                sigma_z=process.model.noise_sigma_z,
             )
         images = {"x": self._x, "x_cp": self._x_cp, "dose": self._dose, **self._guides}
         forwards = wire(engine, process.model.network, images, self.loop, np.empty, self._bind)

@@ -48,6 +48,7 @@ class Worker:
                 width,
                 model.sigma_r,
                 stream,
+                model.noise_sigma_z,
             )
         coarse = self._loop.coarse if self._loop else allocate(image)
         images = {"x": self._x, "nas": self._nas, "spectrum": self._spectrum, "x_cp": coarse}
