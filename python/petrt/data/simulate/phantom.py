@@ -6,6 +6,7 @@ One ``numpy.random.SeedSequence`` determines a subject. The image grid is mapped
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -75,19 +76,50 @@ def load_template() -> Template:
         return Template(**maps, first_mm=first, voxel_mm=float(npz["voxel_mm"]))
 
 
+@dataclass(frozen=True)
+class Anatomy:
+    """A head on its grid. ``grey``, ``white`` and ``csf`` [N] are fractions of the N voxels of ``brain``."""
+
+    mni: Array  # position [3,X,Y,Z], mm
+    cavity: Array  # [X,Y,Z]
+    soft: Array  # [X,Y,Z]
+    brain: NDArray[np.bool_]  # [X,Y,Z], about a tenth of the grid
+    grey: Array
+    white: Array
+    csf: Array
+
+    @property
+    def inside(self) -> Array:
+        """MNI positions [3,N] of the voxels of the brain."""
+        return self.mni[:, self.brain]
+
+
+def make_anatomy(
+    warp: np.random.Generator,
+    texture: np.random.Generator,
+    shape: Shape,
+    voxel_mm: float,
+    head_scale: float = 1.0,
+) -> Anatomy:
+    """A head, ``head_scale`` times as large as usual, on an RAS+ grid of isotropic ``voxel_mm``."""
+    mni = warp_to_mni(warp, shape, voxel_mm, head_scale)
+    head = load_template()
+    cavity, soft = sample(head.cavity, mni), sample(head.soft, mni)
+    brain = cavity > 0
+    tissues = fold_tissues(texture, mni[:, brain], cavity[brain], brain, voxel_mm)
+    return Anatomy(mni, cavity, soft, brain, *tissues)
+
+
 def make_phantom(seed: np.random.SeedSequence, shape: Shape, voxel_mm: float) -> Phantom:
     """The subject of ``seed`` on an RAS+ grid of isotropic ``voxel_mm``, its head centred."""
     # One random stream per part, so a change to one part does not change the others.
-    anatomy, uptake, texture, lesions = (np.random.default_rng(s) for s in seed.spawn(4))
-    mni = warp_to_mni(anatomy, shape, voxel_mm)
-    head = load_template()
-    cavity, soft = sample(head.cavity, mni), sample(head.soft, mni)
-    brain = cavity > 0  # a tenth of the grid; the next steps work on these voxels only
-    inside = mni[:, brain]
-    grey, white, csf = fold_tissues(texture, inside, cavity[brain], brain, voxel_mm)
+    warp, uptake, texture, lesions = (np.random.default_rng(s) for s in seed.spawn(4))
+    head = make_anatomy(warp, texture, shape, voxel_mm)
+    brain, soft = head.brain, head.soft
+    grey, white, csf = head.grey, head.white, head.csf
 
     level = draw_uptake(uptake)
-    factor = regional_factor(uptake, inside)
+    factor = regional_factor(uptake, head.inside)
     factor *= 1 + 0.04 * smooth_noise(uptake, shape, 14 / voxel_mm)[brain]
     white_factor = 1 + 0.05 * smooth_noise(uptake, shape, 14 / voxel_mm)[brain]
     soft_factor = 1 + 0.25 * smooth_noise(uptake, shape, 8 / voxel_mm)
@@ -137,10 +169,12 @@ def _spline_weights(fine: int, coarse: int, step: float) -> sparse.csr_array:
     return sparse.csr_array(weights.astype(np.float32))
 
 
-def warp_to_mni(rng: np.random.Generator, shape: Shape, voxel_mm: float) -> Array:
+def warp_to_mni(
+    rng: np.random.Generator, shape: Shape, voxel_mm: float, head_scale: float = 1.0
+) -> Array:
     """MNI position [3,X,Y,Z] (mm) of each voxel: a pose and two scales of smooth deformation."""
     turn = np.deg2rad(rng.normal(0, [5.0, 3.0, 4.0]))  # pitch, roll, yaw
-    scale = 1 + rng.normal(0, 0.04) + rng.normal(0, 0.025, 3)
+    scale = (1 + rng.normal(0, 0.04) + rng.normal(0, 0.025, 3)) * head_scale
     shift = rng.normal(0, 3.0, 3)
     matrix = (_rotation(turn) / scale).astype(np.float32)
     axes = [np.float32(voxel_mm) * (np.arange(n) - (n - 1) / 2) for n in shape]
@@ -192,19 +226,26 @@ def fold_tissues(
     return odds[0] * scale, odds[1] * scale, odds[2] * scale
 
 
-def regional_factor(rng: np.random.Generator, mni: Array) -> Array:
+def regional_factor(
+    rng: np.random.Generator,
+    mni: Array,
+    means: Mapping[str, float] | None = None,
+    lowered_share: float = 0.4,
+) -> Array:
     """Relative uptake [N] of grey matter at ``mni`` [3,N]: regions, asymmetry, hypometabolism.
 
-    A region is a Gaussian in MNI space. Its height is its mean factor with 6 % variation per person and
-    3 % per side. Two people in five have one or two regions lowered by 15-45 %.
+    A region is a Gaussian in MNI space. Its height is its mean factor (``means``, by region; that of FDG
+    if not given) with 6 % variation per person and 3 % per side. ``lowered_share`` of the people have
+    one or two regions lowered by 15-45 %.
     """
     lowered = np.ones((len(REGIONS), 2))
-    if rng.random() < 0.4:
+    if rng.random() < lowered_share:
         for region in rng.choice(len(REGIONS), size=rng.integers(1, 3), replace=False):
             sides = [[0], [1], [0, 1]][rng.integers(3)]
             lowered[region, sides] = 1 - rng.uniform(0.15, 0.45)
     factor = np.ones(mni.shape[1:], np.float32)
-    for (centre, sigma, mean), low in zip(REGIONS.values(), lowered, strict=True):
+    for (name, (centre, sigma, fdg)), low in zip(REGIONS.items(), lowered, strict=True):
+        mean = fdg if means is None else means[name]
         person = rng.normal(0, 0.06)
         for side, sign in enumerate((1, -1)):
             height = (mean + person + rng.normal(0, 0.03)) * low[side] - 1
@@ -243,12 +284,26 @@ def add_lesions(
         level = grey * (rng.uniform(1.3, 2.0) if hot else rng.uniform(0.02, 0.25))
         radii = rng.uniform(6, 20) / 2 * rng.uniform(0.8, 1.25, 3)
         centre = np.unravel_index(brain[int(place * brain.size)], labels.shape)
-        reach = np.ceil(radii / voxel_mm).astype(int) + 1
-        window = tuple(slice(max(c - r, 0), c + r + 1) for c, r in zip(centre, reach, strict=True))
-        weight = _ellipsoid(labels.shape, window, centre, radii / voxel_mm)
-        weight *= (labels[window] > 0) & (labels[window] != OTHER)
-        activity[window] += (weight * (level - activity[window])).astype(np.float32)
-        labels[window][weight > 0.5] = LESION
+        paint_lesion(activity, labels, centre, radii / voxel_mm, level)
+
+
+def paint_lesion(
+    activity: Array,
+    labels: Labels,
+    centre: tuple[np.intp, ...],
+    radii: NDArray[np.float64],
+    level: float,
+) -> None:
+    """Fill an ellipsoid of ``radii`` voxels with the activity ``level`` and label it, in place.
+
+    It keeps inside the brain.
+    """
+    reach = np.ceil(radii).astype(int) + 1
+    window = tuple(slice(max(c - r, 0), c + r + 1) for c, r in zip(centre, reach, strict=True))
+    weight = _ellipsoid(labels.shape, window, centre, radii)
+    weight *= (labels[window] > 0) & (labels[window] != OTHER)
+    activity[window] += (weight * (level - activity[window])).astype(np.float32)
+    labels[window][weight > 0.5] = LESION
 
 
 def _ellipsoid(
