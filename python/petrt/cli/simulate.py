@@ -36,10 +36,23 @@ def simulate(
     voxel_mm: Annotated[
         float, typer.Option(callback=number(0.5, 16, unit="mm"), help="Voxel size in millimetres.")
     ] = 2.0,
+    scanner: Annotated[
+        str,
+        typer.Option(
+            help="basic: one scanner, FDG. varied: tracer, patient, scanner drawn per subject."
+        ),
+    ] = "basic",
+    own_grid: Annotated[
+        bool,
+        typer.Option(
+            "--own-grid",
+            help="With varied: each subject on its scanner's grid; no --size, no --voxel-mm.",
+        ),
+    ] = False,
     workers: Annotated[int, typer.Option(help="Processes.", min=1, max=MOST_WORKERS)] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
 ) -> None:
-    """Simulate FDG brain PET at full and reduced dose: NIfTI volumes in Bq/ml and dataset.json."""
+    """Simulate brain PET at full and reduced dose: NIfTI volumes in Bq/ml and dataset.json."""
     not_stdout(out=out)
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bar:
@@ -50,7 +63,8 @@ def simulate(
             seed,
             dose or (100,),
             shape=(size, size, size),
-            voxel_mm=voxel_mm,
+            voxel_mm=None if own_grid else voxel_mm,
+            scanner=scanner,
             workers=workers,
             overwrite=overwrite,
             progress=lambda _: bar.advance(task),

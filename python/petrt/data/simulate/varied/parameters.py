@@ -1,4 +1,4 @@
-"""What is drawn for a subject: tracer, patient, scan, scanner, reconstruction; docs/simulation.md lists it."""
+"""What is drawn for a subject: tracer, patient, scanner, reconstruction (docs/simulation.md lists it)."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
     y ~ Poisson(a c V A K x + s + r)
 
-x is the activity (Bq/ml), K the resolution of the scanner, A the line integrals, V the volume of a voxel (ml), c the
-effective counts per Bq at one angle, a the survival of the two photons of a line, s the scatter and r the randoms
-(Cherry, Sorenson, Phelps: Physics in Nuclear Medicine, 4th ed., chapter 18).
+x is the activity (Bq/ml), K the resolution of the scanner, A the line integrals, V the volume of a voxel
+(ml), c the effective counts per Bq at one angle, a the survival of the two photons of a line, s the scatter
+and r the randoms (Cherry, Sorenson, Phelps: Physics in Nuclear Medicine, 4th ed., chapter 18).
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def _template_bone() -> Array:
     """The template's skull, which closes the gap between cavity and scalp, and its spine."""
     head = load_template()
     near = ndimage.distance_transform_edt(head.cavity < 0.5) * head.voxel_mm <= SKULL_MM
-    axes = [f + head.voxel_mm * np.arange(n) for f, n in zip(head.first_mm, near.shape, strict=True)]
+    axes = [
+        f + head.voxel_mm * np.arange(n) for f, n in zip(head.first_mm, near.shape, strict=True)
+    ]
     scaled = [
         ((axis - c) / r).reshape([-1 if a == i else 1 for a in range(3)]) ** 2
         for i, (axis, c, r) in enumerate(zip(axes, *SPINE_MM, strict=True))
@@ -80,8 +82,8 @@ def attenuation_map(head: Anatomy, *, bone: bool = True) -> Array:
 def tof_gain(tof_ps: float) -> float:
     """Counts without time of flight that give the noise of one count with it; at least 1.
 
-    D / (1.6 dx), dx = c dt / 2, for a uniform object of diameter D (Budinger, J Nucl Med 24:73, 1983; Conti, Eur
-    J Nucl Med Mol Imaging 38:1171, 2011).
+    D / (1.6 dx), dx = c dt / 2, for a uniform object of diameter D (Budinger, J Nucl Med 24:73, 1983;
+    Conti, Eur J Nucl Med Mol Imaging 38:1147, 2011).
     """
     return max(1.0, HEAD_MM / (1.6 * LIGHT_MM_PER_PS * tof_ps / 2)) if tof_ps else 1.0
 
@@ -107,11 +109,14 @@ def survival(attenuation: Array, projector: Projector, pixel_mm: float) -> Array
 def scatter(trues: Array, projector: Projector, drawn: Drawn) -> Array:
     """Mean scatter [angles*bins, Z]: the trues, spread by a broad kernel.
 
-    Scatter of a head varies slowly, both inside it and beside it (Cherry, section 18.D.3).
+    Scatter of a head varies slowly, both inside it and beside it (Cherry, chapter 18).
     """
     across, along = SCATTER_MM
     spread = trues.reshape(ANGLES, projector.bins, -1)
-    for axis, mm, size, mode in ((1, across, drawn.pixel_mm, "constant"), (2, along, drawn.slice_mm, "nearest")):
+    for axis, mm, size, mode in (
+        (1, across, drawn.pixel_mm, "constant"),
+        (2, along, drawn.slice_mm, "nearest"),
+    ):
         for _ in range(3):  # three boxes are close to a Gaussian
             width = round(np.sqrt(4 * (mm / size) ** 2 + 1))
             spread = ndimage.uniform_filter1d(spread, width, axis=axis, mode=mode)
@@ -119,10 +124,12 @@ def scatter(trues: Array, projector: Projector, drawn: Drawn) -> Array:
     return spread.reshape(trues.shape) * np.float32(part / (1 - part))
 
 
-def measure(blurred: Array, true_map: Array, used_map: Array, projector: Projector, drawn: Drawn) -> Measured:
-    """The scan of ``blurred`` (activity at the scanner's resolution, Bq/ml), all [X,Y,Z] on the scanner's grid.
+def measure(
+    blurred: Array, true_map: Array, used_map: Array, projector: Projector, drawn: Drawn
+) -> Measured:
+    """The scan of ``blurred``, the activity at the scanner's resolution in Bq/ml.
 
-    ``true_map`` attenuates; the reconstruction is told ``used_map``.
+    All are [X,Y,Z] on the scanner's grid. ``true_map`` attenuates; the reconstruction is told ``used_map``.
     """
     factor = count_factor(drawn)
     trues = projector.project(slices(blurred, projector) * np.float32(factor))

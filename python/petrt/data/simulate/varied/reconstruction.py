@@ -1,10 +1,11 @@
 """OSEM with attenuation, background and, where it is drawn, the resolution of the scanner in its model.
 
-    x <- x / (A_s^T K^T a_s) * A_s^T K^T (a_s y_s / (a_s K A_s x + b_s))    for each subset s, in each iteration
+    x <- x / (A_s^T K^T a_s) * A_s^T K^T (a_s y_s / (a_s K A_s x + b_s))    for each subset s
 
-(Hudson and Larkin, IEEE TMI 13:601, 1994). K blurs the lines of an angle and the slices, which is the same as a Gaussian
-blur of the image. Its use sharpens the image, and it leaves overshoot at edges and noise that is correlated over longer
-distances (Snyder et al., IEEE TMI 6:228, 1987; Rahmim, Qi, Sossi, Med Phys 40:064301, 2013).
+in each iteration (Hudson and Larkin, IEEE TMI 13:601, 1994). K blurs the lines of an angle and the slices,
+which is the same as a Gaussian blur of the image. Its use sharpens the image, and it leaves overshoot at
+edges and noise that is correlated over longer distances (Snyder, Miller, Thomas, Politte, IEEE TMI 6:228,
+1987; Rahmim, Qi, Sossi, Med Phys 40:064301, 2013).
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ def reconstruct(data: Sequence[tuple[Data, int]], measured: Measured, drawn: Dra
     for (counts, dose), image in zip(data, images, strict=True):
         # OSEM keeps every voxel positive, which adds a little activity, more with more noise. The image is
         # scaled to the trues that were measured.
-        net = float(counts.sum(dtype=np.float64)) - float(measured.background.sum(dtype=np.float64)) / dose
+        net = (
+            float(counts.sum(dtype=np.float64))
+            - float(measured.background.sum(dtype=np.float64)) / dose
+        )
         total = float(np.vdot(sensitivity, image))
         scale = dose * max(net, 0.0) / total / measured.factor if total > 0 else 0.0
         volume = np.zeros((nx * ny, nz), np.float32)
@@ -97,5 +101,7 @@ def _resolve(lines: Array, projector: Projector, drawn: Drawn) -> Array:
     sigma = drawn.psf_fwhm_mm / FWHM_PER_SIGMA
     blurred = lines.reshape(-1, projector.bins, lines.shape[1])
     for axis, mm in ((1, drawn.pixel_mm), (2, drawn.slice_mm)):
-        blurred = ndimage.gaussian_filter1d(blurred, sigma / mm, axis=axis, mode="reflect", truncate=3.0)
+        blurred = ndimage.gaussian_filter1d(
+            blurred, sigma / mm, axis=axis, mode="reflect", truncate=3.0
+        )
     return blurred.reshape(lines.shape)

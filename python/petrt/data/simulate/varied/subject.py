@@ -1,8 +1,8 @@
 """One subject of the varied simulation: a head at 2 mm, scanned on the grid of its own scanner.
 
-The head does not depend on the grid. It is blurred to the scanner's resolution, brought to the scanner's grid,
-measured and reconstructed there. The images stay on that grid, or are resampled to the one that is asked for, by the
-splines that petrt uses for every volume (``petrt.imaging.resample``).
+The head does not depend on the grid. It is blurred to the scanner's resolution, brought to the scanner's
+grid, measured and reconstructed there. The images stay on that grid, or are resampled to the one that is
+asked for, by the splines that petrt uses for every volume (``petrt.imaging.resample``).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Volumes:
 
 @dataclass(frozen=True)
 class Head:
-    """A head on the 2 mm grid: activity (Bq/ml), labels, attenuation (1/mm) and the corrections' map of it."""
+    """A head on the 2 mm grid: activity (Bq/ml), labels, attenuation (1/mm), the corrections' map of it."""
 
     activity: Array
     labels: Labels
@@ -104,7 +104,9 @@ def simulate_varied(
     )
 
 
-def to_grid(volume: Array, voxel_mm: Sequence[float], shape: Shape, new_mm: Sequence[float]) -> Array:
+def to_grid(
+    volume: Array, voxel_mm: Sequence[float], shape: Shape, new_mm: Sequence[float]
+) -> Array:
     """``volume`` on a grid with the same centre; zero outside of its own grid."""
     operators = []
     for count, old, new_count, new in zip(volume.shape, voxel_mm, shape, new_mm, strict=True):
@@ -112,7 +114,9 @@ def to_grid(volume: Array, voxel_mm: Sequence[float], shape: Shape, new_mm: Sequ
         covered = int(count * old / new + 1e-6)
         covered -= (covered - new_count) % 2
         same = covered == count and old == new
-        operators.append(None if same else resample.operator(count, covered, new / old, smooth=True))
+        operators.append(
+            None if same else resample.operator(count, covered, new / old, smooth=True)
+        )
     out: Array = resample.apply(volume, operators)
     for axis, (have, want) in enumerate(zip(out.shape, shape, strict=True)):
         if have > want:

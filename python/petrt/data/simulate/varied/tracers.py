@@ -1,11 +1,10 @@
 """Uptake of FDG, of an amyloid tracer and of FDOPA in a head, as standardised uptake values.
 
-The ranges are typical of the clinic. FDG: grey matter 5-9, four times that of white matter. Amyloid
-(Klunk et al., Ann Neurol 55:306, 2004; Villemagne et al., Lancet Neurol 17:225, 2018): unspecific white
-matter above the cerebellar cortex, and in positive people a cortex that reaches or passes white matter, except
-for occipital, sensorimotor and medial temporal cortex. FDOPA (Kuwert; Calabria et al., Eur J Nucl Med Mol
-Imaging 43:1337, 2016): a striatum of two to three times the occipital cortex, and in Parkinson's disease a
-loss that starts in the posterior putamen of one side.
+The ranges are typical of the clinic. FDG: grey matter of SUV 5-9, four times white matter. Amyloid (Klunk et
+al., Ann Neurol 55:306, 2004; Rowe, Villemagne, J Nucl Med 52:1733, 2011): unspecific white matter above the
+cerebellar cortex, and in positive people a cortex that reaches or passes white matter, least in occipital,
+sensorimotor and medial temporal cortex. FDOPA (Brooks et al., Ann Neurol 28:547, 1990): a striatum of two to
+three times the rest, and in Parkinson's disease a loss that is worst in the posterior putamen of one side.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ class Tracer:
     """A tracer: ``share`` of the subjects, ranges of its uptake and of its protocol.
 
     ``grey`` is an SUV; ``white``, ``csf``, ``soft`` (scalp, face) and ``hot`` (lesions) are relative to it.
-    ``regions``: mean factors of the grey matter of positive people; REGIONS' own for FDG.
     """
 
     share: float
@@ -50,16 +48,41 @@ class Tracer:
     minutes: Range
 
 
-# fmt: off
 TRACERS = {
-    "fdg": Tracer(share=0.6, positive_share=0.4, grey=(5, 9), white=(0.21, 0.3), csf=(0.02, 0.06), soft=(0.12, 0.22),
-                  hot=(1.3, 2.2), mbq_per_kg=(2.0, 5.0), minutes=(5, 15)),
-    "amyloid": Tracer(share=0.25, positive_share=0.5, grey=(0.9, 1.4), white=(1.5, 2.2), csf=(0.1, 0.3), soft=(0.4, 0.8),
-                      hot=(2.0, 4.0), mbq_per_kg=(3.0, 5.0), minutes=(10, 20)),
-    "fdopa": Tracer(share=0.15, positive_share=0.4, grey=(0.9, 1.4), white=(0.75, 0.95), csf=(0.2, 0.5), soft=(0.5, 1.0),
-                    hot=(1.5, 3.5), mbq_per_kg=(2.0, 4.0), minutes=(10, 20)),
+    "fdg": Tracer(
+        share=0.6,
+        positive_share=0.4,
+        grey=(5, 9),
+        white=(0.21, 0.3),
+        csf=(0.02, 0.06),
+        soft=(0.12, 0.22),
+        hot=(1.3, 2.2),
+        mbq_per_kg=(2, 5),
+        minutes=(5, 15),
+    ),
+    "amyloid": Tracer(
+        share=0.25,
+        positive_share=0.5,
+        grey=(0.9, 1.4),
+        white=(1.5, 2.2),
+        csf=(0.1, 0.3),
+        soft=(0.4, 0.8),
+        hot=(1.5, 3.0),
+        mbq_per_kg=(3, 5),
+        minutes=(10, 20),
+    ),
+    "fdopa": Tracer(
+        share=0.15,
+        positive_share=0.4,
+        grey=(0.9, 1.4),
+        white=(0.75, 0.95),
+        csf=(0.2, 0.5),
+        soft=(0.5, 1.0),
+        hot=(1.5, 3.5),
+        mbq_per_kg=(2, 4),
+        minutes=(10, 20),
+    ),
 }
-# fmt: on
 
 AMYLOID = {
     "frontal": 1.75,
@@ -80,9 +103,10 @@ AMYLOID = {
 """Mean factors of grey matter in people whose amyloid scan is positive, by region."""
 
 # MNI centre of the right one and radii, mm
-CAUDATE = (((12, 14, 6), (5, 10, 9)), ((15, -2, 18), (4, 12, 5)))
-PUTAMEN_FRONT = ((22, 10, 0), (5, 9, 8))
-PUTAMEN_BACK = ((28, -6, 1), (4.5, 11, 8))
+Part = tuple[tuple[float, float, float], tuple[float, float, float]]
+CAUDATE: tuple[Part, ...] = (((12, 14, 6), (5, 10, 9)), ((15, -2, 18), (4, 12, 5)))
+PUTAMEN_FRONT: Part = ((22, 10, 0), (5, 9, 8))
+PUTAMEN_BACK: Part = ((28, -6, 1), (4.5, 11, 8))
 STRIATUM: Range = (2.0, 3.2)
 """Striatum of FDOPA relative to grey matter."""
 
