@@ -31,7 +31,7 @@ SLICES_MM = (1.5, 2.0, 2.5, 3.0, 3.3, 4.0)
 TOF_PS = (0, 550, 400, 300, 215)
 """Resolution of the time of flight (FWHM, ps), from none to the best clinical scanner; equally likely."""
 ITERATIONS = (2, 3, 4)
-SUBSETS = (8, 12, 16, 24)
+SUBSETS = (12, 16, 24)
 PSF_SHARE = 0.5
 NO_POST_FILTER = 0.2
 NO_BONE = 0.1
