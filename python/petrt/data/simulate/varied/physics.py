@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from petrt.arrays import Array
-from petrt.data.simulate.phantom import Anatomy, load_template, sample
+from petrt.data.simulate.anatomy import Anatomy, load_template, sample
 from petrt.data.simulate.projector import ANGLES, Projector
 from petrt.data.simulate.varied.parameters import Drawn
 

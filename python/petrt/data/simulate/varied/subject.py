@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from petrt.arrays import Array
-from petrt.data.simulate.phantom import Labels, make_anatomy
+from petrt.data.simulate.anatomy import make_anatomy
+from petrt.data.simulate.phantom import Labels
 from petrt.data.simulate.projector import make_projector
 from petrt.data.simulate.varied.parameters import Drawn
 from petrt.data.simulate.varied.physics import attenuation_map, measure

@@ -14,17 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from petrt.arrays import Array
+from petrt.data.simulate.anatomy import Anatomy, smooth_noise
 from petrt.data.simulate.phantom import (
     GREY,
     REGIONS,
     WHITE,
-    Anatomy,
     Labels,
     Phantom,
     label_tissues,
     paint_lesion,
     regional_factor,
-    smooth_noise,
 )
 
 Range = tuple[float, float]
