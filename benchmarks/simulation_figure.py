@@ -1,7 +1,7 @@
-"""A sheet of simulated subjects, at low and at full dose: python -m benchmarks.simulation_figure SIMULATED OUT.png
+"""Simulated subjects at low and full dose: python -m benchmarks.simulation_figure SIMULATED OUT.png
 
-SIMULATED is what ``petrt simulate --scanner varied`` wrote. Each subject gets one axial slice through the middle of
-its brain, at 1/DOSE and at full dose, and the tracer and reconstruction that were drawn for it.
+SIMULATED is what ``petrt simulate --scanner varied`` wrote. Each subject gets one axial slice through the
+middle of its brain, at 1/DOSE and at full dose, and the tracer and reconstruction that were drawn for it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HALF_WIDTH_MM = 112
 
 
 def middle(folder: Path, files: dict[str, str], dose: int) -> list[NDArray[Any]]:
-    """The slice [X,Y] at the brain's centre of low and full dose, in units of the full dose's bright parts."""
+    """The slice [X,Y] at the brain's centre of low and full dose, in units of the full dose's bright part."""
     low, full, labels = (
         nib.Nifti1Image.from_filename(folder / files[key])
         for key in (f"1to{dose}", "full", "labels")
