@@ -7,6 +7,7 @@ middle of its brain, at 1/DOSE and at full dose, and the tracer and reconstructi
 from __future__ import annotations
 
 import argparse
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def main() -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from PIL import Image
 
     index = json.loads((options.simulated / "dataset.json").read_text(encoding="utf-8"))
     names = list(index["files"])[: options.subjects]
@@ -77,7 +79,9 @@ def main() -> None:
         0.01, 0.005, f"left 1/{options.dose}, right full dose; {index['description']}", fontsize=6
     )
     figure.tight_layout(pad=0.3, rect=(0, 0.015, 1, 1))
-    figure.savefig(options.out, dpi=90, pil_kwargs={"optimize": True})
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=90)
+    Image.open(drawn).convert("L").quantize(32).save(options.out, optimize=True)  # small
 
 
 if __name__ == "__main__":

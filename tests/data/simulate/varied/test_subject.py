@@ -133,6 +133,13 @@ def test_refusals(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(simulate)
     out = tmp_path / "out"
-    assert isinstance(CliRunner().invoke(app, [str(out), "--own-grid"]).exception, UsageError)
-    assert isinstance(CliRunner().invoke(app, [str(out), "--scanner", "x"]).exception, UsageError)
+    grid = "--scanner varied --own-grid --voxel-mm 2"
+    for options, words in (
+        ("--own-grid", "no grid of its own"),
+        ("--scanner x", "scanner is 'x'"),
+        (grid, "leave out --size and --voxel-mm"),
+    ):
+        error = CliRunner().invoke(app, [str(out), *options.split()]).exception
+        assert isinstance(error, UsageError)
+        assert words in str(error)
     assert not out.exists()
