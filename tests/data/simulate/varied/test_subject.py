@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +25,16 @@ from petrt.errors import UsageError
 
 NUMBER = 2000  # a scanner with voxels of 4 mm
 CUBE = {"shape": (48, 48, 40), "voxel_mm": 5.0}
+
+DIGEST = """
+import hashlib
+from petrt.data.simulate import simulate_subject
+from petrt.data.simulate.varied import subject
+subject.HEAD_SHAPE, subject.HEAD_MM = (64, 64, 64), 4.0
+s = simulate_subject(2023, 2000, doses=(4, 100), voxel_mm=None, scanner="varied")
+volumes = (s.full, s.truth, s.activity, s.low[4], s.low[100], s.labels)
+print(hashlib.sha256(b"".join(v.tobytes() for v in volumes)).hexdigest())
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -87,6 +101,24 @@ def test_same_request_same_bits(native: Subject) -> None:
     for name in ("full", "truth", "activity", "labels"):
         assert np.array_equal(getattr(again, name), getattr(native, name)), name
     assert np.array_equal(again.low[100], native.low[100])
+
+
+def test_threads_do_not_change_the_bits(native: Subject) -> None:
+    volumes = (
+        native.full,
+        native.truth,
+        native.activity,
+        native.low[4],
+        native.low[100],
+        native.labels,
+    )
+    here = hashlib.sha256(b"".join(v.tobytes() for v in volumes)).hexdigest()
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    for threads in ("1", "3"):
+        environment = os.environ | dict.fromkeys(names, threads)
+        command = [sys.executable, "-c", DIGEST]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == here, threads
 
 
 def test_a_grid_larger_than_the_scanners_is_empty_there() -> None:

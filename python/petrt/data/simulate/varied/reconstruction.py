@@ -42,7 +42,8 @@ def reconstruct(data: Sequence[tuple[Data, int]], measured: Measured, drawn: Dra
             float(counts.sum(dtype=np.float64))
             - float(measured.background.sum(dtype=np.float64)) / dose
         )
-        total = float(np.vdot(sensitivity, image))
+        # Not a dot product: BLAS sums in an order that depends on its threads.
+        total = float((sensitivity * image).sum(dtype=np.float64))
         scale = dose * max(net, 0.0) / total / measured.factor if total > 0 else 0.0
         volume = np.zeros((nx * ny, nz), np.float32)
         volume[projector.pixels] = image * np.float32(scale)
