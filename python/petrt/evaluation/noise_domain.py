@@ -29,8 +29,8 @@ Floats = NDArray[np.float64]
 
 FEWEST_SUBJECTS = 8
 SLACK = 1.25
-# Differences of a feature below this, in natural logarithms, are never unusual: scans of one population differ
-# less in simulation than between scanners.
+# Differences of a feature below this, in natural logarithms, are never unusual: scans of one population
+# differ less in simulation than between scanners.
 FLOOR = 0.05
 # How far, in logarithms of the noise, a volume may lie beyond all that the fit has seen.
 LEVEL_MARGIN = 0.15
@@ -44,7 +44,8 @@ OUTSTANDING = 3.0  # standard deviations
 
 @dataclass(frozen=True)
 class Case:
-    """A low-dose ``volume`` [Z, H, W] on the model's grid, in any unit; ``dose``: fraction of the full dose."""
+    """A low-dose ``volume`` [Z, H, W] on the model's grid, in any unit, at ``dose``, a fraction of the full
+    dose."""
 
     subject: str
     volume: Array
@@ -55,9 +56,9 @@ class Case:
 class Judgement:
     """What a volume's noise tells.
 
-    ``dose``: the estimate, not clipped to any range; ``interval``: its ends at 95 %. ``distance`` is that of the
-    features, up to ``usual``. ``unusual``: in words what is unlike the training data, most unusual first; empty
-    within the domain.
+    ``dose``: the estimate, not clipped to any range; ``interval``: its ends at 95 %. ``distance`` is that of
+    the features; up to ``usual`` it is usual. ``unusual``: in words what is unlike the training data, most
+    unusual first; empty within the domain.
     """
 
     level: float
@@ -212,7 +213,9 @@ def _distance(left: Floats, covariance: Floats) -> float:
     if not known.any():
         return 0.0
     part = left[known]
-    return math.sqrt(float(part @ np.linalg.solve(covariance[np.ix_(known, known)], part)) / known.sum())
+    return math.sqrt(
+        float(part @ np.linalg.solve(covariance[np.ix_(known, known)], part)) / known.sum()
+    )
 
 
 def _names(deviations: Floats, features: Sequence[str]) -> list[str]:

@@ -1,14 +1,14 @@
 """The noise of a volume, and numbers that tell what kind of image it is, from the volume alone.
 
 A mixed second difference, the product over axes of the kernels [1, -2, 1] with ``lag`` voxels between their
-taps, passes noise and hardly anything of smooth tissue (Immerkaer, "Fast noise variance estimation", Computer
-Vision and Image Understanding 64, 1996, there in a plane with lag 1). Its median absolute value divided by
-0.6745 is a robust estimate of a standard deviation (Donoho and Johnstone, Biometrika 81, 1994), which edges and
-lesions hardly move. The noise of a PET image is correlated, so two lags tell of two bands of its spectrum:
-lag 1 passes most at a period of two voxels, a lag of L most at 2 L voxels.
+taps, passes noise and hardly anything of smooth tissue (Immerkaer, "Fast noise variance estimation",
+Computer Vision and Image Understanding 64, 1996, there in a plane with lag 1). Its median absolute value
+divided by 0.6745 is a robust estimate of a standard deviation (Donoho and Johnstone, Biometrika 81, 1994),
+which edges and lesions hardly move. The noise of a PET image is correlated, so two lags tell of two bands of
+its spectrum: lag 1 passes most at a period of two voxels, a lag of L most at 2 L voxels.
 
-All numbers are relative to the level that the hottest 84 ml of the smoothed volume exceed, so no unit or scale
-matters; none changes with a flip along an axis.
+All numbers are relative to the level that the hottest 84 ml of the smoothed volume exceed, so no unit or
+scale matters; none changes with a flip along an axis.
 """
 
 from __future__ import annotations
@@ -56,16 +56,14 @@ LEAST_NEGATIVE = 1e-3
 
 @dataclass(frozen=True)
 class Signature:
-    """``level``: the natural logarithm of the noise's standard deviation in hot tissue relative to the hottest
-    level. ``features``: the numbers named in FEATURES, NaN for one that the volume is too small for."""
+    """``level``: the natural logarithm of the noise's standard deviation in hot tissue, relative to the
+    hottest level. ``features``: the numbers named in FEATURES, NaN for one that the volume is too small for."""
 
     level: float
     features: NDArray[np.float64]
 
 
-def signature(
-    volume: Array, voxel_mm: Sequence[float], threads: int = 1
-) -> Signature | None:
+def signature(volume: Array, voxel_mm: Sequence[float], threads: int = 1) -> Signature | None:
     """The signature of ``volume`` [Z, H, W] with voxels of ``voxel_mm`` along its three axes.
 
     None for a volume without activity, and one too small or too thin for the differences. It takes 0.3 s for
