@@ -57,7 +57,7 @@ LEAST_NEGATIVE = 1e-3
 @dataclass(frozen=True)
 class Signature:
     """``level``: the natural logarithm of the noise's standard deviation in hot tissue, relative to the
-    hottest level. ``features``: the numbers named in FEATURES, NaN for one that the volume is too small for."""
+    hottest level. ``features``: the numbers named in FEATURES; NaN: the volume is too small for it."""
 
     level: float
     features: NDArray[np.float64]
