@@ -28,14 +28,14 @@ from petrt.model.spec import NoiseDomain
 Floats = NDArray[np.float64]
 
 FEWEST_SUBJECTS = 8
-SLACK = 1.25
+SLACK = 2.0  # some twenty subjects show little of a distribution's tail
 # Differences of a feature below this, in natural logarithms, are never unusual: scans of one population
 # differ less in simulation than between scanners.
 FLOOR = 0.05
 # How far, in logarithms of the noise, a volume may lie beyond all that the fit has seen.
 LEVEL_MARGIN = 0.15
 # A given dose is doubted beyond this many standard deviations of the estimate, and never within LEAST_FACTOR.
-DOUBT = 4.0
+DOUBT = 3.0
 LEAST_FACTOR = 1.5
 NORMAL_95 = 1.959963984540054
 NAMED = 3  # features that a warning names at most
@@ -112,7 +112,7 @@ def fit_signatures(
     level = np.array([each.level for each in signatures])
     features = np.array([each.features for each in signatures])
     owner = np.array([names.index(each) for each in subjects])
-    line = _dose_line(level, np.log(np.asarray(doses, float)))
+    line = _dose_line(level, np.log(np.asarray(doses, float)), len(names))
     expected, covariance = _normal(level, features, len(names))
     farthest = 0.0
     for number in range(len(names)):
@@ -168,12 +168,21 @@ def doubts(given: float, judgement: Judgement, domain: NoiseDomain) -> bool:
     return off > max(DOUBT * domain.dose_std, math.log(LEAST_FACTOR))
 
 
-def _dose_line(level: Floats, log_dose: Floats) -> tuple[float, float, float]:
-    """Constant and slope of the logarithm of the dose in the noise level, and the error's deviation."""
+def _dose_line(level: Floats, log_dose: Floats, subjects: int) -> tuple[float, float, float]:
+    """Constant and slope of the logarithm of the dose in the noise level, and the error's deviation.
+
+    A subject errs in the same direction at all doses, so the fit has seen as many errors as subjects. The
+    deviation is the upper end of its one-sided 95 % confidence interval (chi-squared), so that intervals hold
+    the dose of other subjects as often as they say.
+    """
+    from scipy.stats import chi2
+
     slope, constant = np.polyfit(level, log_dose, 1)
     if slope >= 0:
         raise InputError("the noise does not fall with the dose", "check the doses of the volumes")
-    spread = float(np.std(log_dose - constant - slope * level, ddof=2))
+    errors = log_dose - constant - slope * level
+    free = subjects - 2
+    spread = float(np.sqrt(np.mean(errors**2) * subjects / chi2.ppf(0.05, free)))
     return float(constant), float(slope), max(spread, 1e-3)
 
 
