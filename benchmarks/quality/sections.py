@@ -23,6 +23,7 @@ from benchmarks.quality.cases import (
     simulated,
     template_path,
 )
+from benchmarks.quality.domain import domain_record
 from benchmarks.quality.figure import FULL
 from benchmarks.quality.model import Settings
 from benchmarks.quality.statistics import over_subjects, rounded
@@ -101,6 +102,12 @@ def calibration(options: Options) -> Record:
                 )
             kept.setdefault(dose, {})[name] = measured
     return {"settings": settings, **quality_calibration.tables(bundle.model, kept, options.samples)}
+
+
+def domain(options: Options) -> Record:
+    """What the noise tells of test subjects, and of what is none of the model's business."""
+    cases = simulated_cases(options)
+    return domain_record(load_bundle(options.model).model, cases.source, cases.numbers)
 
 
 def figure_arrays(options: Options) -> Arrays:
@@ -264,6 +271,7 @@ SECTIONS: dict[str, Callable[[Options], Record]] = {
     "model": lambda options: model(options, "model", simulated_cases(options)),
     "samplers": samplers,
     "calibration": calibration,
+    "domain": domain,
     "rows": rows,
     "real-classical": lambda options: filters(options, "real-classical", real_cases(options)),
     "real-bm4d": lambda options: filters(options, "real-bm4d", real_cases(options)),

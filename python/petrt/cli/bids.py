@@ -212,9 +212,7 @@ def group(root: Path, out: Path) -> None:
 def _run(todo: Sequence[InputCase], setup: Setup, keys: Keys, alone: bool) -> list[PetrtError]:
     """Run the cases and return the errors of those that failed. The error of a case that is ``alone`` is
     raised; of the last one left of several it fails that one only."""
-    runner = BidsRunner(
-        setup.reconstructor, setup.fraction, setup.nonfinite, setup.max_voxels, keys
-    )
+    runner = BidsRunner(setup.reconstructor, setup.dose, setup.nonfinite, setup.max_voxels, keys)
     try:
         return runner.run(todo)
     except PetrtError as error:

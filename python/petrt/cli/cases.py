@@ -85,7 +85,7 @@ class CaseRunner:
     """Reads, reconstructs and writes cases. Writes nothing before a reconstruction is done."""
 
     reconstructor: Reconstructor
-    dose: float | None
+    dose: float | str | None  # as it was given
     nonfinite: str
     max_voxels: int
     keys: Keys | None  # None: outputs get no key
@@ -243,6 +243,7 @@ def named(source: Path, text: str) -> str:
 def summary(name: str, stats: dict[str, Any], told: int = 0) -> list[Line]:
     """The log lines with warnings and outcome of the case ``name``; ``told``: warnings that the reader
     has logged."""
+    from petrt.inference.domain import dose_line
     from petrt.inference.judgement import figures
 
     said = [
@@ -250,6 +251,8 @@ def summary(name: str, stats: dict[str, Any], told: int = 0) -> list[Line]:
     ]
     if skipped := sum(frame.get("background_slices", 0) for frame in stats["frames"]):
         said.append((logging.INFO, f"{name}: {skipped} background slices are set to 0"))
+    if dose := dose_line(stats):
+        said.append((logging.INFO, f"{name}: {dose}"))
     seconds = stats["seconds"]["total"]
     text = f"{name}: {figures(stats['frames'])}, {seconds:.1f} s, {stats['label']}"
     return [*said, (logging.INFO, text)]

@@ -246,7 +246,7 @@ def node(
     setup.check(std=False)
     derive = SeriesRunner(
         setup.reconstructor,
-        dose=setup.fraction,
+        dose=setup.dose,
         nonfinite=nonfinite,  # type: ignore[arg-type]
         max_voxels=max_voxels,
         force_units=force_units,

@@ -44,7 +44,10 @@ Samples = Annotated[
 ]
 Dose = Annotated[
     str | None,
-    typer.Option(help="Fraction of the full dose, as 1/20 or 0.05. Default: the model's."),
+    typer.Option(
+        help="Fraction of the full dose, as 1/20 or 0.05; auto: from the noise of the image. Default: "
+        "auto, or the model's own dose if the model cannot tell it."
+    ),
 ]
 Preset = Annotated[
     str | None,

@@ -64,7 +64,7 @@ class CaseWorker:
         except PetrtError as error:
             return error
         self._runner = CaseRunner(
-            setup.reconstructor, setup.fraction, setup.nonfinite, setup.max_voxels, keys
+            setup.reconstructor, setup.dose, setup.nonfinite, setup.max_voxels, keys
         )
         return keys
 

@@ -173,7 +173,7 @@ def reconstruct(
     elif ray is None:
         keys = Keys(setup.reconstructor, setup.fraction, nonfinite)
         runner = CaseRunner(
-            setup.reconstructor, setup.fraction, nonfinite, max_voxels, keys, several=folders
+            setup.reconstructor, setup.dose, nonfinite, max_voxels, keys, several=folders
         )
         job.run(runner, keys)
     else:

@@ -24,6 +24,7 @@ from petrt.errors import PetrtError, UsageError, way
 from petrt.files.names import shown
 
 if TYPE_CHECKING:
+    from petrt.diffusion.dose import Told
     from petrt.inference.reconstructor import Reconstructor
 
 logger = logging.getLogger("petrt")
@@ -35,7 +36,7 @@ Before = Callable[[InputCase, str], Outcome | None]
 class Keys:
     """The keys of cases under one set of options. ``settings``: all that decides values, as JSON."""
 
-    def __init__(self, reconstructor: Reconstructor, dose: float | None, nonfinite: str) -> None:
+    def __init__(self, reconstructor: Reconstructor, dose: Told, nonfinite: str) -> None:
         from petrt.inference.settings import settings_of
 
         self.settings = settings_of(reconstructor, dose, nonfinite)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from petrt.errors import UsageError
 
 if TYPE_CHECKING:
+    from petrt.diffusion.dose import Told
     from petrt.inference.reconstructor import Reconstructor
 
 Case = TypeVar("Case")
@@ -50,7 +51,7 @@ class Setup:
     def check(self, std: bool) -> None:
         """Raise UsageError for options that contradict each other.
         ``std``: the standard deviation of the samples is wanted."""
-        from petrt.diffusion.dose import parse_dose
+        from petrt.diffusion.dose import AUTO, parse_dose
         from petrt.diffusion.presets import default_samples
 
         if std and (self.samples or default_samples(self.preset)) < 2:
@@ -64,7 +65,7 @@ class Setup:
             )
         if self.nonfinite not in ("refuse", "zero"):
             raise UsageError(f"--nonfinite is '{self.nonfinite}'", "choose refuse or zero")
-        if self.dose is not None:
+        if self.dose not in (None, AUTO):
             parse_dose(self.dose)
 
     def part(self, cases: Sequence[Case]) -> list[Case]:
@@ -93,8 +94,8 @@ class Setup:
         )
 
     @cached_property
-    def fraction(self) -> float | None:
-        """The dose that the model is told."""
-        from petrt.diffusion.dose import settle
+    def fraction(self) -> Told:
+        """The dose that the model is told, or "auto"."""
+        from petrt.diffusion.dose import told
 
-        return settle(self.dose, self.reconstructor.bundle.model)
+        return told(self.dose, self.reconstructor.bundle.model)

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from petrt import values
 from petrt.arrays import Array, plain
-from petrt.diffusion.dose import settle
+from petrt.diffusion.dose import Told
+from petrt.diffusion.dose import told as told_dose
 from petrt.diffusion.noise_schedule import step_table
 from petrt.diffusion.presets import settle as settle_process
 from petrt.engines.base import Engine
@@ -26,6 +27,7 @@ from petrt.imaging.grid import Placement, plan
 from petrt.imaging.scaling import scale_of
 from petrt.inference.background import active_slices
 from petrt.inference.device import Results, Tally
+from petrt.inference.domain import domain_warnings, look, warn_python
 from petrt.inference.judgement import refuse_change
 from petrt.inference.pipeline import check_finite, pipeline_of
 from petrt.inference.reconstruction import Frame, Reconstruction, given_back, unchanged
@@ -148,8 +150,9 @@ class Reconstructor:
         ``stats["warnings"]`` says what is unusual, also about the result: its activity, its maximum.
 
         Args:
-            dose: the fraction of the full dose, in (0, 1], as 0.05 or "1/20"; by default the one the model
-                was mostly trained on. A model that takes no dose is only compared with it.
+            dose: the fraction of the full dose, in (0, 1], as 0.05 or "1/20"; by default "auto", the one
+                that the noise of each frame tells, or for a model that cannot tell it the one it was mostly
+                trained on. A model that takes no dose is only compared with it.
             noise: the noise itself, [steps + 1, samples, slices, 1, H, W] on the network
                 grid (H along x, W along y, slices along z): entry 0 starts, entry i follows step i.
             nonfinite: "refuse", or "zero" to replace NaN and infinite voxels.
@@ -166,7 +169,7 @@ class Reconstructor:
             which its engine would wait for ever.
         """
         self._pipeline.check_process()
-        dose = settle(dose, self.bundle.model)
+        asked, told = dose is not None, told_dose(dose, self.bundle.model)
         allowed = self.allow_activity_change
         if allow_activity_change is not None:
             allowed = values.switch("allow_activity_change", allow_activity_change)
@@ -181,7 +184,7 @@ class Reconstructor:
         slices, frames = placement.network_shape[0], []
         for index, frame in enumerate(loaded.frames):
             report = _shifted(progress, index * slices, len(loaded.frames) * slices)
-            done = self._frame(frame, loaded, placement, index, noise, dose, report, tally)
+            done = self._frame(frame, loaded, placement, index, noise, told, report, tally)
             if not allowed:  # at once: a series may run for hours
                 refuse_change(loaded.name, done.record, index, len(loaded.frames))
             frames.append(done)
@@ -190,7 +193,8 @@ class Reconstructor:
             self._choice,
             self._process,
             self.seed,
-            dose,
+            told,
+            asked,
             loaded,
             placement,
             tally.record,
@@ -198,6 +202,7 @@ class Reconstructor:
         )
         seconds = time.perf_counter() - started
         stats["seconds"] = self._pipeline.device.times(tally.seconds, seconds)
+        warn_python(domain_warnings(told, self.bundle.model, stats["frames"]), loaded.name)
         return given_back(loaded, frames, stats)
 
     @property
@@ -231,7 +236,7 @@ class Reconstructor:
         Raises as calling the Reconstructor does.
         """
         self._pipeline.check_process()
-        dose = settle(dose, self.bundle.model)
+        told = told_dose(dose, self.bundle.model)
         every = values.whole("every", every, 1, values.MOST)
         zyx = np.asarray(plain(volume, "volume"), np.float32)
         if zyx.ndim != 3:
@@ -241,7 +246,8 @@ class Reconstructor:
         grid = placement.to_network(xyz, self._threads)
 
         report = _shifted(progress, 0, -(-len(grid) // every))
-        results = self._run(grid, "volume", 0, None, dose, report, self._active(grid), every)
+        seen = look(grid, self.bundle.model, told, self._threads, judged=False)
+        results = self._run(grid, "volume", 0, None, seen.dose, report, self._active(grid), every)
         mean, std, coarse = (placement.from_network(r).transpose(2, 0, 1) for r in results)
         return mean, std, coarse
 
@@ -252,7 +258,7 @@ class Reconstructor:
         placement: Placement,
         index: int,
         noise: Array | None,
-        dose: float | None,
+        told: Told,
         report: Callable[[int], None],
         tally: Tally,
     ) -> Frame:
@@ -267,7 +273,8 @@ class Reconstructor:
         grid = placement.to_network(frame, self._threads)
         grid /= np.float32(scale)
         active = self._active(grid)
-        results = self._run(grid, loaded.name, index, noise, dose, report, active, tally=tally)
+        seen = look(grid, self.bundle.model, told, self._threads)
+        results = self._run(grid, loaded.name, index, noise, seen.dose, report, active, tally=tally)
         # The standard deviation of one sample is not brought back: there is none.
         drawn = results if self.samples > 1 else (results.mean, results.coarse)
         for result in drawn:
@@ -279,6 +286,7 @@ class Reconstructor:
             **asdict(change(image, frame)),
             "negative_fraction": negative / frame.size,
             "background_slices": skipped,
+            **seen.record,
         }
         return Frame(image, std[0] if std else None, coarse, record)
 

@@ -11,13 +11,15 @@ from petrt.evaluation.calibration import std_description
 from petrt.io.dicom.derivation import Derivation, Role
 
 if TYPE_CHECKING:
+    from petrt.diffusion.dose import Told
     from petrt.inference.reconstructor import Reconstructor
 
 KEY_LENGTH = 15  # hexadecimal digits; a NIfTI header's intent_name has 16 bytes with its end
 
 
-def settings_of(reconstructor: Reconstructor, dose: float | None, nonfinite: str) -> str:
-    """All of it as JSON: version, model, engine, sampler, seed, dose; ``dose`` is settled."""
+def settings_of(reconstructor: Reconstructor, dose: Told, nonfinite: str) -> str:
+    """All of it as JSON: version, model, engine, sampler, seed, dose; ``dose`` is
+    what the run is told (``petrt.diffusion.dose.told``): with "auto" the input and the model decide it."""
     engine = reconstructor.engine
     return json.dumps(
         {
@@ -43,10 +45,11 @@ def key_of(settings: str, source_sha256: str) -> str:
 def derivation_of(settings: str, key: str, stats: dict[str, Any], role: Role) -> Derivation:
     """What a DICOM series of a run with the record ``stats`` says of its making."""
     sampler, dose = stats["sampler"], stats["dose_fraction"]
+    estimated = " from the noise" if stats["dose"]["source"] == "estimated" else ""
     parts = [
         f"{stats['samples']} samples of {sampler['kind']} with {sampler['steps']} steps",
         f"seed {stats['seed']}",
-        *([f"dose fraction {dose:.4g}"] if dose is not None else []),
+        *([f"dose fraction {dose:.4g}{estimated}"] if dose is not None else []),
         *([std_description(stats["std"])] if role == "std" else []),
     ]
     model = stats["model"]

@@ -134,11 +134,41 @@ class SamplerSpec(Spec):
     steps: int = Field(default=10, ge=1, le=1000)
 
 
+class NoiseDomain(Spec):
+    """What volumes of the training population look like: see petrt.evaluation.noise_domain.
+
+    ``level``: the range of noise levels, natural logarithms of the noise relative to the hottest level.
+    ``dose``: constant and slope of ln(dose) in the level; ``dose_std``: the error's deviation.
+    ``expected``: of each of the ``features`` a parabola in the level, and ``covariance`` of what these leave.
+    ``usual``: distances up to this are usual. ``subjects``: how many the fit has seen.
+    """
+
+    features: tuple[str, ...] = Field(min_length=1)
+    level: tuple[float, float]
+    dose: tuple[float, Annotated[float, Field(lt=0)]]
+    dose_std: float = Field(gt=0)
+    expected: tuple[tuple[float, float, float], ...]
+    covariance: tuple[tuple[float, ...], ...]
+    usual: float = Field(gt=0)
+    subjects: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> NoiseDomain:
+        count = len(self.features)
+        rows = [len(row) for row in self.covariance]
+        if len(self.expected) != count or rows != [count] * count:
+            raise ValueError(f"{count} features need as many parabolas, and rows of the covariance")
+        if self.level[0] >= self.level[1]:
+            raise ValueError(f"the range of noise levels is empty, got {self.level}")
+        return self
+
+
 class DomainSpec(Spec):
     """The training data. A volume that differs from them gives a warning.
 
     ``dose_fraction``: the most frequent dose, as a fraction of the full dose. ``dose_range``: the
-    smallest and largest fraction, if there were several.
+    smallest and largest fraction, if there were several. ``noise``: what tells the dose of a volume, and
+    whether it is like the training data; None: nothing does.
     """
 
     voxel_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
@@ -146,6 +176,7 @@ class DomainSpec(Spec):
     dose_fraction: float | None = Field(default=None, gt=0, le=1)
     dose_range: tuple[Dose, Dose] | None = None
     tracer: str = ""
+    noise: NoiseDomain | None = None
 
 
 class CalibrationSpec(Spec):
