@@ -31,6 +31,7 @@ from petrt.inference.pipeline import check_finite, pipeline_of
 from petrt.inference.reconstruction import Frame, Reconstruction, given_back, unchanged
 from petrt.inference.run_record import run_record
 from petrt.inference.save import saving
+from petrt.inference.strength import blend
 from petrt.inference.verify_engine import verify_first_use
 from petrt.io import nifti, source
 from petrt.io.dicom.writer import Compression
@@ -49,9 +50,11 @@ class Reconstructor:
 
     Args:
         model: a bundle's path, the name of a model shipped with petrt, or a loaded bundle.
-        samples: how many samples are averaged (AMS); 1 is a single draw; by default the preset's.
-        preset: "paper" (the default) or "fast", see petrt.diffusion.presets.
+        samples: how many samples are averaged (AMS); 1 is a single draw; by default 8.
+        preset: "fast" (one step; the default), "paper" (the model's own sampler; the default of a model
+            without a coarse network) or "coarse" (no denoiser), see petrt.diffusion.presets.
         steps, sampler: the reverse process instead of a preset's.
+        strength: how far the image goes from the input, at 0, to the model's, at 1 (petrt.inference.strength).
         seed: the noise depends on it, and on slice, sample, step and voxel alone, so results do not
             depend on batch size, slice order or thread count.
         engine, device, precision: see ``petrt.engines.select.choose``; ``engine`` may also be an engine
@@ -81,6 +84,7 @@ class Reconstructor:
         preset: str | None = None,
         steps: int | None = None,
         sampler: str | None = None,
+        strength: float = 1.0,
         seed: int = 0,
         engine: str | Engine = "auto",
         device: str = "auto",
@@ -96,19 +100,22 @@ class Reconstructor:
             threads = values.whole("threads", threads, 1, values.MOST_WORKERS)
         if memory is not None:
             memory = int(values.real("memory", memory, 1, unit="bytes"))
+        self.strength = values.real("strength", strength, 0, 1)
         seed = values.whole("seed", seed, 0, values.MOST_SEED)
         skip_background = values.switch("skip_background", skip_background)
         self.allow_activity_change = values.switch("allow_activity_change", allow_activity_change)
         if not isinstance(engine, str) and not callable(getattr(engine, "bind", None)):
             raise UsageError(f"engine is a {type(engine).__name__}", "give its name, or an engine")
         self.bundle: Bundle = model if isinstance(model, Bundle) else load_bundle(model)
+        networks = self.bundle.model.network
         process = settle_process(
             self.bundle.model.sampler,
             preset=preset,
             sampler=sampler,
             steps=steps,
             samples=samples,
-            coarse=self.bundle.model.network.coarse is not None,
+            coarse=networks.coarse is not None,
+            denoiser=networks.denoiser is not None,
         )
         self.sampler, self.samples, self.preset = process.sampler, process.samples, process.preset
         self._process, self.seed, self.skip_background = process, seed, skip_background
@@ -119,7 +126,8 @@ class Reconstructor:
             self._choice = ChosenEngine(engine, "given")
         self.engine: Engine = self._choice.engine
         self._announced = not isinstance(engine, str)  # one that was given needs no reason
-        self.table = step_table(self.bundle.model.schedule, self.sampler)
+        schedule, sampling = self.bundle.model.schedule, self.sampler
+        self.table = None if sampling is None else step_table(schedule, sampling)
         ours = isinstance(engine, str)
         self._pipeline = pipeline_of(
             self.bundle, self.engine, self.table, threads, batch, memory, ours=ours
@@ -195,6 +203,7 @@ class Reconstructor:
             placement,
             tally.record,
             [frame.record for frame in frames],
+            self.strength,
         )
         seconds = time.perf_counter() - started
         stats["seconds"] = self._pipeline.device.times(tally.seconds, seconds)
@@ -272,7 +281,8 @@ class Reconstructor:
         drawn = results if self.samples > 1 else (results.mean, results.coarse)
         for result in drawn:
             result *= np.float32(scale)
-        image, *std, coarse = (placement.from_network(r, self._threads) for r in drawn)
+        own, *std, coarse = (placement.from_network(r, self._threads) for r in drawn)
+        image, away = blend(frame, own, self.strength)
         skipped = 0 if active is None else int((~active).sum())
         record = {
             "scale": scale,
@@ -280,7 +290,7 @@ class Reconstructor:
             "negative_fraction": negative / frame.size,
             "background_slices": skipped,
         }
-        return Frame(image, std[0] if std else None, coarse, record)
+        return Frame(image, std[0] if std else None, coarse, record, away if std else None)
 
     def _run(
         self,
@@ -336,6 +346,10 @@ class Reconstructor:
             return None
         if frames > 1:
             raise UsageError("noise is for a single frame", "pass one frame at a time")
+        if self.table is None:
+            raise UsageError(
+                f"preset '{self.preset}' draws no samples, and noise is given", "leave noise out"
+            )
         try:
             given = plain(noise, "noise")
         except (TypeError, ValueError, RuntimeError) as error:
@@ -382,8 +396,8 @@ def reconstruct(
 ) -> Any:
     """Reconstruct one volume and give back the same kind; ``options`` as for ``Reconstructor``.
 
-    Among them is ``preset``, "paper" or "fast". ``dose`` is the fraction of the full dose, for a model
-    that takes it. An image that changes the total activity by more than 10 % is refused, unless
+    Among them are ``preset``, "fast", "paper" or "coarse", and ``strength``. ``dose`` is the fraction of the
+    full dose, for a model that takes it. An image that changes the total activity by more than 10 % is refused, unless
     ``allow_activity_change`` is among the options.
     A path gives a nibabel image; with ``out`` the image is also written there, over an existing result only
     with ``overwrite``: NIfTI, or of DICOM a derived PET series in a folder, unless ``out`` is named as NIfTI.

@@ -12,6 +12,7 @@ from petrt.engines.select import ChosenEngine
 from petrt.evaluation.calibration import std_record
 from petrt.imaging.grid import Placement, domain_warnings
 from petrt.inference.judgement import warnings as unusual
+from petrt.inference.strength import std_at
 from petrt.io.inputs import Loaded
 from petrt.model.bundle import Bundle
 
@@ -37,8 +38,11 @@ def run_record(
     placement: Placement,
     how: Mapping[str, Any],
     frames: Sequence[dict[str, Any]],
+    strength: float = 1.0,
 ) -> dict[str, Any]:
-    """The record of one volume. ``how``: the pipeline's own part; ``frames``: one part for each."""
+    """The record of one volume. ``how``: the pipeline's own part; ``frames``: one part for each;
+    ``strength``: see petrt.inference.strength."""
+    sampler = process.sampler
     model, engine = bundle.model, choice.engine
     warnings = [
         *loaded.warnings,
@@ -63,8 +67,11 @@ def run_record(
         "seed": seed,
         "samples": process.samples,
         "preset": process.preset,
-        "sampler": {"kind": process.sampler.kind, "steps": process.sampler.steps},
-        "std": std_record(model.calibration, process.sampler, process.samples, dose),
+        "sampler": None if sampler is None else {"kind": sampler.kind, "steps": sampler.steps},
+        "strength": strength,
+        "std": std_at(
+            std_record(model.calibration, sampler, process.samples, dose), strength
+        ),
         "grid": {
             "input": list(placement.input_shape),
             "network": list(placement.network_shape),
