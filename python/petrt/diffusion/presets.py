@@ -103,8 +103,7 @@ def _of_preset(own: SamplerSpec, preset: str | None, samples: int | None, coarse
     chosen = PRESETS[name]
     if name != "paper" and not coarse:
         raise UsageError(
-            f"preset '{name}' needs a model with a coarse network",
-            "leave it out, or give --steps",
+            f"preset '{name}' needs a model with a coarse network", "leave it out, or give --steps"
         )
     if not chosen.samples:
         if samples is not None:

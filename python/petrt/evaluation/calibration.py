@@ -197,7 +197,10 @@ def std_description(record: Mapping[str, Any]) -> str:
 
 
 def _why_not(
-    calibration: CalibrationSpec | None, sampler: SamplerSpec | None, samples: int, dose: float | None
+    calibration: CalibrationSpec | None,
+    sampler: SamplerSpec | None,
+    samples: int,
+    dose: float | None,
 ) -> str:
     """The reason why ``calibration`` is not valid for such samples; "" if it is."""
     if sampler is None or samples < 1:

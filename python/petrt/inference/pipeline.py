@@ -117,7 +117,8 @@ def pipeline_of(
 ) -> Pipeline:
     """The pipeline of ``engine`` where it runs; options as of ``petrt.Reconstructor``.
 
-    ``table``: None leaves the denoiser out. ``ours``: the engine was chosen here, and may be opened again with more threads inside.
+    ``table``: None leaves the denoiser out. ``ours``: the engine was chosen here, and may be opened again
+    with more threads inside.
     """
     process = ReverseProcess.of(bundle, table)
     device: Device

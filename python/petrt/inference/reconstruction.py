@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from petrt.arrays import Array
+from petrt.diffusion.strength import deviation
 from petrt.evaluation.activity import change
-from petrt.inference.strength import deviation
 from petrt.io.inputs import Loaded, give_back
 
 
@@ -19,10 +19,10 @@ class Reconstruction:
     """What a reconstruction gives, on the input's grid, in its units and as its kind.
 
     ``image``: the mean of the samples (AMS), below strength 1 between it and the input. ``std``: their
-    standard deviation (ddof 1), None without two samples; where the model has a calibration for this sampler and number of samples, times its
-    factor, so that image +- z(level) * std covers the full-dose image (petrt.evaluation.calibration), else
-    only the spread of the samples: ``stats["std"]`` says which and why. Below strength 1 it is that of
-    petrt.inference.strength. ``coarse``: the coarse prediction
+    standard deviation (ddof 1), None without two samples; where the model has a calibration for this
+    sampler and number of samples, times its factor, so that image +- z(level) * std covers the full-dose
+    image (petrt.evaluation.calibration), else only the spread of the samples: ``stats["std"]`` says which
+    and why. Below strength 1 it is that of petrt.diffusion.strength. ``coarse``: the coarse prediction
     x_cp. ``stats``: JSON-ready record of the run.
     """
 
@@ -63,9 +63,7 @@ def unchanged(frame: Array, samples: int, negative_fraction: float) -> Frame:
 def given_back(loaded: Loaded, frames: Sequence[Frame], stats: dict[str, Any]) -> Reconstruction:
     """The frames as the kind of volume that came in, their standard deviation calibrated."""
     factor = np.float32(stats["std"]["factor"])
-    stds = [
-        deviation(frame.std * factor, frame.away) for frame in frames if frame.std is not None
-    ]
+    stds = [deviation(frame.std * factor, frame.away) for frame in frames if frame.std is not None]
     return Reconstruction(
         image=give_back(loaded, [frame.image for frame in frames]),
         std=give_back(loaded, stds) if stds else None,

@@ -17,6 +17,7 @@ from petrt.arrays import Array, plain
 from petrt.diffusion.dose import settle
 from petrt.diffusion.noise_schedule import step_table
 from petrt.diffusion.presets import settle as settle_process
+from petrt.diffusion.strength import blend
 from petrt.engines.base import Engine
 from petrt.engines.select import ChosenEngine, choose
 from petrt.errors import InputError, UsageError
@@ -31,7 +32,6 @@ from petrt.inference.pipeline import check_finite, pipeline_of
 from petrt.inference.reconstruction import Frame, Reconstruction, given_back, unchanged
 from petrt.inference.run_record import run_record
 from petrt.inference.save import saving
-from petrt.inference.strength import blend
 from petrt.inference.verify_engine import verify_first_use
 from petrt.io import nifti, source
 from petrt.io.dicom.writer import Compression
@@ -54,7 +54,8 @@ class Reconstructor:
         preset: "fast" (one step; the default), "paper" (the model's own sampler; the default of a model
             without a coarse network) or "coarse" (no denoiser), see petrt.diffusion.presets.
         steps, sampler: the reverse process instead of a preset's.
-        strength: how far the image goes from the input, at 0, to the model's, at 1 (petrt.inference.strength).
+        strength: how far the image goes from the input, at 0, to the model's, at 1; see
+            petrt.diffusion.strength.
         seed: the noise depends on it, and on slice, sample, step and voxel alone, so results do not
             depend on batch size, slice order or thread count.
         engine, device, precision: see ``petrt.engines.select.choose``; ``engine`` may also be an engine
@@ -397,8 +398,8 @@ def reconstruct(
     """Reconstruct one volume and give back the same kind; ``options`` as for ``Reconstructor``.
 
     Among them are ``preset``, "fast", "paper" or "coarse", and ``strength``. ``dose`` is the fraction of the
-    full dose, for a model that takes it. An image that changes the total activity by more than 10 % is refused, unless
-    ``allow_activity_change`` is among the options.
+    full dose, for a model that takes it. An image that changes the total activity by more than 10 % is
+    refused, unless ``allow_activity_change`` is among the options.
     A path gives a nibabel image; with ``out`` the image is also written there, over an existing result only
     with ``overwrite``: NIfTI, or of DICOM a derived PET series in a folder, unless ``out`` is named as NIfTI.
     ``out_format`` ("nifti" or "dicom") chooses; ``compress`` ("rle" or "jpegls") is for DICOM.

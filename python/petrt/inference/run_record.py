@@ -8,11 +8,11 @@ from typing import Any
 from petrt import _core
 from petrt.diffusion.dose import dose_warnings
 from petrt.diffusion.presets import Process
+from petrt.diffusion.strength import std_at
 from petrt.engines.select import ChosenEngine
 from petrt.evaluation.calibration import std_record
 from petrt.imaging.grid import Placement, domain_warnings
 from petrt.inference.judgement import warnings as unusual
-from petrt.inference.strength import std_at
 from petrt.io.inputs import Loaded
 from petrt.model.bundle import Bundle
 
@@ -41,7 +41,7 @@ def run_record(
     strength: float = 1.0,
 ) -> dict[str, Any]:
     """The record of one volume. ``how``: the pipeline's own part; ``frames``: one part for each;
-    ``strength``: see petrt.inference.strength."""
+    ``strength``: see petrt.diffusion.strength."""
     sampler = process.sampler
     model, engine = bundle.model, choice.engine
     warnings = [
@@ -69,9 +69,7 @@ def run_record(
         "preset": process.preset,
         "sampler": None if sampler is None else {"kind": sampler.kind, "steps": sampler.steps},
         "strength": strength,
-        "std": std_at(
-            std_record(model.calibration, sampler, process.samples, dose), strength
-        ),
+        "std": std_at(std_record(model.calibration, sampler, process.samples, dose), strength),
         "grid": {
             "input": list(placement.input_shape),
             "network": list(placement.network_shape),

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from petrt import _core
+from petrt.diffusion.strength import words
 from petrt.evaluation.calibration import std_description
 from petrt.io.dicom.derivation import Derivation, Role
 
@@ -48,7 +49,7 @@ def derivation_of(settings: str, key: str, stats: dict[str, Any], role: Role) ->
     dose = stats["dose_fraction"]
     parts = [
         *_drawn(stats, role),
-        *([] if role == "coarse" else strength_words(stats["strength"])),
+        *([] if role == "coarse" else words(stats["strength"])),
         *([f"dose fraction {dose:.4g}"] if dose is not None else []),
         *([std_description(stats["std"])] if role == "std" else []),
     ]
@@ -62,11 +63,6 @@ def derivation_of(settings: str, key: str, stats: dict[str, Any], role: Role) ->
         key=key,
         role=role,
     )
-
-
-def strength_words(strength: float) -> list[str]:
-    """What an image of a strength below 1 says of itself; nothing at 1."""
-    return [] if strength == 1 else [f"strength {strength:g} (0 is the input, 1 the model's image)"]
 
 
 def _drawn(stats: dict[str, Any], role: Role) -> list[str]:

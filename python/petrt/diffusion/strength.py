@@ -2,8 +2,8 @@
 
 With input x, the model's image m and strength S the image is (1 - S) x + S m, on the input's grid. Its error
 against the full dose f is S (m - f) + (1 - S) (x - f) = (m - f) + (1 - S) (x - m). The second part is known,
-so with a deviation s of the first the root of the image's mean square error is sqrt(s^2 + ((1 - S)(x - m))^2).
-That is the standard deviation that is given: it grows where noise comes back.
+so with a deviation s of the first, the root of the mean square error is sqrt(s^2 + ((1 - S)(x - m))^2). That is
+the standard deviation that is given: it grows where noise comes back.
 """
 
 from __future__ import annotations
@@ -43,3 +43,8 @@ def std_at(record: Mapping[str, Any], strength: float) -> dict[str, Any]:
         "squared distance from it"
     )
     return {**record, "calibrated": False, "reason": reason}
+
+
+def words(strength: float) -> list[str]:
+    """What an image of a strength below 1 says of itself; nothing at 1."""
+    return [] if strength == 1 else [f"strength {strength:g} (0 is the input, 1 the model's image)"]
