@@ -2,8 +2,8 @@
 
 With input x, the model's image m and strength S the image is (1 - S) x + S m, on the input's grid. Its error
 against the full dose f is S (m - f) + (1 - S) (x - f) = (m - f) + (1 - S) (x - m). The second part is known,
-so with a deviation s of the first, the root of the mean square error is sqrt(s^2 + ((1 - S)(x - m))^2). That is
-the standard deviation that is given: it grows where noise comes back.
+so with a deviation s of the first, the root of the mean square error is sqrt(s^2 + ((1 - S)(x - m))^2).
+That is the standard deviation that is given: it grows where noise comes back.
 """
 
 from __future__ import annotations
