@@ -28,7 +28,7 @@ from petrt.bench.timing import interleaved
 from petrt.diffusion.dose import settle
 from petrt.diffusion.noise_schedule import StepTable, gammas, step_table
 from petrt.engines.base import Buffers, Engine
-from petrt.engines.native import NativeEngine
+from petrt.engines.native.engine import NativeEngine
 from petrt.evaluation.calibration import active_voxels, coverage
 from petrt.imaging.scaling import scale_of
 from petrt.inference.cpu.parallelism import Shape
@@ -207,14 +207,16 @@ class ReusingEngine(NativeEngine):
 
 
 def split(network: Network) -> tuple[Network, Network]:
-    """The whole denoiser with the deep values that are kept as further outputs, and the shallow rest that takes
-    them as inputs. Deep is what has fewer rows than the image, and what follows from it alone."""
+    """The whole denoiser with the deep values that are kept as further outputs, and the shallow rest that
+    takes them as inputs. Deep is what has fewer rows than the image, and what follows from it alone."""
     deep: set[str] = set()
     rest: list[Step] = []
     for step in network.steps:
         outs, reads = _outs(step), _reads(step)
         images = [name for name in reads if len(network.dims[name]) == 4]
-        below = all(len(network.dims[out]) == 4 and network.dims[out][2] != "height" for out in outs)
+        below = all(
+            len(network.dims[out]) == 4 and network.dims[out][2] != "height" for out in outs
+        )
         if below or (images and all(name in deep for name in images)):
             deep |= {out for out in outs if len(network.dims[out]) == 4}
         else:
@@ -224,9 +226,7 @@ def split(network: Network) -> tuple[Network, Network]:
     inputs = {name: dims for name, dims in network.inputs.items() if name in read}
     weights = {n: network.weights[n] for step in rest for n in weights_of(step)}
     whole = replace(network, name="denoiser_whole", outputs={**network.outputs, **kept})
-    shallow = Network(
-        "denoiser_shallow", {**inputs, **kept}, network.outputs, tuple(rest), weights
-    )
+    shallow = Network("denoiser_shallow", {**inputs, **kept}, network.outputs, tuple(rest), weights)
     return whole, shallow
 
 

@@ -55,7 +55,8 @@ def places(full: Array, offsets: NDArray[np.int64], seed: int = 0) -> NDArray[np
 
 
 def means(samples: Array, full: Array, voxel_mm: Sequence[float]) -> dict[int, Means]:
-    """``samples`` [N, X, Y, Z] against ``full`` [X, Y, Z], by millilitres; sizes without a place are left out."""
+    """``samples`` [N, X, Y, Z] against ``full`` [X, Y, Z], by millilitres. Sizes without a place are left
+    out."""
     found, peak = {}, float(full.max())
     for size in MILLILITRES:
         offsets = ball(size, voxel_mm)

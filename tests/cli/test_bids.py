@@ -190,7 +190,7 @@ def test_the_last_one_left_fails_as_one_of_several(petrt, raw):
         ("raw/sub-01 out participant", 3, "sub-01: no BIDS data set"),
         ("absent out participant", 3, "absent: not a folder"),
         ("raw raw participant", 2, "the output folder lies in the input data set"),
-        ("raw out participant --std", 2, "--std needs at least two samples"),
+        ("raw out participant --std --samples 1", 2, "--std needs at least two samples"),
         ("raw out participant --num-parts 2 --part-id 2", 2, "must be below --num-parts 2"),
         ("raw out participant --dose 2", 2, "dose 2 is not in"),
         ("raw out group --participant-label 01", 2, "labels select at level participant only"),

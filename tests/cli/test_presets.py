@@ -58,7 +58,7 @@ def test_fast_is_written_as_its_explicit_steps_and_says_so(petrt, tmp_path):
         (("--preset", "turbo", "--std", "std.nii.gz"), "unknown preset 'turbo'"),
         (("--preset", "fast", "--steps", "2"), "fixes sampler and steps"),
         (("--preset", "paper", "--sampler", "ddpm"), "fixes sampler and steps"),
-        (("--preset", "paper", "--std", "std.nii.gz"), "--std needs at least two samples"),
+        (("--preset", "coarse", "--std", "std.nii.gz"), "--std needs at least two samples"),
         (("--preset", "fast", "--samples", "1", "--std", "std.nii.gz"), "at least two samples"),
     ],
 )
