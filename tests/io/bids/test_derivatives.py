@@ -60,7 +60,8 @@ def test_sidecars_repeat_what_stays_valid_and_nothing_else(dataset):
         assert made["SkullStripped"] is True
         assert made["Description"].endswith("simulated; not for diagnostic use")
         assert made["key"] == "abc"
-        for key in ("model", "petrt", "dose_fraction", "samples", "sampler", "seed"):
+        drawn = () if sidecar is coarse_sidecar else ("samples", "sampler", "seed", "strength")
+        for key in ("model", "petrt", "dose_fraction", *drawn):
             assert made["petrt"][key] == RECORD[key]
     assert image_sidecar(file, content, RECORD, "")["petrt"] == RECORD
     std = uncertainty_sidecar(file, METADATA, RECORD, "")
