@@ -88,7 +88,8 @@ class CpuBench:
         return min(fit, key=lambda name: float(engines[name]["volume"]["median_s"]))
 
     def reconstructor(self, name: str, **changes: Any) -> Reconstructor:
-        """The candidate ``name`` ("native fp32") on the subject: one sample of all steps, but for ``changes``."""
+        """The candidate ``name`` ("native fp32") on the subject: one sample of all steps, unless ``changes``
+        say otherwise."""
         engine, precision = name.split(" ")
         options: dict[str, Any] = {
             "samples": 1,
