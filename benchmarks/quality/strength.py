@@ -128,7 +128,8 @@ def _draw(section: dict[str, Any]) -> Figure:
             trade.annotate(
                 f"strength {strength:g}",
                 (at["noise"][0], at["contrast"][0]),
-                xytext=(4, -12),
+                xytext=(0, 7),
+                ha="left" if strength else "right",
                 textcoords="offset points",
                 fontsize=8,
             )
