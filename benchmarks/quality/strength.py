@@ -128,13 +128,14 @@ def _draw(section: dict[str, Any]) -> Figure:
             trade.annotate(
                 f"strength {strength:g}",
                 (at["noise"][0], at["contrast"][0]),
-                xytext=(0, 7),
+                xytext=(6, -12) if strength else (0, -16),
                 ha="left" if strength else "right",
                 textcoords="offset points",
                 fontsize=8,
             )
         trade.plot([], [], "C0-", label="grey to white matter")
         trade.plot([], [], "C1-", label="peaks of hot lesions")
+        trade.margins(y=0.12)
         trade.axhline(100, color="0.6", linewidth=1)
         trade.set_xlabel("noise in white matter, %")
         trade.set_ylabel("contrast, % of the truth")
