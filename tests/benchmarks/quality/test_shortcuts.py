@@ -83,18 +83,20 @@ def test_samples_whose_spread_is_the_error_cover_regions_and_others_do_not():
 
 
 def made(**psnr: float) -> dict:
-    names = {"whole": "10 steps, 8 samples", "good": "good", "quick": "quick"}
-    covered = {"whole": 92.0, "good": 88.0, "quick": 70.0}
+    names = {"whole": "10 steps, 8 samples", "good": "good", "quick": "quick", "still": "still"}
+    covered = {"whole": 92.0, "good": 88.0, "quick": 70.0, "still": 90.0}
+    ratio = {"whole": 2.5, "good": 4.0, "quick": 4.0, "still": 9000.0}
     numbers = {
         names[key]: {
             "standard.psnr": [value, 0.1],
             "evaluations": [1.0, None],
             "coverage": [60.0, 1.0],
             **{f"{size}ml.one_factor": [covered[key], 1.0] for size in spheres.MILLILITRES},
+            **{f"{size}ml.ratio": [ratio[key], 1.0] for size in spheres.MILLILITRES},
         }
         for key, value in psnr.items()
     }
-    seconds = {"10 steps, 8 samples": 2.0, "good": 0.5, "quick": 0.1}
+    seconds = {"10 steps, 8 samples": 2.0, "good": 0.5, "quick": 0.1, "still": 0.1}
     return {
         "subjects": ["a"],
         "mean_sd": {"1/100": numbers},
@@ -106,6 +108,8 @@ def made(**psnr: float) -> dict:
 def test_the_conclusion_is_the_quickest_way_that_keeps_both():
     text = conclusion(made(whole=30.0, good=29.95, quick=30.0))
     assert "The quickest is good, in 25 % of the time. Not so: quick." in text
+    text = conclusion(made(whole=30.0, still=30.0))  # hardly any spread: no factor makes it one
+    assert "The quickest is 10 steps, 8 samples, in 100 % of the time. Not so: still." in text
     text = conclusion(made(whole=30.0, good=29.8))
     assert "The quickest is 10 steps, 8 samples, in 100 % of the time. Not so: good." in text
     assert any(
