@@ -60,8 +60,9 @@ def conclusion(section: dict[str, Any]) -> str:
     others = [name for name in means if name not in kept]
     lost = f" Not so: {'; '.join(others)}." if others else ""
     return (
-        f"PSNR within {LOSS:g} dB of all steps, spheres of every size covered as well once one factor is fitted "
-        f"(to {COVERED:g} points), and that factor at most {SMALLER:g} times as large: {len(kept)} of {len(means)} ways. The quickest is {quickest}, in "
+        f"PSNR within {LOSS:g} dB of all steps, spheres of every size covered as well once one factor is "
+        f"fitted (to {COVERED:g} points), and that factor at most {SMALLER:g} times as large: {len(kept)} of "
+        f"{len(means)} ways. The quickest is {quickest}, in "
         f"{100 * share:.0f} % of the time.{lost}"
     )
 
