@@ -92,6 +92,7 @@ class Bench:
             made = same[0].engine if same else self._engine(bundle, engine, precision)
             self.loaded[key] = Reconstructor(
                 bundle,
+                preset="paper",
                 samples=samples,
                 engine=made,
                 batch=batch,

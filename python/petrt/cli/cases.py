@@ -32,6 +32,8 @@ logger = logging.getLogger("petrt")
 Line = tuple[int, str]
 
 
+COARSE = "petrt coarse prediction; not for diagnostic use"
+
 Told = Callable[[InputCase, Outcome], None]
 
 
@@ -166,6 +168,7 @@ class CaseRunner:
         from petrt.files.hashes import output_sha256
         from petrt.inference.settings import derivation_of
         from petrt.io import output
+        from petrt.io.volume import DESCRIPTION
 
         stats, said = result.stats, []
         image = result.image.get_fdata(dtype="float32")
@@ -173,17 +176,17 @@ class CaseRunner:
         settings = self.keys.settings if self.keys else ""
         how: dict[str, Any] = {"compress": case.compress, "overwrite": case.overwrite}
         written: dict[str, Path] = {}
-        for path, kind in case.results:
-            if path == case.image:
-                by = derivation_of(settings, key, stats, "image")
-                output.write(path, image, volume, kind, by, **how)
-                written["image"] = path
-            elif deviation is not None:
-                by = derivation_of(settings, key, stats, "std")
-                description = std_description(stats["std"])
-                output.write(path, deviation, volume, kind, by, description=description, **how)
-                written["std"] = path
-        if case.std is not None and deviation is not None:
+        values = {
+            "image": (image, DESCRIPTION),
+            "std": (deviation, std_description(stats["std"])),
+            "coarse": (coarse_of(case, result), COARSE),
+        }
+        for role, path, kind in case.results:
+            by = derivation_of(settings, key, stats, role)
+            data, description = values[role]
+            output.write(path, data, volume, kind, by, description=description, **how)
+            written[role] = path
+        if case.std is not None:
             word = "calibrated" if stats["std"]["calibrated"] else "not calibrated"
             said.append((logging.INFO, f"{shown(case.std)}: {word}, {stats['std']['reason']}"))
         if case.preview is not None:
@@ -232,6 +235,16 @@ class CaseRunner:
             return []
         unit = shown_in.unit or "the unit of the file"
         return [(logging.INFO, f"{shown(case.preview)}: in {unit}: {shown_in.reason}")]
+
+
+def coarse_of(case: InputCase, result: Reconstruction) -> Any:
+    """The coarse prediction as it is written: not below 0, as the image of the preset ``coarse``. None where
+    it is not wanted."""
+    import numpy as np
+
+    if case.coarse is None:
+        return None
+    return np.maximum(result.coarse.get_fdata(dtype="float32"), 0)
 
 
 def named(source: Path, text: str) -> str:

@@ -40,7 +40,9 @@ def _name(option: typer.CallbackParam) -> str:
 Model = Annotated[str, typer.Option(help="Bundle, or name of a shipped model.")]
 Samples = Annotated[
     int | None,
-    typer.Option(min=1, max=values.MOST, help="Samples to average (AMS). Default: the preset's."),
+    typer.Option(
+        min=1, max=values.MOST, help="Samples to average (AMS). Default: 8.", show_default=False
+    ),
 ]
 Dose = Annotated[
     str | None,
@@ -52,9 +54,15 @@ Dose = Annotated[
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="Sampler and samples: paper (the model's sampler, 1 sample) or fast (one step, "
-        "2 samples). Default: paper.",
+        help="fast (one step), paper (the model's own sampler) or coarse (no denoiser, no samples). "
+        "Default: fast; paper for a model without a coarse network.",
         show_default=False,
+    ),
+]
+Strength = Annotated[
+    float,
+    typer.Option(
+        callback=number(0, 1), help="From 0, the input, to 1, the model's image; of both between."
     ),
 ]
 Sampler = Annotated[

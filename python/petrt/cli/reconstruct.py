@@ -38,6 +38,7 @@ from petrt.cli.options import (
     Seed,
     SeriesUids,
     Steps,
+    Strength,
     Threads,
 )
 from petrt.cli.plan import Destination, InputCase, allowing, check, plan_cases
@@ -69,11 +70,19 @@ def reconstruct(
             "DICOM a second series, or a Parametric Map if this ends in .dcm."
         ),
     ] = None,
+    coarse: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the coarse prediction here. Of DICOM a series of its own.",
+            show_default=False,
+        ),
+    ] = None,
     dose: Dose = None,
     seed: Seed = 0,
     preset: Preset = None,
     sampler: Sampler = None,
     steps: Steps = None,
+    strength: Strength = 1.0,
     device: Device = "auto",
     engine: EngineName = "auto",
     precision: Precision = None,
@@ -125,7 +134,8 @@ def reconstruct(
         ),
     ] = None,
 ) -> None:
-    """Reconstruct low-dose PET volumes. For several inputs OUT, --std, --json and --preview are folders.
+    """Reconstruct low-dose PET volumes. For several inputs OUT, --std, --coarse, --json and
+    --preview are folders.
 
     Outputs have the grid and units of their input. A DICOM series gives a derived
     series in the folder OUT. Of several inputs, those whose
@@ -142,11 +152,11 @@ def reconstruct(
     if ray is not None and dry_run:
         raise UsageError("--dry-run looks at this machine", "leave --ray out")
     if len(inputs) == 1 and is_dataset(inputs[0]):
-        if std or record or preview or table or ray:
+        if std or coarse or record or preview or table or ray:
             raise UsageError(
-                "a BIDS data set: --std, --json, --preview, --table and --ray are not for it, since its "
-                "outputs have names of BIDS",
-                "leave them out; petrt bids has --std and a table",
+                "a BIDS data set: --std, --coarse, --json, --preview, --table and --ray are not for it, "
+                "since its outputs have names of BIDS",
+                "leave them out; petrt bids has --std, --coarse and a table",
             )
         participants(inputs[0], out, setup)
         return
@@ -154,7 +164,7 @@ def reconstruct(
     sources, uids = each_series(found, series, all_series)
     several = several or all_series or len(sources) > 1
     check_compression(compress)
-    to = Destination(out, std, record, preview, out_format)
+    to = Destination(out, std, record, preview, coarse, out_format)
     cases, folders = plan_cases(sources, several, to, uids)
     mine = allowing(setup.part(cases), overwrite, force_units, compress)
     if not mine:

@@ -109,7 +109,13 @@ def _unchanged(case: InputCase, row: Outcome | None) -> bool:
     """Whether the outputs still have the hashes of ``row``; what has no hash counts as unchanged."""
     from petrt.files.hashes import output_sha256
 
-    paths = {"image": case.image, "std": case.std, "preview": case.preview, "record": case.record}
+    paths = {
+        "image": case.image,
+        "std": case.std,
+        "coarse": case.coarse,
+        "preview": case.preview,
+        "record": case.record,
+    }
     known = row.outputs if row is not None else {}
     return all(
         path is None or kind not in known or output_sha256(path) == known[kind]

@@ -27,6 +27,7 @@ class Setup:
     preset: str | None
     sampler: str | None
     steps: int | None
+    strength: float
     device: str
     engine: str
     precision: str | None
@@ -52,10 +53,11 @@ class Setup:
         """Raise UsageError for options that contradict each other.
         ``std``: the standard deviation of the samples is wanted."""
         from petrt.diffusion.dose import AUTO, parse_dose
-        from petrt.diffusion.presets import default_samples
+        from petrt.diffusion.presets import samples_of
 
-        if std and (self.samples or default_samples(self.preset)) < 2:
-            raise UsageError("--std needs at least two samples", "add --samples 8")
+        if std and (count := samples_of(self.preset, self.samples)) < 2:
+            another = "choose another preset" if not count else "add --samples 8"
+            raise UsageError("--std needs at least two samples", another)
         if self.part_id >= self.num_parts:
             raise UsageError(f"--part-id {self.part_id} must be below --num-parts {self.num_parts}")
         if self.overwrite and self.resume:
@@ -83,6 +85,7 @@ class Setup:
             preset=self.preset,
             steps=self.steps,
             sampler=self.sampler,
+            strength=self.strength,
             seed=self.seed,
             engine=self.engine,
             device=self.device,

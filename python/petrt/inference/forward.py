@@ -25,16 +25,20 @@ Bind = Callable[[str, Buffers, Buffers], Run]
 @dataclass(frozen=True)
 class ReverseProcess:
     """What all batches of a model share: its spec, the step table, and the noise bias of each step
-    [steps, channels], None without a denoiser."""
+    [steps, channels]. Without a denoiser ``table`` and ``film`` are None, and ``model`` has none."""
 
     model: ModelSpec
-    table: StepTable
+    table: StepTable | None
     film: Array | None
 
     @classmethod
-    def of(cls, bundle: Bundle, table: StepTable) -> ReverseProcess:
-        denoises = bundle.model.network.denoiser is not None
-        return cls(bundle.model, table, bundle.noise_bias(table.levels) if denoises else None)
+    def of(cls, bundle: Bundle, table: StepTable | None) -> ReverseProcess:
+        """``table``: None leaves the denoiser of the bundle out."""
+        model = bundle.model
+        if table is None or model.network.denoiser is None:
+            network = model.network.model_copy(update={"denoiser": None})
+            return cls(model.model_copy(update={"network": network}), None, None)
+        return cls(model, table, bundle.noise_bias(table.levels))
 
 
 def noise_reach(model: ModelSpec) -> int:

@@ -116,7 +116,7 @@ class Pipeline:
 def pipeline_of(
     bundle: Bundle,
     engine: Engine,
-    table: StepTable,
+    table: StepTable | None,
     threads: int | None = None,
     batch: tuple[int, int] | None = None,
     memory: int | None = None,
@@ -125,7 +125,8 @@ def pipeline_of(
 ) -> Pipeline:
     """The pipeline of ``engine`` where it runs; options as of ``petrt.Reconstructor``.
 
-    ``ours``: the engine was chosen here, and may be opened again with more threads inside.
+    ``table``: None leaves the denoiser out. ``ours``: the engine was chosen here, and may be opened again
+    with more threads inside.
     """
     process = ReverseProcess.of(bundle, table)
     device: Device

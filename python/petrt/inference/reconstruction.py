@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from petrt.arrays import Array
+from petrt.diffusion.strength import deviation
 from petrt.evaluation.activity import change
 from petrt.io.inputs import Loaded, give_back
 
@@ -17,10 +18,11 @@ from petrt.io.inputs import Loaded, give_back
 class Reconstruction:
     """What a reconstruction gives, on the input's grid, in its units and as its kind.
 
-    ``image``: the mean of the samples (AMS). ``std``: their standard deviation (ddof 1), None for a
-    single sample; where the model has a calibration for this sampler and number of samples, times its
-    factor, so that image +- z(level) * std covers the full-dose image (petrt.evaluation.calibration), else
-    only the spread of the samples: ``stats["std"]`` says which and why. ``coarse``: the coarse prediction
+    ``image``: the mean of the samples (AMS), below strength 1 between it and the input. ``std``: their
+    standard deviation (ddof 1), None without two samples; where the model has a calibration for this
+    sampler and number of samples, times its factor, so that image +- z(level) * std covers the full-dose
+    image (petrt.evaluation.calibration), else only the spread of the samples: ``stats["std"]`` says which
+    and why. Below strength 1 it is that of petrt.diffusion.strength. ``coarse``: the coarse prediction
     x_cp. ``stats``: JSON-ready record of the run.
     """
 
@@ -32,12 +34,14 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame's results on its input grid and its part of the record; no ``std`` of a single sample."""
+    """One frame's results on its input grid and its part of the record; no ``std`` of a single sample.
+    ``away``: the distance of ``image`` from the model's own, None where there is none."""
 
     image: Array
     std: Array | None
     coarse: Array
     record: dict[str, Any]
+    away: Array | None = None
 
 
 def unchanged(frame: Array, samples: int, negative_fraction: float) -> Frame:
@@ -59,7 +63,7 @@ def unchanged(frame: Array, samples: int, negative_fraction: float) -> Frame:
 def given_back(loaded: Loaded, frames: Sequence[Frame], stats: dict[str, Any]) -> Reconstruction:
     """The frames as the kind of volume that came in, their standard deviation calibrated."""
     factor = np.float32(stats["std"]["factor"])
-    stds = [frame.std * factor for frame in frames if frame.std is not None]
+    stds = [deviation(frame.std * factor, frame.away) for frame in frames if frame.std is not None]
     return Reconstruction(
         image=give_back(loaded, [frame.image for frame in frames]),
         std=give_back(loaded, stds) if stds else None,

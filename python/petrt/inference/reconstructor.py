@@ -18,6 +18,7 @@ from petrt.diffusion.dose import Told
 from petrt.diffusion.dose import told as told_dose
 from petrt.diffusion.noise_schedule import step_table
 from petrt.diffusion.presets import settle as settle_process
+from petrt.diffusion.strength import blend
 from petrt.engines.base import Engine
 from petrt.engines.select import ChosenEngine, choose
 from petrt.errors import InputError, UsageError
@@ -51,9 +52,12 @@ class Reconstructor:
 
     Args:
         model: a bundle's path, the name of a model shipped with petrt, or a loaded bundle.
-        samples: how many samples are averaged (AMS); 1 is a single draw; by default the preset's.
-        preset: "paper" (the default) or "fast", see petrt.diffusion.presets.
+        samples: how many samples are averaged (AMS); 1 is a single draw; by default 8.
+        preset: "fast" (one step; the default), "paper" (the model's own sampler; the default of a model
+            without a coarse network) or "coarse" (no denoiser), see petrt.diffusion.presets.
         steps, sampler: the reverse process instead of a preset's.
+        strength: how far the image goes from the input, at 0, to the model's, at 1; see
+            petrt.diffusion.strength.
         seed: the noise depends on it, and on slice, sample, step and voxel alone, so results do not
             depend on batch size, slice order or thread count.
         engine, device, precision: see ``petrt.engines.select.choose``; ``engine`` may also be an engine
@@ -83,6 +87,7 @@ class Reconstructor:
         preset: str | None = None,
         steps: int | None = None,
         sampler: str | None = None,
+        strength: float = 1.0,
         seed: int = 0,
         engine: str | Engine = "auto",
         device: str = "auto",
@@ -98,19 +103,22 @@ class Reconstructor:
             threads = values.whole("threads", threads, 1, values.MOST_WORKERS)
         if memory is not None:
             memory = int(values.real("memory", memory, 1, unit="bytes"))
+        self.strength = values.real("strength", strength, 0, 1)
         seed = values.whole("seed", seed, 0, values.MOST_SEED)
         skip_background = values.switch("skip_background", skip_background)
         self.allow_activity_change = values.switch("allow_activity_change", allow_activity_change)
         if not isinstance(engine, str) and not callable(getattr(engine, "bind", None)):
             raise UsageError(f"engine is a {type(engine).__name__}", "give its name, or an engine")
         self.bundle: Bundle = model if isinstance(model, Bundle) else load_bundle(model)
+        networks = self.bundle.model.network
         process = settle_process(
             self.bundle.model.sampler,
             preset=preset,
             sampler=sampler,
             steps=steps,
             samples=samples,
-            coarse=self.bundle.model.network.coarse is not None,
+            coarse=networks.coarse is not None,
+            denoiser=networks.denoiser is not None,
         )
         self.sampler, self.samples, self.preset = process.sampler, process.samples, process.preset
         self._process, self.seed, self.skip_background = process, seed, skip_background
@@ -121,7 +129,8 @@ class Reconstructor:
             self._choice = ChosenEngine(engine, "given")
         self.engine: Engine = self._choice.engine
         self._announced = not isinstance(engine, str)  # one that was given needs no reason
-        self.table = step_table(self.bundle.model.schedule, self.sampler)
+        schedule, sampling = self.bundle.model.schedule, self.sampler
+        self.table = None if sampling is None else step_table(schedule, sampling)
         ours = isinstance(engine, str)
         self._pipeline = pipeline_of(
             self.bundle, self.engine, self.table, threads, batch, memory, ours=ours
@@ -199,6 +208,7 @@ class Reconstructor:
             placement,
             tally.record,
             [frame.record for frame in frames],
+            self.strength,
         )
         seconds = time.perf_counter() - started
         stats["seconds"] = self._pipeline.device.times(tally.seconds, seconds)
@@ -279,7 +289,8 @@ class Reconstructor:
         drawn = results if self.samples > 1 else (results.mean, results.coarse)
         for result in drawn:
             result *= np.float32(scale)
-        image, *std, coarse = (placement.from_network(r, self._threads) for r in drawn)
+        own, *std, coarse = (placement.from_network(r, self._threads) for r in drawn)
+        image, away = blend(frame, own, self.strength)
         skipped = 0 if active is None else int((~active).sum())
         record = {
             "scale": scale,
@@ -288,7 +299,7 @@ class Reconstructor:
             "background_slices": skipped,
             **seen.record,
         }
-        return Frame(image, std[0] if std else None, coarse, record)
+        return Frame(image, std[0] if std else None, coarse, record, away if std else None)
 
     def _run(
         self,
@@ -344,6 +355,10 @@ class Reconstructor:
             return None
         if frames > 1:
             raise UsageError("noise is for a single frame", "pass one frame at a time")
+        if self.table is None:
+            raise UsageError(
+                f"preset '{self.preset}' draws no samples, and noise is given", "leave noise out"
+            )
         try:
             given = plain(noise, "noise")
         except (TypeError, ValueError, RuntimeError) as error:
@@ -390,9 +405,9 @@ def reconstruct(
 ) -> Any:
     """Reconstruct one volume and give back the same kind; ``options`` as for ``Reconstructor``.
 
-    Among them is ``preset``, "paper" or "fast". ``dose`` is the fraction of the full dose, for a model
-    that takes it. An image that changes the total activity by more than 10 % is refused, unless
-    ``allow_activity_change`` is among the options.
+    Among them are ``preset``, "fast", "paper" or "coarse", and ``strength``. ``dose`` is the fraction of the
+    full dose, for a model that takes it. An image that changes the total activity by more than 10 % is
+    refused, unless ``allow_activity_change`` is among the options.
     A path gives a nibabel image; with ``out`` the image is also written there, over an existing result only
     with ``overwrite``: NIfTI, or of DICOM a derived PET series in a folder, unless ``out`` is named as NIfTI.
     ``out_format`` ("nifti" or "dicom") chooses; ``compress`` ("rle" or "jpegls") is for DICOM.

@@ -8,6 +8,7 @@ from typing import Any
 from petrt import _core
 from petrt.diffusion.dose import AUTO, Told, dose_warnings
 from petrt.diffusion.presets import Process
+from petrt.diffusion.strength import std_at
 from petrt.engines.select import ChosenEngine
 from petrt.evaluation.calibration import std_record
 from petrt.imaging.grid import Placement, domain_warnings
@@ -40,9 +41,11 @@ def run_record(
     placement: Placement,
     how: Mapping[str, Any],
     frames: Sequence[dict[str, Any]],
+    strength: float = 1.0,
 ) -> dict[str, Any]:
     """The record of one volume. ``told``: the dose, which was ``asked`` for or is a default; ``how``: the
-    pipeline's own part; ``frames``: one part for each."""
+    pipeline's own part; ``frames``: one part for each; ``strength``: see petrt.diffusion.strength."""
+    sampler = process.sampler
     model, engine = bundle.model, choice.engine
     dose = run_dose(told, model, frames)
     warnings = [
@@ -70,9 +73,10 @@ def run_record(
         "seed": seed,
         "samples": process.samples,
         "preset": process.preset,
-        "sampler": {"kind": process.sampler.kind, "steps": process.sampler.steps},
+        "sampler": None if sampler is None else {"kind": sampler.kind, "steps": sampler.steps},
         "noise_sigma_z": model.noise_sigma_z,
-        "std": std_record(model.calibration, process.sampler, process.samples, dose),
+        "strength": strength,
+        "std": std_at(std_record(model.calibration, sampler, process.samples, dose), strength),
         "grid": {
             "input": list(placement.input_shape),
             "network": list(placement.network_shape),

@@ -52,7 +52,7 @@ class Worker:
         self._dose = np.ones(slices, np.float32)
         self._x_cp = np.zeros_like(self._x)
         self.loop: ReverseLoop | None = None
-        if process.film is not None:
+        if process.table is not None and process.film is not None:
             self.loop = ReverseLoop(
                 process.table.coefs,
                 process.model.clip,

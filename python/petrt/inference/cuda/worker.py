@@ -37,7 +37,7 @@ class Worker:
         self._nas = allocate((batch.slices, NEIGHBOURS, height, width))
         self._dose = allocate((batch.slices,))
         self._loop: ReverseLoop | None = None
-        if process.film is not None:
+        if process.table is not None and process.film is not None:
             self._loop = ReverseLoop(
                 process.table.coefs,
                 model.clip,
