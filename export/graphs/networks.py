@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from torch import nn
+
 from petrt.export.folding.fold import Folded, FoldedCoarse, FoldedDenoiser, FoldedGuidance
 from petrt.export.graphs import layers
 from petrt.export.graphs.layers import Precision, StepWriter
@@ -70,7 +74,7 @@ def _coarse(s: StepWriter, part: FoldedCoarse, spec: NetworkSpec) -> Network:
     maps = layers.guide_maps(s, part.maps, list(features))
     layers.unet(s, part.body, h, None, maps, "x_cp")
     image = _image("slices", 1)
-    read = _image("slices", part.input.in_channels)
+    read = _image("slices", cast(nn.Conv2d, part.input).in_channels)
     return s.network("coarse", {reads: read, **features}, {"x_cp": image})
 
 

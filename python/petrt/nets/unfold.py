@@ -26,7 +26,7 @@ def unfold(bundle: Bundle) -> Model:
     """Trainable networks with the function of ``bundle``'s, float32."""
     model = Model(bundle.model.network)
     parts = {graph: _weights(bundle, graph) for graph in bundle.graphs}
-    state = {}
+    state: dict[str, Tensor] = {}
     if model.guidance is not None:
         state |= _guidance(model, parts["guidance"])
     if model.coarse is not None:
