@@ -11,7 +11,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,16 +25,29 @@ DPI = 100
 
 def png(draw: Callable[[], Figure]) -> bytes:
     """The figure made by ``draw``, as PNG. It needs no display, ignores user settings and has no date."""
+    return _drawn(draw, {}, format="png", metadata={"Software": None})
+
+
+def svg(draw: Callable[[], Figure], settings: Mapping[str, Any]) -> str:
+    """The same as SVG, drawn with matplotlib's ``settings``."""
+    return _drawn(draw, settings, format="svg", metadata={"Date": None}).decode("utf-8")
+
+
+def _drawn(draw: Callable[[], Figure], settings: Mapping[str, Any], **how: Any) -> bytes:
     matplotlib = import_matplotlib()
     with _quiet():  # this writes a list of fonts
         from matplotlib import style
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    with matplotlib.rc_context(), style.context("default", after_reset=True):
+    with (
+        matplotlib.rc_context(),
+        style.context("default", after_reset=True),
+        matplotlib.rc_context(dict(settings)),
+    ):
         figure = draw()
         FigureCanvasAgg(figure)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+        figure.savefig(buffer, **how)
     return buffer.getvalue()
 
 

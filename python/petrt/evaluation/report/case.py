@@ -1,0 +1,103 @@
+"""A reconstruction as pages and pictures show it: volumes on one grid, in one unit, with axes to RAS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from numpy.typing import NDArray
+
+from petrt.arrays import Array
+from petrt.errors import InputError
+from petrt.imaging.affine import check_affine
+
+Kind = Literal["image", "difference", "uncertainty"]
+
+VOLUMES = ("input", "output", "coarse", "std", "reference", "labels")
+# The tops of fixed display windows: equal kinds of scan get equal windows, so that pages compare.
+STEPS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
+DISPLAY_PERCENTILE = 99.9
+# Windows of the other kinds, as shares of the images' top, so that they can be compared, too.
+DIFFERENCE, UNCERTAINTY = 0.2, 0.1
+
+
+@dataclass(frozen=True)
+class Case:
+    """Volumes [X, Y, Z] float32 of one frame and its grid; ``affine`` [4, 4] in mm.
+
+    ``std``: standard deviation of ``output``, calibrated if the ``record`` says so. ``labels``: regions, 0 is
+    outside. ``record``: that of the run (petrt.inference.run_record), empty where none is known. ``unit``: of
+    the values, "" if unknown. ``frame``: "frame 2 of 5" of a series. Raises InputError for volumes that do
+    not match or are not finite.
+    """
+
+    input: Array
+    output: Array
+    affine: NDArray[np.float64]
+    unit: str = ""
+    coarse: Array | None = None
+    std: Array | None = None
+    reference: Array | None = None
+    labels: NDArray[Any] | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+    frame: str = ""
+
+    def __post_init__(self) -> None:
+        for name, volume in self.volumes.items():
+            if volume.ndim != 3 or 0 in volume.shape or volume.shape != self.output.shape:
+                raise InputError(
+                    f"a report needs volumes [X, Y, Z] of one shape: {name} has {volume.shape}, "
+                    f"the output {self.output.shape}",
+                    "choose one frame, and volumes on one grid",
+                )
+            if not np.isfinite(volume).all():
+                raise InputError(f"a report needs finite volumes: {name} holds NaN or infinity")
+
+    @property
+    def volumes(self) -> dict[str, NDArray[Any]]:
+        """The volumes that there are, by name."""
+        each = {name: getattr(self, name) for name in VOLUMES}
+        return {name: volume for name, volume in each.items() if volume is not None}
+
+    @property
+    def voxel_mm(self) -> tuple[float, float, float]:
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    @property
+    def calibrated(self) -> bool:
+        return bool(self.record.get("std", {}).get("calibrated"))
+
+    def in_ras(self) -> Case:
+        """The same with x to the right, y to the front and z up."""
+        affine = check_affine(self.affine, "report")
+        orientation = io_orientation(affine)
+        turned = {
+            name: np.ascontiguousarray(apply_orientation(volume, orientation))
+            for name, volume in self.volumes.items()
+        }
+        return replace(self, affine=affine @ inv_ornt_aff(orientation, self.output.shape), **turned)
+
+
+def window_top(*volumes: Array) -> float:
+    """The top of the display window: the next of 1, 1.5, 2, 3, 5, 7 or 10 times a power of ten above the
+    99.9th percentile of the brightest volume. 1 for volumes without activity."""
+    return next_step(max(float(np.percentile(volume, DISPLAY_PERCENTILE)) for volume in volumes))
+
+
+def next_step(value: float) -> float:
+    """The next of the fixed steps at or above ``value``; 1 if that is not positive."""
+    if not value > 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(power * next(step for step in STEPS if step * power >= value * (1 - 1e-6)))
+
+
+def limits(kind: Kind, top: float) -> tuple[float, float]:
+    """The window of a ``kind`` of volume where images have 0 to ``top``."""
+    if kind == "difference":
+        return -DIFFERENCE * top, DIFFERENCE * top
+    return 0.0, UNCERTAINTY * top if kind == "uncertainty" else top

@@ -1,0 +1,289 @@
+"""The sections of a case's page, from its volumes and record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from petrt.diffusion.dose import dose_text
+from petrt.evaluation.activity import change
+from petrt.evaluation.calibration import active_voxels
+from petrt.evaluation.metrics import evaluate
+from petrt.evaluation.report import plots
+from petrt.evaluation.report.case import Case
+from petrt.evaluation.report.findings import (
+    LEVEL,
+    Measured,
+    Regions,
+    Spot,
+    hot_spots,
+    line_profile,
+    noise_percent,
+    regions,
+    residual_spectrum,
+)
+from petrt.evaluation.report.html import Html, card, listed, number, percent, table, text, tile
+
+Summary = dict[str, Any]
+
+
+def summary_of(case: Case, scores: dict[str, float] | None) -> Summary:
+    """The numbers at the head of a page, JSON-ready; an index is made of them."""
+    moved = change(case.output, case.input)
+    dose = case.record.get("dose_fraction")
+    return {
+        "id": identity(case),
+        "frame": case.frame,
+        "warnings": list(case.record.get("warnings", ())),
+        "activity_ratio": moved.activity_ratio,
+        "maximum_percent": moved.suvmax_shift_percent,
+        "noise_input": noise_percent(case.input, case),
+        "noise_output": noise_percent(case.output, case),
+        "dose_fraction": dose,
+        "model": case.record.get("model", {}).get("name"),
+        **(scores or {}),
+    }
+
+
+def identity(case: Case) -> str:
+    """What a case is called: the head of its input's SHA-256. File names may name patients."""
+    return str(case.record.get("hashes", {}).get("input", ""))[:12]
+
+
+def scores_of(case: Case) -> dict[str, float] | None:
+    """PSNR ``standard`` of input and output in dB; None without a reference with activity."""
+    if case.reference is None or not case.reference.max() > 0:
+        return None
+    found = {}
+    for name in ("input", "output"):
+        by = evaluate(getattr(case, name), case.reference, protocols=["standard"])["standard"]
+        found[f"psnr_{name}"] = min(by["psnr"], 999.0)
+        if np.isfinite(by["ssim"]):
+            found[f"ssim_{name}"] = by["ssim"]
+    return found
+
+
+def heading(case: Case) -> str:
+    """The title of a page: what was computed."""
+    record = case.record
+    parts = [f"model {record['model']['name']}"] if "model" in record else ["Comparison of images"]
+    if record.get("sampler"):
+        parts.append(f"{record['samples']} sample{'s' * (record['samples'] != 1)}")
+    if record.get("dose_fraction"):
+        parts.append(f"dose {dose_text(record['dose_fraction'])}")
+    if record.get("strength", 1.0) != 1.0:
+        parts.append(f"strength {record['strength']:g}")
+    return " · ".join(parts)
+
+
+def subtitle(case: Case) -> str:
+    shape = " × ".join(map(str, case.output.shape))
+    size = " × ".join(f"{mm:.3g}" for mm in case.voxel_mm)
+    name = identity(case)
+    parts = [f"input {name}"] if name else []
+    parts += [case.frame] if case.frame else []
+    parts += [f"{shape} voxels of {size} mm", case.unit or "no known unit"]
+    return " · ".join(parts)
+
+
+def warnings(summary: Summary) -> Html:
+    """The warnings, before all else."""
+    found = summary["warnings"]
+    if not found:
+        return Html('<p class="calm">✓ The run gave no warnings.</p>')
+    lines = "".join(f"<li>{text(each)}</li>" for each in found)
+    title = "1 warning" if len(found) == 1 else f"{len(found)} warnings"
+    return card(title, f"<ul>{lines}</ul>", kind="warnings")
+
+
+def tiles(case: Case, summary: Summary) -> Html:
+    """The numbers that matter most."""
+    ratio, noise = summary["activity_ratio"], (summary["noise_input"], summary["noise_output"])
+    each = [tile("Activity, output / input", number(ratio), "1 keeps the total activity")]
+    if "psnr_output" in summary:
+        before, after = summary["psnr_input"], summary["psnr_output"]
+        gain = f"{after - before:+.1f} dB against the full dose"
+        arrow = Html(f"<small>{before:.1f} →</small> {after:.1f} <small>dB</small>")
+        each.append(tile("PSNR", arrow, gain))
+    if None not in noise:
+        arrow = Html(f"<small>{noise[0]:.2g} →</small> {noise[1]:.2g} <small>%</small>")
+        each.append(tile("Noise in hot tissue", arrow, "of the hottest level"))
+    each.append(
+        tile("Hottest voxel", percent(summary["maximum_percent"]), "noise raises it in the input")
+    )
+    if case.record.get("dose_fraction"):
+        each.append(tile("Dose", dose_text(case.record["dose_fraction"]), _dose(case.record)))
+    return Html(f'<div class="tiles">{"".join(each)}</div>')
+
+
+def _dose(record: Any) -> str:
+    """Where the dose comes from, and what the noise says of it."""
+    dose = record.get("dose", {})
+    source = {"given": "as given", "estimated": "estimated from the noise", "model": "the model's"}
+    said = source.get(dose.get("source"), "")
+    if dose.get("estimate") is None:
+        return said
+    low, high = dose["interval95"]
+    found = f"noise: {_about(dose['estimate'])} ({_about(low)} to {_about(high)})"
+    return f"{said}; {found}" if said else found
+
+
+def _about(fraction: float) -> str:
+    return f"1/{round(1 / fraction)}" if fraction < 1 / 3 else f"{fraction:.2g}"
+
+
+def numbers(case: Case, top: float) -> Html:
+    """Hot spots, regions, line profile and spectra."""
+    spots = hot_spots(case)
+    parts = [_spots(case, spots)] if spots else []
+    if case.record.get("regions", {}).get("rows"):
+        parts.append(_regions(case.record["regions"]))
+    middle = np.unravel_index(int(np.argmax(case.output)), case.output.shape)
+    voxel = spots[0].voxel if spots else (int(middle[0]), int(middle[1]), int(middle[2]))
+    profile = line_profile(case, voxel)
+    described = f"Through the first hot spot, y {profile.at[1]:.0f} and z {profile.at[2]:.0f} mm."
+    if profile.half is not None:
+        described += f" The band is the output's {100 * LEVEL:g} % interval."
+    line = plots.profile_svg(profile, case.unit, "Line profile of the volumes")
+    parts.append(card("Line profile", line, described, "wide"))
+    spectrum = residual_spectrum(case, top)
+    if spectrum is not None:
+        plot = plots.spectrum_svg(spectrum, "Amplitudes by spatial frequency")
+        what = "Averaged over directions. Where output and residual cross, noise begins to prevail."
+        parts.append(card("Spectrum", plot, what))
+        plot = plots.share_svg(spectrum, "What the residual holds of the image")
+        what = (
+            "The residual should be noise, hence 0. Structure in it is lost signal: above 0 the output has "
+            "less of it than the input, below 0 more."
+        )
+        parts.append(card("Structure in the residual", plot, what))
+    return Html(f'<div class="grid">{"".join(parts)}</div>')
+
+
+def _spots(case: Case, spots: list[Spot]) -> Html:
+    unit = f" in {case.unit}" if case.unit else ""
+    note = (
+        f"Maximum and peak (mean of 1 ml){unit}, found in the mean of input and output. The maximum of a "
+        "noisy image is noise in part; the peak is less so."
+    )
+    if spots[0].output.interval:
+        note += f" ± is half of the {100 * LEVEL:g} % interval; that of a peak is an upper bound."
+    else:
+        note += " No intervals: " + case.record.get("std", {}).get("reason", "no std is known") + "."
+    with_reference = spots[0].reference is not None
+    head = ["place (mm)", "max, input", "output", *(["full dose"] if with_reference else [])]
+    head += ["change", "peak, input", "output", *(["full dose"] if with_reference else []), "change"]
+    rows = []
+    for spot in spots:
+        x, y, z = (f"{mm:.0f}" for mm in spot.at)
+        place = Html(f'<button class="place" data-go="{x},{y},{z}">{x}, {y}, {z}</button>')
+        row: list[object] = [place]
+        for i, key in enumerate(("maximum", "peak")):
+            before, after = getattr(spot.input, key), getattr(spot.output, key)
+            row += [number(before), _with_interval(spot.output, after, i)]
+            row += [number(getattr(spot.reference, key))] if with_reference else []
+            row.append(percent(100 * (after / before - 1)) if before > 0 else "–")
+        rows.append(row)
+    return card("Hot spots", table(head, rows), note, "wide")
+
+
+def _with_interval(measured: Measured, value: float, index: int) -> Html:
+    half = measured.interval
+    more = "" if half is None else f" <small>± {text(number(half[index], 2))}</small>"
+    return Html(f"{text(number(value))}{more}")
+
+
+def _regions(found: Any) -> Html:
+    """The regions that the run measured (petrt reconstruct --regions), with their intervals."""
+    rows = []
+    for each in found["rows"]:
+        row: list[object] = [each["name"] or each["label"], number(each["ml"], 3)]
+        for key in ("mean", "peak", "max"):
+            low, high = each.get(f"{key}_low"), each.get(f"{key}_high")
+            between = "" if low is None else f" <small>{number(low, 3)} – {number(high, 3)}</small>"
+            row.append(Html(f"{text(number(each[key]))}{between}"))
+        rows.append(row)
+    note = f"With the intervals that hold the full dose's at {100 * found['level']:g} %."
+    return card(
+        "Regions", table(["region", "ml", "mean", "peak", "max"], rows), note, "wide"
+    )
+
+
+def against_reference(case: Case) -> Html:
+    """What a full dose tells: metrics by protocol, Bland-Altman, reliability; "" without one."""
+    if case.reference is None or not case.reference.max() > 0:
+        return Html("")
+    parts = [_metrics(case)]
+    found = regions(case)
+    if found is not None:
+        parts.append(_bland_altman(case, found))
+    if case.std is not None and float(case.std.max()) > 0:
+        voxels = active_voxels(case.output, case.std, case.reference)
+        kind = "Calibrated." if case.calibrated else "Not calibrated: the spread of the samples alone."
+        plot = plots.reliability_svg(voxels, "Coverage of the intervals by level")
+        note = f"{kind} Below the line the intervals are too narrow."
+        parts.append(card("Reliability", plot, note))
+        plot = plots.error_by_std_svg(voxels, "Error against standard deviation")
+        parts.append(card("Error against standard deviation", plot, "Root mean squares, equal bins."))
+    return Html(f'<div class="grid">{"".join(parts)}</div>')
+
+
+def _metrics(case: Case) -> Html:
+    assert case.reference is not None
+    names = [name for name in ("input", "coarse", "output") if name in case.volumes]
+    by = {name: evaluate(case.volumes[name], case.reference) for name in names}
+    rows = []
+    for protocol in by["output"]:
+        for key, form in (("psnr", ".2f"), ("ssim", ".4f"), ("nmse", ".5f")):
+            label = f"{key.upper()}{' (dB)' if key == 'psnr' else ''}, {protocol}"
+            values = [by[name][protocol][key] for name in names]
+            rows.append([label, *(format(v, form) if np.isfinite(v) else "–" for v in values)])
+    return card("Against the full dose", table(["", *names], rows), "By named protocol (docs/method.md).")
+
+
+def _bland_altman(case: Case, found: Regions) -> Html:
+    percents = plots.difference_percent(found)
+    bias, spread = float(percents.mean()), 1.96 * float(percents.std())
+    note = (
+        f"{len(percents)} {found.what}: bias {percent(bias)}, limits of agreement "
+        f"{percent(bias - spread)} to {percent(bias + spread)}."
+    )
+    plot = plots.bland_altman_svg(found, case.unit, "Bland-Altman plot of regions")
+    return card("Bland–Altman of regions", plot, note)
+
+
+def provenance(case: Case, command: str, citation: str, licence: str) -> Html:
+    """Versions, hashes, the command, how to cite."""
+    record = case.record
+    model, engine = record.get("model", {}), record.get("engine", {})
+    sampler, hashes = record.get("sampler"), record.get("hashes", {})
+    seconds = record.get("seconds", {}).get("total")
+    pairs: list[tuple[str, object]] = [
+        ("petrt", record.get("petrt")),
+        ("model", model.get("name")),
+        ("model's SHA-256", model.get("sha256")),
+        ("model's label", model.get("label")),
+        ("engine", " ".join(str(engine[k]) for k in ("name", "version", "precision") if k in engine)),
+        ("device", record.get("device")),
+        ("sampler", f"{sampler['kind']}, {sampler['steps']} steps" if sampler else None),
+        ("samples", record.get("samples")),
+        ("seed", record.get("seed")),
+        ("strength", record.get("strength")),
+        ("std", record.get("std", {}).get("reason")),
+        ("time", None if seconds is None else f"{seconds:.1f} s"),
+        ("input's SHA-256", hashes.get("input")),
+        ("options' SHA-256", hashes.get("options")),
+        *((f"{kind}'s SHA-256", value) for kind, value in hashes.get("outputs", {}).items()),
+    ]
+    body = listed(pairs)
+    if command:
+        body = Html(f"{body}<p class='note' style='margin:14px 0 0'>The command</p><pre>{text(command)}</pre>")
+    cite = f"<p class='note' style='margin:14px 0 0'>How to cite</p><pre>{text(citation)}</pre>"
+    own = f"<details><summary>Licence of the viewer (NiiVue)</summary><pre>{text_block(licence)}</pre></details>"
+    return card("How it was made", f"{body}{cite}{own}")
+
+
+def text_block(value: str) -> Html:
+    """Text of several lines."""
+    return Html("\n".join(text(line) for line in value.splitlines()))
