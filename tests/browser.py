@@ -113,7 +113,9 @@ class Browser:
         more: dict[str, Any] = {"captureBeyondViewport": whole}
         if clip:
             more["clip"] = {**clip, "scale": 1}
-        return base64.b64decode(self.send("Page.captureScreenshot", {"format": "png", **more})["data"])
+        return base64.b64decode(
+            self.send("Page.captureScreenshot", {"format": "png", **more})["data"]
+        )
 
     def send(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
         return self._send(method, parameters or {}, self._session)
@@ -147,7 +149,11 @@ class Browser:
         method, content = event.get("method"), event.get("params", {})
         if method == "Runtime.exceptionThrown":
             self.faults.append(str(content["exceptionDetails"]))
-        elif method == "Runtime.consoleAPICalled" and content["type"] in ("error", "warning", "assert"):
+        elif method == "Runtime.consoleAPICalled" and content["type"] in (
+            "error",
+            "warning",
+            "assert",
+        ):
             self.faults.append(str(content["args"]))
         elif method == "Log.entryAdded" and content["entry"]["level"] in ("error", "warning"):
             self.faults.append(content["entry"]["text"])

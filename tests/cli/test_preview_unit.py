@@ -39,7 +39,7 @@ def test_in_suv(tmp_path, tiny_bundle, drawn):
     assert reconstruct(tiny_bundle, tmp_path / "series", tmp_path) == 0
     ((unit, columns),) = drawn
     assert unit == "SUVbw (g/ml)"
-    np.testing.assert_allclose(columns["low-dose"].volume, 1000 * HOUR, rtol=1e-6)
+    np.testing.assert_allclose(columns["input"].volume, 1000 * HOUR, rtol=1e-6)
     for title, name in (("output", "out"), ("std of the samples", "std")):
         stored = nibabel.load(tmp_path / f"{name}.nii.gz").get_fdata()
         np.testing.assert_allclose(columns[title].volume, stored * HOUR, rtol=1e-5, atol=1e-9)
@@ -50,7 +50,7 @@ def test_in_the_unit_of_the_file_and_why(tmp_path, tiny_bundle, drawn, capsys):
     assert reconstruct(tiny_bundle, tmp_path / "series", tmp_path) == 0
     ((unit, columns),) = drawn
     assert unit == "Bq/ml"
-    np.testing.assert_array_equal(columns["low-dose"].volume, dicom.read(tmp_path / "series").data)
+    np.testing.assert_array_equal(columns["input"].volume, dicom.read(tmp_path / "series").data)
     assert "p.png: in Bq/ml: series 1.2.3.4: no SUV: DICOM field PatientWeight is absent" in (
         capsys.readouterr().err
     )

@@ -108,7 +108,7 @@ def peak_map(volume: ArrayLike, voxel_mm: Sequence[float]) -> NDArray[np.float64
     A voxel belongs to a sphere if its centre does, as in IBSI's intensity peaks. Voxels beyond the
     volume do not count.
     """
-    from scipy.signal import fftconvolve
+    from scipy import fft  # scipy.signal takes seconds to load
 
     spacing = _checked_spacing(voxel_mm)
     data = np.asarray(volume, dtype=np.float64)
@@ -116,11 +116,17 @@ def peak_map(volume: ArrayLike, voxel_mm: Sequence[float]) -> NDArray[np.float64
     axes = [np.arange(-r, r + 1) * step for r, step in zip(reach, spacing, strict=True)]
     x, y, z = np.meshgrid(*axes, indexing="ij")
     sphere = (x**2 + y**2 + z**2 <= PEAK_RADIUS_MM**2).astype(np.float64)
-    # The sphere is symmetric, so convolution is correlation; padding makes "valid" keep the shape.
-    padding = [(r, r) for r in reach]
-    total = fftconvolve(np.pad(data, padding), sphere, mode="valid")
-    count = fftconvolve(np.pad(np.ones_like(data), padding), sphere, mode="valid")
-    return np.asarray(total / np.rint(count))
+    # The sphere is symmetric, so convolution is correlation.
+    shape = [
+        fft.next_fast_len(n + 2 * r, real=True) for n, r in zip(data.shape, reach, strict=True)
+    ]
+    same = tuple(slice(r, r + n) for n, r in zip(data.shape, reach, strict=True))
+    weights = fft.rfftn(sphere, shape)
+
+    def sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(fft.irfftn(fft.rfftn(values, shape) * weights, shape)[same])
+
+    return np.asarray(sums(data) / np.rint(sums(np.ones_like(data))))
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,8 @@ from nibabel.orientations import (
 
 from petrt.errors import InputError, UsageError
 from petrt.evaluation.report.figure import DPI
-from petrt.evaluation.report.picture import (
-    FOOTER,
-    HEADER,
-    MAX_INCHES,
-    WIDTH_PX,
-    Panel,
-    comparison,
-    save_comparison,
-)
+from petrt.evaluation.report.picture import Panel, comparison, save_comparison
+from petrt.evaluation.report.planes import FOOTER, HEADER, MAX_INCHES, WIDTH_PX
 
 SHAPE = (16, 20, 12)
 AFFINE = np.array([[2.0, 0, 0, -16], [0, 2, 0, -20], [0, 0, 4, -24], [0, 0, 0, 1]])
@@ -58,11 +51,11 @@ def dark_centre(panel: np.ndarray) -> tuple[float, float]:
 def test_size_and_columns(tmp_path):
     data = volume()
     columns = comparison(data, data, reference=data, uncertainty=data)
-    names = ["low-dose", "output", "full dose", "output - full dose", "std of the samples"]
+    names = ["input", "output", "full dose", "output - full dose", "std of the samples"]
     assert list(columns) == names
     calibrated = comparison(data, data, uncertainty=data, calibrated=True)
     assert list(calibrated)[-1] == "uncertainty (calibrated std)"
-    assert list(comparison(data, data)) == ["low-dose", "output", "output - low-dose"]
+    assert list(comparison(data, data)) == ["input", "output", "output - input"]
     path = tmp_path / "a.png"
     save_comparison(path, columns, affine=AFFINE, title="a $title$ [with] marks_x", unit="kBq/ml")
     assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")

@@ -101,3 +101,16 @@ def limits(kind: Kind, top: float) -> tuple[float, float]:
     if kind == "difference":
         return -DIFFERENCE * top, DIFFERENCE * top
     return 0.0, UNCERTAINTY * top if kind == "uncertainty" else top
+
+
+def activity_centre(volume: Array) -> tuple[int, int, int]:
+    """The voxel at the centre of the positive activity, or the middle of an empty volume."""
+    weight = np.maximum(volume, 0.0, dtype=np.float64)
+    total = float(weight.sum())
+    if total == 0:
+        return volume.shape[0] // 2, volume.shape[1] // 2, volume.shape[2] // 2
+    x, y, z = (
+        round(float(weight.sum(axis=others) @ np.arange(weight.shape[axis])) / total)
+        for axis, others in enumerate(((1, 2), (0, 2), (0, 1)))
+    )
+    return x, y, z

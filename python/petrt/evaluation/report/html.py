@@ -12,13 +12,6 @@ from typing import Any
 from petrt import _core
 from petrt.files.names import printable
 
-CITATION = (
-    "Z. Han, Y. Wang, L. Zhou, P. Wang, B. Yan, J. Zhou, Y. Wang, D. Shen: Contrastive Diffusion Model with "
-    "Auxiliary Guidance for Coarse-to-Fine PET Reconstruction. MICCAI 2023, LNCS 14229. "
-    "doi:10.1007/978-3-031-43999-5_23"
-)
-VIEWER_LICENCE = "assets/LICENSE.niivue"
-
 
 class Html(str):
     """Markup that is safe as it is; any other text is escaped on its way into a page."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from nibabel.nifti1 import Nifti1Image
+from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
 from petrt.arrays import Array
@@ -45,7 +45,7 @@ class Layers:
 
 
 def layers_of(case: Case, most_bytes: int = MOST_BYTES) -> Layers:
-    """The layers of a ``case`` in RAS: input, output, [coarse], [uncertainty], difference, [full dose, error].
+    """The layers of a ``case`` in RAS: input, output, [coarse], [std], difference, [full dose, error].
 
     All have one grid, and together at most ``most_bytes``: voxels are averaged until they have.
     """
@@ -82,9 +82,7 @@ def body_box(case: Case, above: float) -> tuple[slice, slice, slice]:
         others = tuple(each for each in range(3) if each != axis)
         line, extra = np.flatnonzero(inside.any(axis=others)), math.ceil(MARGIN_MM / size)
         box.append(
-            slice(
-                max(int(line[0]) - extra, 0), min(int(line[-1]) + 1 + extra, inside.shape[axis])
-            )
+            slice(max(int(line[0]) - extra, 0), min(int(line[-1]) + 1 + extra, inside.shape[axis]))
         )
     return box[0], box[1], box[2]
 
@@ -127,11 +125,18 @@ def _layer(
 
 def _encoded(volume: Array, affine: NDArray[np.float64], step: float) -> str:
     """A gzipped NIfTI of 16 bit whose voxels are whole multiples of ``step``."""
-    clipped = np.clip(volume, -32767 * step, 32767 * step)
-    image = Nifti1Image(clipped, affine, dtype=np.int16)
-    image.header.set_slope_inter(step, 0.0)
-    image.header["descrip"] = b"petrt report; not for diagnostic use"
-    return base64.b64encode(gzip.compress(image.to_bytes(), 6, mtime=0)).decode("ascii")
+    whole = np.clip(np.rint(volume / np.float32(step)), -32767, 32767).astype("<i2")
+    header = Nifti1Header(endianness="<")
+    header.set_data_dtype(np.int16)
+    header.set_data_shape(volume.shape)
+    header.set_xyzt_units("mm")
+    header.set_sform(affine, code="aligned")
+    header.set_zooms(np.linalg.norm(affine[:3, :3], axis=0))
+    header["scl_slope"], header["scl_inter"] = step, 0.0
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    header["descrip"] = b"petrt report; not for diagnostic use"
+    content = header.binaryblock + bytes(4) + whole.tobytes(order="F")
+    return base64.b64encode(gzip.compress(content, 6, mtime=0)).decode("ascii")
 
 
 def _voxels(shape: Sequence[int], bins: Sequence[int]) -> int:

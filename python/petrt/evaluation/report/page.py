@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from petrt.evaluation.report import html, sections
-from petrt.evaluation.report.case import STEPS, Case
-from petrt.evaluation.report.findings import hot_spots
+from petrt.evaluation.report.case import STEPS, Case, activity_centre
 from petrt.evaluation.report.html import Html, card, number, text
 from petrt.evaluation.report.layers import Layers, layers_of
+from petrt.evaluation.report.made import provenance
+from petrt.evaluation.report.picture import comparison, comparison_png
+from petrt.evaluation.report.reference import against_reference, scores_of
 
 SUMMARY = "petrt-summary"  # the element that an index is made from
 
@@ -24,13 +27,14 @@ def case_page(case: Case, *, command: str = "") -> str:
     case = case.in_ras()
     layers = layers_of(case)
     top = layers.each[0].high
-    summary = sections.summary_of(case, sections.scores_of(case))
+    scores = scores_of(case)
+    summary = sections.summary_of(case, scores)
     title = sections.heading(case)
     body = Html(
         f"<h1>{text(title)}</h1><p class='sub'>{text(sections.subtitle(case))}</p>"
         f"{sections.warnings(summary)}{sections.tiles(case, summary)}{_viewer(case, layers)}"
-        f"{sections.numbers(case, top)}{sections.against_reference(case)}"
-        f"{sections.provenance(case, command, html.CITATION, html.asset('LICENSE.niivue'))}"
+        f"{sections.numbers(case, top)}{against_reference(case, scores)}"
+        f"{provenance(case, command, html.asset('LICENSE.niivue'))}"
     )
     volumes = "".join(
         f'<script type="application/octet-stream" id="layer-{layer.name}">{layer.data}</script>'
@@ -40,10 +44,11 @@ def case_page(case: Case, *, command: str = "") -> str:
         {key: getattr(layer, key) for key in ("name", "title", "kind", "low", "high")}
         for layer in layers.each
     ]
-    spots = hot_spots(case, 1)
-    view = {"layers": described, "top": top, "centre": list(spots[0].at) if spots else _middle(case)}
+    view = {"layers": described, "top": top, "centre": centre(case)}
     head = html.data(SUMMARY, summary) + html.data("viewer-data", view) + volumes
-    scripts = "".join(f"<script>{html.asset(name)}</script>" for name in ("niivue.umd.js", "viewer.js"))
+    scripts = "".join(
+        f"<script>{html.asset(name)}</script>" for name in ("niivue.umd.js", "viewer.js")
+    )
     return html.page(f"petrt report: {title}", body, head=head, scripts=scripts)
 
 
@@ -61,7 +66,8 @@ def _viewer(case: Case, layers: Layers) -> Html:
     )
     maps = "".join(f"<option>{name}</option>" for name in ("inverse grey", "grey", "hot"))
     values = "".join(
-        f'<span>{text(layer.title)} <b id="value-{layer.name}">–</b></span>' for layer in layers.each
+        f'<span>{text(layer.title)} <b id="value-{layer.name}">–</b></span>'
+        for layer in layers.each
     )
     hints = (
         ("←→", "slider"),
@@ -77,20 +83,20 @@ def _viewer(case: Case, layers: Layers) -> Html:
     unit = text(case.unit or "unit of the file")
     body = f"""
 <p id="viewer-fault" class="note" role="status"></p>
-<div class="tools"><div class="layers" role="group" aria-label="layer">{buttons}</div>
-<label>window <select id="window">{windows}</select> {unit}</label>
-<label>colours <select id="grey">{maps}</select></label>
-<button id="reset">reset</button></div>
+<div class="tools"><div class="layers" role="group" aria-label="layer">{buttons}</div></div>
 <div class="tools"><label class="slide"><span>input</span>
 <input id="slider" type="range" min="0" max="100" value="100" aria-label="from the input to the layer">
-<span id="right-name">output</span></label><button id="blink" aria-pressed="false">blink<kbd>b</kbd></button></div>
+<span id="right-name">output</span></label>
+<button id="blink" aria-pressed="false">blink<kbd>b</kbd></button></div>
 <div id="stage" style="aspect-ratio:{x + x + y:.0f}/{max(y, z) * 1.04:.0f};max-height:78vh">
 <canvas id="lower" tabindex="-1" aria-hidden="true"></canvas>
 <canvas id="upper" tabindex="0" aria-label="three planes; arrow keys move"></canvas></div>
 <img class="picture" alt="three planes of the volumes" src="{_picture(case)}">
-<div class="under"><div class="values">{values}</div>
-<div class="scale"><span id="bar-low"></span><span id="bar"></span><span id="bar-high"></span> {unit}</div>
-<div id="place"></div></div>
+<div class="under"><div class="values">{values}</div><div id="place"></div></div>
+<div class="under"><div class="scale"><span id="bar-low"></span><span id="bar"></span>
+<span id="bar-high"></span> {unit}</div>
+<div class="scale"><label>window <select id="window">{windows}</select></label>
+<label>colours <select id="grey">{maps}</select></label><button id="reset">reset</button></div></div>
 <div class="hints">{keys}<span>wheel: slices · right button: move</span></div>"""
     note = "The patient's right is on the left."
     if layers.bins != (1, 1, 1):
@@ -106,15 +112,23 @@ def _tops(top: float) -> list[float]:
     return [each for each in sorted(steps | {top}) if top / 10 <= each <= top * 5]
 
 
-def _middle(case: Case) -> list[float]:
-    voxel = [(n - 1) / 2 for n in case.output.shape]
+def centre(case: Case) -> list[float]:
+    """The centre of the output's activity in mm, or the middle of an empty volume."""
+    voxel = activity_centre(case.output)
     return [float(mm) for mm in case.affine[:3, :3] @ voxel + case.affine[:3, 3]]
 
 
 def _picture(case: Case) -> str:
     """The comparison picture as a data URL."""
-    del case
-    return "data:,"
+    columns = comparison(
+        case.input,
+        case.output,
+        reference=case.reference,
+        uncertainty=case.std,
+        calibrated=case.calibrated,
+    )
+    content = comparison_png(columns, affine=case.affine, unit=case.unit)
+    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def summary_in(page: str) -> Mapping[str, Any] | None:

@@ -36,7 +36,7 @@ _VARIABLES = {
 _STYLE = {
     "svg.fonttype": "none",  # text stays text, in the page's font
     "svg.hashsalt": "petrt",
-    "font.size": 9.5,
+    "font.size": 12,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,
     "axes.linewidth": 0.8,
@@ -49,10 +49,11 @@ _STYLE = {
     "ytick.color": MUTED,
     "text.color": INK,
     "legend.frameon": False,
-    "legend.fontsize": 9,
-    "lines.linewidth": 1.6,
+    "legend.fontsize": 11.5,
+    "lines.linewidth": 1.8,
     "lines.solid_capstyle": "round",
 }
+STRUCTURE = 2e-3  # of an image's largest amplitude
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
@@ -74,9 +75,7 @@ def profile_svg(profile: Profile, unit: str, description: str) -> str:
             )
         if profile.half is not None:
             low, high = (profile.lines["output"] + sign * profile.half for sign in (-1, 1))
-            axes.fill_between(
-                profile.mm, low, high, color=LINES["output"], alpha=0.18, linewidth=0
-            )
+            axes.fill_between(profile.mm, low, high, color=LINES["output"], alpha=0.18, linewidth=0)
         axes.set(xlabel="mm, from the patient's left to right", xlim=_ends(profile.mm)[::-1])
         axes.set_ylabel(unit or "value")
         axes.set_ylim(bottom=min(0.0, *(float(line.min()) for line in profile.lines.values())))
@@ -113,9 +112,12 @@ def share_svg(spectrum: Spectrum, description: str) -> str:
             axes.plot(spectrum.per_cm, 100 * values, color=LINES[name], label=label)
         axes.axhline(0, color=INK, linewidth=0.8)
         axes.set(xlabel="spatial frequency, 1/cm", ylabel="in the residual, %")
-        highest = max(float(np.abs(100 * values).max()) for _, _, values in lines)
-        axes.set(ylim=(-max(20.0, min(highest, 100)), max(20.0, min(1.15 * highest, 115))))
-        axes.set_xlim(0, float(spectrum.per_cm[-1]))
+        # Beyond, image and full dose are mostly noise.
+        shape = spectrum.amplitudes["output"] >= STRUCTURE * spectrum.amplitudes["output"].max()
+        last = max(int(np.flatnonzero(shape)[-1]) + 1, 2)
+        each = np.concatenate([100 * values[:last] for _, _, values in lines])
+        axes.set_ylim(min(-20.0, 1.15 * float(each.min())), max(20.0, 1.15 * float(each.max())))
+        axes.set_xlim(0, float(spectrum.per_cm[:last][-1]))
         axes.legend(loc="best")
 
     return _plot(draw, description)
@@ -181,7 +183,7 @@ def _plot(draw: Callable[[Axes], None], description: str, *, wide: bool = False)
     def figure() -> Figure:
         from matplotlib.figure import Figure
 
-        drawn = Figure(figsize=(8.6 if wide else 4.3, 2.9), layout="constrained")
+        drawn = Figure(figsize=(15.6 if wide else 7.4, 4.4), layout="constrained")
         drawn.patch.set_alpha(0)
         axes = drawn.add_subplot()
         axes.patch.set_alpha(0)

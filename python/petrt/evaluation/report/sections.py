@@ -8,27 +8,25 @@ import numpy as np
 
 from petrt.diffusion.dose import dose_text
 from petrt.evaluation.activity import change
-from petrt.evaluation.calibration import active_voxels
-from petrt.evaluation.metrics import evaluate
+from petrt.evaluation.metrics import json_number
 from petrt.evaluation.report import plots
 from petrt.evaluation.report.case import Case
 from petrt.evaluation.report.findings import (
     LEVEL,
     Measured,
-    Regions,
     Spot,
     hot_spots,
     line_profile,
     noise_percent,
-    regions,
     residual_spectrum,
 )
-from petrt.evaluation.report.html import Html, card, listed, number, percent, table, text, tile
+from petrt.evaluation.report.html import Html, card, number, percent, table, text, tile
+from petrt.evaluation.report.reference import Scores
 
 Summary = dict[str, Any]
 
 
-def summary_of(case: Case, scores: dict[str, float] | None) -> Summary:
+def summary_of(case: Case, scores: Scores) -> Summary:
     """The numbers at the head of a page, JSON-ready; an index is made of them."""
     moved = change(case.output, case.input)
     dose = case.record.get("dose_fraction")
@@ -42,26 +40,13 @@ def summary_of(case: Case, scores: dict[str, float] | None) -> Summary:
         "noise_output": noise_percent(case.output, case),
         "dose_fraction": dose,
         "model": case.record.get("model", {}).get("name"),
-        **(scores or {}),
+        **{f"psnr_{name}": json_number(by["standard"]["psnr"]) for name, by in scores.items()},
     }
 
 
 def identity(case: Case) -> str:
     """What a case is called: the head of its input's SHA-256. File names may name patients."""
     return str(case.record.get("hashes", {}).get("input", ""))[:12]
-
-
-def scores_of(case: Case) -> dict[str, float] | None:
-    """PSNR ``standard`` of input and output in dB; None without a reference with activity."""
-    if case.reference is None or not case.reference.max() > 0:
-        return None
-    found = {}
-    for name in ("input", "output"):
-        by = evaluate(getattr(case, name), case.reference, protocols=["standard"])["standard"]
-        found[f"psnr_{name}"] = min(by["psnr"], 999.0)
-        if np.isfinite(by["ssim"]):
-            found[f"ssim_{name}"] = by["ssim"]
-    return found
 
 
 def heading(case: Case) -> str:
@@ -101,7 +86,7 @@ def tiles(case: Case, summary: Summary) -> Html:
     """The numbers that matter most."""
     ratio, noise = summary["activity_ratio"], (summary["noise_input"], summary["noise_output"])
     each = [tile("Activity, output / input", number(ratio), "1 keeps the total activity")]
-    if "psnr_output" in summary:
+    if None not in (summary.get("psnr_input"), summary.get("psnr_output")):
         before, after = summary["psnr_input"], summary["psnr_output"]
         gain = f"{after - before:+.1f} dB against the full dose"
         arrow = Html(f"<small>{before:.1f} →</small> {after:.1f} <small>dB</small>")
@@ -170,10 +155,18 @@ def _spots(case: Case, spots: list[Spot]) -> Html:
     if spots[0].output.interval:
         note += f" ± is half of the {100 * LEVEL:g} % interval; that of a peak is an upper bound."
     else:
-        note += " No intervals: " + case.record.get("std", {}).get("reason", "no std is known") + "."
+        note += (
+            " No intervals: " + case.record.get("std", {}).get("reason", "no std is known") + "."
+        )
     with_reference = spots[0].reference is not None
     head = ["place (mm)", "max, input", "output", *(["full dose"] if with_reference else [])]
-    head += ["change", "peak, input", "output", *(["full dose"] if with_reference else []), "change"]
+    head += [
+        "change",
+        "peak, input",
+        "output",
+        *(["full dose"] if with_reference else []),
+        "change",
+    ]
     rows = []
     for spot in spots:
         x, y, z = (f"{mm:.0f}" for mm in spot.at)
@@ -205,85 +198,4 @@ def _regions(found: Any) -> Html:
             row.append(Html(f"{text(number(each[key]))}{between}"))
         rows.append(row)
     note = f"With the intervals that hold the full dose's at {100 * found['level']:g} %."
-    return card(
-        "Regions", table(["region", "ml", "mean", "peak", "max"], rows), note, "wide"
-    )
-
-
-def against_reference(case: Case) -> Html:
-    """What a full dose tells: metrics by protocol, Bland-Altman, reliability; "" without one."""
-    if case.reference is None or not case.reference.max() > 0:
-        return Html("")
-    parts = [_metrics(case)]
-    found = regions(case)
-    if found is not None:
-        parts.append(_bland_altman(case, found))
-    if case.std is not None and float(case.std.max()) > 0:
-        voxels = active_voxels(case.output, case.std, case.reference)
-        kind = "Calibrated." if case.calibrated else "Not calibrated: the spread of the samples alone."
-        plot = plots.reliability_svg(voxels, "Coverage of the intervals by level")
-        note = f"{kind} Below the line the intervals are too narrow."
-        parts.append(card("Reliability", plot, note))
-        plot = plots.error_by_std_svg(voxels, "Error against standard deviation")
-        parts.append(card("Error against standard deviation", plot, "Root mean squares, equal bins."))
-    return Html(f'<div class="grid">{"".join(parts)}</div>')
-
-
-def _metrics(case: Case) -> Html:
-    assert case.reference is not None
-    names = [name for name in ("input", "coarse", "output") if name in case.volumes]
-    by = {name: evaluate(case.volumes[name], case.reference) for name in names}
-    rows = []
-    for protocol in by["output"]:
-        for key, form in (("psnr", ".2f"), ("ssim", ".4f"), ("nmse", ".5f")):
-            label = f"{key.upper()}{' (dB)' if key == 'psnr' else ''}, {protocol}"
-            values = [by[name][protocol][key] for name in names]
-            rows.append([label, *(format(v, form) if np.isfinite(v) else "–" for v in values)])
-    return card("Against the full dose", table(["", *names], rows), "By named protocol (docs/method.md).")
-
-
-def _bland_altman(case: Case, found: Regions) -> Html:
-    percents = plots.difference_percent(found)
-    bias, spread = float(percents.mean()), 1.96 * float(percents.std())
-    note = (
-        f"{len(percents)} {found.what}: bias {percent(bias)}, limits of agreement "
-        f"{percent(bias - spread)} to {percent(bias + spread)}."
-    )
-    plot = plots.bland_altman_svg(found, case.unit, "Bland-Altman plot of regions")
-    return card("Bland–Altman of regions", plot, note)
-
-
-def provenance(case: Case, command: str, citation: str, licence: str) -> Html:
-    """Versions, hashes, the command, how to cite."""
-    record = case.record
-    model, engine = record.get("model", {}), record.get("engine", {})
-    sampler, hashes = record.get("sampler"), record.get("hashes", {})
-    seconds = record.get("seconds", {}).get("total")
-    pairs: list[tuple[str, object]] = [
-        ("petrt", record.get("petrt")),
-        ("model", model.get("name")),
-        ("model's SHA-256", model.get("sha256")),
-        ("model's label", model.get("label")),
-        ("engine", " ".join(str(engine[k]) for k in ("name", "version", "precision") if k in engine)),
-        ("device", record.get("device")),
-        ("sampler", f"{sampler['kind']}, {sampler['steps']} steps" if sampler else None),
-        ("samples", record.get("samples")),
-        ("seed", record.get("seed")),
-        ("strength", record.get("strength")),
-        ("std", record.get("std", {}).get("reason")),
-        ("time", None if seconds is None else f"{seconds:.1f} s"),
-        ("input's SHA-256", hashes.get("input")),
-        ("options' SHA-256", hashes.get("options")),
-        *((f"{kind}'s SHA-256", value) for kind, value in hashes.get("outputs", {}).items()),
-    ]
-    body = listed(pairs)
-    if command:
-        body = Html(f"{body}<p class='note' style='margin:14px 0 0'>The command</p><pre>{text(command)}</pre>")
-    cite = f"<p class='note' style='margin:14px 0 0'>How to cite</p><pre>{text(citation)}</pre>"
-    own = f"<details><summary>Licence of the viewer (NiiVue)</summary><pre>{text_block(licence)}</pre></details>"
-    return card("How it was made", f"{body}{cite}{own}")
-
-
-def text_block(value: str) -> Html:
-    """Text of several lines."""
-    return Html("\n".join(text(line) for line in value.splitlines()))
+    return card("Regions", table(["region", "ml", "mean", "peak", "max"], rows), note, "wide")

@@ -26,18 +26,18 @@
   };
   const options = () => ({
     isRadiologicalConvention: true, multiplanarLayout: 3, multiplanarShowRender: 0, multiplanarPadPixels: 6,
-    crosshairWidth: 1, crosshairColor: [0.05, 0.55, 0.65, 0.9], crosshairGap: 8, show3Dcrosshair: false,
-    isColorbar: false, isOrientationTextVisible: true, textHeight: 0.03, fontMinPx: 11, dragMode: 3,
+    crosshairWidth: 0.7, crosshairWidthUnit: "mm", crosshairColor: [0.05, 0.55, 0.65, 0.8], crosshairGap: 6, show3Dcrosshair: false,
+    isColorbar: false, isOrientationTextVisible: true, showAllOrientationMarkers: true, fontMinPx: 14, dragMode: 3,
     dragAndDropEnabled: false, loadingText: "", logLevel: "silent", isAntiAlias: false,
     isSliceMM: true, sagittalNoseLeft: true, backColor: [1, 1, 1, 1], fontColor: [0.35, 0.4, 0.45, 1],
   });
   const lower = { nv: new niivue.Niivue(options()), name: null };
   const upper = { nv: new niivue.Niivue(options()), name: null };
-  for (const [side, id] of [[lower, "lower"], [upper, "upper"]]) {
+  const attach = async (side, id) => {
     await side.nv.attachToCanvas($(id));
     for (const [name, stops] of Object.entries(MAPS)) side.nv.addColormap(name, ramp(stops));
     side.nv.setSliceType(side.nv.sliceTypeMultiplanar);
-  }
+  };
 
   const layers = new Map(page.layers.map((layer) => [layer.name, layer]));
   const state = { share: 1, grey: "inverse grey", top: page.top, blinking: 0 };
@@ -57,6 +57,7 @@
   };
 
   const mirror = () => {
+    if (!lower.name) return;
     lower.nv.scene.crosshairPos = [...upper.nv.scene.crosshairPos];
     lower.nv.scene.pan2Dxyzmm = [...upper.nv.scene.pan2Dxyzmm];
     lower.nv.drawScene();
@@ -77,8 +78,8 @@
   const paint = (side) => {
     const layer = layers.get(side.name), shown = side.nv.volumes[0], dark = map_of(layer) === "grey" || map_of(layer) === "hot" || layer.kind === "uncertainty";
     if (!shown) return;
+    shown.colormap = map_of(layer); // this sets a window, too
     [shown.cal_min, shown.cal_max] = window_of(layer);
-    shown.colormap = map_of(layer);
     side.nv.opts.backColor = dark ? [0, 0, 0, 1] : layer.kind === "difference" ? [0.97, 0.97, 0.97, 1] : [1, 1, 1, 1];
     side.nv.opts.fontColor = dark ? [0.7, 0.74, 0.78, 1] : [0.35, 0.4, 0.45, 1];
     side.nv.updateGLVolume();
@@ -169,10 +170,13 @@
   }
 
   try {
-    await put(lower, "input");
+    await attach(upper, "upper");
     await put(upper, "output");
     legend(); fade(1); go(page.centre);
     document.documentElement.classList.add("ready");
+    await attach(lower, "lower"); // what it shows is covered until the slider moves
+    await put(lower, "input");
+    mirror();
     for (const layer of page.layers) { await image(layer.name, ">"); read(); }
     document.documentElement.classList.add("all-ready");
   } catch (error) {
