@@ -19,7 +19,7 @@ from nibabel.orientations import (
 from petrt.errors import InputError, UsageError
 from petrt.evaluation.report.figure import DPI
 from petrt.evaluation.report.picture import Panel, comparison, save_comparison
-from petrt.evaluation.report.planes import FOOTER, HEADER, MAX_INCHES, WIDTH_PX
+from petrt.evaluation.report.planes import FOOTER, HEADER, MAX_INCHES, MIN_INCHES, WIDTH_PX
 
 SHAPE = (16, 20, 12)
 AFFINE = np.array([[2.0, 0, 0, -16], [0, 2, 0, -20], [0, 0, 4, -24], [0, 0, 0, 1]])
@@ -106,7 +106,7 @@ def test_empty_volumes_and_long_scans(tmp_path):
     path = tmp_path / "a.png"
     save_comparison(path, {"empty": np.zeros((4, 4, 300))})
     assert imread(path).shape[1] == WIDTH_PX
-    assert imread(path).shape[0] <= (MAX_INCHES + HEADER + FOOTER) * DPI + 1
+    assert imread(path).shape[0] <= (MAX_INCHES + MIN_INCHES + HEADER + FOOTER) * DPI + 1
 
 
 @pytest.mark.parametrize(

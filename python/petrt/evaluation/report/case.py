@@ -30,7 +30,8 @@ class Case:
 
     ``std``: standard deviation of ``output``, calibrated if the ``record`` says so. ``labels``: regions, 0 is
     outside. ``record``: that of the run (petrt.inference.run_record), empty where none is known. ``unit``: of
-    the values, "" if unknown. ``frame``: "frame 2 of 5" of a series. Raises InputError for volumes that do
+    the values, "" if unknown. ``base``: what ``input`` is, the volume that the output is compared with; the
+    reference itself where there is no input. ``frame``: "frame 2 of 5" of a series. Raises InputError for volumes that do
     not match or are not finite.
     """
 
@@ -44,6 +45,7 @@ class Case:
     labels: NDArray[Any] | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
     frame: str = ""
+    base: str = "input"
 
     def __post_init__(self) -> None:
         for name, volume in self.volumes.items():

@@ -113,7 +113,7 @@ def line_profile(case: Case, voxel: tuple[int, int, int]) -> Profile:
     lines = {
         name: volume[:, y, z]
         for name, volume in case.volumes.items()
-        if name not in ("std", "labels")
+        if name not in ("std", "labels", *_twice(case))
     }
     half = None
     if case.std is not None and case.calibrated:
@@ -131,7 +131,8 @@ def residual_spectrum(case: Case, top: float) -> Spectrum | None:
     for n in shape:  # Tukey's window, an eighth at each side
         edge = np.minimum((np.arange(n) + 0.5) / max(n / 8, 1), 1.0)
         taper = np.multiply.outer(taper, np.sin(np.pi / 2 * np.minimum(edge, edge[::-1])) ** 2)
-    names = [name for name in ("input", "output", "reference") if name in case.volumes]
+    known = [name for name in ("input", "output", "reference") if name in case.volumes]
+    names = [name for name in known if name not in _twice(case)]
     waves = {name: np.fft.rfftn(case.volumes[name][box] * taper) for name in names}
     waves["residual"] = waves["input"] - waves["output"]
     # Rings as wide as the longest axis resolves, up to the highest frequency that every axis has.
@@ -152,10 +153,15 @@ def residual_spectrum(case: Case, top: float) -> Spectrum | None:
     power = {name: mean(name, name) for name in waves}
     damped = _share(mean("residual", "output"), np.sqrt(power["input"] * power["output"]))
     lost = None
-    if case.reference is not None:
+    if "reference" in waves:
         lost = _share(mean("residual", "reference"), power["reference"])
     amplitudes = {name: np.sqrt(values) for name, values in power.items()}
     return Spectrum((edges[:-1] + edges[1:]) / 2, amplitudes, damped, lost)
+
+
+def _twice(case: Case) -> tuple[str, ...]:
+    """The volumes that are shown under another name."""
+    return () if case.base == "input" else ("reference",)
 
 
 def _share(part: Array64, whole: Array64) -> Array64:

@@ -12,6 +12,8 @@ from typing import Any
 from petrt import _core
 from petrt.files.names import printable
 
+SUMMARY = "petrt-summary"  # the element of a page that an index is made from
+
 
 class Html(str):
     """Markup that is safe as it is; any other text is escaped on its way into a page."""
@@ -65,10 +67,10 @@ def asset(name: str) -> str:
     return (files("petrt.evaluation.report") / "assets" / name).read_text(encoding="utf-8")
 
 
-def page(title: str, body: str, *, head: str = "", scripts: str = "") -> str:
+def page(title: str, body: str, *, head: str = "", content: str = "", scripts: str = "") -> str:
     """A whole page, self-contained: its Content-Security-Policy lets it load nothing from anywhere.
 
-    ``head``: JSON and volumes; ``scripts``: what runs.
+    ``head``: what programs read first; ``content``: volumes; ``scripts``: what runs.
     """
     footer = (
         f"petrt {_core.__version__}. Not for diagnostic use. "
@@ -80,7 +82,8 @@ def page(title: str, body: str, *, head: str = "", scripts: str = "") -> str:
         style=asset("page.css"),
         body=body,
         footer=text(footer),
-        data=head,
+        head=head,
+        data=content,
         scripts=scripts,
     )
 

@@ -16,8 +16,8 @@ from petrt.arrays import Array
 from petrt.evaluation.report.case import Case, Kind, limits, window_top
 
 MOST_BYTES = 11_500_000  # of all layers in base64; with the viewer a page stays below 15 MB
-BYTES_PER_VOXEL = 1.6  # a noisy layer in base64; the first guess, checked afterwards
-LEVELS = 400  # quantisation steps from 0 to the top of the window
+BYTES_PER_VOXEL = 1.0  # a noisy layer in base64; the first guess, checked afterwards
+LEVELS = 256  # quantisation steps of a window
 BODY, MARGIN_MM = 0.02, 12.0  # of the window: what is kept, with this much air around it
 
 
@@ -100,7 +100,7 @@ def binned(volume: Array, bins: Sequence[int]) -> Array:
 
 def _volumes(case: Case) -> list[tuple[str, str, Kind, Array]]:
     found: list[tuple[str, str, Kind, Array]] = [
-        ("input", "input", "image", case.input),
+        ("input", case.base, "image", case.input),
         ("output", "output", "image", case.output),
     ]
     if case.coarse is not None:
@@ -108,8 +108,8 @@ def _volumes(case: Case) -> list[tuple[str, str, Kind, Array]]:
     if case.std is not None:
         title = "uncertainty" if case.calibrated else "std of the samples"
         found.append(("std", title, "uncertainty", case.std))
-    found.append(("difference", "output − input", "difference", case.output - case.input))
-    if case.reference is not None:
+    found.append(("difference", f"output − {case.base}", "difference", case.output - case.input))
+    if case.reference is not None and case.base == "input":
         found.append(("reference", "full dose", "image", case.reference))
         error = case.output - case.reference
         found.append(("error", "output − full dose", "difference", error))
@@ -120,7 +120,7 @@ def _layer(
     name: str, title: str, kind: Kind, volume: Array, affine: NDArray[np.float64], top: float
 ) -> Layer:
     low, high = limits(kind, top)
-    return Layer(name, title, kind, low, high, _encoded(volume, affine, high / LEVELS))
+    return Layer(name, title, kind, low, high, _encoded(volume, affine, (high - low) / LEVELS))
 
 
 def _encoded(volume: Array, affine: NDArray[np.float64], step: float) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from petrt.evaluation.report.case import Case
 from petrt.evaluation.report.html import Html, card, listed, text
 
@@ -10,6 +13,27 @@ CITATION = (
     "Auxiliary Guidance for Coarse-to-Fine PET Reconstruction. MICCAI 2023, LNCS 14229. "
     "doi:10.1007/978-3-031-43999-5_23"
 )
+
+
+def command_of(record: Mapping[str, Any]) -> str:
+    """The command that makes an output again, from the run's ``record``; IN and OUT stand for its files."""
+    if "model" not in record or "engine" not in record:
+        return ""
+    dose, sampler = record.get("dose", {}), record.get("sampler")
+    words = ["petrt reconstruct IN OUT", f"--model {record['model']['name']}"]
+    if record.get("preset") in ("fast", "paper", "coarse"):
+        words.append(f"--preset {record['preset']}")
+    elif sampler:
+        words.append(f"--sampler {sampler['kind']} --steps {sampler['steps']}")
+    if sampler:
+        words.append(f"--samples {record['samples']} --seed {record['seed']}")
+    if dose.get("source") == "given":
+        words.append(f"--dose {record['dose_fraction']:.6g}")
+    if record.get("strength", 1.0) != 1.0:
+        words.append(f"--strength {record['strength']:g}")
+    device = "cpu" if record["device"] == "cpu" else "cuda"
+    words.append(f"--device {device} --engine {record['engine']['name']}")
+    return " ".join(words)
 
 
 def provenance(case: Case, command: str, licence: str) -> Html:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from petrt.evaluation.report import html, sections
 from petrt.evaluation.report.case import STEPS, Case, activity_centre
-from petrt.evaluation.report.html import Html, card, number, text
+from petrt.evaluation.report.html import SUMMARY, Html, card, number, text
 from petrt.evaluation.report.layers import Layers, layers_of
-from petrt.evaluation.report.made import provenance
+from petrt.evaluation.report.made import command_of, provenance
 from petrt.evaluation.report.picture import comparison, comparison_png
 from petrt.evaluation.report.reference import against_reference, scores_of
 
-SUMMARY = "petrt-summary"  # the element that an index is made from
 
+def case_page(case: Case, *, command: str = "", more: Html | None = None) -> str:
+    """The page of a ``case``, in any orientation, as HTML.
 
-def case_page(case: Case, *, command: str = "") -> str:
-    """The page of a ``case``, in any orientation. ``command``: what makes the output again.
-
-    It takes about 4 s for 128^3 voxels on one core. The page names the input by its hash alone.
+    ``command``: what makes the output again. ``more``: cards (petrt.evaluation.report.html.card) of a
+    command's own, shown before the planes. The page names the input by its hash alone. It takes about 5 s
+    for 128^3 voxels on one core.
     """
     case = case.in_ras()
     layers = layers_of(case)
@@ -32,9 +29,9 @@ def case_page(case: Case, *, command: str = "") -> str:
     title = sections.heading(case)
     body = Html(
         f"<h1>{text(title)}</h1><p class='sub'>{text(sections.subtitle(case))}</p>"
-        f"{sections.warnings(summary)}{sections.tiles(case, summary)}{_viewer(case, layers)}"
+        f"{sections.warnings(summary)}{sections.tiles(case, summary)}{more or ''}{_viewer(case, layers)}"
         f"{sections.numbers(case, top)}{against_reference(case, scores)}"
-        f"{provenance(case, command, html.asset('LICENSE.niivue'))}"
+        f"{provenance(case, command or command_of(case.record), html.asset('LICENSE.niivue'))}"
     )
     volumes = "".join(
         f'<script type="application/octet-stream" id="layer-{layer.name}">{layer.data}</script>'
@@ -45,11 +42,12 @@ def case_page(case: Case, *, command: str = "") -> str:
         for layer in layers.each
     ]
     view = {"layers": described, "top": top, "centre": centre(case)}
-    head = html.data(SUMMARY, summary) + html.data("viewer-data", view) + volumes
+    content = html.data("viewer-data", view) + volumes
     scripts = "".join(
         f"<script>{html.asset(name)}</script>" for name in ("niivue.umd.js", "viewer.js")
     )
-    return html.page(f"petrt report: {title}", body, head=head, scripts=scripts)
+    head = html.data(SUMMARY, summary)
+    return html.page(f"petrt report: {title}", body, head=head, content=content, scripts=scripts)
 
 
 def _viewer(case: Case, layers: Layers) -> Html:
@@ -71,7 +69,7 @@ def _viewer(case: Case, layers: Layers) -> Html:
     )
     hints = (
         ("←→", "slider"),
-        ("space", "input or layer"),
+        ("space", f"{case.base} or layer"),
         ("b", "blink"),
         (f"1–{len(names)}", "layers"),
         ("↑↓", "slices"),
@@ -84,8 +82,8 @@ def _viewer(case: Case, layers: Layers) -> Html:
     body = f"""
 <p id="viewer-fault" class="note" role="status"></p>
 <div class="tools"><div class="layers" role="group" aria-label="layer">{buttons}</div></div>
-<div class="tools"><label class="slide"><span>input</span>
-<input id="slider" type="range" min="0" max="100" value="100" aria-label="from the input to the layer">
+<div class="tools"><label class="slide"><span>{text(case.base)}</span>
+<input id="slider" type="range" min="0" max="100" value="100" aria-label="from {text(case.base)} to the layer">
 <span id="right-name">output</span></label>
 <button id="blink" aria-pressed="false">blink<kbd>b</kbd></button></div>
 <div id="stage" style="aspect-ratio:{x + x + y:.0f}/{max(y, z) * 1.04:.0f};max-height:78vh">
@@ -123,22 +121,11 @@ def _picture(case: Case) -> str:
     columns = comparison(
         case.input,
         case.output,
-        reference=case.reference,
+        reference=case.reference if case.base == "input" else None,
         uncertainty=case.std,
         calibrated=case.calibrated,
     )
+    if case.base != "input":
+        columns = {name.replace("input", case.base): each for name, each in columns.items()}
     content = comparison_png(columns, affine=case.affine, unit=case.unit)
     return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def summary_in(page: str) -> Mapping[str, Any] | None:
-    """The summary of a page that ``case_page`` made; None for any other text."""
-    begin = page.find(f'id="{SUMMARY}">')
-    end = page.find("</script>", begin)
-    if begin < 0 or end < 0:
-        return None
-    try:
-        found = json.loads(page[begin + len(f'id="{SUMMARY}">') : end])
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None

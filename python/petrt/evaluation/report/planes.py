@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WIDTH_PX = 1200
 MAX_INCHES = 14.0  # height of all planes: a long scan gets narrower columns, not a taller picture
 MIN_INCHES = 0.55  # height of a row: the letters and the name of a thin plane need it
-HEADER, FOOTER = 1.35, 0.9  # inches above and below the planes
+HEADER, FOOTER = 1.1, 0.9  # inches above and below the planes
 NOTE_LETTERS = 165  # of a line of notes
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "parse_math": False}
 COLOUR_MAPS: dict[Kind, str] = {"image": "gray_r", "difference": "RdBu_r", "uncertainty": "magma"}
@@ -74,13 +74,13 @@ def draw_sheet(
             box = (left, (top + (height - tall) / 2) / total, 0.99 * share, tall / total)
             axes = figure.add_axes(box)
             shown = _show_plane(axes, volume, plane, kind, sheet)
-            _letters(frame, plane, kind, sheet, first=j == 0)
+            _letters(frame, plane, sheet, first=j == 0)
         bar = figure.add_axes((left + 0.12 * share, 0.62 / total, 0.76 * share, 0.1 / total))
         _add_colour_bar(bar, shown, sheet.unit)
         _column_title(figure, name, left + 0.5 * share, len(columns), total)
     figure.text(0.5, 1 - 0.22 / total, headed(title), **CENTRED, fontsize=14)
     lines = [line for note in notes for line in wrap(note, NOTE_LETTERS)]
-    for i, line in enumerate(lines[:3]):
+    for i, line in enumerate(lines[:2]):
         at = 1 - (0.46 + 0.16 * i) / total
         figure.text(0.5, at, line, **CENTRED, fontsize=9, color="0.35")
     note = "radiological orientation: the patient's right is on the left"
@@ -132,31 +132,25 @@ def _show_plane(
 
 
 def _letters(
-    frame: Axes,
-    plane: tuple[str, int, int, int, str, str],
-    kind: Kind,
-    sheet: Sheet,
-    *,
-    first: bool,
+    frame: Axes, plane: tuple[str, int, int, int, str, str], sheet: Sheet, *, first: bool
 ) -> None:
     """The letters of the plane's sides, and in the first column its name and place."""
     from matplotlib.patheffects import withStroke
 
     name, cut, _, _, left_letter, right_letter = plane
-    dark = kind == "uncertainty"
     look: dict[str, Any] = {
         "transform": frame.transAxes,
         "fontsize": 9,
-        "color": "white" if dark else "0.2",
-        "path_effects": [withStroke(linewidth=2, foreground="black" if dark else "white")],
+        "color": "0.2",
+        "path_effects": [withStroke(linewidth=2, foreground="white")],
         "parse_math": False,
     }
     frame.set_zorder(1)
-    frame.text(0.02, 0.5, left_letter, ha="left", va="center", **look)
-    frame.text(0.98, 0.5, right_letter, ha="right", va="center", **look)
+    frame.text(0.035, 0.5, left_letter, ha="left", va="center", **look)
+    frame.text(0.955, 0.5, right_letter, ha="right", va="center", **look)
     if first:
         where = "" if sheet.place is None else f", {'xyz'[cut]} {sheet.place[cut]:.0f} mm"
-        frame.text(0.02, 0.03, f"{name}{where}", ha="left", va="bottom", **look)
+        frame.text(0.03, 0.03, f"{name}{where}", ha="left", va="bottom", **look)
 
 
 def _add_colour_bar(axes: Axes, shown: AxesImage, unit: str) -> None:

@@ -26,7 +26,6 @@ LINES = {
     "reference": "#070707",
     "residual": "#080808",
 }
-NAMES = {"reference": "full dose", "residual": "residual (input − output)"}
 _VARIABLES = {
     INK: "--ink",
     MUTED: "--muted",
@@ -57,7 +56,7 @@ STRUCTURE = 2e-3  # of an image's largest amplitude
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
-def profile_svg(profile: Profile, unit: str, description: str) -> str:
+def profile_svg(profile: Profile, unit: str, base: str, description: str) -> str:
     """Values along a line, with the interval of the output where it has one."""
 
     def draw(axes: Axes) -> None:
@@ -68,7 +67,7 @@ def profile_svg(profile: Profile, unit: str, description: str) -> str:
                 profile.mm,
                 profile.lines[name],
                 color=LINES[name],
-                label=NAMES.get(name, name),
+                label=_name(name, base),
                 linewidth=2.0 if strong else 1.2,
                 linestyle="--" if name == "reference" else "-",
                 zorder=3 if strong else 2,
@@ -84,7 +83,7 @@ def profile_svg(profile: Profile, unit: str, description: str) -> str:
     return _plot(draw, description, wide=True)
 
 
-def spectrum_svg(spectrum: Spectrum, description: str) -> str:
+def spectrum_svg(spectrum: Spectrum, base: str, description: str) -> str:
     """Amplitudes by frequency."""
 
     def draw(axes: Axes) -> None:
@@ -92,7 +91,7 @@ def spectrum_svg(spectrum: Spectrum, description: str) -> str:
         for name, colour in LINES.items():
             if name in spectrum.amplitudes:
                 values = np.maximum(spectrum.amplitudes[name] / whole, 1e-6)
-                axes.plot(spectrum.per_cm, values, color=colour, label=NAMES.get(name, name))
+                axes.plot(spectrum.per_cm, values, color=colour, label=_name(name, base))
         axes.set(yscale="log", xlabel="spatial frequency, 1/cm", ylabel="amplitude, relative")
         axes.set_xlim(0, float(spectrum.per_cm[-1]))
         axes.legend(loc="upper right")
@@ -100,11 +99,11 @@ def spectrum_svg(spectrum: Spectrum, description: str) -> str:
     return _plot(draw, description)
 
 
-def share_svg(spectrum: Spectrum, description: str) -> str:
+def share_svg(spectrum: Spectrum, base: str, description: str) -> str:
     """What the residual holds of the image, by frequency."""
 
     def draw(axes: Axes) -> None:
-        of_input = "like the output, % of the input"
+        of_input = f"like the output, % of the {base}"
         lines = [("residual", of_input, spectrum.damped)]
         if spectrum.lost is not None:
             lines.append(("reference", "lost, % of the full dose", spectrum.lost))
@@ -139,6 +138,12 @@ def bland_altman_svg(regions: Regions, unit: str, description: str) -> str:
         axes.set_ylabel("output − full dose, % of their mean")
 
     return _plot(draw, description)
+
+
+def _name(line: str, base: str) -> str:
+    """What a line is called; ``base``: the name of the volume that the output is compared with."""
+    names = {"input": base, "reference": "full dose", "residual": f"residual ({base} − output)"}
+    return names.get(line, line)
 
 
 def difference_percent(regions: Regions) -> Array64:

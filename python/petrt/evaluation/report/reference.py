@@ -18,7 +18,8 @@ def scores_of(case: Case) -> Scores:
     """The metrics of input, [coarse] and output; empty without a reference with activity."""
     if case.reference is None or not case.reference.max() > 0:
         return {}
-    names = [name for name in ("input", "coarse", "output") if name in case.volumes]
+    compared = ("input", "coarse", "output") if case.base == "input" else ("output",)
+    names = [name for name in compared if name in case.volumes]
     return {name: evaluate(case.volumes[name], case.reference) for name in names}
 
 

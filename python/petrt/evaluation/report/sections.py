@@ -85,7 +85,7 @@ def warnings(summary: Summary) -> Html:
 def tiles(case: Case, summary: Summary) -> Html:
     """The numbers that matter most."""
     ratio, noise = summary["activity_ratio"], (summary["noise_input"], summary["noise_output"])
-    each = [tile("Activity, output / input", number(ratio), "1 keeps the total activity")]
+    each = [tile(f"Activity, output / {case.base}", number(ratio), "1 keeps the total activity")]
     if None not in (summary.get("psnr_input"), summary.get("psnr_output")):
         before, after = summary["psnr_input"], summary["psnr_output"]
         gain = f"{after - before:+.1f} dB against the full dose"
@@ -95,7 +95,7 @@ def tiles(case: Case, summary: Summary) -> Html:
         arrow = Html(f"<small>{noise[0]:.2g} →</small> {noise[1]:.2g} <small>%</small>")
         each.append(tile("Noise in hot tissue", arrow, "of the hottest level"))
     each.append(
-        tile("Hottest voxel", percent(summary["maximum_percent"]), "noise raises it in the input")
+        tile("Hottest voxel", percent(summary["maximum_percent"]), f"output against {case.base}")
     )
     if case.record.get("dose_fraction"):
         each.append(tile("Dose", dose_text(case.record["dose_fraction"]), _dose(case.record)))
@@ -130,17 +130,17 @@ def numbers(case: Case, top: float) -> Html:
     described = f"Through the first hot spot, y {profile.at[1]:.0f} and z {profile.at[2]:.0f} mm."
     if profile.half is not None:
         described += f" The band is the output's {100 * LEVEL:g} % interval."
-    line = plots.profile_svg(profile, case.unit, "Line profile of the volumes")
+    line = plots.profile_svg(profile, case.unit, case.base, "Line profile of the volumes")
     parts.append(card("Line profile", line, described, "wide"))
     spectrum = residual_spectrum(case, top)
     if spectrum is not None:
-        plot = plots.spectrum_svg(spectrum, "Amplitudes by spatial frequency")
+        plot = plots.spectrum_svg(spectrum, case.base, "Amplitudes by spatial frequency")
         what = "Averaged over directions. Where output and residual cross, noise begins to prevail."
         parts.append(card("Spectrum", plot, what))
-        plot = plots.share_svg(spectrum, "What the residual holds of the image")
+        plot = plots.share_svg(spectrum, case.base, "What the residual holds of the image")
         what = (
             "The residual should be noise, hence 0. Structure in it is lost signal: above 0 the output has "
-            "less of it than the input, below 0 more."
+            f"less of it than the {case.base}, below 0 more."
         )
         parts.append(card("Structure in the residual", plot, what))
     return Html(f'<div class="grid">{"".join(parts)}</div>')
@@ -149,7 +149,7 @@ def numbers(case: Case, top: float) -> Html:
 def _spots(case: Case, spots: list[Spot]) -> Html:
     unit = f" in {case.unit}" if case.unit else ""
     note = (
-        f"Maximum and peak (mean of 1 ml){unit}, found in the mean of input and output. The maximum of a "
+        f"Maximum and peak (mean of 1 ml){unit}, found in the mean of {case.base} and output. The maximum of a "
         "noisy image is noise in part; the peak is less so."
     )
     if spots[0].output.interval:
@@ -158,11 +158,11 @@ def _spots(case: Case, spots: list[Spot]) -> Html:
         note += (
             " No intervals: " + case.record.get("std", {}).get("reason", "no std is known") + "."
         )
-    with_reference = spots[0].reference is not None
-    head = ["place (mm)", "max, input", "output", *(["full dose"] if with_reference else [])]
+    with_reference = spots[0].reference is not None and case.base == "input"
+    head = ["place (mm)", f"max, {case.base}", "output", *(["full dose"] if with_reference else [])]
     head += [
         "change",
-        "peak, input",
+        f"peak, {case.base}",
         "output",
         *(["full dose"] if with_reference else []),
         "change",

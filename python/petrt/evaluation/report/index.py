@@ -1,0 +1,102 @@
+"""The index of a folder of reports, worst first."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from petrt.diffusion.dose import dose_text
+from petrt.errors import UsageError, way
+from petrt.evaluation.report import html
+from petrt.evaluation.report.html import SUMMARY, Html, card, number, percent, text
+from petrt.files.atomic import atomic_write_bytes
+from petrt.files.names import shown
+
+NAME = "index.html"
+INDEX = "petrt-index"
+HEAD_BYTES = 200_000  # of a page; the summary stands before its volumes
+
+
+def check_index(folder: Path, *, overwrite: bool = False) -> None:
+    """Raise UsageError if ``folder`` has an index.html that petrt did not make."""
+    path = folder / NAME
+    if os.path.lexists(path) and not overwrite and _content(path, INDEX) is None:
+        raise UsageError(
+            f"{shown(path)}: the file exists and is no index of reports",
+            way("overwrite", "", "replaces it", "choose another folder"),
+        )
+
+
+def write_index(folder: Path, *, overwrite: bool = False) -> Path | None:
+    """Write the index of all reports in ``folder``; None where there is none."""
+    check_index(folder, overwrite=overwrite)
+    pages = sorted(path for path in folder.glob("*.html") if path.name != NAME)
+    found = [(path.name, _content(path, SUMMARY)) for path in pages]
+    rows = [(name, summary) for name, summary in found if summary is not None]
+    if not rows:
+        return None
+    atomic_write_bytes(folder / NAME, index_page(rows).encode(), overwrite=True)
+    return folder / NAME
+
+
+def index_page(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    """The index of pages: each a link within the folder and the summary that the page holds.
+
+    Those with most warnings come first, then those that change the activity most. Cases are called by the
+    hash of their input.
+    """
+    ordered = sorted(rows, key=lambda row: _badness(row[1]), reverse=True)
+    warned = sum(bool(summary["warnings"]) for _, summary in rows)
+    psnr = any(summary.get("psnr_output") is not None for _, summary in rows)
+    head = ["case", "warnings", "activity ratio", "maximum", "noise, input", "output", "dose"]
+    head += ["PSNR, input", "output"] if psnr else []
+    lines = [_row(number, link, summary, psnr) for number, (link, summary) in enumerate(ordered, 1)]
+    cases = "1 case" if len(rows) == 1 else f"{len(rows)} cases"
+    body = Html(
+        f"<h1>{cases}</h1><p class='sub'>{warned} with warnings. The worst come first: most warnings, then "
+        f"the largest change of the activity.</p>{card('Cases', html.table(head, lines))}"
+    )
+    return html.page(f"petrt reports: {cases}", body, head=html.data(INDEX, {"cases": len(rows)}))
+
+
+def _badness(summary: dict[str, Any]) -> tuple[int, float, float]:
+    ratio, maximum = summary["activity_ratio"], summary["maximum_percent"]
+    change = 1.0 if ratio is None else abs(ratio - 1)
+    return len(summary["warnings"]), change, abs(maximum or 0.0)
+
+
+def _row(place: int, link: str, summary: dict[str, Any], psnr: bool) -> list[object]:
+    name = " ".join(filter(None, (summary["id"] or f"case {place}", summary["frame"])))
+    dose = summary["dose_fraction"]
+    warned = summary["warnings"]
+    row: list[object] = [
+        Html(f'<a href="{text(quote(link))}">{text(name)}</a>'),
+        Html(f'<span title="{text(" · ".join(warned))}">{len(warned) or "–"}</span>'),
+        number(summary["activity_ratio"]),
+        percent(summary["maximum_percent"]),
+        *(_share(summary[key]) for key in ("noise_input", "noise_output")),
+        "–" if dose is None else dose_text(dose),
+    ]
+    if psnr:
+        row += [number(summary.get(f"psnr_{name}")) for name in ("input", "output")]
+    return row
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2g} %"
+
+
+def _content(path: Path, name: str) -> dict[str, Any] | None:
+    """The JSON that a page holds under ``name``; None for any other file."""
+    begin = f'id="{name}">'
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            head = stream.read(HEAD_BYTES)
+        content = json.loads(head.partition(begin)[2].partition("</script>")[0])
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
