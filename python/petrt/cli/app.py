@@ -37,6 +37,7 @@ from petrt.cli.node import node
 from petrt.cli.output import say
 from petrt.cli.prepare import prepare
 from petrt.cli.reconstruct import reconstruct
+from petrt.cli.report import report
 from petrt.cli.simulate import simulate
 from petrt.cli.train import train
 from petrt.errors import PetrtError, first_line
@@ -55,6 +56,7 @@ COMMANDS = (
     reconstruct,
     demo,
     evaluate,
+    report,
     convert,
     inspect,
     node,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from petrt.cli import outcome
 from petrt.cli.outcome import Outcome
 from petrt.cli.output import STDOUT, print_json
+from petrt.cli.pictures import Line, write_picture, write_report
 from petrt.cli.plan import InputCase
 from petrt.errors import PetrtError
 from petrt.files.names import shown
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from petrt.io.volume import Volume
 
 logger = logging.getLogger("petrt")
-
-# Level and text of a log line. Only the main thread logs, between two progress bars.
-Line = tuple[int, str]
-
 
 COARSE = "petrt coarse prediction; not for diagnostic use"
 
@@ -190,10 +187,13 @@ class CaseRunner:
             word = "calibrated" if stats["std"]["calibrated"] else "not calibrated"
             said.append((logging.INFO, f"{shown(case.std)}: {word}, {stats['std']['reason']}"))
         if case.preview is not None:
-            said += self._picture(case, volume, image, deviation, stats)
+            said += write_picture(case, volume, result)
             written["preview"] = case.preview
         outputs = {kind: output_sha256(unpublished(path)) for kind, path in written.items()}
         stats = stats | {"hashes": stats.get("hashes", {}) | {"outputs": outputs}}
+        if case.report is not None:
+            said += write_report(case, volume, replace(result, stats=stats))
+            outputs["report"] = output_sha256(unpublished(case.report))
         record_sha256 = None
         if case.record is not None and case.record != STDOUT:
             content = self._content(case, stats, key)
@@ -205,36 +205,6 @@ class CaseRunner:
     def _content(self, case: InputCase, stats: dict[str, Any], key: str) -> dict[str, Any]:
         """What the record's file holds."""
         return stats | {"key": key}
-
-    def _picture(
-        self, case: InputCase, volume: Volume, image: Any, deviation: Any, stats: dict[str, Any]
-    ) -> list[Line]:
-        """Write the picture, in SUV where it can be formed; a log line gives the reason where it cannot."""
-        from petrt.evaluation.report.picture import comparison, save_comparison
-        from petrt.suv import display
-
-        assert case.preview is not None
-        shown_in = display(volume)
-        # Of a series the first frame that holds something: the first of all is often empty.
-        filled = [n for n, frame in enumerate(stats["frames"]) if not frame.get("unchanged")]
-        first = (..., next(iter(filled), 0)) if image.ndim == 4 else ...
-        columns = comparison(
-            shown_in.of(volume.data)[first],
-            shown_in.of(image)[first],
-            uncertainty=None if deviation is None else shown_in.of(deviation)[first],
-            calibrated=stats["std"]["calibrated"],
-        )
-        save_comparison(
-            case.preview,
-            columns,
-            affine=volume.affine_mm,
-            unit=shown_in.unit,
-            overwrite=case.overwrite,
-        )
-        if volume.series is None or not shown_in.reason:
-            return []
-        unit = shown_in.unit or "the unit of the file"
-        return [(logging.INFO, f"{shown(case.preview)}: in {unit}: {shown_in.reason}")]
 
 
 def coarse_of(case: InputCase, result: Reconstruction) -> Any:

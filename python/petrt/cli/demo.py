@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -16,12 +16,17 @@ from petrt.diffusion.presets import SAMPLES
 from petrt.files.names import shown
 from petrt.values import MOST, MOST_WORKERS
 
+if TYPE_CHECKING:
+    from petrt.arrays import Array
+    from petrt.data.simulate.subject import Subject
+
 logger = logging.getLogger("petrt")
 
 # Subjects of this seed are not used for training; see petrt/train/presets/demo.toml.
 SEED = 4242
 DOSE = 100
-SHAPE = (96, 112, 64)
+SHAPE = (96, 112, 88)  # the whole brain
+LESION = 5  # in the labels of a simulated subject
 COLUMNS = ("psnr", "ssim", "nmse")
 
 
@@ -54,8 +59,13 @@ def demo(
     from petrt.evaluation.baselines import best_gaussian, nonlocal_means
     from petrt.evaluation.calibration import std_description
     from petrt.evaluation.metrics import evaluate
-    from petrt.evaluation.report.picture import comparison, save_comparison
-    from petrt.files.atomic import atomic_write_json, check_output, explained, together
+    from petrt.files.atomic import (
+        atomic_write_bytes,
+        atomic_write_json,
+        check_output,
+        explained,
+        together,
+    )
     from petrt.inference.reconstructor import Reconstructor
     from petrt.io import nifti
 
@@ -73,7 +83,7 @@ def demo(
     full = person.full
     logger.info("classical filters")
     volumes = {
-        "low-dose": low.data,
+        "input": low.data,
         "best Gaussian": best_gaussian(low.data, full).image,
         "non-local means": nonlocal_means(low.data, full).image,
     }
@@ -102,18 +112,8 @@ def demo(
         nifti.write(files["output"], output, low, overwrite=overwrite)
         described = std_description(result.stats["std"])
         nifti.write(files["std"], std, low, description=described, overwrite=overwrite)
-        calibrated = result.stats["std"]["calibrated"]
-        columns = comparison(
-            low.data, output, reference=full, uncertainty=std, calibrated=calibrated
-        )
-        save_comparison(
-            files["picture"],
-            columns,
-            affine=low.affine_mm,
-            unit="Bq/ml",
-            title="petrt demo: simulated FDG brain at 1/100 dose",
-            overwrite=overwrite,
-        )
+        picture = demo_picture(person, volumes, label, scores)
+        atomic_write_bytes(files["picture"], picture, overwrite=overwrite)
         report = {
             "label": NOTICE,
             "subject": {"seed": SEED, "number": subject, "shape": list(SHAPE), "dose": f"1/{DOSE}"},
@@ -130,6 +130,57 @@ def demo(
         time.perf_counter() - started,
         NOTICE,
     )
+
+
+def demo_picture(
+    person: Subject, volumes: dict[str, Array], label: str, scores: dict[str, Any]
+) -> bytes:
+    """Input, filters, output and full dose side by side with their PSNR, through the hottest lesion, as PNG.
+
+    ``label``: the name of the output among ``volumes`` [X, Y, Z] and ``scores``.
+    """
+    from petrt.evaluation.report.picture import Panel, comparison_png
+
+    names = {
+        "input": "input",
+        "best Gaussian": "best Gaussian",
+        "non-local means": "non-local means",
+    }
+    columns: dict[str, Any] = {
+        f"{title}\n{scores[name]['standard']['psnr']:.1f} dB": volumes[name]
+        for name, title in {**names, label: "petrt"}.items()
+    }
+    columns["full dose"] = person.full
+    columns["petrt - full dose"] = Panel(volumes[label] - person.full, "difference")
+    centre, radius = hottest_lesion(person)
+    return comparison_png(
+        columns,
+        affine=person.affine,
+        centre=centre,
+        ring_mm=radius,
+        unit="Bq/ml",
+        title=f"petrt demo: simulated FDG brain at 1/{DOSE} dose",
+        notes=[
+            f"{label}; both filters have the strength that suits the full dose best; dB: PSNR against the "
+            "full dose; ring: a hot lesion"
+        ],
+    )
+
+
+def hottest_lesion(person: Subject) -> tuple[tuple[int, int, int] | None, float | None]:
+    """The voxel at the centre of the lesion with the highest activity, and the radius in mm of a ring around
+    it; None and None without a lesion."""
+    import numpy as np
+    from scipy import ndimage
+
+    found, count = ndimage.label(person.labels == LESION)
+    if not count:
+        return None, None
+    means = ndimage.mean(person.truth, found, range(1, count + 1))
+    inside = found == 1 + int(np.argmax(means))
+    x, y, z = (round(float(middle)) for middle in ndimage.center_of_mass(inside))
+    voxel_mm3 = abs(float(np.linalg.det(person.affine[:3, :3])))
+    return (x, y, z), 1.5 * (3 * int(inside.sum()) * voxel_mm3 / (4 * np.pi)) ** (1 / 3) + 2
 
 
 def show(scores: dict[str, dict[str, dict[str, float]]]) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from petrt.cli.output import say
 from petrt.cli.plan import InputCase, check
@@ -110,9 +110,10 @@ def check_unmade(case: InputCase, sources: Sequence[Path], folders: bool) -> Non
             )
     there = [path for path in case.outputs if path.parent.is_dir()]
     if case.image in there:
-        std, record, preview, coarse = (
-            path if path in there else None
-            for path in (case.std, case.record, case.preview, case.coarse)
-        )
-        there_only = replace(case, std=std, record=record, preview=preview, coarse=coarse)
+        names = ("std", "record", "preview", "coarse", "report")
+        paths = {name: getattr(case, name) for name in names}
+        kept: dict[str, Any] = {
+            name: path if path in there else None for name, path in paths.items()
+        }
+        there_only = replace(case, **kept)
         check([there_only], sources, folders=False)

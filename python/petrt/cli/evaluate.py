@@ -19,12 +19,12 @@ from rich.table import Table
 import petrt
 from petrt import suv as uptake
 from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, SeriesUids, Suv, above_zero
-from petrt.cli.output import STDOUT, Output, cell, files, write_json
+from petrt.cli.output import STDOUT, Output, cell, files, not_stdout, write_json
 from petrt.errors import InputError, UsageError, way
 from petrt.evaluation.activity import Change, RoiStatistics, change, roi_statistics
 from petrt.evaluation.metrics import PROTOCOLS, WINDOWS, json_number
 from petrt.evaluation.metrics import evaluate as compare
-from petrt.files.atomic import check_outputs
+from petrt.files.atomic import atomic_write_bytes, check_outputs, together
 from petrt.files.names import shown
 from petrt.io import source
 from petrt.io.volume import MAX_VOXELS
@@ -74,12 +74,16 @@ def evaluate(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all numbers here; - is stdout.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the JSON file.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page with planes and plots here (.html).")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")] = False,
 ) -> None:
     """Compare PRED with REF: PSNR, SSIM, NMSE and NRMSE by protocol, activity, regions."""
     paths = {"prediction": prediction, "reference": reference, "mask": mask, "labels": labels}
     inputs = {role: path for role, path in paths.items() if path is not None}
-    check_outputs(files(json_file), inputs.values(), overwrite=overwrite)
+    not_stdout(report=report)
+    check_outputs(files(json_file, report), inputs.values(), overwrite=overwrite)
     if background is not None and labels is None:
         raise UsageError("--background needs --labels")
     if nonfinite not in ("refuse", "zero"):
@@ -98,7 +102,11 @@ def evaluate(
         for frame in _by_frame(volumes)
     ]
     record = _record(inputs, series, frames) | {"unit": unit or None}
-    write_json(json_file, record, overwrite=overwrite)
+    with together():
+        write_json(json_file, record, overwrite=overwrite)
+        if report is not None:
+            page = _page(volumes, unit)
+            atomic_write_bytes(report, page.encode(), overwrite=overwrite)
     console = Output(80, err=json_file == STDOUT)
     in_unit = f", in {unit}" if unit else ""
     console.print(cell(f"{shown(prediction)} against {shown(reference)}{in_unit}"))
@@ -110,6 +118,27 @@ def evaluate(
 
 
 _STATIC = ("mask", "labels")
+
+
+def _page(volumes: dict[str, _Turned], unit: str) -> str:
+    """The page of the first frame: the prediction beside the reference."""
+    from petrt.evaluation.report.case import Case
+    from petrt.evaluation.report.page import case_page
+
+    frames, first = len(volumes["reference"].frames), next(_by_frame(volumes))
+    return case_page(
+        Case(
+            first["reference"],
+            first["prediction"],
+            volumes["reference"].affine,
+            unit,
+            reference=first["reference"],
+            labels=first.get("labels"),
+            frame=f"frame 1 of {frames}" if frames > 1 else "",
+            base="reference",
+        ),
+        command="petrt evaluate PRED REF",
+    )
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def find(inputs: Sequence[Path]) -> tuple[list[Path], bool]:
     found: list[Path] = []
     several = len(inputs) > 1
     for entry in inputs:
-        if entry.is_dir() and _is_dicom(entry):
+        if entry.is_dir() and is_one_dicom(entry):
             found.append(entry)
         elif entry.is_dir():
             several = True
@@ -78,7 +78,7 @@ def each_series(
     return [source for source, _ in pairs], [uid for _, uid in pairs]
 
 
-def _is_dicom(path: Path) -> bool:
+def is_one_dicom(path: Path) -> bool:
     """Whether a folder or file is one DICOM input. A folder is, if no NIfTI file is in it, but DICOM files in
     it or below."""
     from petrt.io.source import is_dicom, is_dicom_folder
@@ -121,7 +121,7 @@ def _matching(pattern: Path) -> list[Path]:
         if not wants_hidden:
             _say_hidden(_hidden_beside(found, _any_case(pattern.name)))
     if not found and "**" not in pattern.parts:
-        found = [path for path in matches if not _hidden(path) and _is_dicom(path)]
+        found = [path for path in matches if not _hidden(path) and is_one_dicom(path)]
     if not found:
         what = f", but {len(matches)} other files or folders" if matches else ""
         raise InputError(

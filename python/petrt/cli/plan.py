@@ -43,6 +43,7 @@ class InputCase:
     force_units: bool = False
     form: Format = "nifti"
     compress: str | None = None
+    report: Path | None = None
 
     def read(self, max_voxels: int, nonfinite: Nonfinite) -> Volume:
         """The input, checked. Raises InputError."""
@@ -84,13 +85,13 @@ class InputCase:
     @property
     def outputs(self) -> list[Path]:
         """All paths that are written."""
-        paths = (self.image, self.std, self.coarse, self.record, self.preview)
+        paths = (self.image, self.std, self.coarse, self.record, self.preview, self.report)
         return [path for path in paths if path is not None and path != STDOUT]
 
 
 @dataclass(frozen=True)
 class Destination:
-    """OUT, --std, --coarse, --json and --preview: files for a single case, folders for several."""
+    """OUT, --std, --coarse, --json, --preview and --report: files for a single case, folders for several."""
 
     out: Path
     std: Path | None
@@ -98,6 +99,7 @@ class Destination:
     preview: Path | None
     coarse: Path | None = None
     out_format: str | None = None
+    report: Path | None = None
 
     @property
     def named(self) -> list[tuple[str, Path | None, tuple[str, ...], str]]:
@@ -108,6 +110,7 @@ class Destination:
             ("--json", self.record, (".json",), ".json"),
             ("--preview", self.preview, (".png",), ".png"),
             ("--coarse", self.coarse, IMAGES, "_coarse.nii.gz"),
+            ("--report", self.report, (".html",), ".html"),
         ]
 
 
@@ -210,13 +213,16 @@ def _case(
             paths.append(path)
             continue
         ending = ending.removesuffix(".nii.gz") if series_folder else ending
-        paths.append(path / _output_name(source, ending, series if several else None))
-    image, std, record, preview, coarse = paths
+        paths.append(path / output_name(source, ending, series if several else None))
+    image, std, record, preview, coarse, report = paths
     assert image is not None
-    return InputCase(source, image, std, record, preview, coarse, series=series, form=form)
+    return InputCase(
+        source, image, std, record, preview, coarse, series=series, form=form, report=report
+    )
 
 
-def _output_name(source: Path, ending: str, series: str | None) -> str:
+def output_name(source: Path, ending: str, series: str | None) -> str:
+    """What an output of ``source`` is called in a folder; ``series``: of several, the UID."""
     name = source.name or source.absolute().name  # "." is a folder, too
     suffix = next((each for each in _INPUTS if name.lower().endswith(each)), "")
     middle = "" if series is None else "_" + re.sub(r"[^0-9.]", "x", series)

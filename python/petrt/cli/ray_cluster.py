@@ -20,9 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from petrt.cli.cases import CaseRunner, Line, Written
+from petrt.cli.cases import CaseRunner, Written
 from petrt.cli.cluster import Ended, Lost, room
 from petrt.cli.output import STDOUT
+from petrt.cli.pictures import Line
 from petrt.cli.plan import InputCase
 from petrt.cli.resume import Keys, standing
 from petrt.cli.setup import Setup
@@ -309,7 +310,7 @@ def _everywhere(model: str) -> str:
 
 def _absolute(case: InputCase) -> InputCase:
     """``case`` for a process in another working folder."""
-    names = ("source", "image", "std", "record", "preview", "coarse")
+    names = ("source", "image", "std", "record", "preview", "coarse", "report")
     paths = {name: getattr(case, name) for name in names}
     return replace(
         case,

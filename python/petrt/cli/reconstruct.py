@@ -111,6 +111,13 @@ def reconstruct(
         Path | None, typer.Option("--json", help="Write the record of the run here; - is stdout.")
     ] = None,
     preview: Annotated[Path | None, typer.Option(help="Write a picture (PNG) here.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a page with planes and numbers here (.html), self-contained; of several inputs a "
+            "folder with an index."
+        ),
+    ] = None,
     nonfinite: Nonfinite = "refuse",
     max_voxels: MaxVoxels = 1 << 29,
     num_parts: NumParts = 1,
@@ -134,8 +141,8 @@ def reconstruct(
         ),
     ] = None,
 ) -> None:
-    """Reconstruct low-dose PET volumes. For several inputs OUT, --std, --coarse, --json and
-    --preview are folders.
+    """Reconstruct low-dose PET volumes. For several inputs OUT, --std, --coarse, --json, --preview
+    and --report are folders.
 
     Outputs have the grid and units of their input. A DICOM series gives a derived
     series in the folder OUT. Of several inputs, those whose
@@ -152,10 +159,10 @@ def reconstruct(
     if ray is not None and dry_run:
         raise UsageError("--dry-run looks at this machine", "leave --ray out")
     if len(inputs) == 1 and is_dataset(inputs[0]):
-        if std or coarse or record or preview or table or ray:
+        if std or coarse or record or preview or report or table or ray:
             raise UsageError(
-                "a BIDS data set: --std, --coarse, --json, --preview, --table and --ray are not for it, "
-                "since its outputs have names of BIDS",
+                "a BIDS data set: --std, --coarse, --json, --preview, --report, --table and --ray are not "
+                "for it, since its outputs have names of BIDS",
                 "leave them out; petrt bids has --std, --coarse and a table",
             )
         participants(inputs[0], out, setup)
@@ -164,7 +171,7 @@ def reconstruct(
     sources, uids = each_series(found, series, all_series)
     several = several or all_series or len(sources) > 1
     check_compression(compress)
-    to = Destination(out, std, record, preview, coarse, out_format)
+    to = Destination(out, std, record, preview, coarse, out_format, report)
     cases, folders = plan_cases(sources, several, to, uids)
     mine = allowing(setup.part(cases), overwrite, force_units, compress)
     if not mine:
@@ -174,7 +181,12 @@ def reconstruct(
         check(mine, sources, folders=False)
     path = table_path(table, out if folders else None, num_parts, part_id)
     rows = None if path is None else CaseTable(path, mine, overwrite=overwrite)
-    job = Job(mine, sources, setup, folders, rows)
+    index = report if folders else None
+    if index is not None:
+        from petrt.evaluation.report.index import check_index
+
+        check_index(index, overwrite=overwrite)
+    job = Job(mine, sources, setup, folders, rows, index)
     if dry_run:
         keys = Keys(setup.reconstructor, setup.fraction, nonfinite)
         show(
@@ -193,20 +205,27 @@ def reconstruct(
 
 @dataclass(frozen=True)
 class Job:
-    """The cases of this part, with the table that they are told to; ``folders``: OUT is one."""
+    """The cases of this part, with the table that they are told to; ``folders``: OUT is one. ``reports``: the
+    folder of their reports, which gets an index."""
 
     cases: Sequence[InputCase]
     sources: Sequence[Path]
     setup: Setup
     folders: bool
     table: CaseTable | None
+    reports: Path | None = None
 
     def run(self, runner: Runner, keys: Keys) -> None:
         """Run what is still to do. Raises PartialFailure if some cases failed."""
         todo = self._remaining(keys)
         if not todo:
             return
-        if failures := runner.run(todo, None if self.table is None else self.table.add):
+        failures = runner.run(todo, None if self.table is None else self.table.add)
+        if self.reports is not None:
+            from petrt.evaluation.report.index import write_index
+
+            write_index(self.reports, overwrite=True)
+        if failures:
             raise PartialFailure(
                 f"{len(failures)} of {len(todo)} cases failed, the others are done", "see above"
             )

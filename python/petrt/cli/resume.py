@@ -114,6 +114,7 @@ def _unchanged(case: InputCase, row: Outcome | None) -> bool:
         "std": case.std,
         "coarse": case.coarse,
         "preview": case.preview,
+        "report": case.report,
         "record": case.record,
     }
     known = row.outputs if row is not None else {}
@@ -141,10 +142,10 @@ def remaining(cases: Sequence[InputCase], keys: Keys, *, again: bool = False) ->
 
 
 def key_in(path: Path) -> str | None:
-    """The key that an output carries: "" if it carries none, None for a picture, which cannot."""
+    """The key that an output carries: "" if it carries none, None for pictures and pages, which cannot."""
     from petrt.io.dicom.writer import derived_key, key_of_file
 
-    if path.name.lower().endswith(".png"):
+    if path.name.lower().endswith((".png", ".html")):
         return None
     if path.is_dir():
         return derived_key(path) or ""

@@ -31,8 +31,8 @@ class Case:
     ``std``: standard deviation of ``output``, calibrated if the ``record`` says so. ``labels``: regions, 0 is
     outside. ``record``: that of the run (petrt.inference.run_record), empty where none is known. ``unit``: of
     the values, "" if unknown. ``base``: what ``input`` is, the volume that the output is compared with; the
-    reference itself where there is no input. ``frame``: "frame 2 of 5" of a series. Raises InputError for volumes that do
-    not match or are not finite.
+    reference itself where there is no input. ``frame``: "frame 2 of 5" of a series. Raises InputError for
+    volumes that do not match or are not finite.
     """
 
     input: Array
@@ -77,7 +77,7 @@ class Case:
         """The same with x to the right, y to the front and z up."""
         affine = check_affine(self.affine, "report")
         orientation = io_orientation(affine)
-        turned = {
+        turned: dict[str, Any] = {
             name: np.ascontiguousarray(apply_orientation(volume, orientation))
             for name, volume in self.volumes.items()
         }

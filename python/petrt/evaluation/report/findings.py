@@ -94,9 +94,10 @@ def hot_spots(case: Case, count: int = SPOTS) -> list[Spot]:
 
     They are looked for in the mean of input and output, so neither noise alone nor the model alone decides.
     """
-    middle = (case.input + case.output) / 2
+    middle = ((case.input + case.output) / 2).astype(np.float32)
     left = smoothed(middle, [SEARCH_MM / mm for mm in case.voxel_mm], 1)
-    least, spots = 0.3 * float(left.max()), []
+    least = 0.3 * float(left.max())
+    spots: list[Spot] = []
     while len(spots) < count:
         index = np.unravel_index(int(np.argmax(left)), left.shape)
         voxel = int(index[0]), int(index[1]), int(index[2])
@@ -133,7 +134,9 @@ def residual_spectrum(case: Case, top: float) -> Spectrum | None:
         taper = np.multiply.outer(taper, np.sin(np.pi / 2 * np.minimum(edge, edge[::-1])) ** 2)
     known = [name for name in ("input", "output", "reference") if name in case.volumes]
     names = [name for name in known if name not in _twice(case)]
-    waves = {name: np.fft.rfftn(case.volumes[name][box] * taper) for name in names}
+    waves: dict[str, NDArray[np.complex128]] = {
+        name: np.fft.rfftn(case.volumes[name][box] * taper) for name in names
+    }
     waves["residual"] = waves["input"] - waves["output"]
     # Rings as wide as the longest axis resolves, up to the highest frequency that every axis has.
     width = 10 / min(max(n * mm for n, mm in zip(shape, size, strict=True)), 160.0)
@@ -155,7 +158,7 @@ def residual_spectrum(case: Case, top: float) -> Spectrum | None:
     lost = None
     if "reference" in waves:
         lost = _share(mean("residual", "reference"), power["reference"])
-    amplitudes = {name: np.sqrt(values) for name, values in power.items()}
+    amplitudes: dict[str, Array64] = {name: np.sqrt(values) for name, values in power.items()}
     return Spectrum((edges[:-1] + edges[1:]) / 2, amplitudes, damped, lost)
 
 

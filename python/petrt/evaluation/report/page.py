@@ -83,7 +83,8 @@ def _viewer(case: Case, layers: Layers) -> Html:
 <p id="viewer-fault" class="note" role="status"></p>
 <div class="tools"><div class="layers" role="group" aria-label="layer">{buttons}</div></div>
 <div class="tools"><label class="slide"><span>{text(case.base)}</span>
-<input id="slider" type="range" min="0" max="100" value="100" aria-label="from {text(case.base)} to the layer">
+<input id="slider" type="range" min="0" max="100" value="100"
+ aria-label="from {text(case.base)} to the layer">
 <span id="right-name">output</span></label>
 <button id="blink" aria-pressed="false">blink<kbd>b</kbd></button></div>
 <div id="stage" style="aspect-ratio:{x + x + y:.0f}/{max(y, z) * 1.04:.0f};max-height:78vh">

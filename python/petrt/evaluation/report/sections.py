@@ -149,8 +149,8 @@ def numbers(case: Case, top: float) -> Html:
 def _spots(case: Case, spots: list[Spot]) -> Html:
     unit = f" in {case.unit}" if case.unit else ""
     note = (
-        f"Maximum and peak (mean of 1 ml){unit}, found in the mean of {case.base} and output. The maximum of a "
-        "noisy image is noise in part; the peak is less so."
+        f"Maximum and peak (mean of 1 ml){unit}, found in the mean of {case.base} and output. "
+        "The maximum of a noisy image is noise in part; the peak is less so."
     )
     if spots[0].output.interval:
         note += f" ± is half of the {100 * LEVEL:g} % interval; that of a peak is an upper bound."
