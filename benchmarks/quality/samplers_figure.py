@@ -32,7 +32,7 @@ def _draw(section: dict[str, Any], dose: str) -> Figure:
     from matplotlib.figure import Figure
 
     means, seconds = section["mean_sd"][dose], section["seconds"]["of"]
-    figure = Figure(figsize=(15.0, 5.2), dpi=DPI, facecolor="white")
+    figure = Figure(figsize=(15.0, 6.0), dpi=DPI, facecolor="white", layout="constrained")
     image, time, width = figure.subplots(1, 3)
 
     def evaluations(setting: Setting) -> float:
@@ -51,12 +51,13 @@ def _draw(section: dict[str, Any], dose: str) -> Figure:
     for axes in (image, width):
         axes.set_xlabel("evaluations of the denoiser, a slice")
     time.set_xlabel(f"seconds a slice, one thread ({section['seconds']['engine']})")
-    width.set_ylabel("half-width of intervals that cover 90 %, % of the maximum")
-    # The one panel with room in its middle.
-    width.legend(*image.get_legend_handles_labels(), loc="center", ncols=2, fontsize=7)
+    width.set_ylabel("half-width of 90 % intervals, % of the maximum")
+    for axes in (image, time, width):
+        axes.margins(x=0.08, y=0.1)  # rings and their words stay inside
+    handles = image.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=5, fontsize=9, frameon=False)
     title = f"{section['settings']['model']}, {dose} dose, {len(section['subjects'])} subjects"
     figure.suptitle(headed(title), fontsize=11, parse_math=False)
-    figure.tight_layout()
     return figure
 
 
@@ -95,7 +96,7 @@ def _lines(
         if mean:
             at = place(setting), times * mean[0]
             axes.plot(*at, "o", markersize=13, markerfacecolor="none", color="black")
-            axes.annotate(name, at, xytext=(8, 8), textcoords="offset points", fontsize=9)
+            axes.annotate(name, at, xytext=(0, -18), textcoords="offset points", fontsize=9, ha="center")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")

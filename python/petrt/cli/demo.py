@@ -26,7 +26,7 @@ logger = logging.getLogger("petrt")
 SEED = 4242
 DOSE = 100
 SHAPE = (96, 112, 88)  # the whole brain
-LESION = 5  # in the labels of a simulated subject
+GREY, WHITE, LESION = 1, 2, 5  # in the labels of a simulated subject
 COLUMNS = ("psnr", "ssim", "nmse")
 
 
@@ -135,7 +135,7 @@ def demo(
 def demo_picture(
     person: Subject, volumes: dict[str, Array], label: str, scores: dict[str, Any]
 ) -> bytes:
-    """Input, filters, output and full dose side by side with their PSNR, through the hottest lesion, as PNG.
+    """Input, filters, output and full dose side by side with their PSNR, through a hot lesion, as PNG.
 
     ``label``: the name of the output among ``volumes`` [X, Y, Z] and ``scores``.
     """
@@ -152,7 +152,7 @@ def demo_picture(
     }
     columns["full dose"] = person.full
     columns["petrt - full dose"] = Panel(volumes[label] - person.full, "difference")
-    centre, radius = hottest_lesion(person)
+    centre, radius = hot_lesion(person)
     return comparison_png(
         columns,
         affine=person.affine,
@@ -167,20 +167,24 @@ def demo_picture(
     )
 
 
-def hottest_lesion(person: Subject) -> tuple[tuple[int, int, int] | None, float | None]:
-    """The voxel at the centre of the lesion with the highest activity, and the radius in mm of a ring around
-    it; None and None without a lesion."""
+def hot_lesion(person: Subject) -> tuple[tuple[int, int, int] | None, float | None]:
+    """The voxel at the centre of the hot lesion whose axial plane shows most of the brain, and the radius
+    in mm of a ring around it; None and None without a lesion hotter than grey matter."""
     import numpy as np
     from scipy import ndimage
 
     found, count = ndimage.label(person.labels == LESION)
-    if not count:
+    numbers = np.arange(1, count + 1)
+    grey = float(person.truth[person.labels == GREY].mean())
+    hot = [n for n in numbers if person.truth[found == n].mean() > 1.2 * grey]
+    if not hot:
         return None, None
-    means = ndimage.mean(person.truth, found, range(1, count + 1))
-    inside = found == 1 + int(np.argmax(means))
-    x, y, z = (round(float(middle)) for middle in ndimage.center_of_mass(inside))
-    voxel_mm3 = abs(float(np.linalg.det(person.affine[:3, :3])))
-    return (x, y, z), 1.5 * (3 * int(inside.sum()) * voxel_mm3 / (4 * np.pi)) ** (1 / 3) + 2
+    brain = np.isin(person.labels, (GREY, WHITE)).sum(axis=(0, 1))
+    centres = {n: ndimage.center_of_mass(found == n) for n in hot}
+    best = max(hot, key=lambda n: int(brain[round(centres[n][2])]))
+    x, y, z = (round(float(middle)) for middle in centres[best])
+    volume = int((found == best).sum()) * abs(float(np.linalg.det(person.affine[:3, :3])))
+    return (x, y, z), 1.5 * (3 * volume / (4 * np.pi)) ** (1 / 3) + 2
 
 
 def show(scores: dict[str, dict[str, dict[str, float]]]) -> None:

@@ -29,7 +29,8 @@ def case_page(case: Case, *, command: str = "", more: Html | None = None) -> str
     title = sections.heading(case)
     body = Html(
         f"<h1>{text(title)}</h1><p class='sub'>{text(sections.subtitle(case))}</p>"
-        f"{sections.warnings(summary)}{sections.tiles(case, summary)}{more or ''}{_viewer(case, layers)}"
+        f"{sections.warnings(case, summary)}{sections.tiles(case, summary)}"
+        f"{more or ''}{_viewer(case, layers)}"
         f"{sections.numbers(case, top)}{against_reference(case, scores)}"
         f"{provenance(case, command or command_of(case.record), html.asset('LICENSE.niivue'))}"
     )

@@ -76,7 +76,7 @@ def draw_sheet(
             shown = _show_plane(axes, volume, plane, kind, sheet)
             _letters(frame, plane, sheet, first=j == 0)
         bar = figure.add_axes((left + 0.12 * share, 0.62 / total, 0.76 * share, 0.1 / total))
-        _add_colour_bar(bar, shown, sheet.unit)
+        _add_colour_bar(bar, shown, sheet.unit, 3 if len(columns) <= 5 else 2)
         _column_title(figure, name, left + 0.5 * share, len(columns), total)
     figure.text(0.5, 1 - 0.22 / total, headed(title), **CENTRED, fontsize=14)
     lines = [line for note in notes for line in wrap(note, NOTE_LETTERS)]
@@ -153,12 +153,12 @@ def _letters(
         frame.text(0.03, 0.03, f"{name}{where}", ha="left", va="bottom", **look)
 
 
-def _add_colour_bar(axes: Axes, shown: AxesImage, unit: str) -> None:
+def _add_colour_bar(axes: Axes, shown: AxesImage, unit: str, ticks: int) -> None:
     """Add a horizontal colour bar with few, short numbers."""
     from matplotlib.ticker import MaxNLocator
 
     assert axes.figure is not None
-    bar = axes.figure.colorbar(shown, cax=axes, orientation="horizontal", ticks=MaxNLocator(3))
+    bar = axes.figure.colorbar(shown, cax=axes, orientation="horizontal", ticks=MaxNLocator(ticks))
     bar.outline.set_linewidth(0.5)
     axes.tick_params(labelsize=9, length=2, pad=2)
     if unit:

@@ -72,9 +72,11 @@ def subtitle(case: Case) -> str:
     return " · ".join(parts)
 
 
-def warnings(summary: Summary) -> Html:
-    """The warnings, before all else."""
+def warnings(case: Case, summary: Summary) -> Html:
+    """The warnings of the run, before all else."""
     found = summary["warnings"]
+    if not case.record:
+        return Html("")
     if not found:
         return Html('<p class="calm">✓ The run gave no warnings.</p>')
     lines = "".join(f"<li>{text(each)}</li>" for each in found)

@@ -1,0 +1,170 @@
+"""The page as a document: whole in itself, escaped, with the numbers, and without names."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from petrt.evaluation.report.html import card, table, text
+from petrt.evaluation.report.made import command_of
+from petrt.evaluation.report.page import case_page
+from tests.evaluation.report.cases import RECORD, case, truth
+
+VOID = {"meta", "link", "input", "img", "br"}
+
+
+class Document(HTMLParser):
+    """Checks that tags are closed in order; keeps ids, links and the text outside scripts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        known = dict(attrs)
+        if "id" in known and tag not in ("g", "path", "defs", "clipPath", "use"):
+            self.ids.append(known["id"])
+        self.links += [known[key] for key in ("src", "href") if key in known]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "script" not in self.open and "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return case_page(case(coarse=truth(), reference=1.01 * truth()))
+
+
+@pytest.fixture(scope="module")
+def document(page) -> Document:
+    return Document(page)
+
+
+def test_it_is_whole_in_itself(page, document):
+    assert all(link.startswith(("data:", "#")) for link in document.links)
+    assert "default-src 'none'" in page
+    assert len(page) < 15e6
+    assert len(document.ids) == len(set(document.ids))
+    assert "Copyright (c) 2021, Niivue" in page
+
+
+def test_warnings_come_first_and_are_escaped(page, document):
+    words = document.text
+    assert "a <b>warning</b> & more" in words
+    assert "<b>warning" not in page
+    assert words.index("1 warning") < words.index("Activity") < words.index("Planes")
+
+
+def test_it_says_what_was_done(document):
+    words = document.text
+    for part in (
+        "model tiny · 8 samples · dose 1/20",
+        "input 0123456789ab",
+        "40 × 48 × 36 voxels of 2 × 2 × 2 mm",
+        "as given; noise: 1/25 (1/33 to 1/20)",
+        "not for diagnostic use",
+        "petrt reconstruct IN OUT --model tiny --preset fast --samples 8 --seed 3 --dose 0.05",
+        "doi:10.1007/978-3-031-43999-5_23",
+        "ab" * 32,
+        "Hot spots",
+        "Line profile",
+        "Structure in the residual",
+        "Bland–Altman of regions",
+        "Reliability",
+        "PSNR (dB), standard",
+    ):
+        assert part in words, part
+    assert "12, 10, 10" in words  # the hot spot, in mm
+    assert "± 8.2" in words  # 1.645 times the std of 5
+
+
+def test_the_summary_holds_the_numbers(page):
+    content = json.loads(re.search(r'id="petrt-summary">(.*?)</script>', page).group(1))
+    assert content["id"] == "0123456789ab"
+    assert content["activity_ratio"] == pytest.approx(1, abs=0.02)
+    assert content["psnr_output"] > content["psnr_input"]
+    assert content["noise_output"] < content["noise_input"]
+
+
+def test_layers_and_keys(page):
+    data = json.loads(re.search(r'id="viewer-data">(.*?)</script>', page).group(1))
+    names = [layer["name"] for layer in data["layers"]]
+    assert names == ["input", "output", "coarse", "std", "difference", "reference", "error"]
+    for name in names:
+        assert page.count(f'id="layer-{name}"') == 1
+        assert page.count(f'id="value-{name}"') == 1
+    assert page.count("data-layer=") == len(names) - 1
+
+
+def test_the_regions_of_a_run_are_shown_with_their_intervals():
+    row = {"frame": 0, "label": 4, "name": "thalamus", "ml": 7.5, "mean": 11.0, "peak": 13.0}
+    row |= {"max": 15.0, "mean_low": 10.0, "mean_high": 12.0, "reason": ""}
+    page = case_page(case(record=RECORD | {"regions": {"level": 0.9, "rows": [row]}}))
+    words = Document(page).text
+    assert "thalamus" in words
+    assert "11 10 – 12" in words
+
+
+def test_without_a_record_there_is_no_word_of_a_run():
+    page = case_page(case(record={}, std=None))
+    words = Document(page).text
+    assert "Comparison of images" in words
+    assert "gave no warnings" not in words
+    assert "seed" not in words
+
+
+def test_two_images_without_an_input():
+    full = truth()
+    page = case_page(case(input=full, reference=full, base="reference", record={}, std=None))
+    words = Document(page).text
+    assert "Activity, output / reference" in words
+    assert "input" not in words
+    assert "output − reference" in words
+
+
+def test_volumes_without_activity_have_a_page():
+    empty = np.zeros((12, 12, 12), np.float32)
+    page = case_page(case(input=empty, output=empty, std=None, reference=empty))
+    assert "Activity, output / input" in Document(page).text
+
+
+def test_equal_input_gives_equal_pages():
+    assert case_page(case()) == case_page(case())
+
+
+def test_the_command_makes_it_again():
+    assert command_of({}) == ""
+    other = RECORD | {"preset": None, "strength": 0.5, "dose": {"source": "estimated"}}
+    command = command_of(other)
+    assert "--sampler mean --steps 1" in command
+    assert "--strength 0.5" in command
+    assert "--dose" not in command
+
+
+def test_pieces_escape():
+    assert text('<a href="x">') == "&lt;a href=&quot;x&quot;&gt;"
+    assert "<td>&lt;i&gt;</td>" in table(["<b>"], [["<i>"]])
+    assert "&lt;h&gt;" in card("<h>", "")
