@@ -32,16 +32,21 @@ class Browser:
         to_browser, write = os.pipe()
         read, from_browser = os.pipe()
 
-        def pipes() -> None:  # Chromium reads from descriptor 3 and writes to 4
-            os.dup2(os.dup(to_browser), 100)
-            os.dup2(os.dup(from_browser), 101)
-            os.dup2(100, 3)
-            os.dup2(101, 4)
-
+        # Chromium reads from descriptor 3 and writes to 4. dash has no numbers above 9.
+        shell = f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}'
         self._process = subprocess.Popen(
-            [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"],
-            preexec_fn=pipes,
-            close_fds=False,
+            [
+                "bash",
+                "-c",
+                shell,
+                CHROMIUM,
+                *FLAGS,
+                *flags,
+                f"--user-data-dir={profile}",
+                "about:blank",
+            ],
+            pass_fds=(to_browser, from_browser),
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -169,14 +169,14 @@ def demo_picture(
 
 def hot_lesion(person: Subject) -> tuple[tuple[int, int, int] | None, float | None]:
     """The voxel at the centre of the hot lesion whose axial plane shows most of the brain, and the radius
-    in mm of a ring around it; None and None without a lesion hotter than grey matter."""
+    in mm of a ring around it; None and None without a lesion hotter than 1.5 times grey matter."""
     import numpy as np
     from scipy import ndimage
 
     found, count = ndimage.label(person.labels == LESION)
     numbers = np.arange(1, count + 1)
     grey = float(person.truth[person.labels == GREY].mean())
-    hot = [n for n in numbers if person.truth[found == n].mean() > 1.2 * grey]
+    hot = [n for n in numbers if person.truth[found == n].mean() > 1.5 * grey]
     if not hot:
         return None, None
     brain = np.isin(person.labels, (GREY, WHITE)).sum(axis=(0, 1))

@@ -58,6 +58,15 @@ def apart(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(one - other).mean())
 
 
+def shows(browser: Browser, expected: np.ndarray) -> bool:
+    """Whether the planes become ``expected``; a slow machine draws late."""
+    for _ in range(20):
+        if apart(stage(browser), expected) < 1e-4:
+            return True
+        settle(browser)
+    return False
+
+
 def press(browser: Browser, *keys: str) -> None:
     browser.run("document.getElementById('upper').focus()")
     for key in keys:
@@ -87,7 +96,8 @@ def test_the_slider_goes_from_input_to_output(browser):
     assert apart(source, output) > 0.005
     # Half way is the mean of both, to a grey value or two.
     assert np.abs(middle - (source + output) / 2).mean() < 0.01
-    np.testing.assert_array_equal(slide(100), output)
+    slide(100)
+    assert shows(browser, output)
 
 
 def test_keys(browser):
@@ -95,7 +105,7 @@ def test_keys(browser):
     press(browser, " ")
     assert apart(stage(browser), output) > 0.005
     press(browser, " ")
-    np.testing.assert_array_equal(stage(browser), output)
+    assert shows(browser, output)
     press(browser, "ArrowLeft", "ArrowLeft")
     assert browser.run("document.getElementById('slider').value") == "90"
     press(browser, "r")
@@ -140,7 +150,7 @@ def test_values_at_the_cross(browser):
 
 def test_the_index(browser, path):
     index = write_index(path.parent)
-    browser.open(index, "document.readyState === 'complete' && document.querySelector('td a')")
+    browser.open(index, "document.readyState === 'complete' && !!document.querySelector('td a')")
     assert browser.run("document.querySelector('td a').getAttribute('href')") == "case.html"
     assert browser.faults == []
     browser.open(path, READY)

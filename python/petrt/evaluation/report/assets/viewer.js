@@ -118,6 +118,7 @@
     read();
   };
   const blink = (on = !state.blinking) => {
+    if (!on && !state.blinking) return;
     clearInterval(state.blinking);
     state.blinking = on ? setInterval(() => fade(state.share > 0.5 ? 0 : 1), 600) : 0;
     $("blink").setAttribute("aria-pressed", String(Boolean(on)));
@@ -135,7 +136,7 @@
   const slice = (by) => { upper.nv.moveCrosshairInVox(0, 0, by); mirror(); read(); };
   const reset = () => {
     upper.nv.scene.pan2Dxyzmm = [0, 0, 0, 1];
-    blink(false); rewindow(page.top); go(page.centre);
+    blink(false); fade(1); rewindow(page.top); go(page.centre);
   };
 
   const keys = {
