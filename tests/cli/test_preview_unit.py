@@ -65,3 +65,24 @@ def test_of_nifti(tmp_path, tiny_bundle, drawn, capsys, unit):
     assert reconstruct(tiny_bundle, path, tmp_path) == 0
     assert [each for each, _ in drawn] == [unit]
     assert "SUV" not in capsys.readouterr().err
+
+
+def test_a_picture_says_what_it_is_of(tmp_path, tiny_bundle, monkeypatch):
+    said = []
+
+    def keep(path, columns, *, title, notes, **options):
+        said.append((title, *notes))
+        atomic_write_bytes(path, b"", overwrite=True)
+
+    monkeypatch.setattr(picture, "save_comparison", keep)
+    data = np.random.default_rng(0).gamma(2, 300, (12, 11, 6)).astype(np.float32)
+    write_nifti(tmp_path / "low.nii.gz", data)
+    write(tmp_path / "series", shape=(12, 11, 6))
+    for source in ("low.nii.gz", "series"):
+        assert reconstruct(tiny_bundle, tmp_path / source, tmp_path) == 0
+    (file, note), (series, other) = said
+    assert file == "low.nii.gz"
+    assert note.startswith("model tiny")
+    assert "2 samples, seed 0 · unit unknown · petrt " in note
+    assert series == "DICOM series"  # its folder may be named after a patient
+    assert "SUVbw (g/ml)" in other

@@ -7,7 +7,9 @@ import itertools
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.image import imread
+from matplotlib.image import AxesImage, imread
+from matplotlib.patches import Ellipse
+from matplotlib.text import Text
 from nibabel.orientations import (
     apply_orientation,
     axcodes2ornt,
@@ -17,8 +19,10 @@ from nibabel.orientations import (
 )
 
 from petrt.errors import InputError, UsageError
+from petrt.evaluation.report import picture as picture_module
+from petrt.evaluation.report.case import next_step
 from petrt.evaluation.report.figure import DPI
-from petrt.evaluation.report.picture import Panel, comparison, save_comparison
+from petrt.evaluation.report.picture import Panel, comparison, comparison_png, save_comparison
 from petrt.evaluation.report.planes import FOOTER, HEADER, MAX_INCHES, MIN_INCHES, WIDTH_PX
 
 SHAPE = (16, 20, 12)
@@ -134,3 +138,48 @@ def test_an_existing_picture_is_kept_unless_told(tmp_path):
     assert path.read_bytes() == b"old"
     save_comparison(path, {"a": np.ones((4, 4, 4))}, overwrite=True)
     assert path.read_bytes() != b"old"
+
+
+def sheet_of(shape, monkeypatch, count=4, **options):
+    """The figure that a picture of volumes of this shape is made of, drawn."""
+    figures = []
+
+    def keep(draw):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        figure = draw()
+        FigureCanvasAgg(figure).draw()
+        figures.append(figure)
+        return b""
+
+    monkeypatch.setattr(picture_module, "png", keep)
+    data = np.random.default_rng(0).gamma(2, 3, shape).astype(np.float32)
+    columns = comparison(data, data + 1, uncertainty=data)
+    extra = {f"a long name of column {n}": data for n in range(count - 4)}
+    comparison_png({**columns, **extra}, affine=np.diag([2.0, 2, 2, 1]), **options)
+    return figures[0]
+
+
+@pytest.mark.parametrize("shape", [(60, 70, 1), (60, 70, 4), (40, 3, 30), (20, 20, 200)])
+@pytest.mark.parametrize("count", [4, 7])
+def test_words_never_overlap(shape, count, monkeypatch):
+    notes = ["word " * 60]
+    figure = sheet_of(shape, monkeypatch, count, title="t", notes=notes, unit="Bq/ml")
+    texts = [
+        text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()
+    ]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
+    assert len(boxes) > 20
+    for (one, first), (other, second) in itertools.combinations(boxes, 2):
+        assert not first.overlaps(second), (one, other)
+
+
+def test_scales_are_fixed_and_places_are_named(monkeypatch):
+    figure = sheet_of((30, 30, 20), monkeypatch, centre=(10, 11, 12), ring_mm=5.0)
+    scales = {image.get_clim() for image in figure.findobj(AxesImage)}
+    top = max(high for _, high in scales)
+    assert top == next_step(top)
+    assert scales == {(0.0, top), (-0.2 * top, 0.2 * top), (0.0, 0.1 * top)}
+    words = {text.get_text() for text in figure.findobj(Text)}
+    assert {"axial, z 24 mm", "coronal, y 22 mm", "sagittal, x 20 mm"} <= words
+    assert len(figure.findobj(Ellipse)) == 4 * 3
