@@ -154,3 +154,19 @@ def test_the_index(browser, path):
     assert browser.run("document.querySelector('td a').getAttribute('href')") == "case.html"
     assert browser.faults == []
     browser.open(path, READY)
+
+
+def test_without_webgl_and_on_paper_there_is_a_picture(browser, path, tmp_path):
+    shown = "getComputedStyle(document.querySelector('.picture')).display"
+    assert browser.run(shown) == "none"
+    browser.scheme("dark", "print")
+    settle(browser)
+    assert browser.run(shown) == "block"
+    browser.scheme("light")
+    assert browser.faults == []
+    with Browser(tmp_path, "--disable-3d-apis") as plain:
+        plain.open(path, READY)
+        assert plain.run("document.documentElement.classList.contains('still')")
+        assert "no WebGL 2" in plain.run("document.getElementById('viewer-fault').textContent")
+        assert plain.run(shown) == "block"
+        assert plain.run("document.querySelector('.picture').naturalWidth") == 1200
