@@ -96,7 +96,9 @@ def _lines(
         if mean:
             at = place(setting), times * mean[0]
             axes.plot(*at, "o", markersize=13, markerfacecolor="none", color="black")
-            axes.annotate(name, at, xytext=(0, -18), textcoords="offset points", fontsize=9, ha="center")
+            axes.annotate(
+                name, at, xytext=(0, -18), textcoords="offset points", fontsize=9, ha="center"
+            )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
