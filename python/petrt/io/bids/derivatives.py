@@ -99,7 +99,7 @@ def uncertainty_sidecar(
         f"Standard deviation of the {record['samples']} samples whose mean is the image "
         f"desc-{IMAGE}, {kind}: {std['reason']}; {record['label']}"
     )
-    kept = ("label", "petrt", "model", "dose_fraction", "dose", "seed", "samples", "sampler", "std")
+    kept = ("label", "petrt", "model", "dose_fraction", "seed", "samples", "sampler", "std")
     own = {name: record[name] for name in kept}
     return _sidecar(file, content, text) | {"petrt": own, "key": key}
 
