@@ -25,16 +25,19 @@ std::vector<Index> slices(const LoopShape& shape) {
 }  // namespace
 
 DeviceLoop::DeviceLoop(std::vector<StepCoefs> steps, float clip, View<const float, 2> film,
-                       LoopShape shape, float sigma_r, std::shared_ptr<const Stream> stream)
+                       LoopShape shape, float sigma_r, std::shared_ptr<const Stream> stream,
+                       Index kept)
     : r(floats(images(checked(shape)), *stream)),
       eps(floats(images(shape), *stream)),
       film_row(floats({1, film.shape[1]}, *stream)),
       coarse(floats(slices(shape), *stream)),
       mean(floats(slices(shape), *stream)),
       deviation(floats(slices(shape), *stream)),
+      drawn(kept > 0 ? floats({shape.slices, kept, shape.height, shape.width}, *stream) : nullptr),
       steps_(std::move(steps)),
       clip_(clip),
       shape_(shape),
+      kept_(kept),
       sigma_r_(sigma_r),
       stream_(std::move(stream)),
       film_({film.shape[0], film.shape[1]}, dtype_of("float32"), stream_->device()),
@@ -93,6 +96,8 @@ void DeviceLoop::replay(Index total, const Caller& caller) {
 void DeviceLoop::check_total(Index total) const {
   check(total >= 1, "total: expected at least 1 sample, got ", total);
   check_samples(0, chunks(total) * shape_.samples);
+  check(kept_ == 0 || total == kept_, "total: expected the ", kept_, " samples that are kept, got ",
+        total);
 }
 
 void DeviceLoop::check_keys(Index total) const {
@@ -137,7 +142,7 @@ void DeviceLoop::enqueue_chunk(const Networks& networks, Index total, Index chun
   const bool last = before + used == total;
   enqueue(Average{Parts(shape_.slices, shape_.voxels(), true), r->floats(), shape_.samples, used,
                   coarse->floats(), sigma_r_, mean->floats(), m2_.floats(), before, !last,
-                  last ? deviation->floats() : nullptr},
+                  last ? deviation->floats() : nullptr, drawn ? drawn->floats() : nullptr, kept_},
           stream_->handle());
 }
 

@@ -174,9 +174,10 @@ class ReverseLoop:
         width: int,
         sigma_r: float,
         stream: Stream,
+        kept: int = 0,
     ) -> None:
         """coefs [steps, 6] (petrt.diffusion.noise_schedule), film [steps, C]: the noise-bias table; both
-        on the host."""
+        on the host. kept: the total of its runs, whose samples stay in ``drawn``; 0 keeps none."""
 
     @property
     def r(self) -> DeviceArray:
@@ -201,6 +202,10 @@ class ReverseLoop:
     @property
     def std(self) -> DeviceArray:
         """Their sample standard deviation (ddof 1) [slices, 1, H, W]; 0 for a single sample."""
+
+    @property
+    def drawn(self) -> DeviceArray | None:
+        """max(coarse + sigma_r r, 0) of each sample of the last run [slices, kept, H, W]; None if kept is 0."""
 
     def set_run(
         self, seed: SupportsIndex, slice_ids: NDArray[np.int64], first_sample: int = 0

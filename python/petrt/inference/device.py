@@ -42,6 +42,7 @@ class Job:
     noise. ``dose``: the fraction of the full dose, for a model that takes it. ``active`` [Z]: slices
     that are no background; others are 0 in the results. ``wanted`` [Z]: active slices that must be
     reconstructed; a batch that holds none of them is left out. ``tally``: the device adds to it.
+    ``drawn`` [samples, Z, H, W]: where the samples themselves go, where somebody wants them.
     """
 
     volume: Array
@@ -53,6 +54,7 @@ class Job:
     active: NDArray[np.bool_]
     wanted: NDArray[np.bool_]
     tally: Tally = field(default_factory=Tally)
+    drawn: Array | None = None
 
     def ids_of(self, slices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Noise ids of ``slices``."""
