@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +22,9 @@ from petrt.engines.base import Engine
 from petrt.engines.select import ChosenEngine, choose
 from petrt.errors import InputError, UsageError
 from petrt.evaluation.activity import change
+from petrt.evaluation.uncertainty.choice import dose_of, fitted_for
+from petrt.evaluation.uncertainty.regions import Regions
+from petrt.evaluation.uncertainty.voxels import predicted_std
 from petrt.hardware.cpu import default_threads
 from petrt.imaging.grid import Placement, plan
 from petrt.imaging.scaling import scale_of
@@ -29,7 +33,9 @@ from petrt.inference.device import Results, Tally
 from petrt.inference.judgement import refuse_change
 from petrt.inference.pipeline import check_finite, pipeline_of
 from petrt.inference.reconstruction import Frame, Reconstruction, given_back, unchanged
+from petrt.inference.regions import RegionsOfRun, drawn_regions, given_regions
 from petrt.inference.run_record import run_record
+from petrt.inference.samples import sample_store
 from petrt.inference.save import saving
 from petrt.inference.verify_engine import verify_first_use
 from petrt.io import nifti, source
@@ -139,6 +145,7 @@ class Reconstructor:
         force_units: bool = False,
         allow_activity_change: bool | None = None,
         progress: Progress | None = None,
+        regions: Any = None,
     ) -> Reconstruction:
         """Reconstruct a path, nibabel image, NumPy, CuPy or torch array [X, Y, Z] or [X, Y, Z, T].
 
@@ -158,6 +165,8 @@ class Reconstructor:
             force_units: take DICOM series that are not quantitative, values unchanged.
             allow_activity_change: instead of the Reconstructor's own, for this volume.
             progress: called with (slices done, slices in all).
+            regions: labels on the volume's grid, a NIfTI path, a nibabel image or an array; whole numbers, 0
+                is outside. Each is measured in every sample, see ``Reconstruction.regions``.
 
         Raises:
             InputError: an unfit volume; ActivityChanged, one of them: a result that changes the activity
@@ -177,14 +186,20 @@ class Reconstructor:
         loaded = load(volume, affine, voxel_mm, nonfinite, max_voxels, series, force_units)
         placement = self._placement(loaded)
         noise = self._given_noise(noise, len(loaded.frames), placement)
+        marked = None
+        if regions is not None:
+            marked = given_regions(regions, loaded, self.bundle.model)
         started, tally = time.perf_counter(), Tally()
         slices, frames = placement.network_shape[0], []
-        for index, frame in enumerate(loaded.frames):
-            report = _shifted(progress, index * slices, len(loaded.frames) * slices)
-            done = self._frame(frame, loaded, placement, index, noise, dose, report, tally)
-            if not allowed:  # at once: a series may run for hours
-                refuse_change(loaded.name, done.record, index, len(loaded.frames))
-            frames.append(done)
+        with self._store(marked, placement) as drawn:
+            for index, frame in enumerate(loaded.frames):
+                report = _shifted(progress, index * slices, len(loaded.frames) * slices)
+                done = self._frame(
+                    frame, loaded, placement, index, noise, dose, report, tally, drawn, marked
+                )
+                if not allowed:  # at once: a series may run for hours
+                    refuse_change(loaded.name, done.record, index, len(loaded.frames))
+                frames.append(done)
         stats = run_record(
             self.bundle,
             self._choice,
@@ -198,7 +213,7 @@ class Reconstructor:
         )
         seconds = time.perf_counter() - started
         stats["seconds"] = self._pipeline.device.times(tally.seconds, seconds)
-        return given_back(loaded, frames, stats)
+        return given_back(loaded, frames, stats, self._measured(marked, frames, dose))
 
     @property
     def side_by_side(self) -> int:
@@ -255,6 +270,8 @@ class Reconstructor:
         dose: float | None,
         report: Callable[[int], None],
         tally: Tally,
+        drawn: Array | None,
+        marked: Regions | None,
     ) -> Frame:
         """One frame: to the network grid and the scale, through the networks, and back."""
         voxel_mm = loaded.voxel_mm or self.bundle.model.domain.voxel_mm
@@ -263,16 +280,22 @@ class Reconstructor:
         if negative and len(loaded.frames) > 1:
             negative = int(np.count_nonzero(frame < 0))
         if scale == 0.0:
-            return unchanged(frame, self.samples, negative / frame.size)
+            return unchanged(frame, self.samples, negative / frame.size, marked)
         grid = placement.to_network(frame, self._threads)
         grid /= np.float32(scale)
         active = self._active(grid)
-        results = self._run(grid, loaded.name, index, noise, dose, report, active, tally=tally)
+        results = self._run(
+            grid, loaded.name, index, noise, dose, report, active, tally=tally, drawn=drawn
+        )
+        results = self._calibrated(results, dose, active)
         # The standard deviation of one sample is not brought back: there is none.
-        drawn = results if self.samples > 1 else (results.mean, results.coarse)
-        for result in drawn:
+        wanted = results if self.samples > 1 else (results.mean, results.coarse)
+        for result in wanted:
             result *= np.float32(scale)
-        image, *std, coarse = (placement.from_network(r, self._threads) for r in drawn)
+        image, *std, coarse = (placement.from_network(r, self._threads) for r in wanted)
+        measured = None
+        if marked is not None:
+            measured = drawn_regions(marked, image, drawn, placement, scale, self._threads)
         skipped = 0 if active is None else int((~active).sum())
         record = {
             "scale": scale,
@@ -280,7 +303,39 @@ class Reconstructor:
             "negative_fraction": negative / frame.size,
             "background_slices": skipped,
         }
-        return Frame(image, std[0] if std else None, coarse, record)
+        return Frame(image, std[0] if std else None, coarse, record, measured)
+
+    def _calibrated(
+        self, results: Results, dose: float | None, active: NDArray[np.bool_] | None
+    ) -> Results:
+        """``results`` with the calibrated standard deviation, where the model has one for such a run; that of
+        background slices stays 0."""
+        model = self.bundle.model
+        fit, _ = fitted_for(model, self.sampler, self.samples, dose)
+        at = dose_of(model, dose)
+        if fit is None or at is None:
+            return results
+        std = predicted_std(fit.map, results.std, results.mean, at, self._threads)
+        if active is not None:
+            std[~active] = 0
+        return results._replace(std=std)
+
+    def _store(
+        self, marked: Regions | None, placement: Placement
+    ) -> AbstractContextManager[Array | None]:
+        """Where the samples of a frame are kept, where regions are measured in them."""
+        denoises = self.bundle.model.network.denoiser is not None
+        if marked is None or self.samples < 2 or not denoises:
+            return nullcontext(None)
+        return sample_store(self.samples, placement.network_shape)
+
+    def _measured(
+        self, marked: Regions | None, frames: Sequence[Frame], dose: float | None
+    ) -> RegionsOfRun | None:
+        if marked is None:
+            return None
+        drawn = tuple(frame.regions for frame in frames if frame.regions is not None)
+        return RegionsOfRun(marked, drawn, self.bundle.model, self.sampler, self.samples, dose)
 
     def _run(
         self,
@@ -293,6 +348,7 @@ class Reconstructor:
         active: NDArray[np.bool_] | None,
         every: int = 1,
         tally: Tally | None = None,
+        drawn: Array | None = None,
     ) -> Results:
         """Frame ``index`` of a series through the networks; NonfiniteOutput unless it comes out finite."""
         if not self._announced:  # once, and not before an error that needs no engine
@@ -309,9 +365,10 @@ class Reconstructor:
             active=active,
             every=every,
             tally=tally,
+            drawn=drawn,
         )
-        drawn = results if self.samples > 1 else (results.mean, results.coarse)
-        check_finite(drawn, name, self.bundle, self.engine)
+        wanted = results if self.samples > 1 else (results.mean, results.coarse)
+        check_finite(wanted, name, self.bundle, self.engine)
         return results
 
     def _active(self, grid: Array) -> NDArray[np.bool_] | None:

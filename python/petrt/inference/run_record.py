@@ -9,7 +9,7 @@ from petrt import _core
 from petrt.diffusion.dose import dose_warnings
 from petrt.diffusion.presets import Process
 from petrt.engines.select import ChosenEngine
-from petrt.evaluation.calibration import std_record
+from petrt.evaluation.uncertainty.choice import std_record
 from petrt.imaging.grid import Placement, domain_warnings
 from petrt.inference.judgement import warnings as unusual
 from petrt.io.inputs import Loaded
@@ -64,7 +64,7 @@ def run_record(
         "samples": process.samples,
         "preset": process.preset,
         "sampler": {"kind": process.sampler.kind, "steps": process.sampler.steps},
-        "std": std_record(model.calibration, process.sampler, process.samples, dose),
+        "std": std_record(model, process.sampler, process.samples, dose),
         "grid": {
             "input": list(placement.input_shape),
             "network": list(placement.network_shape),

@@ -153,6 +153,65 @@ class CalibrationSpec(Spec):
     subjects: int = Field(ge=1)
 
 
+class MapSpec(Spec):
+    """The standard deviation of a voxel's error, over the scale (docs/uncertainty.md):
+
+    log variance = constant + samples log(V + floor_V) + image log(I + floor_I) + dose log(dose)
+    + samples_dose log(dose) log(V + floor_V) + image_dose log(dose) log(I + floor_I).
+
+    V: variance of the samples, smoothed by a Gaussian; I: their mean. Floors and width:
+    petrt.evaluation.uncertainty.voxels.
+    """
+
+    constant: float
+    samples: float = 0.0
+    image: float = 0.0
+    dose: float = 0.0
+    samples_dose: float = 0.0
+    image_dose: float = 0.0
+
+
+class RegionSpec(Spec):
+    """The interval of a region's statistic (docs/uncertainty.md): centre (1 + bias) value, and
+
+    log s = constant + samples log(s of the samples) + volume log(ml) + value log(value)
+    + dose log(dose), values over the scale.
+    """
+
+    bias: float = Field(gt=-1)
+    constant: float
+    samples: float = 0.0
+    volume: float = 0.0
+    value: float = 0.0
+    dose: float = 0.0
+
+
+class SamplesSpec(Spec):
+    """What was fitted for one sampler, its number of steps and a number of samples."""
+
+    sampler: SamplerSpec
+    samples: int = Field(ge=2)
+    map: MapSpec
+    mean: RegionSpec
+    peak: RegionSpec
+    max: RegionSpec
+
+
+class UncertaintySpec(Spec):
+    """The calibration of voxels and regions: petrt.evaluation.uncertainty; ``petrt calibrate`` writes it.
+
+    A normal interval at ``level`` covers this fraction of voxels and of regions of the ``subjects`` of the
+    fit. It holds for the ``samples`` that were fitted, and for doses within ``doses``; regions have sizes
+    within ``volumes_ml``.
+    """
+
+    level: float = Field(gt=0, lt=1)
+    subjects: int = Field(ge=1)
+    doses: tuple[Dose, Dose]
+    volumes_ml: tuple[PositiveFloat, PositiveFloat]
+    fits: tuple[SamplesSpec, ...] = Field(min_length=1)
+
+
 class ModelSpec(Spec):
     """Everything except the weights that determines a model's output, and the label of its outputs."""
 
@@ -167,3 +226,4 @@ class ModelSpec(Spec):
     schedule: ScheduleSpec = ScheduleSpec()
     sampler: SamplerSpec = SamplerSpec()
     calibration: CalibrationSpec | None = None
+    uncertainty: UncertaintySpec | None = None  # where there is one, ``calibration`` is not used
