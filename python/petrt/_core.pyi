@@ -98,7 +98,7 @@ class ReverseLoop:
         """
 
     def samples(self, coarse: Float32, sigma_r: float, out: Float32) -> None:
-        """Write max(coarse + sigma_r r, 0) of every sample of the last run to out [slices * samples, 1, H, W].
+        """Write max(coarse + sigma_r r, 0) of the last run's samples to out [slices * samples, 1, H, W].
 
         coarse [slices, 1, H, W], as of accumulate, which adds the same values.
         """

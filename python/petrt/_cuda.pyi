@@ -205,7 +205,7 @@ class ReverseLoop:
 
     @property
     def drawn(self) -> DeviceArray | None:
-        """max(coarse + sigma_r r, 0) of each sample of the last run [slices, kept, H, W]; None if kept is 0."""
+        """The samples of the last run [slices, kept, H, W]; None if kept is 0."""
 
     def set_run(
         self, seed: SupportsIndex, slice_ids: NDArray[np.int64], first_sample: int = 0

@@ -68,6 +68,8 @@ class Pipeline:
         done = ~active
         if not wanted.any():
             report(len(done[::every]))
+            if drawn is not None:
+                drawn[:] = 0
             return _empty(volume)
 
         def finished(first: int, count: int) -> None:

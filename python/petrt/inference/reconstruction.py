@@ -75,7 +75,7 @@ def unchanged(
         "unchanged": True,
         "empty": highest <= 0 or highest == float(image.min()),
     }
-    drawn = None if regions is None else Drawn(regions.measured(image), None, 0.0)
+    drawn = None if regions is None else Drawn(*(regions.measured(image),) * 2, None, 0.0)
     return Frame(image, std, image.copy(), record, drawn)
 
 

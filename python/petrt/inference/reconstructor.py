@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -191,15 +190,15 @@ class Reconstructor:
             marked = given_regions(regions, loaded, self.bundle.model)
         started, tally = time.perf_counter(), Tally()
         slices, frames = placement.network_shape[0], []
-        with self._store(marked, placement) as drawn:
-            for index, frame in enumerate(loaded.frames):
-                report = _shifted(progress, index * slices, len(loaded.frames) * slices)
-                done = self._frame(
-                    frame, loaded, placement, index, noise, dose, report, tally, drawn, marked
-                )
-                if not allowed:  # at once: a series may run for hours
-                    refuse_change(loaded.name, done.record, index, len(loaded.frames))
-                frames.append(done)
+        drawn = None if marked is None else self._store(placement.network_shape)
+        for index, frame in enumerate(loaded.frames):
+            report = _shifted(progress, index * slices, len(loaded.frames) * slices)
+            done = self._frame(
+                frame, loaded, placement, index, noise, dose, report, tally, drawn, marked
+            )
+            if not allowed:  # at once: a series may run for hours
+                refuse_change(loaded.name, done.record, index, len(loaded.frames))
+            frames.append(done)
         stats = run_record(
             self.bundle,
             self._choice,
@@ -245,20 +244,50 @@ class Reconstructor:
         With ``every`` only slices 0, every, 2 every ... are sure to be reconstructed, the others may be 0.
         Raises as calling the Reconstructor does.
         """
+        every = values.whole("every", every, 1, values.MOST)
+        placement, results, _ = self._on_grid(volume, dose, every, progress, False)
+        mean, std, coarse = (placement.from_network(r).transpose(2, 0, 1) for r in results)
+        return mean, std, coarse
+
+    def drawn_on_grid(
+        self,
+        volume: NDArray[Any],
+        *,
+        dose: float | str | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """As ``on_grid``, but mean, samples' std and the samples themselves [samples, Z, H, W].
+
+        Raises also UsageError where there is no more than one sample.
+        """
+        placement, results, kept = self._on_grid(volume, dose, 1, progress, True)
+        if kept is None:
+            raise UsageError("a single sample is drawn", "give samples=8")
+        mean, std, _ = (placement.from_network(r).transpose(2, 0, 1) for r in results)
+        samples = np.stack([placement.from_network(s).transpose(2, 0, 1) for s in kept])
+        return mean, std, samples
+
+    def _on_grid(
+        self,
+        volume: NDArray[Any],
+        dose: float | str | None,
+        every: int,
+        progress: Progress | None,
+        drawn: bool,
+    ) -> tuple[Placement, Results, Array | None]:
         self._pipeline.check_process()
         dose = settle(dose, self.bundle.model)
-        every = values.whole("every", every, 1, values.MOST)
         zyx = np.asarray(plain(volume, "volume"), np.float32)
         if zyx.ndim != 3:
             raise InputError(f"array of shape {zyx.shape}", "expected [Z, H, W]")
         xyz = zyx.transpose(1, 2, 0)
         placement = plan(xyz.shape, multiple=2**self.bundle.model.network.scales)
         grid = placement.to_network(xyz, self._threads)
-
+        kept = self._store(placement.network_shape) if drawn else None
         report = _shifted(progress, 0, -(-len(grid) // every))
-        results = self._run(grid, "volume", 0, None, dose, report, self._active(grid), every)
-        mean, std, coarse = (placement.from_network(r).transpose(2, 0, 1) for r in results)
-        return mean, std, coarse
+        active = self._active(grid)
+        results = self._run(grid, "volume", 0, None, dose, report, active, every, drawn=kept)
+        return placement, results, kept
 
     def _frame(
         self,
@@ -320,14 +349,10 @@ class Reconstructor:
             std[~active] = 0
         return results._replace(std=std)
 
-    def _store(
-        self, marked: Regions | None, placement: Placement
-    ) -> AbstractContextManager[Array | None]:
-        """Where the samples of a frame are kept, where regions are measured in them."""
+    def _store(self, shape: tuple[int, int, int]) -> Array | None:
+        """Where the samples of a volume are kept; None where there is no more than one."""
         denoises = self.bundle.model.network.denoiser is not None
-        if marked is None or self.samples < 2 or not denoises:
-            return nullcontext(None)
-        return sample_store(self.samples, placement.network_shape)
+        return sample_store(self.samples, shape) if denoises and self.samples > 1 else None
 
     def _measured(
         self, marked: Regions | None, frames: Sequence[Frame], dose: float | None

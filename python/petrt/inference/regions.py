@@ -39,7 +39,7 @@ def drawn_regions(
             for sample in drawn
         ]
         samples = np.stack(each)
-    return Drawn(regions.measured(image), samples, scale)
+    return Drawn(regions.measured(image), regions.blurred(image, threads), samples, scale)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
@@ -13,17 +12,16 @@ from petrt.arrays import Array
 from petrt.errors import DeviceError
 
 
-@contextmanager
-def sample_store(samples: int, shape: tuple[int, ...]) -> Iterator[Array]:
+def sample_store(samples: int, shape: tuple[int, ...]) -> Array:
     """Zeros [samples, *shape], float32, in a file without a name in the folder for temporary files ($TMPDIR).
 
-    The file goes with the last use of the array. Raises DeviceError where the disk does not hold it.
+    The file goes with the array. Raises DeviceError where the disk does not hold it.
     """
     size = 4 * samples * int(np.prod(shape))
     try:
         with tempfile.TemporaryFile(prefix="petrt-samples-") as file:
             _reserve(file.fileno(), size)
-            yield np.memmap(file, np.float32, "r+", shape=(samples, *shape))
+            return np.memmap(file, np.float32, "r+", shape=(samples, *shape))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -35,9 +33,7 @@ def sample_store(samples: int, shape: tuple[int, ...]) -> Iterator[Array]:
 
 def _reserve(file: int, size: int) -> None:
     """Take the space at once: a write into a map of a full disk would end the process."""
-    import os
-
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size)
-    else:  # no such call, so the zeros are written
+    else:  # no such call: a full disk shows in the writing of the pages
         os.truncate(file, size)

@@ -172,26 +172,35 @@ class MapSpec(Spec):
 
 
 class RegionSpec(Spec):
-    """The interval of a region's statistic (docs/uncertainty.md): centre (1 + bias) value, and
+    """The interval of a region's statistic (docs/uncertainty.md), values over the scale:
 
+    centre = (1 + bias) value + recovery detail, and
     log s = constant + samples log(s of the samples) + volume log(ml) + value log(value)
-    + dose log(dose), values over the scale.
+    + detail log |detail| + dose log(dose).
+
+    detail: the value less that of the same image blurred a little.
     """
 
     bias: float = Field(gt=-1)
+    recovery: float
     constant: float
     samples: float = 0.0
     volume: float = 0.0
     value: float = 0.0
+    detail: float = 0.0
     dose: float = 0.0
 
 
 class SamplesSpec(Spec):
-    """What was fitted for one sampler, its number of steps and a number of samples."""
+    """What was fitted for one sampler, its number of steps and a number of samples.
+
+    ``intensity_only``: the map's fit without the samples, which it must beat.
+    """
 
     sampler: SamplerSpec
     samples: int = Field(ge=2)
     map: MapSpec
+    intensity_only: MapSpec
     mean: RegionSpec
     peak: RegionSpec
     max: RegionSpec

@@ -1,9 +1,9 @@
 """Log-linear standard deviations of errors, fitted by maximum likelihood, and the choice of their parameters.
 
-An error e is normal with mean b v and log variance x c, where x [k] are features, v a value (b = 0
-without one). Its negative log-likelihood, without the constant log(2 pi) / 2, is
+An error e is normal with mean v b and log variance x c, where x [k] are features, v [m] values that it may
+be proportional to. Its negative log-likelihood, without the constant log(2 pi) / 2, is
 
-    (x c + (e - b v)^2 exp(-x c)) / 2,
+    (x c + (e - v b)^2 exp(-x c)) / 2,
 
 convex in c and in b (heteroscedastic regression: Harvey, "Estimating regression models with multiplicative
 heteroscedasticity", Econometrica 1976). One factor on the standard deviation then makes a normal interval
@@ -13,7 +13,7 @@ cover a given fraction, as errors have longer tails than a normal distribution.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -30,7 +30,7 @@ MOST = 60.0
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors of one subject at one dose: ``error`` [n], ``features`` [n, k], and ``value`` [n] or None.
+    """Errors of one subject at one dose: ``error`` [n], ``features`` [n, k], ``values`` [n, m] or None.
 
     ``error`` is truth - estimate. ``names`` [k] of the features; the first is "constant", a column of ones.
     """
@@ -39,16 +39,16 @@ class Errors:
     error: Array64
     features: Array64
     names: tuple[str, ...]
-    value: Array64 | None = None
+    values: Array64 | None = None
 
 
 @dataclass(frozen=True)
 class LogLinear:
-    """log variance = features @ coefficients; mean error = ``bias`` * value."""
+    """log variance = features @ coefficients; mean error = values @ ``bias`` [m]."""
 
     names: tuple[str, ...]
     coefficients: Array64
-    bias: float = 0.0
+    bias: Array64 = field(default_factory=lambda: np.zeros(0))
 
     def log_variance(self, errors: Errors) -> Array64:
         columns = [errors.names.index(name) for name in self.names]
@@ -56,7 +56,7 @@ class LogLinear:
 
     def rest(self, errors: Errors) -> Array64:
         """The error without its mean."""
-        return errors.error if errors.value is None else errors.error - self.bias * errors.value
+        return errors.error if errors.values is None else errors.error - errors.values @ self.bias
 
     def scores(self, errors: Errors) -> Array64:
         """|error without its mean| / standard deviation."""
@@ -87,29 +87,30 @@ def varying(parts: Sequence[Errors]) -> tuple[str, ...]:
 
 
 def fit(parts: Sequence[Errors], names: Sequence[str]) -> LogLinear:
-    """The coefficients of ``names`` (and a bias, where errors have values) of the largest likelihood.
+    """The coefficients of ``names`` (and the bias, where errors have values) of the largest likelihood.
 
     Every part has the same weight. Raises InputError where there are no errors at all.
     """
     x = np.concatenate([p.features[:, [p.names.index(n) for n in names]] for p in parts])
     error = np.concatenate([part.error for part in parts])
-    weights = np.concatenate([np.full(len(p.error), 1 / len(p.error)) for p in parts]) / len(parts)
-    value = None if parts[0].value is None else np.concatenate([p.value for p in parts])  # type: ignore[misc]
+    weights = equal(parts)
+    given = [part.values for part in parts if part.values is not None]
+    values = np.concatenate(given) if given else np.zeros((len(error), 0))
     if not np.isfinite(error).all() or not (error != 0).any():
         raise InputError("the mean equals the full-dose image: there is no error to calibrate to")
     # Centred columns: the Newton steps are then as exact as the features allow.
     middle = np.append(0.0, np.average(x[:, 1:], axis=0, weights=weights))
     centred = x - middle
-    bias, coefficients = 0.0, np.zeros(len(names))
+    bias, coefficients = np.zeros(values.shape[1]), np.zeros(len(names))
     coefficients[0] = np.log(np.average(error**2, weights=weights))
     for _ in range(50):
-        rest = error if value is None else error - bias * value
+        rest = error - values @ bias
         coefficients, moved = _newton(centred, rest**2, weights, coefficients)
-        if value is None:
+        if not len(bias):
             break
-        precise = weights * np.exp(-centred @ coefficients)
-        before, bias = bias, float((precise * value * error).sum() / (precise * value**2).sum())
-        if moved < 1e-6 and abs(bias - before) < 1e-7:
+        precise = (weights * np.exp(-centred @ coefficients))[:, None] * values
+        bias = np.linalg.lstsq(precise.T @ values, precise.T @ error, rcond=None)[0]
+        if moved < 1e-7:
             break
     coefficients = coefficients.copy()
     coefficients[0] -= coefficients[1:] @ middle[1:]
@@ -146,13 +147,19 @@ def left_out(parts: Sequence[Errors], names: Sequence[str]) -> float:
 
 
 def covering(model: LogLinear, parts: Sequence[Errors], level: float) -> LogLinear:
-    """``model`` with the factor with which a normal interval at ``level`` covers this fraction of ``parts``."""
+    """``model``, scaled so that a normal interval at ``level`` covers this fraction of ``parts``."""
     scores = np.concatenate([model.scores(part) for part in parts])
-    weights = np.concatenate([np.full(len(p.error), 1 / len(p.error)) for p in parts]) / len(parts)
+    weights = equal(parts)
     order = np.argsort(scores)
     index = int(np.searchsorted(np.cumsum(weights[order]), level - 1e-12))
     quantile = float(scores[order[min(index, len(order) - 1)]])
     return model.scaled(quantile / NormalDist().inv_cdf((1 + level) / 2))
+
+
+def equal(parts: Sequence[Errors]) -> Array64:
+    """Weights of all errors, with the same sum for every part."""
+    each = [np.full(len(p.error), 1 / (len(p.error) * len(parts))) for p in parts]
+    return np.concatenate(each)
 
 
 def _newton(

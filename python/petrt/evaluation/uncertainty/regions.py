@@ -12,12 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from petrt.arrays import Array, Array64
 from petrt.evaluation.activity import bounding_box, compact_labels, peak_map
+from petrt.imaging.scaling import smoothed
 from petrt.model.spec import RegionSpec, SamplesSpec
 
 STATISTICS = ("mean", "peak", "max")
-NAMES = ("constant", "samples", "volume", "value", "dose")
-# Over the scale: a region of air has no value, and samples may agree.
-FLOOR = 1e-5
+NAMES = ("constant", "samples", "volume", "value", "detail", "dose")
+# Over the scale, added before logarithms: a region of air has no value, and samples may agree.
+FLOOR = 1e-4
+# Width of the Gaussian that shows how much a statistic depends on the resolution, in mm.
+BLUR_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,15 @@ class Regions:
 
         The peak is the largest mean over a sphere of 1 cm^3 around a voxel of the region.
         """
-        part = np.asarray(volume[self.box], np.float64)
+        return self._measured(np.asarray(volume[self.box], np.float64))
+
+    def blurred(self, volume: Array, threads: int = 1) -> Array64:
+        """The same [3, regions] of the volume smoothed by a Gaussian of ``BLUR_MM``."""
+        sigma = [BLUR_MM / mm for mm in self.voxel_mm]
+        part = np.ascontiguousarray(volume[self.box], np.float32)
+        return self._measured(smoothed(part, sigma, threads).astype(np.float64))
+
+    def _measured(self, part: Array64) -> Array64:
         values, count = part.reshape(-1)[self.inside], len(self.labels)
         mean = np.bincount(self.member, values, count) / self.voxels
         peaks = peak_map(part, self.voxel_mm).reshape(-1)[self.inside]
@@ -86,10 +97,12 @@ def regions_of(
 
 @dataclass(frozen=True)
 class Drawn:
-    """The statistics of a volume's regions: ``image`` [3, regions] of the mean of the samples, ``samples``
-    [samples, 3, regions] of each, None without samples; ``scale`` of the volume, 0 for one without activity."""
+    """The statistics of a volume's regions: of the ``image``, the mean of the samples, and of the image
+    ``blurred`` [3, regions]; of each of the ``samples`` [samples, 3, regions], None without any. ``scale``
+    of the volume, 0 for one without activity."""
 
     image: Array64
+    blurred: Array64
     samples: Array64 | None
     scale: float
 
@@ -127,10 +140,13 @@ class Region:
         return row | {"reason": self.reason}
 
 
-def features(deviation: Array64, ml: Array64, value: Array64, dose: float) -> Array64:
-    """The features [n, 5] of ``NAMES`` of n regions.
+def features(
+    deviation: Array64, ml: Array64, value: Array64, detail: Array64, dose: float
+) -> Array64:
+    """The features [n, 6] of ``NAMES`` of n regions, over the scale.
 
-    ``deviation``: standard deviation of the samples' statistic, ``value``: that of the image, over the scale.
+    ``deviation``: standard deviation of the samples' statistic. ``value``: the statistic of the image.
+    ``detail``: the same less that of the blurred image.
     """
     ones = np.ones_like(deviation)
     return np.stack(
@@ -139,6 +155,7 @@ def features(deviation: Array64, ml: Array64, value: Array64, dose: float) -> Ar
             np.log(deviation + FLOOR),
             np.log(ml),
             np.log(np.maximum(value, 0) + FLOOR),
+            np.log(np.abs(detail) + FLOOR),
             np.log(dose) * ones,
         ],
         axis=1,
@@ -175,9 +192,10 @@ def table(
                 continue
             spec: RegionSpec = getattr(fitted, key)
             deviation = each.samples[:, k].std(axis=0, ddof=1) / each.scale
-            x = features(deviation, regions.ml, value / each.scale, dose)
+            detail = value - each.blurred[k]
+            x = features(deviation, regions.ml, value / each.scale, detail / each.scale, dose)
             half = z * each.scale * deviation_of(spec, x)
-            centre = (1 + spec.bias) * value
+            centre = (1 + spec.bias) * value + spec.recovery * detail
             values[key] = [
                 Value(float(v), float(max(c - h, 0.0)), float(c + h))
                 for v, c, h in zip(value, centre, half, strict=True)
