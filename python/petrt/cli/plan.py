@@ -24,11 +24,22 @@ _INPUTS = (".nii.gz", ".nii", ".hdr.gz", ".hdr", ".img.gz", ".img", ".zip", ".dc
 
 
 @dataclass(frozen=True)
+class RegionsWanted:
+    """The label map of the regions to measure, where their table goes (None: stdout), and the probability of
+    their intervals."""
+
+    labels: Path
+    table: Path | None
+    level: float
+
+
+@dataclass(frozen=True)
 class InputCase:
     """One input and the paths of its outputs. ``overwrite``: of this case, outputs may be replaced.
 
     ``series``: the UID to read of a DICOM input, None for its only PET series. ``force_units``: also one
     that is not quantitative. ``form``: the format of the results, of which a DICOM series is a folder.
+    ``regions``: what to measure in it.
     """
 
     source: Path
@@ -41,6 +52,7 @@ class InputCase:
     force_units: bool = False
     form: Format = "nifti"
     compress: str | None = None
+    regions: RegionsWanted | None = None
 
     def read(self, max_voxels: int, nonfinite: Nonfinite) -> Volume:
         """The input, checked. Raises InputError."""
@@ -73,7 +85,8 @@ class InputCase:
     @property
     def outputs(self) -> list[Path]:
         """All paths that are written."""
-        paths = (self.image, self.std, self.record, self.preview)
+        table = None if self.regions is None else self.regions.table
+        paths = (self.image, self.std, self.record, self.preview, table)
         return [path for path in paths if path is not None and path != STDOUT]
 
 

@@ -17,13 +17,14 @@ from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
 from petrt.arrays import Array64
 from petrt.errors import InputError
 
 # A parameter stays if it lowers the negative log-likelihood of left-out subjects by this much.
 WORTH = 1e-3
+# Weight of (coefficient x spread of its feature)^2 in the mean cost: few regions must not be fitted exactly.
+RIDGE = 1e-3
 # Log variances of features far from those of the fit stay finite.
 MOST = 60.0
 
@@ -101,14 +102,16 @@ def fit(parts: Sequence[Errors], names: Sequence[str]) -> LogLinear:
     # Centred columns: the Newton steps are then as exact as the features allow.
     middle = np.append(0.0, np.average(x[:, 1:], axis=0, weights=weights))
     centred = x - middle
+    ridge = RIDGE * np.average(centred**2, axis=0, weights=weights) * (np.arange(len(names)) > 0)
     bias, coefficients = np.zeros(values.shape[1]), np.zeros(len(names))
     coefficients[0] = np.log(np.average(error**2, weights=weights))
     for _ in range(50):
         rest = error - values @ bias
-        coefficients, moved = _newton(centred, rest**2, weights, coefficients)
+        coefficients, moved = _newton(centred, rest**2, weights, coefficients, ridge)
         if not len(bias):
             break
-        precise = (weights * np.exp(-centred @ coefficients))[:, None] * values
+        log_variance = np.clip(centred @ coefficients, -MOST, MOST)
+        precise = (weights * np.exp(-log_variance))[:, None] * values
         bias = np.linalg.lstsq(precise.T @ values, precise.T @ error, rcond=None)[0]
         if moved < 1e-7:
             break
@@ -163,31 +166,30 @@ def equal(parts: Sequence[Errors]) -> Array64:
 
 
 def _newton(
-    x: Array64, squares: Array64, weights: Array64, start: Array64
+    x: Array64, squares: Array64, weights: Array64, start: Array64, ridge: Array64
 ) -> tuple[Array64, float]:
-    """The minimum over c of sum w (x c + squares exp(-x c)), and how far it lies from ``start``."""
+    """The minimum over c of sum weights (x c + squares exp(-x c)) + sum ridge c^2, and how far it lies from
+    ``start``."""
 
-    def cost(at: Array64) -> tuple[float, NDArray[np.float64]]:
+    def cost(at: Array64) -> tuple[float, Array64]:
         log_variance = np.clip(x @ at, -MOST, MOST)
         ratio = squares * np.exp(-log_variance)
-        return float((weights * (log_variance + ratio)).sum()), ratio
+        return float((weights * (log_variance + ratio)).sum() + (ridge * at**2).sum()), ratio
 
     at, (best, ratio) = start, cost(start)
     for _ in range(100):
-        gradient = x.T @ (weights * (1 - ratio))
-        hessian = (x * (weights * ratio)[:, None]).T @ x
+        gradient = x.T @ (weights * (1 - ratio)) + 2 * ridge * at
+        hessian = (x * (weights * ratio)[:, None]).T @ x + 2 * np.diag(ridge)
         hessian += 1e-10 * np.trace(hessian) * np.eye(len(at))
         step = np.linalg.solve(hessian, gradient)
-        size, found = 1.0, best
-        while size > 1e-6:
-            found, ratio = cost(at - size * step)
-            if found <= best:
-                break
+        size = 1.0
+        found, tried = cost(at - step)
+        while found > best and size > 1e-6:
             size /= 2
-        else:
+            found, tried = cost(at - size * step)
+        if found > best:
             break
-        at = at - size * step
-        if best - found < 1e-12:
+        at, gained, best, ratio = at - size * step, best - found, found, tried
+        if gained < 1e-12:
             break
-        best = found
     return at, float(np.abs(at - start).max())
