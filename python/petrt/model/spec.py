@@ -174,7 +174,7 @@ class MapSpec(Spec):
 class RegionSpec(Spec):
     """The interval of a region's statistic (docs/uncertainty.md), values over the scale:
 
-    centre = (1 + bias) value + recovery detail, and
+    centre = (1 + bias) value + (recovery + recovery_dose log(dose)) detail, and
     log s = constant + samples log(s of the samples) + volume log(ml) + value log(value)
     + detail log |detail| + dose log(dose).
 
@@ -182,7 +182,8 @@ class RegionSpec(Spec):
     """
 
     bias: float = Field(gt=-1)
-    recovery: float
+    recovery: float = 0.0
+    recovery_dose: float = 0.0
     constant: float
     samples: float = 0.0
     volume: float = 0.0

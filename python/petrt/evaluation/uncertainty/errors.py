@@ -62,6 +62,6 @@ def region_errors(
     for k, name in enumerate(STATISTICS):
         deviation = samples[:, k].std(axis=0, ddof=1)
         x = of_regions.features(deviation, ml, image[k], image[k] - blurred[k], dose)
-        values = np.stack([image[k], image[k] - blurred[k]], axis=1)
+        values = of_regions.values(image[k], image[k] - blurred[k], dose)
         found[name] = Errors(subject, full[k] - image[k], x, of_regions.NAMES, values)
     return found

@@ -27,7 +27,7 @@ def of_map(spec: MapSpec) -> LogLinear:
 def of_region(spec: RegionSpec) -> LogLinear:
     """A statistic's fit as a model of errors."""
     found = 2 * np.array([getattr(spec, name) for name in of_regions.NAMES])
-    return LogLinear(of_regions.NAMES, found, np.array([spec.bias, spec.recovery]))
+    return LogLinear(of_regions.NAMES, found, of_regions.bias_of(spec))
 
 
 def map_spec(model: LogLinear) -> MapSpec:
@@ -37,9 +37,10 @@ def map_spec(model: LogLinear) -> MapSpec:
 
 def region_spec(model: LogLinear) -> RegionSpec:
     """What a bundle keeps of a fit of regions: exponents of the standard deviation, not the variance."""
-    bias, recovery = (float(each) for each in model.bias)
+    names = ("bias", "recovery", "recovery_dose")
+    bias = {name: float(each) for name, each in zip(names, model.bias, strict=True)}
     halves = {name: value / 2 for name, value in model.spec().items()}
-    return RegionSpec(bias=bias, recovery=recovery, **halves)
+    return RegionSpec(**bias, **halves)
 
 
 def judge_voxels(
@@ -63,7 +64,7 @@ def judge_voxels(
     scores = np.concatenate([model.scores(part) for part in parts])
     spread = np.concatenate([model.log_variance(part) for part in parts])
     inside = scores <= z_value(level)
-    fifth = np.digitize(spread, np.quantile(spread, np.arange(1, FIFTHS) / FIFTHS))
+    fifths = np.array_split(inside[np.argsort(spread, kind="stable")], FIFTHS)
     record: Record = {
         "subjects": len(parts),
         "nll": float(ours.mean()),
@@ -73,7 +74,7 @@ def judge_voxels(
             f"{each:g}": float(np.mean([np.mean(model.scores(p) <= z_value(each)) for p in parts]))
             for each in sorted({*LEVELS, level})
         },
-        "by_fifth": [float(inside[fifth == k].mean()) for k in range(FIFTHS)],
+        "by_fifth": [float(fifth.mean()) for fifth in fifths],
     }
     if all(tissue is not None for tissue in tissues):
         where = np.concatenate([np.asarray(tissue) for tissue in tissues])

@@ -162,6 +162,16 @@ def features(
     )
 
 
+def values(value: Array64, detail: Array64, dose: float) -> Array64:
+    """What the mean error is proportional to [n, 3]; how much detail is lost depends on the dose."""
+    return np.stack([value, detail, detail * np.log(dose)], axis=1)
+
+
+def bias_of(spec: RegionSpec) -> Array64:
+    """The factors of ``values`` [3]."""
+    return np.array([spec.bias, spec.recovery, spec.recovery_dose])
+
+
 def deviation_of(spec: RegionSpec, features_: Array64) -> Array64:
     """The standard deviation of the statistic [n] by the fit, over the scale."""
     log_s = features_ @ np.array([getattr(spec, name) for name in NAMES])
@@ -184,10 +194,10 @@ def table(
     z = NormalDist().inv_cdf((1 + level) / 2)
     rows = []
     for frame, each in enumerate(drawn):
-        values: dict[str, list[Value]] = {}
+        shown: dict[str, list[Value]] = {}
         for k, key in enumerate(STATISTICS):
             value = each.image[k]
-            values[key] = [Value(float(v)) for v in value]
+            shown[key] = [Value(float(v)) for v in value]
             if fitted is None or dose is None or each.samples is None or each.scale <= 0:
                 continue
             spec: RegionSpec = getattr(fitted, key)
@@ -195,15 +205,15 @@ def table(
             detail = value - each.blurred[k]
             x = features(deviation, regions.ml, value / each.scale, detail / each.scale, dose)
             half = z * each.scale * deviation_of(spec, x)
-            centre = (1 + spec.bias) * value + spec.recovery * detail
-            values[key] = [
+            centre = value + values(value, detail, dose) @ bias_of(spec)
+            shown[key] = [
                 Value(float(v), float(max(c - h, 0.0)), float(c + h))
                 for v, c, h in zip(value, centre, half, strict=True)
             ]
         for i, label in enumerate(regions.labels):
             reason = why[i] or ("no activity" if each.scale <= 0 else "")
-            shown = {
-                key: Value(values[key][i].value) if reason else values[key][i] for key in STATISTICS
+            kept = {
+                key: Value(shown[key][i].value) if reason else shown[key][i] for key in STATISTICS
             }
             rows.append(
                 Region(
@@ -212,7 +222,7 @@ def table(
                     regions.names[i],
                     int(regions.voxels[i]),
                     float(regions.ml[i]),
-                    **shown,
+                    **kept,
                     reason=reason,
                 )
             )
