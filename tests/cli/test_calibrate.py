@@ -138,7 +138,8 @@ def test_a_calibrated_model_is_fitted_anew_from_its_plain_std(calibrate, model):
 
 def test_fewer_subjects_and_slices(calibrate, tmp_path):
     arguments = ["--subjects", 1, "--slab", 8, "--json", tmp_path / "fit.json"]
-    assert calibrate("-o", tmp_path / "new.zip", *arguments)[0] == 0
+    code, _, lines = calibrate("-o", tmp_path / "new.zip", *arguments)
+    assert code == 0, lines
     assert load_bundle(tmp_path / "new.zip").model.uncertainty.subjects == 1
     assert json.loads((tmp_path / "fit.json").read_text())["data"]["slab"] == 8
 

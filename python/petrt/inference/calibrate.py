@@ -151,11 +151,12 @@ def active_box(active: NDArray[np.bool_], slab: int | None) -> tuple[slice, ...]
     box = []
     for axis in range(3):
         line = np.flatnonzero(active.any(axis=tuple(a for a in range(3) if a != axis)))
-        first, last = max(int(line[0]) - MARGIN, 0), int(line[-1]) + 1 + MARGIN
+        first = max(int(line[0]) - MARGIN, 0)
+        last = min(int(line[-1]) + 1 + MARGIN, active.shape[axis])
         if axis == 0 and slab is not None and last - first > slab:
             first += (last - first - slab) // 2
             last = first + slab
-        box.append(slice(first, min(last, active.shape[axis])))
+        box.append(slice(first, last))
     return tuple(box)
 
 
