@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality import curve
+from benchmarks.quality import curve, uncertainty
 from benchmarks.quality.bars import bars
 from benchmarks.quality.differences import differences
 from benchmarks.quality.figure import NOTICE
@@ -79,6 +79,8 @@ def markdown(content: Record) -> str:
         lines += _rows(sections["rows"])
     if "calibration" in sections:
         lines += _coverage(sections["calibration"])
+    if "uncertainty" in sections:
+        lines += uncertainty.markdown(sections["uncertainty"])
     if content["differences"]:
         lines += _differences(content["differences"])
     return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
     python -m benchmarks.quality classical bm4d --subjects-dir TEST
     python -m benchmarks.quality model calibration --model demo --plain ROWS/c
     python -m benchmarks.quality samplers --head --every 8
+    python -m benchmarks.quality uncertainty --subjects-dir TEST
     python -m benchmarks.quality rows --rows ROWS --doses 100 --head --every 8
     python -m benchmarks.quality real-classical real-bm4d real-model --model demo
 

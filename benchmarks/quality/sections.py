@@ -14,6 +14,7 @@ from benchmarks.quality import classical as quality_classical
 from benchmarks.quality import model as quality_model
 from benchmarks.quality import rows as quality_rows
 from benchmarks.quality import samplers as quality_samplers
+from benchmarks.quality import uncertainty as quality_uncertainty
 from benchmarks.quality.cases import (
     QualityCase,
     Source,
@@ -29,6 +30,7 @@ from benchmarks.quality.statistics import over_subjects, rounded
 from benchmarks.quality.store import Arrays, Measured, Store
 from petrt.errors import UsageError
 from petrt.model.bundle import Bundle, load_bundle
+from petrt.model.spec import SamplesSpec
 
 Options = argparse.Namespace
 Record = dict[str, Any]
@@ -101,6 +103,39 @@ def calibration(options: Options) -> Record:
                 )
             kept.setdefault(dose, {})[name] = measured
     return {"settings": settings, **quality_calibration.tables(bundle.model, kept, options.samples)}
+
+
+def uncertainty(options: Options) -> Record:
+    """Coverage of voxels and regions by the model's own calibration, for each sampler that has one."""
+    bundle = load_bundle(options.model)
+    fitted = bundle.model.uncertainty
+    if fitted is None:
+        raise Skipped(f"model '{bundle.model.name}' has none: petrt calibrate MODEL --data FOLDER")
+    cases = simulated_cases(options)
+    record: Record = {
+        "settings": {
+            "model": bundle.model.name,
+            "level": fitted.level,
+            "seed": options.seed,
+            "fitted": fitted.model_dump(mode="json"),
+        },
+        "subjects": [name for name, _ in cases],
+        "samplers": {},
+    }
+    for fit in fitted.fits:
+        name = quality_uncertainty.name_of(fit)
+        store = Store(
+            options.work,
+            "uncertainty",
+            {"weights": weights_key(bundle), "sampler": name, "seed": options.seed},
+        )
+
+        def measure(case: QualityCase, fit: SamplesSpec = fit) -> Measured:
+            return quality_uncertainty.measure(bundle, fit, case, options.seed, options.threads)
+
+        kept = _run(store, cases, options.doses, measure)
+        record["samplers"][name] = quality_uncertainty.tables(fit, fitted.level, kept)
+    return record
 
 
 def figure_arrays(options: Options) -> Arrays:
@@ -250,7 +285,7 @@ def _written(settings: Settings) -> Record:
 def weights_key(bundle: Bundle) -> str:
     """What fixes the images of a model: its files and specification, without calibration and words."""
     spec = bundle.model.model_dump(
-        mode="json", exclude={"calibration", "name", "description", "label"}
+        mode="json", exclude={"calibration", "uncertainty", "name", "description", "label"}
     )
     hashes = {name: entry.sha256 for name, entry in bundle.manifest.files.items()}
     hashes.pop("golden.safetensors", None)
@@ -264,6 +299,7 @@ SECTIONS: dict[str, Callable[[Options], Record]] = {
     "model": lambda options: model(options, "model", simulated_cases(options)),
     "samplers": samplers,
     "calibration": calibration,
+    "uncertainty": uncertainty,
     "rows": rows,
     "real-classical": lambda options: filters(options, "real-classical", real_cases(options)),
     "real-bm4d": lambda options: filters(options, "real-bm4d", real_cases(options)),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt.arrays import Array
 from petrt.data.dataset import Dataset
 from petrt.diffusion.dose import ROUNDING
 from petrt.diffusion.presets import PRESETS, settle
@@ -119,21 +120,36 @@ def gather(
     pair = dataset.pair(name, dose)
     full = np.asarray(pair.full, np.float32) * np.float32(pair.gain)
     box = active_box(standard_mask(full), slab)
-    full, low = full[box], np.asarray(pair.low[box], np.float32)
     labels = dataset.labels(name)
     tissue = None if labels is None else np.asarray(labels[box])
+    x, y, z = dataset.voxel_mm
+    low = np.asarray(pair.low[box], np.float32)
+    return measured(reconstructor, name, dose, low, full[box], tissue, (z, x, y), progress)
+
+
+def measured(
+    reconstructor: Reconstructor,
+    name: str,
+    dose: int,
+    low: Array,
+    full: Array,
+    tissue: NDArray[np.uint8] | None,
+    voxel_mm: tuple[float, float, float],
+    progress: Callable[[int, int], None] | None = None,
+) -> Gathered:
+    """The same of volumes ``low`` and ``full`` [Z, H, W] over the scale, with labels ``tissue`` or None, and
+    ``voxel_mm`` along these axes."""
     mean, std, drawn = reconstructor.drawn_on_grid(low, dose=1 / dose, progress=progress)
     mask = standard_mask(full)
     regions, sizes = {}, []
-    x, y, z = dataset.voxel_mm
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    for kind, marked in region_maps(mask, tissue, (z, x, y), rng).items():
+    for kind, marked in region_maps(mask, tissue, voxel_mm, rng).items():
         if not marked.any():
             continue
-        found = regions_of(marked, (z, x, y))
+        found = regions_of(marked, voxel_mm)
         samples = np.stack([found.measured(sample) for sample in drawn])
-        measured = (found.measured(mean), found.blurred(mean), samples, found.measured(full))
-        regions[kind] = region_errors(name, found.ml, *measured, 1 / dose)
+        statistics = (found.measured(mean), found.blurred(mean), samples, found.measured(full))
+        regions[kind] = region_errors(name, found.ml, *statistics, 1 / dose)
         sizes += [float(found.ml.min()), float(found.ml.max())]
     return Gathered(
         name,

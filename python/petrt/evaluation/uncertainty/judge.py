@@ -56,6 +56,7 @@ def judge_voxels(
 
     ``nll`` is that of errors in units of the full dose's maximum, ``peaks`` over the scale; ``baseline``
     knows the image's intensity alone. ``paired``: mean difference of the subjects' ``nll``, and the largest.
+    ``plain``: coverage by the samples' own standard deviation, smoothed.
     ``tissues``: the label of each voxel of a part, or None; ``names`` of labels.
     """
     shift = np.log(peaks)
@@ -74,6 +75,7 @@ def judge_voxels(
             f"{each:g}": float(np.mean([np.mean(model.scores(p) <= z_value(each)) for p in parts]))
             for each in sorted({*LEVELS, level})
         },
+        "plain": float(np.mean([np.mean(_own_scores(p) <= z_value(level)) for p in parts])),
         "by_fifth": [float(fifth.mean()) for fifth in fifths],
     }
     if all(tissue is not None for tissue in tissues):
@@ -84,6 +86,12 @@ def judge_voxels(
             if (where == label).any()
         }
     return record
+
+
+def _own_scores(voxels: Errors) -> Array64:
+    """|error| over the samples' own, smoothed standard deviation."""
+    variance = voxels.features[:, of_voxels.NAMES.index("samples")]
+    return np.abs(voxels.error) * np.exp(-0.5 * variance)
 
 
 def judge_regions(
