@@ -27,6 +27,7 @@ from petrt.values import MOST
 
 if TYPE_CHECKING:
     from petrt.data.dataset import Dataset
+    from petrt.inference.calibrate import Gathered
     from petrt.model.bundle import Bundle
     from petrt.model.spec import ModelSpec, UncertaintySpec
 
@@ -199,9 +200,14 @@ def run_case(
     from petrt.inference.calibrate import fit_samples, gather, judge
     from petrt.inference.reconstructor import Reconstructor
 
-    kind = {"sampler": case.sampler.kind, "steps": case.sampler.steps, "samples": case.samples}
+    kind: dict[str, Any] = {
+        "sampler": case.sampler.kind,
+        "steps": case.sampler.steps,
+        "samples": case.samples,
+    }
     reconstructor = Reconstructor(bundle, **kind, **options)
-    found, total = [], len(ids) * len(doses)
+    found: list[Gathered] = []
+    total = len(ids) * len(doses)
     for name in ids:
         for dose in doses:
             with bar(f"{case.preset} {len(found) + 1}/{total}", "slices") as progress:

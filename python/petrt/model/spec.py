@@ -181,7 +181,7 @@ class RegionSpec(Spec):
     detail: the value less that of the same image blurred a little.
     """
 
-    bias: float = Field(gt=-1)
+    bias: float
     recovery: float = 0.0
     recovery_dose: float = 0.0
     constant: float

@@ -112,7 +112,9 @@ def fit(parts: Sequence[Errors], names: Sequence[str]) -> LogLinear:
             break
         log_variance = np.clip(centred @ coefficients, -MOST, MOST)
         precise = (weights * np.exp(-log_variance))[:, None] * values
-        bias = np.linalg.lstsq(precise.T @ values, precise.T @ error, rcond=None)[0]
+        gram = precise.T @ values
+        gram += RIDGE * np.diag(np.diag(gram))  # of few regions, values may be all but proportional
+        bias = np.linalg.lstsq(gram, precise.T @ error, rcond=None)[0]
         if moved < 1e-7:
             break
     coefficients = coefficients.copy()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from petrt.arrays import Array64
 from petrt.evaluation.calibration import LEVELS, z_value
@@ -47,7 +48,7 @@ def judge_voxels(
     model: LogLinear,
     baseline: LogLinear,
     parts: Sequence[Errors],
-    tissues: Sequence[Array64 | None],
+    tissues: Sequence[NDArray[np.uint8] | None],
     peaks: Sequence[float],
     names: Mapping[str, int],
     level: float,

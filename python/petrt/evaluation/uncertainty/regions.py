@@ -45,7 +45,7 @@ class Regions:
 
     @property
     def ml(self) -> Array64:
-        return self.voxels * float(np.prod(self.voxel_mm)) / 1000.0
+        return self.voxels.astype(np.float64) * float(np.prod(self.voxel_mm) / 1000.0)
 
     def measured(self, volume: Array) -> Array64:
         """Mean, peak and maximum [3, regions] of a ``volume`` on the grid.
