@@ -92,7 +92,10 @@ def _images(name: str, source: str) -> dict[str, str]:
             key = f"{name}: {engine} {precision}"
             try:
                 opened = select_engine(bundle, engine, "cpu", precision)  # type: ignore[arg-type]
-                run = Reconstructor(bundle, engine=opened, samples=2, seed=3, threads=1)
+                steps = bundle.model.sampler.steps  # versions differ in their default
+                run = Reconstructor(
+                    bundle, engine=opened, samples=2, steps=steps, seed=3, threads=1
+                )
                 run.allow_activity_change = True  # which earlier versions do not look at
                 result = run(volume)
             except DeviceError as error:

@@ -59,16 +59,30 @@ VARIANTS = {
 }
 SIZES = {"preset": "paper", "size": 128, "slices": 128, "steps": 10}
 GPU = SimpleNamespace(
-    name="H100", major=9, minor=0, multi_processor_count=132, total_memory=80 << 30, warp_size=32,
-    max_threads_per_multi_processor=2048, max_threads_per_block=1024, regs_per_multiprocessor=65536,
-    L2_cache_size=50 << 20, gcnArchName="",
-)  # fmt: skip
+    name="H100",
+    major=9,
+    minor=0,
+    multi_processor_count=132,
+    total_memory=80 << 30,
+    warp_size=32,
+    max_threads_per_multi_processor=2048,
+    max_threads_per_block=1024,
+    regs_per_multiprocessor=65536,
+    L2_cache_size=50 << 20,
+    gcnArchName="",
+)
 ANSWERS: dict[str, Any] = {
-    "is_available": lambda: True, "is_bf16_supported": lambda **_: True, "device_count": lambda: 1,
-    "current_device": lambda: 0, "_exchange_device": lambda _: 0, "_maybe_exchange_device": lambda _: 0,
-    "get_device_properties": lambda *_: GPU, "get_device_capability": lambda *_: (9, 0),
-    "get_rng_state": lambda: torch.zeros(16, dtype=torch.uint8), "set_rng_state": lambda _: None,
-}  # fmt: skip
+    "is_available": lambda: True,
+    "is_bf16_supported": lambda **_: True,
+    "device_count": lambda: 1,
+    "current_device": lambda: 0,
+    "_exchange_device": lambda _: 0,
+    "_maybe_exchange_device": lambda _: 0,
+    "get_device_properties": lambda *_: GPU,
+    "get_device_capability": lambda *_: (9, 0),
+    "get_rng_state": lambda: torch.zeros(16, dtype=torch.uint8),
+    "set_rng_state": lambda _: None,
+}
 ATEN = torch.ops.aten
 # Tensor's own methods turn to the device first. The operators behind them need none.
 METHODS: dict[str, Any] = {

@@ -56,8 +56,9 @@ class Unfolded:
         return self._model.guidance(torch.from_numpy(nas), torch.from_numpy(spectrum))
 
     @torch.no_grad()
-    def coarse(self, x: Array64, features: Any) -> Array64:
-        return self._model.coarse(torch.from_numpy(x), features).numpy()
+    def coarse(self, nas: Array64, features: Any) -> Array64:
+        x = torch.from_numpy(nas[:, 2:3])
+        return self._model.coarse_of(x, torch.from_numpy(nas), features).numpy()
 
     @torch.no_grad()
     def denoiser(self, x: Array64, r: Array64, level: float, features: Any) -> Array64:

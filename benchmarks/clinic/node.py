@@ -38,8 +38,18 @@ def section(model: str = "demo", shape: tuple[int, int, int] = (64, 64, 8)) -> d
             server.upload(files)
             log = folder / "log"
             with log.open("wb") as output:
-                node = _start("--queue", str(folder / "q"), "--port", "0", "--allow", TITLE,
-                              "--forward", server.peer, *common, stderr=output)  # fmt: skip
+                node = _start(
+                    "--queue",
+                    str(folder / "q"),
+                    "--port",
+                    "0",
+                    "--allow",
+                    TITLE,
+                    "--forward",
+                    server.peer,
+                    *common,
+                    stderr=output,
+                )
             port = int(_found(r"listening on \S+:(\d+)", log, node))
             began = time.perf_counter()
             server.send("PETRT", port, server.ask("series"))

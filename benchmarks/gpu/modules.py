@@ -77,12 +77,21 @@ def build(architecture: str, work: Path) -> int:
     tree = work / "cmake"
     ninja = ["-G", "Ninja"] if shutil.which("ninja") else []
     commands = [
-        ["cmake", "-S", str(ROOT), "-B", str(tree), *ninja, "-DPETRT_CUDA=ON",
-         f"-DCMAKE_CUDA_ARCHITECTURES={architecture}", f"-DPython_EXECUTABLE={sys.executable}",
-         f"-Dpybind11_DIR={pybind11.get_cmake_dir()}"],
+        [
+            "cmake",
+            "-S",
+            str(ROOT),
+            "-B",
+            str(tree),
+            *ninja,
+            "-DPETRT_CUDA=ON",
+            f"-DCMAKE_CUDA_ARCHITECTURES={architecture}",
+            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+        ],
         ["cmake", "--build", str(tree), "--parallel", str(os.cpu_count() or 1)],
         ["cmake", "--install", str(tree), "--prefix", str(PACKAGE.parent)],
-    ]  # fmt: skip
+    ]
     for command in commands:
         print("$", *command, flush=True)
         code = subprocess.run(command, check=False).returncode

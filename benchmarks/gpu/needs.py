@@ -34,8 +34,17 @@ except ModuleNotFoundError:  # pip's own copy
 
 ROOT = Path(__file__).resolve().parents[2]
 # Of pyproject.toml's dependencies, what the GPU's path imports.
-USED = ("numpy", "scipy", "nibabel", "onnx", "pydantic", "filelock", "platformdirs",
-        "safetensors", "scikit-image")  # fmt: skip
+USED = (
+    "numpy",
+    "scipy",
+    "nibabel",
+    "onnx",
+    "pydantic",
+    "filelock",
+    "platformdirs",
+    "safetensors",
+    "scikit-image",
+)
 BESIDE = ("torch>=2.6", "onnxruntime>=1.20", "nvidia-ml-py", "pybind11>=2.13.6", "pytest>=8")
 WANTED = {
     "triton": "compiled networks",
@@ -46,11 +55,15 @@ WANTED = {
     "hypothesis": "tests of the CPU's operations",
 }
 # A distribution may come under another name: CuPy's tells the CUDA it is built for.
-ALIASES = {"cupy": ("cupy", "cupy-cuda13x", "cupy-cuda12x"), "triton": ("triton", "pytorch-triton"),
-           "nvidia-ml-py": ("nvidia-ml-py", "pynvml")}  # fmt: skip
+ALIASES = {
+    "cupy": ("cupy", "cupy-cuda13x", "cupy-cuda12x"),
+    "triton": ("triton", "pytorch-triton"),
+    "nvidia-ml-py": ("nvidia-ml-py", "pynvml"),
+}
 # What a missing package brings with it, where its own metadata is not at hand to say so.
-BRINGS = {"pydantic": ("pydantic-core", "annotated-types", "typing-inspection",
-                       "typing-extensions>=4.16")}  # fmt: skip
+BRINGS = {
+    "pydantic": ("pydantic-core", "annotated-types", "typing-inspection", "typing-extensions>=4.16")
+}
 
 
 @dataclass(frozen=True)
@@ -167,8 +180,17 @@ def choose(folder: Path) -> tuple[list[str], list[Path]]:
 
 def broken() -> str | None:
     """Why what is there cannot be imported; None if it can."""
-    names = ("numpy", "scipy", "nibabel", "onnx", "pydantic", "filelock",
-             "platformdirs", "safetensors", "skimage")  # fmt: skip
+    names = (
+        "numpy",
+        "scipy",
+        "nibabel",
+        "onnx",
+        "pydantic",
+        "filelock",
+        "platformdirs",
+        "safetensors",
+        "skimage",
+    )
     code = f"import {', '.join(names)}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it ends"])[-1]

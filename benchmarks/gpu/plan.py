@@ -22,8 +22,12 @@ CHECKED = ("agreement", "agreement_demo")
 # Variants of benchmarks.latency.compile_networks: those that stage 1 times, and those that stage 2 needs.
 FIRST = ("petrt", "unfolded", "unfolded-small")
 LATER = ("fp32", "ams", "demo", "transposed", "batches")
-KERNEL_TESTS = ("tests/core/test_cuda_ops.py", "tests/core/test_cuda_loop.py",
-                "tests/core/test_cuda_loop_order.py", "tests/core/test_cuda_runtime.py")  # fmt: skip
+KERNEL_TESTS = (
+    "tests/core/test_cuda_ops.py",
+    "tests/core/test_cuda_loop.py",
+    "tests/core/test_cuda_loop_order.py",
+    "tests/core/test_cuda_runtime.py",
+)
 GIB_A_PROCESS = 10  # of GPU memory, that a paper-size network may take while it is compiled
 
 
@@ -80,15 +84,23 @@ def compiling(gpu_gib: float | None) -> int:
 
 
 def _prepare(run: Run) -> list[Step]:
-    modules = _python(run, "modules", "gpu.modules", "--work", str(run.work), limit=150,
-                      needs=("packages",))  # fmt: skip
+    modules = _python(
+        run, "modules", "gpu.modules", "--work", str(run.work), limit=150, needs=("packages",)
+    )
     if run.dry_run:
         load = ["-c", "from benchmarks.gpu import stand_in; print(stand_in.install())"]
-        modules = Step("modules", [sys.executable, *load], 120, needs=("packages",),
-                       environment={"PYTHONPATH": _path(ROOT)}, stand_in=_TWIN)  # fmt: skip
+        modules = Step(
+            "modules",
+            [sys.executable, *load],
+            120,
+            needs=("packages",),
+            environment={"PYTHONPATH": _path(ROOT)},
+            stand_in=_TWIN,
+        )
     wheels = ["--wheels", str(run.wheels)] if run.wheels else []
-    packages = _python(run, "packages", "gpu.packages_step", "--site", str(run.work / "site"),
-                       *wheels, limit=60)  # fmt: skip
+    packages = _python(
+        run, "packages", "gpu.packages_step", "--site", str(run.work / "site"), *wheels, limit=60
+    )
     networks = _networks(run, "none", needs=("modules",), limit=60, name="networks")
     return [packages, modules, networks]
 
@@ -96,10 +108,15 @@ def _prepare(run: Run) -> list[Step]:
 def _first(run: Run) -> list[Step]:
     """Kernel tests while everything is compiled; then the times, with the GPU to themselves."""
     environment = _python(
-        run, "environment", "latency.environment", str(run.results / "environment.json"),
-        *(["--dry-run"] if run.dry_run else []), limit=60, needs=("modules",),
+        run,
+        "environment",
+        "latency.environment",
+        str(run.results / "environment.json"),
+        *(["--dry-run"] if run.dry_run else []),
+        limit=60,
+        needs=("modules",),
         stand_in=_TWIN if run.dry_run else None,
-    )  # fmt: skip
+    )
     kernels = _tests(run, "kernels", KERNEL_TESTS, limit=120, stand_in_only="twin")
     compiling = [_networks(run, variant) for variant in FIRST]
     ahead = [_networks(run, variant, niceness=10, resumes=False) for variant in run.later]
@@ -116,12 +133,24 @@ def _second(run: Run) -> list[Step]:
     tests = "tests/gpu/test_engines.py"
     precisions = ("bf16", "fp32", "fp16")
     engines = [
-        _tests(run, f"engines-{each}", [tests, "-k", each], limit=150, niceness=5,
-               stand_in_only="agrees_with_the_cpu and torch-fp32")
+        _tests(
+            run,
+            f"engines-{each}",
+            [tests, "-k", each],
+            limit=150,
+            niceness=5,
+            stand_in_only="agrees_with_the_cpu and torch-fp32",
+        )
         for each in precisions[: 1 if run.dry_run else 3]
-    ]  # fmt: skip
-    other = _tests(run, "engines-batches", [tests, "-k", f"not {' and not '.join(precisions)}"],
-                   limit=120, niceness=5, stand_in_only="batches_in_flight")  # fmt: skip
+    ]
+    other = _tests(
+        run,
+        "engines-batches",
+        [tests, "-k", f"not {' and not '.join(precisions)}"],
+        limit=120,
+        niceness=5,
+        stand_in_only="batches_in_flight",
+    )
     checks = [_sanitizer(run, tool) for tool in ("memcheck", "racecheck")]
     times = _sections(run, "times", SECTIONS[2], alone=True, latest=210 * run.patience)
     rest = [] if run.dry_run else [other]
@@ -150,16 +179,30 @@ def _measured(run: Run) -> list[str]:
 
 
 def _networks(
-    run: Run, variant: str, *, name: str = "", needs: Sequence[str] = ("networks",),
-    limit: float = 200, niceness: int = 0, resumes: bool = True,
-) -> Step:  # fmt: skip
+    run: Run,
+    variant: str,
+    *,
+    name: str = "",
+    needs: Sequence[str] = ("networks",),
+    limit: float = 200,
+    niceness: int = 0,
+    resumes: bool = True,
+) -> Step:
     threads = max(2, cores() // run.compiling)  # of each; Inductor's own choice is all cores
     return _python(
-        run, name or f"compile-{variant}", "latency.compile_networks", variant, *_measured(run),
-        limit=limit, needs=needs, pool="compile", niceness=niceness, resumes=resumes,
+        run,
+        name or f"compile-{variant}",
+        "latency.compile_networks",
+        variant,
+        *_measured(run),
+        limit=limit,
+        needs=needs,
+        pool="compile",
+        niceness=niceness,
+        resumes=resumes,
         environment=_eager(run) | {"TORCHINDUCTOR_COMPILE_THREADS": str(threads)},
         stand_in=f"{_TWIN}, nothing is compiled" if run.dry_run else None,
-    )  # fmt: skip
+    )
 
 
 def _eager(run: Run) -> dict[str, str]:
@@ -170,14 +213,28 @@ def _eager(run: Run) -> dict[str, str]:
 def _sections(run: Run, name: str, sections: Sequence[str], **options: object) -> Step:
     out = run.results / f"{name}.json"
     return _python(
-        run, name, "latency", *_measured(run), "--sections", *sections, "--out", str(out),
+        run,
+        name,
+        "latency",
+        *_measured(run),
+        "--sections",
+        *sections,
+        "--out",
+        str(out),
         *(["--tune-again"] if options.get("alone") else []),
-        "--patience", f"{run.patience:g}", "--until", f"{run.until - 10:.0f}",
-        limit=run.minutes * 60 / run.patience, needs=("networks",),
-        unfinished=undecided(out, sections), again=("--resume",), attempts=len(sections) + 1,
+        "--patience",
+        f"{run.patience:g}",
+        "--until",
+        f"{run.until - 10:.0f}",
+        limit=run.minutes * 60 / run.patience,
+        needs=("networks",),
+        unfinished=undecided(out, sections),
+        again=("--resume",),
+        attempts=len(sections) + 1,
         environment=_eager(run),
-        stand_in=f"{_TWIN}, PyTorch on the CPU" if run.dry_run else None, **options,
-    )  # fmt: skip
+        stand_in=f"{_TWIN}, PyTorch on the CPU" if run.dry_run else None,
+        **options,
+    )
 
 
 def undecided(out: Path, sections: Sequence[str]) -> Callable[[], bool]:
@@ -195,15 +252,27 @@ def undecided(out: Path, sections: Sequence[str]) -> Callable[[], bool]:
 
 
 def _tests(
-    run: Run, name: str, which: Sequence[str], *, limit: float, stand_in_only: str,
-    tool: Sequence[str] = (), needs: Sequence[str] = ("modules",), niceness: int = 0,
-) -> Step:  # fmt: skip
+    run: Run,
+    name: str,
+    which: Sequence[str],
+    *,
+    limit: float,
+    stand_in_only: str,
+    tool: Sequence[str] = (),
+    needs: Sequence[str] = ("modules",),
+    niceness: int = 0,
+) -> Step:
     """pytest; the machine's own versions decide what warns, so warnings are shown and not fatal."""
     pytest = [sys.executable, "-m", "pytest", "-W", "default", "-rs", "-q", *which]
     if not run.dry_run:
-        return Step(name, [*tool, *pytest, "-m", "gpu", "-p", "no:cacheprovider"],
-                    limit * run.patience, needs=needs, niceness=niceness,
-                    environment={"PETRT_REQUIRE_GPU": "1"})  # fmt: skip
+        return Step(
+            name,
+            [*tool, *pytest, "-m", "gpu", "-p", "no:cacheprovider"],
+            limit * run.patience,
+            needs=needs,
+            niceness=niceness,
+            environment={"PETRT_REQUIRE_GPU": "1"},
+        )
     files = [each for each in which if each.startswith("tests/")]
     kernels = files[0].startswith("tests/core")
     only = [
@@ -212,14 +281,26 @@ def _tests(
         *(["-m", "not gpu"] if kernels else ["-m", "gpu", "-p", "benchmarks.gpu.stand_in"]),
     ]
     command = [sys.executable, "-m", "pytest", "-W", "default", "-q", *files, *only]
-    return Step(name, command, limit, needs=needs, stand_in=f"{_TWIN}: {stand_in_only}",
-                environment={"PYTHONPATH": _path(ROOT)})  # fmt: skip
+    return Step(
+        name,
+        command,
+        limit,
+        needs=needs,
+        stand_in=f"{_TWIN}: {stand_in_only}",
+        environment={"PYTHONPATH": _path(ROOT)},
+    )
 
 
 def _sanitizer(run: Run, tool: str) -> Step:
     prefix = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
-    return _tests(run, tool, KERNEL_TESTS[:2], limit=110, tool=prefix,
-                  stand_in_only="twin and loop" if tool == "memcheck" else "twin and step")  # fmt: skip
+    return _tests(
+        run,
+        tool,
+        KERNEL_TESTS[:2],
+        limit=110,
+        tool=prefix,
+        stand_in_only="twin and loop" if tool == "memcheck" else "twin and step",
+    )
 
 
 def _counters(run: Run) -> list[Step]:
@@ -228,6 +309,15 @@ def _counters(run: Run) -> list[Step]:
         return []
     out = str(run.results / "counters.json")
     return [
-        _python(run, "counters", "latency.counters", *_measured(run), "--out", out, limit=60,
-                needs=("networks",), alone=True)
-    ]  # fmt: skip
+        _python(
+            run,
+            "counters",
+            "latency.counters",
+            *_measured(run),
+            "--out",
+            out,
+            limit=60,
+            needs=("networks",),
+            alone=True,
+        )
+    ]

@@ -34,9 +34,15 @@ class Stage:
         self.begun = time.monotonic()
         until = time.time() + 60 * options.minutes - RESERVE
         self.run = plan.Run(
-            options.stage, options.minutes, until, options.work, options.wheels, options.dry_run,
-            exclusive=not options.dry_run and exclusive(), compiling=plan.compiling(options.gpu_gib),
-        )  # fmt: skip
+            options.stage,
+            options.minutes,
+            until,
+            options.work,
+            options.wheels,
+            options.dry_run,
+            exclusive=not options.dry_run and exclusive(),
+            compiling=plan.compiling(options.gpu_gib),
+        )
         shutil.rmtree(self.run.results, ignore_errors=True)
         self.run.results.mkdir(parents=True)
         options.out.mkdir(parents=True, exist_ok=True)
@@ -44,19 +50,26 @@ class Stage:
         self.seen: dict[Path, int] = {}
         self.started = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self.runner = Runner(
-            plan.plan(self.run), 60 * options.minutes - RESERVE - options.spent,
-            self.run.results / "logs", pools={"compile": self.run.compiling, "gpu": 1}, changed=self.save,
-            tick=self.look, say=lambda text: print(text, flush=True),
-        )  # fmt: skip
+            plan.plan(self.run),
+            60 * options.minutes - RESERVE - options.spent,
+            self.run.results / "logs",
+            pools={"compile": self.run.compiling, "gpu": 1},
+            changed=self.save,
+            tick=self.look,
+            say=lambda text: print(text, flush=True),
+        )
 
     def record(self) -> dict[str, Any]:
         """The stage as it stands."""
         return {
-            "stage": self.options.stage, "minutes": self.options.minutes, "started": self.started,
+            "stage": self.options.stage,
+            "minutes": self.options.minutes,
+            "started": self.started,
             "seconds": round(self.options.spent + time.monotonic() - self.begun, 1),
-            "dry_run": self.options.dry_run, "commit": self.commit,
+            "dry_run": self.options.dry_run,
+            "commit": self.commit,
             "steps": [outcome.record() for outcome in self.runner.outcomes.values()],
-        }  # fmt: skip
+        }
 
     def save(self) -> None:
         """This stage's result, all its logs in one file, and both stages' result if the other's is there."""

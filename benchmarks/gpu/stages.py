@@ -15,8 +15,19 @@ from pathlib import Path
 from typing import Any
 
 # Of a part of the result, what is no section's.
-ABOUT = ("machine", "gpu", "rows", "running", "subject", "failed", "skipped", "dry_run", "steps",
-         "stages", "states")  # fmt: skip
+ABOUT = (
+    "machine",
+    "gpu",
+    "rows",
+    "running",
+    "subject",
+    "failed",
+    "skipped",
+    "dry_run",
+    "steps",
+    "stages",
+    "states",
+)
 Result = dict[str, Any]
 
 
@@ -71,9 +82,11 @@ def text(result: Result) -> str:
     """The run for people: its steps, then its table."""
     lines = []
     for stage in result["stages"]:
-        lines += [f"stage {stage['stage']}, {stage['seconds']:.0f} of {60 * stage['minutes']:.0f} s"
-                  + (", a dry run" if stage.get("dry_run") else ""),
-                  f"{'step':24}{'from s':>8}{'s':>8}  state"]  # fmt: skip
+        lines += [
+            f"stage {stage['stage']}, {stage['seconds']:.0f} of {60 * stage['minutes']:.0f} s"
+            + (", a dry run" if stage.get("dry_run") else ""),
+            f"{'step':24}{'from s':>8}{'s':>8}  state",
+        ]
         for step in stage["steps"]:
             begun = "-" if step["begun_s"] is None else f"{step['begun_s']:.1f}"
             beside = "; ".join(step[key] for key in ("tests", "why") if step.get(key))

@@ -75,10 +75,13 @@ class Outcome:
     def record(self) -> dict[str, Any]:
         """JSON-ready."""
         found: dict[str, Any] = {
-            "step": self.step.name, "state": self.state, "seconds": round(self.spent, 1),
+            "step": self.step.name,
+            "state": self.state,
+            "seconds": round(self.spent, 1),
             "begun_s": None if self.first is None else round(self.first, 1),
-            "exit": self.code, "attempts": self.attempt,
-        }  # fmt: skip
+            "exit": self.code,
+            "attempts": self.attempt,
+        }
         if self.why:
             found["why"] = self.why
         if self.step.stand_in:
@@ -221,9 +224,13 @@ class Runner:
             log.flush()
             try:
                 outcome.process = subprocess.Popen(
-                    [*nice, *command], stdout=log, stderr=subprocess.STDOUT,
-                    stdin=subprocess.DEVNULL, env=environment, start_new_session=True,
-                )  # fmt: skip
+                    [*nice, *command],
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    env=environment,
+                    start_new_session=True,
+                )
             except OSError as error:
                 self._over(outcome, "failed", str(error))
                 return

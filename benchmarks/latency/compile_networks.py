@@ -36,9 +36,12 @@ def petrt_networks(bench: Bench) -> None:
 def unfolded(bench: Bench, batch: int) -> None:
     """The baseline as the section "compiled" runs it."""
     loop = Unfolded(
-        bench.subject, bench.torch_device,
-        precision=bench.options.precision, batch=batch, compiled=True,
-    )  # fmt: skip
+        bench.subject,
+        bench.torch_device,
+        precision=bench.options.precision,
+        batch=batch,
+        compiled=True,
+    )
     loop(bench.subject.planes[:batch])
 
 

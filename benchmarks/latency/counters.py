@@ -26,9 +26,20 @@ METRICS = {
 }
 # To milliseconds and bytes, by Nsight Compute's names of units.
 UNITS = {
-    "nsecond": 1e-6, "ns": 1e-6, "usecond": 1e-3, "us": 1e-3, "msecond": 1.0, "ms": 1.0,
-    "second": 1e3, "s": 1e3, "byte": 1.0, "Kbyte": 1e3, "Mbyte": 1e6, "Gbyte": 1e9, "%": 1.0,
-}  # fmt: skip
+    "nsecond": 1e-6,
+    "ns": 1e-6,
+    "usecond": 1e-3,
+    "us": 1e-3,
+    "msecond": 1.0,
+    "ms": 1.0,
+    "second": 1e3,
+    "s": 1e3,
+    "byte": 1.0,
+    "Kbyte": 1e3,
+    "Mbyte": 1e6,
+    "Gbyte": 1e9,
+    "%": 1.0,
+}
 
 
 def one_batch(arguments: list[str]) -> None:
@@ -94,9 +105,23 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     options, rest = parser.parse_known_args(arguments)
-    command = ["ncu", "--csv", "--clock-control", "none", "--cache-control", "none",
-               "--profile-from-start", "off", "--metrics", ",".join(METRICS),
-               sys.executable, "-m", "benchmarks.latency.counters", "--batch", *rest]  # fmt: skip
+    command = [
+        "ncu",
+        "--csv",
+        "--clock-control",
+        "none",
+        "--cache-control",
+        "none",
+        "--profile-from-start",
+        "off",
+        "--metrics",
+        ",".join(METRICS),
+        sys.executable,
+        "-m",
+        "benchmarks.latency.counters",
+        "--batch",
+        *rest,
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     denied = "ERR_NVGPUCTRPERM" in done.stdout
     if done.returncode != 0 or denied:

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.latency.timing import on_stream, torch_clock
 from petrt.bench.timing import Run, interleaved
 from petrt.diffusion.dose import settle
-from petrt.inference.forward import wire
+from petrt.inference.forward import noise_reach, wire
 from petrt.inference.reconstructor import Reconstructor
 
 
@@ -33,9 +33,17 @@ class BoundLoop:
 
         def loop() -> Any:
             return ReverseLoop(
-                table.coefs, model.clip, bundle.noise_bias(table.levels),
-                slices, samples, size, size, model.sigma_r, self.stream,
-            )  # fmt: skip
+                table.coefs,
+                model.clip,
+                bundle.noise_bias(table.levels),
+                slices,
+                samples,
+                size,
+                size,
+                model.sigma_r,
+                self.stream,
+                model.noise_sigma_z,
+            )
 
         def allocate(shape: tuple[int, ...], dtype: str = "float32") -> Any:
             return DeviceArray(shape, dtype, self.stream.device)
@@ -52,7 +60,7 @@ class BoundLoop:
         if dose is not None:
             images["dose"].upload(np.full(slices, dose, np.float32), self.stream)
             self.stream.synchronize()
-        ids = np.arange(slices, dtype=np.int64)
+        ids = np.arange(slices, dtype=np.int64) + noise_reach(model)
         self.loop.set_run(0, ids)
         self.empty.set_run(0, ids)
 
@@ -135,9 +143,14 @@ def kernels(size: int, images: int, repeats: int, bandwidth: float) -> list[dict
     for name, (_, moved) in cases.items():
         rate = moved / times[name].median
         rows.append(
-            {"kernel": name, "bytes": moved, **times[name].record(),
-             "GB_per_s": round(rate / 1e9, 1), "of_copy_bandwidth": round(rate / bandwidth, 3)}
-        )  # fmt: skip
+            {
+                "kernel": name,
+                "bytes": moved,
+                **times[name].record(),
+                "GB_per_s": round(rate / 1e9, 1),
+                "of_copy_bandwidth": round(rate / bandwidth, 3),
+            }
+        )
     return rows
 
 

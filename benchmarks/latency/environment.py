@@ -19,10 +19,23 @@ from petrt.bench import machine
 
 # As nvidia-smi names them. Limits and clocks explain a time; serial numbers and names are left out.
 STATE = (
-    "name", "driver_version", "pstate", "clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem",
-    "temperature.gpu", "power.draw", "power.limit", "utilization.gpu", "memory.used",
-    "clocks_throttle_reasons.active", "ecc.mode.current", "mig.mode.current", "persistence_mode",
-)  # fmt: skip
+    "name",
+    "driver_version",
+    "pstate",
+    "clocks.sm",
+    "clocks.mem",
+    "clocks.max.sm",
+    "clocks.max.mem",
+    "temperature.gpu",
+    "power.draw",
+    "power.limit",
+    "utilization.gpu",
+    "memory.used",
+    "clocks_throttle_reasons.active",
+    "ecc.mode.current",
+    "mig.mode.current",
+    "persistence_mode",
+)
 
 
 BRIEF = ("clocks.sm", "temperature.gpu", "power.draw")
@@ -36,8 +49,11 @@ def gpu_state(names: tuple[str, ...] = STATE) -> list[dict[str, str]]:
     for name in names:  # one by one: a name that this driver does not know spoils the others
         done = subprocess.run(
             ["nvidia-smi", f"--query-gpu={name}", "--format=csv,noheader"],
-            capture_output=True, text=True, check=False, timeout=10,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
         if done.returncode == 0:
             rows.append([(name, line.strip()) for line in done.stdout.strip().splitlines()])
     return [dict(each) for each in zip(*rows, strict=True)] if rows else []

@@ -92,6 +92,7 @@ class Bench:
             made = same[0].engine if same else self._engine(bundle, engine, precision)
             self.loaded[key] = Reconstructor(
                 bundle,
+                preset="paper",
                 samples=samples,
                 engine=made,
                 batch=batch,
@@ -170,9 +171,15 @@ def through(
     """
     dose = settle(None, reconstructor.bundle.model)
     return reconstructor._pipeline.run(
-        planes, reconstructor.samples, reconstructor.seed,
-        first_id=0, noise=noise, report=lambda done: None, dose=dose, every=every,
-    )  # fmt: skip
+        planes,
+        reconstructor.samples,
+        reconstructor.seed,
+        first_id=0,
+        noise=noise,
+        report=lambda done: None,
+        dose=dose,
+        every=every,
+    )
 
 
 def ways(bench: Bench, reconstructor: Reconstructor) -> dict[str, Run]:

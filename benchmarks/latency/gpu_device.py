@@ -91,6 +91,9 @@ def own_batch(
     """What petrt's own kernels have to move in a batch, as ``kernel_table`` counts it."""
     coefs = reconstructor.table.coefs
     return kernel_table.OwnBatch(
-        images=slices * samples, slices=slices, voxels=size * size,
-        steps=len(coefs), second_order=int((coefs[:, 4] != 0).sum()),
-    )  # fmt: skip
+        images=slices * samples,
+        slices=slices,
+        voxels=size * size,
+        steps=len(coefs),
+        second_order=int((coefs[:, 4] != 0).sum()),
+    )

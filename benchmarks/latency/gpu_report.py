@@ -30,15 +30,27 @@ def _volume(found: Found) -> float:
 # what, unit, section, value, bar, whether the bar is a ceiling, whether it is for a GPU only
 _BARS: tuple[tuple[str, str, str, Callable[[Found], float | None], float, bool], ...] = (
     ("volume, one sample", "s", "volume", _volume, 0.40, True),
-    ("against the unfolded eager loop, batch 1", "x", "eager",
-     lambda f: f["eager"]["times_faster"], 50.0, False),
-    ("against the unfolded networks under torch.compile, best batch", "x", "compiled",
-     lambda f: f["compiled"]["times_faster"], 1.2, False),
+    (
+        "against the unfolded eager loop, batch 1",
+        "x",
+        "eager",
+        lambda f: f["eager"]["times_faster"],
+        50.0,
+        False,
+    ),
+    (
+        "against the unfolded networks under torch.compile, best batch",
+        "x",
+        "compiled",
+        lambda f: f["compiled"]["times_faster"],
+        1.2,
+        False,
+    ),
     ("time outside the networks", "share", "outside", lambda f: f["outside"]["share"], 0.03, True),
     ("AMS-8 over one sample", "x", "ams", lambda f: f["ams"]["ratio"], 6.5, True),
     ("agreement with the CPU, fp32", "dB", "agreement", _psnr("fp32"), 60.0, False),
     ("agreement with the CPU, bf16", "dB", "agreement", _psnr("bf16"), 45.0, False),
-)  # fmt: skip
+)
 
 
 def rows(
@@ -51,8 +63,10 @@ def rows(
     made = []
     for what, unit, section, value, bar, ceiling in _BARS:
         row: dict[str, Any] = {
-            "what": what, "unit": unit, "bar": f"{'<=' if ceiling else '>='} {bar:g}",
-        }  # fmt: skip
+            "what": what,
+            "unit": unit,
+            "bar": f"{'<=' if ceiling else '>='} {bar:g}",
+        }
         number = value(found) if section in found else None
         row["value"] = number
         if number is None:

@@ -31,9 +31,11 @@ def volume(bench: Bench) -> dict[str, Any]:
         "absent": dict(bench.absent),
         "first_run_s": first,
         "device_bytes_held": held,
-        "run": {name: bench.reconstructor(name, bench.options.precision)(bench.subject.volume).stats
-                for name in runs},
-    }  # fmt: skip
+        "run": {
+            name: bench.reconstructor(name, bench.options.precision)(bench.subject.volume).stats
+            for name in runs
+        },
+    }
 
 
 def free_memory(bench: Bench) -> int | None:
@@ -71,15 +73,18 @@ def compiled(bench: Bench) -> dict[str, Any]:
     both = {name: Times(before[name].seconds + times[name].seconds) for name in petrt}
     best = min(baselines, key=lambda b: times[b].median)
     return {
-        "precision": precision, "mode": "reduce-overhead", "first_run_s": prepared,
-        "batches": {b: times[b].record() for b in baselines}, "best_batch": int(best),
+        "precision": precision,
+        "mode": "reduce-overhead",
+        "first_run_s": prepared,
+        "batches": {b: times[b].record() for b in baselines},
+        "best_batch": int(best),
         **{name: each.record() for name, each in both.items()},
         "before": {name: before[name].record() for name in petrt},
         "after": {name: times[name].record() for name in petrt},
         "drift": round(times["pipeline"].median / before["pipeline"].median, 4),
         "same_image_after": bool(np.array_equal(through(bench.fastest(), planes)[0], image)),
         "times_faster": round(times[best].median / both["pipeline"].median, 3),
-    }  # fmt: skip
+    }
 
 
 def eager(bench: Bench) -> dict[str, Any]:
@@ -90,11 +95,14 @@ def eager(bench: Bench) -> dict[str, Any]:
     times = interleaved(runs, max(3, bench.options.repeats // 2), warm_up=2)
     scaled = times["eager"].median * bench.slices / len(few)
     return {
-        "precision": "fp32", "batch": 1, "slices_measured": len(few),
-        "per_slice_s": times["eager"].median / len(few), "volume_s": scaled,
+        "precision": "fp32",
+        "batch": 1,
+        "slices_measured": len(few),
+        "per_slice_s": times["eager"].median / len(few),
+        "volume_s": scaled,
         **{name: times[name].record() for name in ("pipeline", "volume")},
         "times_faster": round(scaled / times["pipeline"].median, 2),
-    }  # fmt: skip
+    }
 
 
 def ams(bench: Bench) -> dict[str, Any]:
@@ -128,23 +136,41 @@ def _against_usual(bench: Bench, options: dict[str, Any]) -> dict[str, Any]:
     times = interleaved(runs, bench.options.repeats, warm_up=SETTLED)
     usual, changed = (through(each, planes)[0] for each in made.values())
     return {
-        "options": options, "first_run_s": first,
+        "options": options,
+        "first_run_s": first,
         **{name: each.record() for name, each in times.items()},
         "run": {name: each._pipeline.device.record for name, each in made.items()},
         "psnr_db": decibels(changed, usual),
         "times_faster": round(times["usual"].median / times["changed"].median, 4),
-    }  # fmt: skip
+    }
 
 
 Section = Callable[[Bench], dict[str, Any]]
 # By weight: a run that is short of time leaves out the last.
 ON_GPU: tuple[Section, ...] = (
-    volume, compiled, eager, outside, peaks,
-    ams, agreement, agreement_demo, profile, upsample_transposed, batches_of_32,
-)  # fmt: skip
+    volume,
+    compiled,
+    eager,
+    outside,
+    peaks,
+    ams,
+    agreement,
+    agreement_demo,
+    profile,
+    upsample_transposed,
+    batches_of_32,
+)
 # Seconds that a section may take: twice what it should on a data centre's GPU, its networks compiled before.
 LIMITS = {
-    "volume": 130.0, "compiled": 130.0, "eager": 40.0, "outside": 40.0, "peaks": 40.0,
-    "ams": 90.0, "agreement": 100.0, "agreement_demo": 80.0, "profile": 50.0,
-    "upsample_transposed": 70.0, "batches_of_32": 70.0,
-}  # fmt: skip
+    "volume": 130.0,
+    "compiled": 130.0,
+    "eager": 40.0,
+    "outside": 40.0,
+    "peaks": 40.0,
+    "ams": 90.0,
+    "agreement": 100.0,
+    "agreement_demo": 80.0,
+    "profile": 50.0,
+    "upsample_transposed": 70.0,
+    "batches_of_32": 70.0,
+}

@@ -17,8 +17,18 @@ from pathlib import Path
 from typing import Any
 
 Event = dict[str, Any]
-ITEM_BYTES = {"float": 4, "double": 8, "c10::BFloat16": 2, "c10::Half": 2, "int": 4, "long": 8,
-              "long int": 8, "unsigned char": 1, "signed char": 1, "bool": 1}  # fmt: skip
+ITEM_BYTES = {
+    "float": 4,
+    "double": 8,
+    "c10::BFloat16": 2,
+    "c10::Half": 2,
+    "int": 4,
+    "long": 8,
+    "long int": 8,
+    "unsigned char": 1,
+    "signed char": 1,
+    "bool": 1,
+}
 OWN = re.compile(r"petrt::.*?<petrt::(\w+)>|petrt::.*?(spectrum_of_slices)")
 # Where an operator's stride, padding and dilation stand among its arguments.
 CONVOLUTIONS = {
@@ -141,17 +151,24 @@ def _by_kind(
 def _figures(row: Row, total: float, copy_gb_per_s: float, peak_tflops: float) -> dict[str, Any]:
     seconds = row.microseconds / 1e6
     found: dict[str, Any] = {
-        "kind": row.kind, "calls": row.calls, "ms": round(row.microseconds / 1e3, 4),
+        "kind": row.kind,
+        "calls": row.calls,
+        "ms": round(row.microseconds / 1e3, 4),
         "share": round(row.microseconds / total, 4) if total else None,
-    }  # fmt: skip
+    }
     if row.moved is not None and seconds:
         rate = row.moved / seconds / 1e9
-        found |= {"bytes": row.moved, "GB_per_s": round(rate, 1),
-                  "of_copy_bandwidth": round(rate / copy_gb_per_s, 3)}  # fmt: skip
+        found |= {
+            "bytes": row.moved,
+            "GB_per_s": round(rate, 1),
+            "of_copy_bandwidth": round(rate / copy_gb_per_s, 3),
+        }
     if row.products is not None and seconds:
         rate = 2 * row.products / seconds / 1e12
-        found |= {"Tflop": round(2 * row.products / 1e12, 6),
-                  "of_matmul_peak": round(rate / peak_tflops, 3)}  # fmt: skip
+        found |= {
+            "Tflop": round(2 * row.products / 1e12, 6),
+            "of_matmul_peak": round(rate / peak_tflops, 3),
+        }
     return found
 
 

@@ -197,10 +197,15 @@ def result_of(bench: Bench | CpuBench) -> dict[str, Any]:
 def subject_of(options: argparse.Namespace) -> dict[str, Any]:
     """What is measured."""
     return {
-        "networks": options.preset, "weights": "random", "slices": options.slices,
-        "size": options.size, "steps": options.steps, "precision": options.precision,
-        "device": options.device, "repeats": options.repeats,
-    }  # fmt: skip
+        "networks": options.preset,
+        "weights": "random",
+        "slices": options.slices,
+        "size": options.size,
+        "steps": options.steps,
+        "precision": options.precision,
+        "device": options.device,
+        "repeats": options.repeats,
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -93,11 +93,10 @@ def measure(
             measured.methods[name]["sd"] = spread(std, seen.full)
 
     if plain is not None:
-        mean = reconstruct(plain, case, settings, sampler="mean", steps=1)
-        keep(PLAIN, np.maximum(mean.coarse, 0))
-    main = reconstruct(bundle, case, settings, samples=many)
+        keep(PLAIN, reconstruct(plain, case, settings, preset="coarse").image)
+    main = reconstruct(bundle, case, settings, preset="paper", samples=many)
     keep(COARSE, np.maximum(main.coarse, 0))
-    keep(ONE, reconstruct(bundle, case, settings).image)
+    keep(ONE, reconstruct(bundle, case, settings, preset="paper", samples=1).image)
     keep(ams(many), main.image, main.std)
     voxels = active_voxels(main.image, main.std, seen.full, most=KEPT_VOXELS)
     measured.arrays = picture_slices(images, seen)
@@ -117,11 +116,11 @@ def measure_row(bundle: Bundle, case: QualityCase, settings: Settings) -> Measur
         if std is not None:
             measured.methods[name]["sd"] = spread(std, seen.full)
 
-    options = {"samples": many} if network.denoiser else {}
+    options = {"preset": "paper", "samples": many} if network.denoiser else {}
     main = reconstruct(bundle, case, settings, **options)
     if network.coarse:
         keep(COARSE, np.maximum(main.coarse, 0))
     if network.denoiser:
-        keep(ONE, reconstruct(bundle, case, settings).image)
+        keep(ONE, reconstruct(bundle, case, settings, **options | {"samples": 1}).image)
         keep(ams(many), main.image, main.std)
     return measured

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality import curve, uncertainty
+from benchmarks.quality import curve, domain, shortcuts_table, strength, uncertainty
 from benchmarks.quality.bars import bars
 from benchmarks.quality.differences import differences
 from benchmarks.quality.figure import NOTICE
@@ -75,12 +75,19 @@ def markdown(content: Record) -> str:
         results = Results(sections)
         for dose in sections["samplers"]["mean_sd"]:
             lines += curve.table(results, dose)
+    if "shortcuts" in sections:
+        lines += shortcuts_table.table(sections["shortcuts"])
+    if "strength" in sections:
+        for dose in sections["strength"]["mean_sd"]:
+            lines += strength.table(sections["strength"], dose)
     if "rows" in sections:
         lines += _rows(sections["rows"])
     if "calibration" in sections:
         lines += _coverage(sections["calibration"])
     if "uncertainty" in sections:
         lines += uncertainty.markdown(sections["uncertainty"])
+    if "domain" in sections:
+        lines += domain.table(sections["domain"])
     if content["differences"]:
         lines += _differences(content["differences"])
     return "\n".join(lines) + "\n"

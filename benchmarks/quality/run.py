@@ -4,6 +4,7 @@
     python -m benchmarks.quality model calibration --model demo --plain ROWS/c
     python -m benchmarks.quality samplers --head --every 8
     python -m benchmarks.quality uncertainty --subjects-dir TEST
+    python -m benchmarks.quality shortcuts strength --head
     python -m benchmarks.quality rows --rows ROWS --doses 100 --head --every 8
     python -m benchmarks.quality real-classical real-bm4d real-model --model demo
 
@@ -27,6 +28,7 @@ from benchmarks.quality.model import COARSE, ONE, PLAIN, ams
 from benchmarks.quality.report import read, write
 from benchmarks.quality.samplers_figure import save_curve
 from benchmarks.quality.sections import SECTIONS, Skipped, figure_arrays
+from benchmarks.quality.strength import save_strength
 from petrt.bench.machine import describe
 from petrt.errors import PetrtError
 from petrt.evaluation.calibration import ErrorBin
@@ -103,6 +105,8 @@ def pictures(options: argparse.Namespace, content: dict[str, Any]) -> None:
     if "samplers" in content["sections"]:
         record = content["sections"]["samplers"]
         save_curve(options.out / "samplers.png", record, next(iter(record["mean_sd"])))
+    if "strength" in content["sections"]:
+        save_strength(options.out / "strength.png", content["sections"]["strength"])
     tables = content["sections"].get("calibration", {}).get("doses", {})
     curves = {
         f"{name}, {dose}": [ErrorBin(*each) for each in bins]

@@ -21,7 +21,7 @@ from benchmarks.quality.scores import Numbers, score, spread
 from benchmarks.quality.store import Measured
 from petrt.arrays import Array
 from petrt.bench.timing import interleaved
-from petrt.diffusion.presets import PRESETS, settle
+from petrt.diffusion.presets import DEFAULT, PRESETS, settle
 from petrt.engines.base import Engine
 from petrt.errors import InputError
 from petrt.evaluation.calibration import active_voxels, coverage, fit_factor, z_value
@@ -78,13 +78,14 @@ def curve(own: SamplerSpec, many: int) -> list[Setting]:
 def preset(own: SamplerSpec, name: str, samples: int | None = None) -> Setting:
     """What a preset is for such a model, with its own number of samples or another."""
     found = settle(own, preset=name, samples=samples)
+    assert found.sampler is not None
     return Setting(found.sampler.kind, found.sampler.steps, found.samples)
 
 
 def presets(own: SamplerSpec, many: int) -> list[Setting]:
-    """``paper`` and ``fast``, each with the samples of ``fast`` and with many."""
-    few = PRESETS["fast"].samples
-    found = [preset(own, name, count) for count in (few, many) for name in PRESETS]
+    """The presets that draw samples, with a pair of them and with many."""
+    names = [name for name in PRESETS if PRESETS[name].samples]
+    found = [preset(own, name, count) for count in (max(FEW), many) for name in names]
     return list(dict.fromkeys(found))
 
 
@@ -138,6 +139,16 @@ def engine_of(bundle: Bundle) -> Engine:
     return Reconstructor(bundle).engine
 
 
+def _share(own: SamplerSpec, seconds: dict[str, dict[str, Any]]) -> float | None:
+    """Time of the default preset, uncertainty and all, over that of the model's own sampler with as many
+    samples; None where one of them was not measured."""
+    names = [preset(own, name).name for name in (DEFAULT, "paper")]
+    if any(name not in seconds for name in names):
+        return None
+    ours, all_steps = (seconds[name]["median_s"] for name in names)
+    return float(ours / all_steps)
+
+
 def timing(bundle: Bundle, case: QualityCase, settings: Settings) -> Measured:
     """Seconds a slice of every setting on one thread: slices of the middle, settings in turn."""
     engine, middle = engine_of(bundle), case.low.shape[2] // 2
@@ -167,5 +178,6 @@ def timing(bundle: Bundle, case: QualityCase, settings: Settings) -> Measured:
         "slices": len(planes),
         "matrix": list(planes.shape[1:]),
         "of": seconds,
+        "default_share": _share(bundle.model.sampler, seconds),
     }
     return Measured({}, notes)

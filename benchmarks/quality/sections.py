@@ -14,6 +14,8 @@ from benchmarks.quality import classical as quality_classical
 from benchmarks.quality import model as quality_model
 from benchmarks.quality import rows as quality_rows
 from benchmarks.quality import samplers as quality_samplers
+from benchmarks.quality import shortcuts as quality_shortcuts
+from benchmarks.quality import strength as quality_strength
 from benchmarks.quality import uncertainty as quality_uncertainty
 from benchmarks.quality.cases import (
     QualityCase,
@@ -24,6 +26,7 @@ from benchmarks.quality.cases import (
     simulated,
     template_path,
 )
+from benchmarks.quality.domain import domain_record
 from benchmarks.quality.figure import FULL
 from benchmarks.quality.model import Settings
 from benchmarks.quality.statistics import over_subjects, rounded
@@ -138,6 +141,12 @@ def uncertainty(options: Options) -> Record:
     return record
 
 
+def domain(options: Options) -> Record:
+    """What the noise tells of test subjects, and of what is none of the model's business."""
+    cases = simulated_cases(options)
+    return domain_record(load_bundle(options.model).model, cases.source, cases.numbers)
+
+
 def figure_arrays(options: Options) -> Arrays:
     """Slices of the first subject at its lowest dose, of all methods that are kept.
 
@@ -200,6 +209,39 @@ def samplers(options: Options) -> Record:
 
     times = store.measured("timing", timing)
     return {"settings": written, **_tables(kept), "seconds": times.notes}
+
+
+def shortcuts(options: Options) -> Record:
+    """Late start and reuse of features beside all steps and one, with what their samples say of regions."""
+    bundle, store, written = _opened(options, "shortcuts")
+    settings, cases = _settings(options), simulated_cases(options)
+    own = bundle.model.sampler
+
+    def measure(case: QualityCase) -> Measured:
+        return quality_shortcuts.measure(bundle, case, settings)
+
+    def timing() -> Measured:
+        case = cases.source(cases.numbers[0], options.doses[0])
+        return quality_shortcuts.timing(bundle, case, settings)
+
+    kept = _run(store, cases, options.doses[:1], measure)
+    times = store.measured("timing", timing)
+    written["ways"] = [each.name(own) for each in quality_shortcuts.ways(own)]
+    return {"settings": written, **_tables(kept), "seconds": times.notes}
+
+
+def strength(options: Options) -> Record:
+    """What each strength does to noise and contrast, of the default preset and the coarse prediction."""
+    bundle, store, written = _opened(options, "strength")
+    settings = _settings(options)
+
+    def measure(case: QualityCase) -> Measured:
+        return quality_strength.measure(bundle, case, settings)
+
+    return {
+        "settings": written,
+        **_tables(_run(store, simulated_cases(options), options.doses, measure)),
+    }
 
 
 def model(options: Options, section: str, cases: Cases) -> Record:
@@ -298,8 +340,11 @@ SECTIONS: dict[str, Callable[[Options], Record]] = {
     "bm4d": lambda options: filters(options, "bm4d", simulated_cases(options)),
     "model": lambda options: model(options, "model", simulated_cases(options)),
     "samplers": samplers,
+    "shortcuts": shortcuts,
+    "strength": strength,
     "calibration": calibration,
     "uncertainty": uncertainty,
+    "domain": domain,
     "rows": rows,
     "real-classical": lambda options: filters(options, "real-classical", real_cases(options)),
     "real-bm4d": lambda options: filters(options, "real-bm4d", real_cases(options)),

@@ -63,13 +63,15 @@ void bind_log_spectrum(const Object& half, const Object& out, const Stream& stre
 }
 
 void bind_normals(const Object& seed, Index slice, Index sample, Index step, const Object& out,
-                  const Stream& stream) {
+                  const Stream& stream, double sigma_z) {
+  const SliceWeights weights = checked_weights(sigma_z);
   const NoiseKey key{seed_of(seed), counter_word(slice, "slice"), counter_word(sample, "sample"),
                      counter_word(step, "step")};
+  check_ids({key.slice}, 1, weights);
   const Borrowed noise(out, "out", stream);
   const auto z = noise.view<float, 1>("[n]");
   const Parts parts(1, z.shape[0], aligned(z.data));
-  enqueue_on(stream, [&] { enqueue(Draw{parts, key, z.data}, stream.handle()); });
+  enqueue_on(stream, [&] { enqueue(Draw{parts, key, weights, z.data}, stream.handle()); });
 }
 
 void bind_reverse_step(const Object& r, const Object& eps, const Object& x0_previous,
@@ -90,7 +92,7 @@ void bind_reverse_step(const Object& r, const Object& eps, const Object& x0_prev
   const float* const eps_data = predicted.data<const float>(shape);
   float* const x0_data = before.data<float>(shape);
   const Parts parts(1, product(shape), aligned(r_data, eps_data, x0_data, given));
-  const NoiseEntry entry{nullptr, nullptr, 1, 0, 0, given};
+  const NoiseEntry entry{nullptr, nullptr, 1, 0, 0, given, {}};
   enqueue_on(stream, [&] {
     enqueue(Step{parts, k, clip, r_data, eps_data, x0_data, true, entry, {nullptr, nullptr, 0}},
             stream.handle());
@@ -140,7 +142,7 @@ void register_device_ops(py::module_& module) {
              arg("depth"), arg("x"), arg("nas"), arg("stream"));
   module.def("log_spectrum", &bind_log_spectrum, arg("half"), arg("out"), arg("stream"));
   module.def("normals", &bind_normals, arg("seed"), arg("slice"), arg("sample"), arg("step"),
-             arg("out"), arg("stream"));
+             arg("out"), arg("stream"), arg("sigma_z") = 0.0);
   module.def("reverse_step", &bind_reverse_step, arg("r"), arg("eps"), arg("x0_previous"),
              arg("noise"), arg("coefs"), arg("clip"), arg("stream"));
   module.def("average", &bind_average, arg("r"), arg("coarse"), arg("mean"), arg("m2"), arg("std"),

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "arrays.h"
+#include "petrt/loop_table.h"
 #include "petrt/noise.h"
 
 namespace petrt {
@@ -23,14 +24,21 @@ void bind_stack_slices(const Array& volume, Index first, const Array& out, int t
 }
 
 void bind_normals(const py::object& seed, Index slice, Index sample, Index step, const Array& out,
-                  int threads) {
+                  int threads, double sigma_z) {
   const std::uint64_t key = seed_of(seed);
   const std::uint32_t id = counter_word(slice, "slice");
+  const SliceWeights weights = checked_weights(sigma_z);
+  check_ids({id}, 1, weights);
   const std::uint32_t number = counter_word(sample, "sample");
   const std::uint32_t entry = counter_word(step, "step");
   const auto z = view<float, 1>(out, "out", "[n]");
   const Released released;
-  normals(key, {&id, {1}}, number, entry, {z.data, {1, 1, z.shape[0]}}, threads);
+  normals(key, {&id, {1}}, number, entry, weights, {z.data, {1, 1, z.shape[0]}}, threads);
+}
+
+std::vector<float> bind_slice_weights(double sigma_z) {
+  const SliceWeights weights = checked_weights(sigma_z);
+  return {weights.w, weights.w + weights.reach + 1};
 }
 
 std::array<std::uint32_t, 4> bind_philox(const std::array<std::uint32_t, 4>& counter,
@@ -84,9 +92,10 @@ void register_ops(py::module_& module) {
   module.def("log_spectrum", &bind_log_spectrum, arg("half"), arg("out"), arg("threads") = 1);
   module.def("smooth_axis", &bind_smooth_axis, arg("volume"), arg("weights"), arg("out"),
              arg("threads") = 1);
+  module.def("slice_weights", &bind_slice_weights, arg("sigma_z"));
   // The operations inside ReverseLoop, one by one, for the tests.
   module.def("normals", &bind_normals, arg("seed"), arg("slice"), arg("sample"), arg("step"),
-             arg("out"), arg("threads") = 1);
+             arg("out"), arg("threads") = 1, arg("sigma_z") = 0.0);
   module.def("philox4x32_10", &bind_philox, arg("counter"), arg("key"));
   module.def("reverse_step", &bind_reverse_step, arg("r"), arg("eps"), arg("x0_previous"),
              arg("noise"), arg("coefs"), arg("clip"), arg("threads") = 1);

@@ -13,14 +13,14 @@ using Array = py::array;
 
 std::unique_ptr<ReverseLoop> make_loop(const Array& coefs, float clip, const Array& film,
                                        Index slices, Index samples, Index height, Index width,
-                                       int threads) {
+                                       int threads, double sigma_z) {
   const auto table = view<const double, 2>(coefs, "coefs", "[steps, 6]");
   check_shape("coefs", table, {table.shape[0], 6});
   std::vector<StepCoefs> steps;
   for (Index i = 0; i < table.shape[0]; ++i) steps.push_back(step_coefs(table.data + 6 * i));
   return std::make_unique<ReverseLoop>(std::move(steps), clip,
                                        view<const float, 2>(film, "film", "[steps, C]"),
-                                       LoopShape{slices, samples, height, width}, threads);
+                                       LoopShape{slices, samples, height, width}, sigma_z, threads);
 }
 
 LoopNoise loop_noise(const py::object& seed, const Array& slice_ids, Index first_sample,
@@ -83,7 +83,7 @@ void register_reverse_loop(py::module_& module) {
   using py::arg;
   py::class_<ReverseLoop>(module, "ReverseLoop")
       .def(py::init(&make_loop), arg("coefs"), arg("clip"), arg("film"), arg("slices"),
-           arg("samples"), arg("height"), arg("width"), arg("threads") = 1)
+           arg("samples"), arg("height"), arg("width"), arg("threads") = 1, arg("sigma_z") = 0.0)
       .def("run", &run, arg("enqueue"), arg("seed"), arg("slice_ids"), arg("first_sample") = 0,
            arg("noise") = py::none())
       .def("accumulate", &accumulate, arg("coarse"), arg("sigma_r"))

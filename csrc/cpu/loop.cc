@@ -10,10 +10,11 @@
 namespace petrt {
 
 ReverseLoop::ReverseLoop(std::vector<StepCoefs> steps, float clip, View<const float, 2> film,
-                         LoopShape shape, int threads)
+                         LoopShape shape, double sigma_z, int threads)
     : steps_(std::move(steps)),
       clip_(clip),
       shape_(checked(shape)),
+      weights_(checked_weights(sigma_z)),
       threads_(threads),
       film_width_(film.shape[1]),
       film_(film.data, film.data + film.size()),
@@ -49,14 +50,13 @@ View<const float, 1> ReverseLoop::noise_entry(const LoopNoise& noise, Index entr
   const Index size = shape_.images() * shape_.voxels();
   if (noise.given.data != nullptr) return {noise.given.data + entry * size, {size}};
   normals(noise.seed, {noise.slice_ids.data(), {shape_.slices}}, noise.first_sample,
-          static_cast<std::uint32_t>(entry),
+          static_cast<std::uint32_t>(entry), weights_,
           {noise_.data(), {shape_.slices, shape_.samples, shape_.voxels()}}, threads_);
   return {noise_.data(), {size}};
 }
 
 void ReverseLoop::check_run(const LoopNoise& noise) const {
-  const Index ids = static_cast<Index>(noise.slice_ids.size());
-  check(ids == shape_.slices, "slice_ids: expected ", shape_.slices, " ids, got ", ids);
+  check_ids(noise.slice_ids, shape_.slices, weights_);
   check_samples(noise.first_sample, shape_.samples);
   if (noise.given.data == nullptr) return;
   check_shape("noise", noise.given,

@@ -7,20 +7,25 @@
 
 namespace petrt {
 
+// Both samples of a pair come from one draw.
 void normals(std::uint64_t seed, View<const std::uint32_t, 1> slices, std::uint32_t first_sample,
-             std::uint32_t step, View<float, 3> out, int threads) {
+             std::uint32_t step, const SliceWeights& weights, View<float, 3> out, int threads) {
   const Index samples = out.shape[1], voxels = out.shape[2];
-  const Index blocks = (voxels + 3) / 4;
+  const Index blocks = (voxels + 3) / 4, odd = first_sample & 1u, pairs = (odd + samples + 1) / 2;
   check_threads(threads);
   check_shape("out", out, {slices.shape[0], samples, voxels});
-  parallel_for(slices.shape[0] * samples * blocks, 1024, threads, [=](Index begin, Index end) {
+  const Index least = 1024 / (2 * weights.reach + 1);
+  parallel_for(slices.shape[0] * pairs * blocks, least, threads, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
-      const Index image = i / blocks, block = i % blocks;
-      const NoiseKey key{seed, slices.data[image / samples],
-                         first_sample + static_cast<std::uint32_t>(image % samples), step};
-      const Normals four = normals4(key, static_cast<std::uint32_t>(block));
-      std::copy_n(four.z, std::min<Index>(4, voxels - 4 * block),
-                  out.data + image * voxels + 4 * block);
+      const Index slice = i / (pairs * blocks), pair = i / blocks % pairs, block = i % blocks;
+      const Index sample = 2 * pair - odd, size = std::min<Index>(4, voxels - 4 * block);
+      const NoiseKey key{seed, slices.data[slice],
+                         static_cast<std::uint32_t>(first_sample + sample), step};
+      const Normals four = coherent4(key, weights, static_cast<std::uint32_t>(block));
+      const Index at = (slice * samples + sample) * voxels + 4 * block;
+      if (sample >= 0) std::copy_n(four.z, size, out.data + at);
+      if (sample + 1 >= samples) continue;
+      std::transform(four.z, four.z + size, out.data + at + voxels, [](float z) { return -z; });
     }
   });
 }

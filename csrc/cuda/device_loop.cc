@@ -25,8 +25,8 @@ std::vector<Index> slices(const LoopShape& shape) {
 }  // namespace
 
 DeviceLoop::DeviceLoop(std::vector<StepCoefs> steps, float clip, View<const float, 2> film,
-                       LoopShape shape, float sigma_r, std::shared_ptr<const Stream> stream,
-                       Index kept)
+                       LoopShape shape, float sigma_r, double sigma_z,
+                       std::shared_ptr<const Stream> stream, Index kept)
     : r(floats(images(checked(shape)), *stream)),
       eps(floats(images(shape), *stream)),
       film_row(floats({1, film.shape[1]}, *stream)),
@@ -39,6 +39,7 @@ DeviceLoop::DeviceLoop(std::vector<StepCoefs> steps, float clip, View<const floa
       shape_(shape),
       kept_(kept),
       sigma_r_(sigma_r),
+      weights_(checked_weights(sigma_z)),
       stream_(std::move(stream)),
       film_({film.shape[0], film.shape[1]}, dtype_of("float32"), stream_->device()),
       x0_previous_(images(shape), dtype_of("float32"), stream_->device()),
@@ -53,8 +54,7 @@ DeviceLoop::DeviceLoop(std::vector<StepCoefs> steps, float clip, View<const floa
 
 void DeviceLoop::set_run(const RunKeys& keys, const std::vector<std::uint32_t>& slice_ids) {
   const InUse guard(in_use_);
-  const Index ids = static_cast<Index>(slice_ids.size());
-  check(ids == shape_.slices, "slice_ids: expected ", shape_.slices, " ids, got ", ids);
+  check_ids(slice_ids, shape_.slices, weights_);
   check_samples(keys.first_sample, shape_.samples);
   const OnDevice current(stream_->device());
   keys_.set(keys, slice_ids, *stream_);
@@ -155,7 +155,8 @@ NoiseEntry DeviceLoop::noise_entry(const Noise& noise, Index chunk, Index entry)
           static_cast<std::uint32_t>(shape_.samples),
           static_cast<std::uint32_t>(chunk * shape_.samples),
           static_cast<std::uint32_t>(entry),
-          noise.data == nullptr ? nullptr : noise.data + at};
+          noise.data == nullptr ? nullptr : noise.data + at,
+          weights_};
 }
 
 // Copies row `step` of the noise-bias table for the network's next call; nothing after the last.

@@ -31,7 +31,7 @@ class DeviceLoop {
 
   DeviceLoop(std::vector<StepCoefs> steps, float clip,
              View<const float, 2> film,  // [steps, C] on the host, copied
-             LoopShape shape, float sigma_r, std::shared_ptr<const Stream> stream,
+             LoopShape shape, float sigma_r, double sigma_z, std::shared_ptr<const Stream> stream,
              Index kept = 0);  // samples of a slice that `drawn` holds: a run's total, or 0
 
   // Sets the keys of the noise for runs enqueued from now on.
@@ -68,6 +68,7 @@ class DeviceLoop {
   const LoopShape shape_;
   const Index kept_;
   const float sigma_r_;
+  const SliceWeights weights_;
   const std::shared_ptr<const Stream> stream_;
   const DeviceArray film_;              // [steps, C]
   const DeviceArray x0_previous_, m2_;  // shapes of r and mean

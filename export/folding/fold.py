@@ -8,7 +8,7 @@ inputs and outputs of the bundle's networks. Weights are combined in float64 and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -27,7 +27,7 @@ from petrt.export.folding.linear import (
 )
 from petrt.nets.blocks import Block, GuidedBlock, Up
 from petrt.nets.model import Model
-from petrt.nets.unet import Coarse, Denoiser, UNet
+from petrt.nets.unet import Coarse, Denoiser, UNet, named_blocks
 
 Upsample = Literal["conv", "transposed"]
 Maps = Mapping[str, Tensor]
@@ -73,14 +73,6 @@ class FoldedBlock(nn.Module):
             h = add_map(h, maps[f"{self.name}.g2"])
         h = self.conv2(F.silu(self.norm2(h))) + self.shortcut(x)
         return cast(Tensor, self.attention(h))
-
-
-def named_blocks(unet: UNet) -> Iterator[tuple[str, Block]]:
-    """(name, block) of all residual blocks, in the order of computation."""
-    for part, layers in (("downs", unet.downs), ("mid", unet.mid), ("ups", unet.ups)):
-        for i, layer in enumerate(layers):
-            if isinstance(layer, Block):
-                yield f"{part}.{i}", layer
 
 
 def map_shapes(unet: UNet) -> dict[str, tuple[int, int]]:
@@ -186,19 +178,19 @@ class FoldedGuidance(nn.Module):
 
 
 class FoldedCoarse(nn.Module):
-    """The coarse network: x, features_1 .. features_M -> x_cp."""
+    """The coarse network: x or nas (``reads``), features_1 .. features_M -> x_cp."""
 
-    def __init__(self, coarse: Coarse, upsample: Upsample = "conv") -> None:
+    def __init__(self, coarse: Coarse, upsample: Upsample = "conv", reads: str = "x") -> None:
         super().__init__()
         self.input = coarse.downs[0]
         self.maps = GuideMaps(coarse)
         self.body = FoldedUNet(coarse, upsample)
         scales = max((scale for _, scale in self.maps.shapes.values()), default=0)
-        self.inputs = ["x", *(f"features_{k + 1}" for k in range(scales))]
+        self.inputs = [reads, *(f"features_{k + 1}" for k in range(scales))]
         self.outputs = ["x_cp"]
 
     def forward(self, x: Tensor, *features: Tensor) -> tuple[Tensor]:
-        """x [B, 1, H, W], features_k [B, guides * width, H/2^k, W/2^k] -> x_cp [B, 1, H, W]."""
+        """x [B, 1 or 5, H, W], features_k [B, guides * width, H/2^k, W/2^k] -> x_cp [B, 1, H, W]."""
         return (self.body(self.input(x), None, self.maps(features)),)
 
 
@@ -237,7 +229,7 @@ def fold(model: Model, upsample: Upsample = "conv") -> Folded:
     if model.guidance is not None or model.denoiser is not None:
         parts["guidance"] = FoldedGuidance(model)
     if model.coarse is not None:
-        parts["coarse"] = FoldedCoarse(model.coarse, upsample)
+        parts["coarse"] = FoldedCoarse(model.coarse, upsample, model.spec.coarse_reads)
     if model.denoiser is not None:
         parts["denoiser"] = FoldedDenoiser(model.denoiser, upsample)
         blocks = [block for _, block in named_blocks(model.denoiser)]

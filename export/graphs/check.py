@@ -68,7 +68,7 @@ def run_unfolded(model: Model, values: Values) -> Values:
         dose = values["dose"] if model.spec.dose else None
         features = model.guidance(values["nas"], spectrum, dose)
     if model.coarse is not None:
-        out["x_cp"] = model.coarse(values["x"], features)
+        out["x_cp"] = model.coarse_of(values["x"], values["nas"], features)
     if model.denoiser is not None:
         r, slices = values["r"], len(values["x"])
         x, *flat = (

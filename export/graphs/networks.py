@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from torch import nn
+
 from petrt.export.folding.fold import Folded, FoldedCoarse, FoldedDenoiser, FoldedGuidance
 from petrt.export.graphs import layers
 from petrt.export.graphs.layers import Precision, StepWriter
@@ -65,11 +69,13 @@ def _guidance(s: StepWriter, part: FoldedGuidance, spec: NetworkSpec) -> Network
 def _coarse(s: StepWriter, part: FoldedCoarse, spec: NetworkSpec) -> Network:
     width = spec.guide_count * spec.guidance.widths[-1]
     features = {name: _image("slices", width, k + 1) for k, name in enumerate(part.inputs[1:])}
-    h = layers.conv(s, part.input, "x", "input")
+    reads = part.inputs[0]
+    h = layers.conv(s, part.input, reads, "input")
     maps = layers.guide_maps(s, part.maps, list(features))
     layers.unet(s, part.body, h, None, maps, "x_cp")
     image = _image("slices", 1)
-    return s.network("coarse", {"x": image, **features}, {"x_cp": image})
+    read = _image("slices", cast(nn.Conv2d, part.input).in_channels)
+    return s.network("coarse", {reads: read, **features}, {"x_cp": image})
 
 
 def _denoiser(s: StepWriter, part: FoldedDenoiser) -> Network:

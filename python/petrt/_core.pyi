@@ -55,8 +55,12 @@ class ReverseLoop:
         height: int,
         width: int,
         threads: int = 1,
+        sigma_z: float = 0.0,
     ) -> None:
-        """coefs [steps, 6] float64 (see reverse_step), film [steps, C]: the noise-bias table."""
+        """coefs [steps, 6] float64 (see reverse_step), film [steps, C]: the noise-bias table.
+
+        sigma_z: width of the noise along z, in slices (see slice_weights).
+        """
 
     @property
     def r(self) -> Float32:
@@ -85,7 +89,8 @@ class ReverseLoop:
         """Draw r, then per step: film_row <- film[i-1], enqueue(), reverse step with noise i.
 
         enqueue reads r and film_row and writes eps, with the GIL held; an exception of it ends the run
-        and is raised here. slice_ids [slices] in [0, 2^32) are the noise ids of the slices, and
+        and is raised here. slice_ids [slices] are the noise ids of the slices, which with
+        their 2 K neighbours (see slice_weights) lie in [0, 2^32), and
         first_sample is the number of the loop's sample 0 among a slice's samples. noise
         [steps+1, slices, samples, 1, H, W] replaces the drawn noise: entry 0 starts, entry i is added in
         step i (unread if s = 0). Raises RuntimeError if another thread or an outer call uses the loop.
@@ -109,15 +114,29 @@ class ReverseLoop:
     def finish(self, mean: Float32, std: Float32 | None = None) -> None:
         """Write mean and sample standard deviation (ddof 1) to arrays [slices, 1, H, W]."""
 
+def slice_weights(sigma_z: float) -> list[float]:
+    """The weights w_0 .. w_K with which noise streams are combined along z; K = ceil(3 sigma_z).
+
+    The noise of slice z is the sum over k = -K .. K of w_|k| times the stream of id z + k. w_k is
+    proportional to exp(-k^2 / (2 sigma_z^2)), and the 2 K + 1 squares sum to 1, so the noise stays N(0, 1).
+    sigma_z in [0, 3] slices; 0 gives [1.0].
+    """
+
 # The operations inside ReverseLoop, one by one, only for the tests:
 
 def normals(
-    seed: SupportsIndex, slice: int, sample: int, step: int, out: Float32, threads: int = 1
+    seed: SupportsIndex,
+    slice: int,
+    sample: int,
+    step: int,
+    out: Float32,
+    threads: int = 1,
+    sigma_z: float = 0.0,
 ) -> None:
-    """Write N(0, 1) noise of one image to out [n], a pure function of the four numbers and the voxel.
+    """Write N(0, 1) noise of one image to out [n], a pure function of the numbers and the voxel.
 
     Philox4x32-10 with key = seed (64 bits), counter = (voxel // 4, step, sample, slice), then
-    Box-Muller. slice, sample and step lie in [0, 2^32).
+    Box-Muller, then the sum over slices of slice_weights. slice, sample and step lie in [0, 2^32).
     """
 
 def philox4x32_10(counter: Sequence[int], key: Sequence[int]) -> list[int]:

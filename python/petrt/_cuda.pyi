@@ -122,7 +122,13 @@ def log_spectrum(half: DeviceArrayLike, out: DeviceArrayLike, stream: Stream) ->
     """
 
 def normals(
-    seed: SupportsIndex, slice: int, sample: int, step: int, out: DeviceArrayLike, stream: Stream
+    seed: SupportsIndex,
+    slice: int,
+    sample: int,
+    step: int,
+    out: DeviceArrayLike,
+    stream: Stream,
+    sigma_z: float = 0.0,
 ) -> None:
     """Write N(0, 1) noise of one image to out [n], as petrt._core.normals within a few ulp."""
 
@@ -174,10 +180,12 @@ class ReverseLoop:
         width: int,
         sigma_r: float,
         stream: Stream,
+        sigma_z: float = 0.0,
         kept: int = 0,
     ) -> None:
         """coefs [steps, 6] (petrt.diffusion.noise_schedule), film [steps, C]: the noise-bias table; both
-        on the host. kept: the total of its runs, whose samples stay in ``drawn``; 0 keeps none."""
+        on the host. sigma_z: width of the noise along z, in slices (petrt._core.slice_weights). kept: the
+        total of its runs, whose samples stay in ``drawn``; 0 keeps none."""
 
     @property
     def r(self) -> DeviceArray:

@@ -77,6 +77,10 @@ class TrainingCollapsed(PetrtError):
     exit_code = 6
 
 
+class DomainWarning(UserWarning):
+    """A volume is unlike those that the model was trained on, or its noise is not that of the given dose."""
+
+
 # Options of the command that runs; None in Python.
 _options: frozenset[str] | None = None
 

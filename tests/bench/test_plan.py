@@ -62,8 +62,10 @@ def test_absent_engines_are_listed_with_the_way_to_get_them(machine, bundle):
 def test_a_precision_runs_where_it_can_and_twice_the_same_is_once(machine, bundle):
     found = make_plan(bundle, replace(SETTINGS, precisions=(None, "fp32", "bf16")))
     assert [(c.engine, c.precision) for c in found.candidates] == [
-        ("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"),
-    ]  # fmt: skip
+        ("onnxruntime", "fp32"),
+        ("openvino", "fp32"),
+        ("openvino", "bf16"),
+    ]
     reasons = [missing.reason for missing in found.absent]
     assert reasons == ["PyTorch is not installed", "onnxruntime does not run bf16"]
 

@@ -162,10 +162,10 @@ def test_warnings_of_a_batch_name_their_case(petrt, scans):
 def test_records_on_stdout(petrt, scans):
     code, _, told = petrt("in/a.nii.gz", "o.nii.gz", "--json", "-")
     assert code == 0
-    assert json.loads("\n".join(told))["samples"] == 1
+    assert json.loads("\n".join(told))["samples"] == 8
     code, _, told = petrt("in", "out", "--json", "-")
     assert code == 0
-    assert [json.loads(line)["samples"] for line in told] == [1, 1]
+    assert [json.loads(line)["samples"] for line in told] == [8, 8]
     assert not Path("-").exists()
 
 

@@ -75,6 +75,31 @@ def test_both_levels_give_a_valid_data_set(petrt, raw, tiny_bundle):
         assert record["petrt"]["model"] == expected.stats["model"]
 
 
+def test_strength_and_the_coarse_prediction(petrt, raw):
+    code, lines, _ = petrt(
+        "bids raw out participant --coarse --strength 0.25 --participant-label 01"
+    )
+    assert code == 0, lines
+    image = Path("out") / IMAGES[0]
+    coarse = Path("out") / IMAGES[0].replace("denoised", "coarse")
+    assert nibabel.load(coarse).shape == nibabel.load(image).shape
+    told = json.loads(sidecar(image).read_text())
+    assert told["petrt"]["strength"] == 0.25
+    assert "strength 0.25" in told["Description"]
+    first = json.loads(sidecar(coarse).read_text())
+    assert first["Description"].startswith("Coarse prediction of the standard-dose PET image")
+    assert first["key"] == told["key"]
+    assert "strength" not in first["petrt"]
+    assert errors(Path("out")) == []
+    # Done already; without one of the files it is done again.
+    before = contents(Path("out"))
+    sidecar(coarse).unlink()
+    assert petrt("bids raw out participant --coarse --strength 0.25 --participant-label 01")[0] == 0
+    assert contents(Path("out")).keys() == before.keys()
+    assert petrt("bids raw out group")[0] == 0
+    assert "0.25" in Path("out/group_pet.tsv").read_text()
+
+
 def test_the_table_of_a_cohort(petrt, raw):
     assert petrt("bids raw out participant")[0] == 0
     assert petrt("bids raw out group")[0] == 0
@@ -190,7 +215,7 @@ def test_the_last_one_left_fails_as_one_of_several(petrt, raw):
         ("raw/sub-01 out participant", 3, "sub-01: no BIDS data set"),
         ("absent out participant", 3, "absent: not a folder"),
         ("raw raw participant", 2, "the output folder lies in the input data set"),
-        ("raw out participant --std", 2, "--std needs at least two samples"),
+        ("raw out participant --std --samples 1", 2, "--std needs at least two samples"),
         ("raw out participant --num-parts 2 --part-id 2", 2, "must be below --num-parts 2"),
         ("raw out participant --dose 2", 2, "dose 2 is not in"),
         ("raw out group --participant-label 01", 2, "labels select at level participant only"),

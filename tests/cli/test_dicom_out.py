@@ -69,6 +69,30 @@ def test_a_series_gives_a_series(cli, scan, tmp_path):
     assert contents(scan) == before
 
 
+def test_the_coarse_prediction_is_a_series_of_its_own(cli, scan, tmp_path):
+    names = ("out", "std", "coarse")
+    out, std, coarse = (tmp_path / name for name in names)
+    options = ("--strength", 0.5, "--samples", 2)
+    code, _, text = cli(scan, out, "--std", std, "--coarse", coarse, *options)
+    assert code == 0, text
+    first = {each: pydicom.dcmread(tmp_path / each / "0001.dcm") for each in names}
+    assert len({each.SeriesInstanceUID for each in first.values()}) == 3
+    assert len({each.SeriesNumber for each in first.values()}) == 3
+    assert "petrt coarse" in first["coarse"].SeriesDescription
+    assert "coarse prediction alone" in first["coarse"].DerivationDescription
+    assert "strength" not in first["coarse"].DerivationDescription
+    for each in ("out", "std"):
+        assert "strength 0.5" in first[each].DerivationDescription
+    assert derived_key(out) == derived_key(std) == derived_key(coarse)
+    # Named as NIfTI it is the same prediction; and with the preset, the image itself.
+    code, _, text = cli(scan, tmp_path / "x.nii.gz", "--coarse", tmp_path / "c.nii.gz")
+    assert code == 0, text
+    given = nibabel.load(tmp_path / "c.nii.gz").get_fdata()
+    assert given.min() >= 0
+    step = np.abs(given).max(axis=(0, 1)) / 32767 * 1.25
+    assert (np.abs(dicom.read(coarse).data - given) <= 0.5 * step).all()
+
+
 def test_two_runs_and_python_give_the_same_bytes(cli, scan, tiny_bundle, tmp_path):
     for name in "ab":
         code, _, text = cli(scan, tmp_path / name)

@@ -103,8 +103,18 @@ A, B = Path("scans/a.nii.gz"), Path("scans/B.NII.GZ")
 @pytest.mark.parametrize(
     ("sources", "several", "destination", "says"),
     [
-        ([A, B], True, to("there.nii.gz"), r"several inputs: OUT must be a folder, there\.nii\.gz is a file"),
-        ([A, B], True, to("new.nii.gz"), "several inputs: OUT must be a folder, .* the name of a file"),
+        (
+            [A, B],
+            True,
+            to("there.nii.gz"),
+            r"several inputs: OUT must be a folder, there\.nii\.gz is a file",
+        ),
+        (
+            [A, B],
+            True,
+            to("new.nii.gz"),
+            "several inputs: OUT must be a folder, .* the name of a file",
+        ),
         ([A], True, to("there"), "several inputs: OUT must be a folder, there is a file"),
         ([A, B], True, to("out", record="run.json"), "several inputs: --json must be a folder"),
         ([A, B], True, to("out", std="there.nii.gz"), "several inputs: --std must be a folder"),
@@ -113,7 +123,7 @@ A, B = Path("scans/a.nii.gz"), Path("scans/B.NII.GZ")
         ([A], False, to("o.nii", preview="-"), "--preview cannot be -"),
         ([A, Path("other/a.nii")], True, to("out"), r"both would be written to a\.nii\.gz"),
     ],
-)  # fmt: skip
+)
 def test_places_that_cannot_be(scans, sources, several, destination, says):
     for name in ("there", "there.nii.gz"):
         Path(name).write_bytes(b"old")

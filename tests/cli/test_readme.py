@@ -78,8 +78,11 @@ def test_it_parses(arguments, named, monkeypatch):
 
 def test_options_in_its_prose_exist():
     known = set().union(*known_options().values()) | {"--version", "--help", "--device"}
-    prose = [option for span in re.findall(r"`(petrt [^`]*|--[^`]*)`", README)
-             for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", span)]  # fmt: skip
+    prose = [
+        option
+        for span in re.findall(r"`(petrt [^`]*|--[^`]*)`", README)
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", span)
+    ]
     assert set(prose) <= known
     assert len(prose) > 8
 

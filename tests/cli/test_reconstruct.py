@@ -202,7 +202,12 @@ def test_outputs_are_protected(petrt, low, tmp_path):
 @pytest.mark.parametrize(
     ("options", "code"),
     [
-        (("--std", "s.nii.gz"), 2),
+        (("--samples", "1", "--std", "s.nii.gz"), 2),
+        (("--preset", "coarse", "--std", "s.nii.gz"), 2),
+        (("--preset", "coarse", "--samples", "2"), 2),
+        (("--strength", "1.5"), 2),
+        (("--coarse", "out.nii.gz"), 2),
+        (("--coarse", "low.nii.gz"), 2),
         (("--device", "cuda"), 4),
         (("--engine", "abacus"), 2),
         (("--sampler", "euler"), 2),

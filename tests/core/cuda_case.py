@@ -29,15 +29,17 @@ class LoopCase:
         samples: int = 2,
         total: int = 5,
         size: tuple[int, int] = (6, 7),
+        sigma_z: float = 0.0,
     ) -> None:
         self.coefs, self.slices, self.samples, self.total = TABLES[kind], slices, samples, total
-        self.size, self.steps = size, len(self.coefs)
+        self.size, self.steps, self.sigma_z = size, len(self.coefs), sigma_z
         self.chunks = -(-total // samples)
         rng = np.random.default_rng(1)
         voxels = size[0] * size[1]
         self.film = rng.standard_normal((self.steps, voxels)).astype(np.float32)
         self.coarse = rng.random((slices, 1, *size), np.float32)
-        self.ids = np.array([4, 2**32 - 1, 9, 0][:slices])
+        ids = [4, 2**32 - 1, 9, 0] if sigma_z == 0 else [9, 2**32 - 10, 10, 12]
+        self.ids = np.array(ids[:slices])
         self.shape = (slices, samples, *size)
 
     def noise(self, seed: int = 3) -> np.ndarray:
@@ -52,7 +54,9 @@ class LoopCase:
         noise: np.ndarray | None = None,
     ) -> list[np.ndarray]:
         """Mean and std of `total` samples by _core, one sample after another."""
-        loop = _core.ReverseLoop(self.coefs, CLIP, self.film, self.slices, 1, *self.size)
+        loop = _core.ReverseLoop(
+            self.coefs, CLIP, self.film, self.slices, 1, *self.size, sigma_z=self.sigma_z
+        )
         for n in range(self.total):
             chunk, sample = divmod(n, self.samples)
             given = None
@@ -68,7 +72,7 @@ class LoopCase:
 
     def on(self, device: Device, kept: int = 0) -> Any:
         loop = device.module.ReverseLoop(
-            self.coefs, CLIP, self.film, *self.shape, SIGMA, device.stream, kept
+            self.coefs, CLIP, self.film, *self.shape, SIGMA, device.stream, self.sigma_z, kept
         )
         loop.coarse.copy_from(device.array(self.coarse), device.stream)
         return loop

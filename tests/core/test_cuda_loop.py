@@ -15,6 +15,8 @@ CASES = [
     LoopCase("dpmpp2m", slices=1, samples=1, total=1, size=(16, 12)),
     LoopCase("mean", slices=4, samples=2, total=1, size=(3, 1)),
     LoopCase("ddpm", slices=2, samples=3, total=6, size=(24, 20)),
+    LoopCase("ddpm", slices=4, samples=3, total=5, sigma_z=1.29),
+    LoopCase("mean", slices=3, samples=2, total=4, size=(8, 8), sigma_z=3.0),
 ]
 
 

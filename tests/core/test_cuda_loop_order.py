@@ -221,6 +221,8 @@ def test_refusals(device: Device) -> None:
         (lambda: make(clip=0.0), "clip: expected a positive bound"),
         (lambda: make(samples=0), "expected each at least 1"),
         (lambda: make(sigma_r=-1.0), "sigma_r: expected a positive number"),
+        (lambda: make(sigma_z=-1.0), "sigma_z: expected 0 to 3 slices, got -1"),
+        (lambda: make(sigma_z=1.0).set_run(1, np.arange(3)), "slice_ids: expected ids from 3"),
         (lambda: loop.run(None, nothing, 1), "run: expected set_run before noise is drawn"),
         (lambda: loop.set_run(1, np.arange(2)), "slice_ids: expected 3 ids, got 2"),
         (lambda: loop.set_run(-1, np.arange(3)), "seed: expected 0 <= seed"),

@@ -132,6 +132,16 @@ def test_normals(device: Device, n: int) -> None:
     assert np.all(np.abs(found - expected) <= 8 * np.spacing(np.abs(expected)))
 
 
+def test_coherent_normals(device: Device) -> None:
+    out, expected = device.module.DeviceArray((4099,)), np.empty(4099, np.float32)
+    device.module.normals(2**63 + 5, 4070077160, 7, 2**32 - 1, out, device.stream, 1.29)
+    found = device.values(out)
+    _core.normals(2**63 + 5, 4070077160, 7, 2**32 - 1, expected, sigma_z=1.29)
+    if device.exact:
+        assert np.array_equal(found, expected)
+    assert np.abs(found - expected).max() < 1e-5  # 9 terms of up to 6.8, each within 8 ulp
+
+
 @pytest.mark.parametrize("size", [*SIZES, (1, 4), (5, 1), (64, 50)])
 def test_log_spectrum(device: Device, size: tuple[int, int]) -> None:
     x = np.random.default_rng(3).random((4, 1, *size))
@@ -237,6 +247,11 @@ def test_refused_shapes(device: Device) -> None:
         (lambda: module.log_spectrum(half, array((1, 1, 4, 6)), stream), "half: expected shape"),
         (lambda: module.normals(-1, 0, 0, 0, array((4,)), stream), "seed: expected 0 <= seed"),
         (lambda: module.normals(1, 2**32, 0, 0, array((4,)), stream), "slice: expected 0 <= id"),
+        (
+            lambda: module.normals(1, 3, 0, 0, array((4,)), stream, 1.1),
+            "slice_ids: expected ids from 4",
+        ),
+        (lambda: module.normals(1, 9, 0, 0, array((4,)), stream, 3.5), "sigma_z: expected 0 to 3"),
         (average(-1, 1, 1.0), "count: expected the number"),
         (average(0, 4, 1.0), "used: expected 1 to 3 samples, got 4"),
         (average(0, 0, 1.0), "used: expected 1 to 3 samples, got 0"),

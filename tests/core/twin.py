@@ -51,6 +51,24 @@ def normals(seed: int, slice_id: int, sample: int, step: int, n: int) -> NDArray
     return (-1) ** (sample % 2) * pairs.reshape(-1)[:n]
 
 
+def slice_weights(sigma_z: float) -> Floats:
+    """Weights [2 K + 1] of the streams of slices -K .. K around one: a Gaussian whose squares sum to 1."""
+    reach = int(np.ceil(3 * sigma_z))
+    k = np.arange(-reach, reach + 1)
+    w = np.exp(-(k**2) / (2 * sigma_z**2)) if reach else np.ones(1)
+    return (w / np.sqrt(np.sum(w**2))).astype(F32)
+
+
+def coherent_normals(
+    seed: int, slice_id: int, sample: int, step: int, n: int, sigma_z: float
+) -> NDArray[np.float64]:
+    """As ``normals``, with the streams of the slices around combined."""
+    weights = slice_weights(sigma_z)
+    first = slice_id - len(weights) // 2
+    each = [normals(seed, first + k, sample, step, n) for k in range(len(weights))]
+    return weights.astype(np.float64) @ np.array(each)
+
+
 def stack_slices(volume: Floats, first: int, batch: int) -> Floats:
     """Slices with neighbours -2..2 [batch, 5, H, W]; a missing neighbour is the centre, a missing slice
     the last one."""

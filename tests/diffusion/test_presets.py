@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import petrt
-from petrt.diffusion.presets import PRESETS, default_samples, settle
+from petrt.diffusion.presets import PRESETS, SAMPLES, samples_of, settle
 from petrt.errors import UsageError
 from petrt.export.bundle import export_model
 from petrt.model.bundle import load_bundle
@@ -23,17 +23,32 @@ def volume() -> np.ndarray:
     return noisy_blob((16, 21, 3))
 
 
-def test_paper_is_the_models_own_sampler_and_the_default():
+def test_paper_is_the_models_own_sampler():
     for own in (OWN, SamplerSpec(kind="dpmpp2m", steps=4), SamplerSpec(kind="mean", steps=1)):
-        default, paper = settle(own), settle(own, preset="paper")
-        assert default == paper
-        assert (paper.sampler, paper.samples, paper.preset) == (own, 1, "paper")
+        paper = settle(own, preset="paper")
+        assert (paper.sampler, paper.samples, paper.preset) == (own, 8, "paper")
 
 
-def test_fast_is_a_pair_of_one_step_estimates():
-    fast = settle(OWN, preset="fast")
+def test_fast_is_the_mean_of_one_step_estimates_in_pairs_and_the_default():
+    fast = settle(OWN)
+    assert fast == settle(OWN, preset="fast")
     assert fast.sampler == SamplerSpec(kind="mean", steps=1)
-    assert (fast.samples, fast.preset) == (2, "fast")
+    assert (fast.samples, fast.preset) == (8, "fast")
+    assert fast.samples % 2 == 0  # else one sample has no antithetic partner
+
+
+def test_coarse_draws_nothing():
+    coarse = settle(OWN, preset="coarse")
+    assert (coarse.sampler, coarse.samples, coarse.preset) == (None, 0, "coarse")
+    with pytest.raises(UsageError, match="draws no samples"):
+        settle(OWN, preset="coarse", samples=2)
+    # A model without a denoiser gives nothing else.
+    assert settle(OWN, denoiser=False) == settle(OWN, preset="coarse", denoiser=False) == coarse
+    for given in ({"preset": "fast"}, {"samples": 8}, {"steps": 1}, {"sampler": "ddim"}):
+        with pytest.raises(UsageError, match="has no denoiser"):
+            settle(OWN, denoiser=False, **given)
+    with pytest.raises(UsageError, match="unknown preset"):
+        settle(OWN, denoiser=False, preset="turbo")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +62,9 @@ def test_fast_never_costs_more_than_the_models_own_sampler(own):
 def test_a_number_of_samples_that_is_given_wins(preset):
     assert settle(OWN, preset=preset, samples=5).samples == 5
     assert settle(OWN, preset=preset, samples=1).samples == 1
-    assert settle(OWN, preset=preset).samples == default_samples(preset)
+    assert settle(OWN, preset=preset).samples == samples_of(preset, None) == SAMPLES
+    assert samples_of(preset, 5) == 5
+    assert samples_of("coarse", None) == 0
 
 
 @pytest.mark.parametrize(
@@ -61,7 +78,7 @@ def test_a_number_of_samples_that_is_given_wins(preset):
 )
 def test_sampler_and_steps_stand_instead_of_a_preset(given, expected):
     process = settle(OWN, **given)
-    assert (process.sampler, process.samples, process.preset) == (expected, 1, None)
+    assert (process.sampler, process.samples, process.preset) == (expected, SAMPLES, None)
     for preset in PRESETS:
         with pytest.raises(UsageError, match="fixes sampler and steps"):
             settle(OWN, preset=preset, **given)
@@ -86,8 +103,9 @@ def test_nonsense_is_refused(given, why):
 def test_fast_is_refused_where_the_denoiser_makes_the_whole_image():
     assert settle(OWN, coarse=False).sampler == settle(OWN, preset="paper", coarse=False).sampler
     assert settle(OWN, steps=2, coarse=False).sampler.steps == 2
-    with pytest.raises(UsageError, match="needs a model with a coarse network"):
-        settle(OWN, preset="fast", coarse=False)
+    for preset in ("fast", "coarse"):
+        with pytest.raises(UsageError, match="needs a model with a coarse network"):
+            settle(OWN, preset=preset, coarse=False)
 
 
 def test_fast_is_its_explicit_steps_bit_for_bit(tiny_bundle, volume):
@@ -95,7 +113,7 @@ def test_fast_is_its_explicit_steps_bit_for_bit(tiny_bundle, volume):
     fast = Reconstructor(bundle, preset="fast", threads=1)(volume)
     sampler = {"sampler": FAST.sampler.kind, "steps": FAST.sampler.steps, "samples": FAST.samples}
     explicit = Reconstructor(bundle, threads=1, **sampler)(volume)
-    paper = Reconstructor(bundle, samples=FAST.samples, threads=1)(volume)
+    paper = Reconstructor(bundle, preset="paper", threads=1)(volume)
     for part in ("image", "std", "coarse"):
         np.testing.assert_array_equal(getattr(fast, part), getattr(explicit, part))
     assert not np.array_equal(fast.image, paper.image)

@@ -22,9 +22,9 @@ class Ideal:
         assert (nas.shape[1], spectrum.shape[1]) == (5, 1)
         return "features"
 
-    def coarse(self, x, features):
+    def coarse(self, nas, features):
         assert features == "features"
-        return np.ones_like(x)
+        return np.ones_like(nas[:, 2:3])
 
     def denoiser(self, x, r, level, features):
         assert features == "features"

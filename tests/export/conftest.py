@@ -23,6 +23,7 @@ NETWORKS: dict[str, NetworkSpec] = {
     "coarse": NetworkSpec(guides="none", coarse=_ATTENTIVE, denoiser=None),
     "guided coarse": TINY.model_copy(update={"denoiser": None}),
     "guided denoiser": TINY.model_copy(update={"coarse": None}),
+    "coarse of neighbours": TINY.model_copy(update={"coarse_input": "neighbours"}),
     "four neighbours": TINY.model_copy(
         update={"guidance": TINY.guidance.model_copy(update={"neighbours": (-2, -1, 1, 2)})}
     ),

@@ -51,9 +51,9 @@ def noise() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def reference(volume, noise):
-    return Reconstructor("demo", samples=SAMPLES, engine="onnxruntime", device="cpu")(
-        volume, noise=noise
-    )
+    return Reconstructor(
+        "demo", preset="paper", samples=SAMPLES, engine="onnxruntime", device="cpu"
+    )(volume, noise=noise)
 
 
 @pytest.fixture(scope="module", params=[(e, p) for e in ENGINES for p in BARS], ids="-".join)
@@ -63,7 +63,7 @@ def on_gpu(request) -> Reconstructor:
         made = select_engine(load_bundle("demo"), engine, "cuda", precision)
     except PetrtError as error:
         pytest.skip(str(error))
-    return Reconstructor("demo", samples=SAMPLES, seed=5, engine=made)
+    return Reconstructor("demo", preset="paper", samples=SAMPLES, seed=5, engine=made)
 
 
 def test_agrees_with_the_cpu_for_the_same_noise(on_gpu, volume, noise, reference):

@@ -182,8 +182,9 @@ def test_a_forward_target_that_comes_up_later(orthanc, pet, node, expected, tmp_
     """Its port is closed at first: the node tries again."""
     port = free_port()
     orthanc.upload(pet)
-    running = node("--port", "0", "--ae", "NODE", "--allow", TITLE,
-                   "--forward", f"{TITLE}@127.0.0.1:{port}")  # fmt: skip
+    running = node(
+        "--port", "0", "--ae", "NODE", "--allow", TITLE, "--forward", f"{TITLE}@127.0.0.1:{port}"
+    )
     orthanc.send("NODE", running.port, source_in(orthanc))
     running.waits_for("does not answer; again in")
     with relay(port, orthanc.dicom):

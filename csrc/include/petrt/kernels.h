@@ -84,13 +84,14 @@ struct NoiseEntry {
   const RunKeys* keys;             // not read if noise is given
   const std::uint32_t* slice_ids;  // [slices]
   std::uint32_t samples, chunk_first, step;
-  const float* given;  // null to draw
+  const float* given;    // null to draw
+  SliceWeights weights;  // not read if noise is given
 
   PETRT_HD Four at(const Part& part) const {
     if (given != nullptr) return part.load(given);
     const std::uint32_t sample = keys->first_sample + chunk_first + part.image % samples;
     const NoiseKey key{keys->seed, slice_ids[part.image / samples], sample, step};
-    const Normals normals = normals4(key, part.block);
+    const Normals normals = coherent4(key, weights, part.block);
     return {{normals.z[0], normals.z[1], normals.z[2], normals.z[3]}};
   }
 };
@@ -221,13 +222,14 @@ struct StackSlices {
 struct Draw {
   Parts parts;
   NoiseKey key;
+  SliceWeights weights;
   float* out;
 
   Index count() const { return parts.count(); }
 
   PETRT_HD void operator()(std::uint32_t i) const {
     const Part part = parts.at(i);
-    const Normals normals = normals4(key, part.block);
+    const Normals normals = coherent4(key, weights, part.block);
     part.store({{normals.z[0], normals.z[1], normals.z[2], normals.z[3]}}, out);
   }
 };

@@ -25,7 +25,7 @@ class ReverseLoop {
  public:
   ReverseLoop(std::vector<StepCoefs> steps, float clip,
               View<const float, 2> film,  // [steps, C], copied
-              LoopShape shape, int threads);
+              LoopShape shape, double sigma_z, int threads);
 
   // r <- noise 0; then for each step i = 1 ..: film_row <- film[i - 1], enqueue() (reads r and
   // film_row, writes eps), reverse step with noise i. An exception of enqueue ends the run.
@@ -56,6 +56,7 @@ class ReverseLoop {
   const std::vector<StepCoefs> steps_;
   const float clip_;
   const LoopShape shape_;
+  const SliceWeights weights_;
   const int threads_;
   const Index film_width_;
   std::vector<float> film_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "petrt/check.h"
+#include "petrt/noise.h"
 #include "petrt/step.h"
 #include "petrt/view.h"
 
@@ -48,6 +49,24 @@ inline void check_table(const std::vector<StepCoefs>& steps, float clip,
 inline void check_sigma(float sigma_r) {
   check(sigma_r > 0.0f && std::isfinite(sigma_r), "sigma_r: expected a positive number, got ",
         sigma_r);
+}
+
+inline SliceWeights checked_weights(double sigma_z) {
+  check(sigma_z >= 0.0 && sigma_z <= kMostSigmaZ, "sigma_z: expected 0 to ", kMostSigmaZ,
+        " slices, got ", sigma_z);
+  return slice_weights(sigma_z);
+}
+
+// The ids of `slices` slices, whose noise reaches to other slices, too.
+inline void check_ids(const std::vector<std::uint32_t>& ids, Index slices,
+                      const SliceWeights& weights) {
+  check(static_cast<Index>(ids.size()) == slices, "slice_ids: expected ", slices, " ids, got ",
+        ids.size());
+  const Index reach = weights.reach, last = (Index{1} << 32) - 1 - reach;
+  for (const Index id : ids) {
+    check(id >= reach && id <= last, "slice_ids: expected ids from ", reach, " to ", last, ", got ",
+          id);
+  }
 }
 
 // Sample numbers are words of the noise counter.

@@ -3,6 +3,8 @@
 // Samples come in antithetic pairs (Hammersley and Morton, 1956): an odd sample has the negated
 // noise of the even sample before it. Each sample keeps its distribution, but the noise cancels
 // from a pair's mean to first order, so few samples average as well as many independent ones.
+// Neighbouring slices may have noise that correlates (method.md section 9): then a slice's noise is
+// a weighted sum of the streams of the slices around it, and still N(0, 1).
 #pragma once
 
 #include <cmath>
@@ -65,6 +67,48 @@ PETRT_HD inline Normals normals4(const NoiseKey& key, std::uint32_t block) {
     for (float& z : normals.z) z = -z;
   }
   return normals;
+}
+
+constexpr double kMostSigmaZ = 3.0;  // slices
+constexpr int kMostReach = 9;        // ceil(3 kMostSigmaZ)
+
+// The weights w[|k|] with which the streams of slices z - reach .. z + reach make the noise of
+// slice z. The sum of the squares of all 2 reach + 1 weights is 1.
+struct SliceWeights {
+  int reach;
+  float w[kMostReach + 1];
+};
+
+// w_k proportional to exp(-k^2 / (2 sigma_z^2)) for |k| <= ceil(3 sigma_z); slices m apart then
+// correlate by about exp(-m^2 / (4 sigma_z^2)). 0 <= sigma_z <= kMostSigmaZ; 0 leaves slice z
+// alone.
+inline SliceWeights slice_weights(double sigma_z) {
+  SliceWeights weights{static_cast<int>(std::ceil(3.0 * sigma_z)), {1.0f}};
+  if (weights.reach == 0) return weights;
+  double w[kMostReach + 1], squares = 0.0;
+  for (int k = 0; k <= weights.reach; ++k) {
+    w[k] = std::exp(-0.5 * (k / sigma_z) * (k / sigma_z));
+    squares += (k == 0 ? 1.0 : 2.0) * w[k] * w[k];
+  }
+  for (int k = 0; k <= weights.reach; ++k) {
+    weights.w[k] = static_cast<float>(w[k] / std::sqrt(squares));
+  }
+  return weights;
+}
+
+// As normals4, with the streams of the slices around combined. key.slice -+ reach must be ids, too.
+PETRT_HD inline Normals coherent4(const NoiseKey& key, const SliceWeights& weights,
+                                  std::uint32_t block) {
+  if (weights.reach == 0) return normals4(key, block);
+  Normals sum{};
+  for (int k = -weights.reach; k <= weights.reach; ++k) {
+    NoiseKey other = key;
+    other.slice += static_cast<std::uint32_t>(k);
+    const Normals normals = normals4(other, block);
+    const float w = weights.w[k < 0 ? -k : k];
+    for (int i = 0; i < 4; ++i) sum.z[i] += w * normals.z[i];
+  }
+  return sum;
 }
 
 }  // namespace petrt

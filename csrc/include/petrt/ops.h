@@ -1,6 +1,7 @@
 // The operations around the networks, on host memory. Each checks its shapes and number of threads.
 #pragma once
 
+#include "petrt/noise.h"
 #include "petrt/spectrum.h"
 #include "petrt/step.h"
 #include "petrt/view.h"
@@ -14,7 +15,7 @@ void stack_slices(View<const float, 3> volume,      // [Z, H, W]
 
 // Draws N(0, 1) noise; noise.h says what a value depends on.
 void normals(std::uint64_t seed, View<const std::uint32_t, 1> slices,  // [slices] ids
-             std::uint32_t first_sample, std::uint32_t step,
+             std::uint32_t first_sample, std::uint32_t step, const SliceWeights& weights,
              View<float, 3> out,  // [slices, samples, voxels]
              int threads);
 

@@ -83,9 +83,10 @@ def _openvino(precision: str, size: int, threads: int) -> Callable[[], Any]:
 
     core = process_core()
     compiled = core.compile_model(
-        core.read_model(product_model(size)), "CPU",
+        core.read_model(product_model(size)),
+        "CPU",
         {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1},
-    )  # fmt: skip
+    )
     request = compiled.create_infer_request()
     feed = {"a": np.ones((size, size), np.float32)}
     return lambda: request.infer(feed)

@@ -51,6 +51,7 @@ class Candidate:
     samples: int
     steps: int
     threads: int | None = None
+    denoises: bool = True  # else the model draws no samples, and takes no such options
 
     @property
     def name(self) -> str:
@@ -61,11 +62,17 @@ class Candidate:
     def options(self) -> dict[str, Any]:
         """Keyword arguments of a Reconstructor; every slice is computed, background or not. The image of a
         synthetic volume is not judged."""
+        drawn = {"samples": self.samples, "steps": self.steps} if self.denoises else {}
         return {
-            "engine": self.engine, "precision": self.precision, "device": self.device,
-            "batch": self.batch, "samples": self.samples, "steps": self.steps, "threads": self.threads,
-            "skip_background": False, "allow_activity_change": True,
-        }  # fmt: skip
+            "engine": self.engine,
+            "precision": self.precision,
+            "device": self.device,
+            "batch": self.batch,
+            **drawn,
+            "threads": self.threads,
+            "skip_background": False,
+            "allow_activity_change": True,
+        }
 
 
 @dataclass(frozen=True)
@@ -94,9 +101,11 @@ def make_plan(bundle: Bundle, settings: Settings) -> BenchPlan:
                 ready[each.name, each.precision] = None
             else:
                 absent[each.name, each.reason] = each
-    own = bundle.model.sampler.steps
+    own, denoises = bundle.model.sampler.steps, bundle.model.network.denoiser is not None
     found = [
-        Candidate(engine, precision, device, batch, samples, steps or own, settings.threads)
+        Candidate(
+            engine, precision, device, batch, samples, steps or own, settings.threads, denoises
+        )
         for (engine, precision), batch, samples, steps in product(
             ready, settings.batches, settings.samples, settings.steps
         )

@@ -198,7 +198,10 @@ class Bench:
     def reconstructor(self, candidate: Candidate, **changes: Any) -> Any:
         from petrt.inference.reconstructor import Reconstructor
 
-        return Reconstructor(self.bundle, **{**candidate.options, **changes})
+        known = candidate.options
+        return Reconstructor(
+            self.bundle, **known | {name: changes[name] for name in changes if name in known}
+        )
 
     def _running(self) -> list[Candidate]:
         """Candidates that ran, or all where none was asked to."""

@@ -33,6 +33,7 @@ from petrt.cli.options import (
     Samples,
     Seed,
     Steps,
+    Strength,
     Threads,
 )
 from petrt.cli.plan import InputCase, allowing
@@ -100,6 +101,9 @@ def bids(
             "--std", help="Write the samples' standard deviation, too (desc-uncertainty)."
         ),
     ] = False,
+    coarse: Annotated[
+        bool, typer.Option("--coarse", help="Write the coarse prediction, too (desc-coarse).")
+    ] = False,
     model: Model = "demo",
     samples: Samples = None,
     dose: Dose = None,
@@ -107,6 +111,7 @@ def bids(
     preset: Preset = None,
     sampler: Sampler = None,
     steps: Steps = None,
+    strength: Strength = 1.0,
     device: Device = "auto",
     engine: EngineName = "auto",
     precision: Precision = None,
@@ -142,7 +147,7 @@ def bids(
         return
     setup = Setup.given(locals())
     setup.check(std)
-    participants(bids_dir, output_dir, setup, subjects, sessions, std=std)
+    participants(bids_dir, output_dir, setup, subjects, sessions, std=std, coarse=coarse)
 
 
 def participants(
@@ -153,6 +158,7 @@ def participants(
     sessions: Sequence[str] = (),
     *,
     std: bool = False,
+    coarse: bool = False,
 ) -> None:
     """Reconstruct the PET files of the data set ``root`` into the derivative data set ``out``."""
     from petrt.cli.dry_run import dry_run as show
@@ -166,7 +172,7 @@ def participants(
     faults: list[PetrtError] = [*found.faults] if setup.part_id == 0 else []  # once in all parts
     for fault in faults:
         logger.error("failed: %s", fault)
-    cases = [case_of(file, out, std) for file in found.files]
+    cases = [case_of(file, out, std, coarse) for file in found.files]
     mine: list[InputCase] = allowing(setup.part(cases), setup.overwrite)
     if not mine:
         logger.info("nothing in this part: %d cases in %d parts", len(cases), setup.num_parts)
@@ -212,9 +218,7 @@ def group(root: Path, out: Path) -> None:
 def _run(todo: Sequence[InputCase], setup: Setup, keys: Keys, alone: bool) -> list[PetrtError]:
     """Run the cases and return the errors of those that failed. The error of a case that is ``alone`` is
     raised; of the last one left of several it fails that one only."""
-    runner = BidsRunner(
-        setup.reconstructor, setup.fraction, setup.nonfinite, setup.max_voxels, keys
-    )
+    runner = BidsRunner(setup.reconstructor, setup.dose, setup.nonfinite, setup.max_voxels, keys)
     try:
         return runner.run(todo)
     except PetrtError as error:

@@ -23,22 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BidsCase(InputCase):
-    """A PET file of a data set. ``record`` is the sidecar of the image; that of ``std`` lies beside it."""
+    """A PET file of a data set. ``record`` is the sidecar of the image; those of ``std`` and ``coarse`` lie
+    beside them."""
 
     file: PetFile = field(kw_only=True)
 
     @property
     def outputs(self) -> list[Path]:
         """All paths that are written."""
-        paths = super().outputs
-        return paths if self.std is None else [*paths, self.std_sidecar]
-
-    @property
-    def std_sidecar(self) -> Path:
         from petrt.io.bids.derivatives import sidecar_of
 
-        assert self.std is not None
-        return sidecar_of(self.std)
+        second = [path for path in (self.std, self.coarse) if path is not None]
+        return [*super().outputs, *map(sidecar_of, second)]
 
     def look(self, max_voxels: int) -> Glance:
         """Header and metadata, checked against each other. Raises InputError."""
@@ -50,12 +46,13 @@ class BidsCase(InputCase):
         return glance
 
 
-def case_of(file: PetFile, out: Path, std: bool) -> BidsCase:
-    from petrt.io.bids.derivatives import IMAGE, UNCERTAINTY, image_path, sidecar_of
+def case_of(file: PetFile, out: Path, std: bool, coarse: bool = False) -> BidsCase:
+    from petrt.io.bids.derivatives import COARSE, IMAGE, UNCERTAINTY, image_path, sidecar_of
 
     image = image_path(file, out, IMAGE)
     uncertainty = image_path(file, out, UNCERTAINTY) if std else None
-    return BidsCase(file.path, image, uncertainty, sidecar_of(image), None, file=file)
+    first = image_path(file, out, COARSE) if coarse else None
+    return BidsCase(file.path, image, uncertainty, sidecar_of(image), None, first, file=file)
 
 
 class BidsKeys(Keys):
@@ -93,14 +90,15 @@ class BidsRunner(CaseRunner):
         self, case: InputCase, volume: Volume, result: Reconstruction, key: str
     ) -> Written:
         from petrt.files.atomic import atomic_write_json
-        from petrt.io.bids.derivatives import uncertainty_sidecar
+        from petrt.io.bids.derivatives import coarse_sidecar, sidecar_of, uncertainty_sidecar
         from petrt.io.bids.metadata import metadata
 
         assert isinstance(case, BidsCase)
         written = super()._write_each(case, volume, result, key)
-        if case.std is not None:
-            content = uncertainty_sidecar(case.file, metadata(case.file), result.stats, key)
-            atomic_write_json(case.std_sidecar, content, overwrite=case.overwrite)
+        for path, sidecar in ((case.std, uncertainty_sidecar), (case.coarse, coarse_sidecar)):
+            if path is not None:
+                content = sidecar(case.file, metadata(case.file), result.stats, key)
+                atomic_write_json(sidecar_of(path), content, overwrite=case.overwrite)
         return written
 
     def _content(self, case: InputCase, stats: dict[str, Any], key: str) -> dict[str, Any]:

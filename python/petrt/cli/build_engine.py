@@ -89,10 +89,18 @@ def build_engine(
     sizes = [height_width(each) for each in size or []]
     names = [name for name in (gpu or "").split(",") if name]
     _run(
-        model, force, not no_wait, dry_run,
-        engine=engine, precision=precision, gpus=names, sizes=sizes, workspace_gib=workspace,
-        compatible=COMPATIBLE[compatible], **ranges,
-    )  # fmt: skip
+        model,
+        force,
+        not no_wait,
+        dry_run,
+        engine=engine,
+        precision=precision,
+        gpus=names,
+        sizes=sizes,
+        workspace_gib=workspace,
+        compatible=COMPATIBLE[compatible],
+        **ranges,
+    )
 
 
 def _run(model: str, force: bool, wait: bool, dry_run: bool, **options: Any) -> None:

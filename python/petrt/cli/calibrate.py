@@ -86,7 +86,9 @@ def calibrate(
 ) -> None:
     """Fit the uncertainty of voxels and regions, and store it in the model.
 
-    For every preset that draws samples: the standard deviation of a voxel from the
+    First the width of the noise along z, from the errors of neighbouring slices, and
+    what the noise of a volume tells of its dose and of the model's domain. Then, for
+    every preset that draws samples: the standard deviation of a voxel from the
     samples, the image and the dose, and intervals of means, peaks and maxima of
     regions. Intervals at --level then hold the full-dose image's values in this
     fraction of the active voxels (> 5 % of its maximum) and of the regions. They are
@@ -117,6 +119,8 @@ def calibrate(
         dataset.verify(ids)
     options = {"seed": seed, "device": device, "engine": engine}
     options |= {"precision": precision, "threads": threads}
+    if not check:
+        bundle = prepared(bundle, dataset, ids, doses, slab, options)
     done = [run_case(case, bundle, dataset, ids, doses, slab, aim, options) for case in cases]
     content = {
         "label": dataset.index.label,
@@ -133,6 +137,31 @@ def calibrate(
     show(content, f"{len(ids)} subjects ({split}), {dataset.index.label}", err=json_file == STDOUT)
     if out is not None:
         say(out, err=json_file == STDOUT)
+
+
+def prepared(
+    bundle: Bundle,
+    dataset: Dataset,
+    ids: list[str],
+    doses: list[int],
+    slab: int | None,
+    options: dict[str, Any],
+) -> Bundle:
+    """``bundle`` with its noise's width along z and its noise domain, fitted before samples are drawn."""
+    from petrt.inference.calibrate_first import changed, fit_coherence, fit_domain
+
+    own = round(1 / (bundle.model.domain.dose_fraction or 1))
+    dose = own if own in doses else max(doses)
+    sigma, correlation = fit_coherence(bundle, dataset, ids, dose, slab, options)
+    logger.info(
+        "errors of neighbouring slices correlate at %.2f: noise with sigma_z = %.2f slices",
+        correlation,
+        sigma,
+    )
+    model = bundle.model
+    noise = fit_domain(dataset, model, doses) or model.domain.noise
+    domain = model.domain.model_copy(update={"noise": noise})
+    return changed(bundle, noise_sigma_z=sigma, domain=domain)
 
 
 def check_outputs(

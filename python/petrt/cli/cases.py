@@ -33,6 +33,8 @@ logger = logging.getLogger("petrt")
 Line = tuple[int, str]
 
 
+COARSE = "petrt coarse prediction; not for diagnostic use"
+
 Told = Callable[[InputCase, Outcome], None]
 
 
@@ -88,7 +90,7 @@ class CaseRunner:
     """Reads, reconstructs and writes cases. Writes nothing before a reconstruction is done."""
 
     reconstructor: Reconstructor
-    dose: float | None
+    dose: float | str | None  # as it was given
     nonfinite: str
     max_voxels: int
     keys: Keys | None  # None: outputs get no key
@@ -175,6 +177,7 @@ class CaseRunner:
         from petrt.files.hashes import output_sha256
         from petrt.inference.settings import derivation_of
         from petrt.io import output
+        from petrt.io.volume import DESCRIPTION
 
         stats, said = result.stats, []
         image = result.image.get_fdata(dtype="float32")
@@ -182,17 +185,17 @@ class CaseRunner:
         settings = self.keys.settings if self.keys else ""
         how: dict[str, Any] = {"compress": case.compress, "overwrite": case.overwrite}
         written: dict[str, Path] = {}
-        for path, kind in case.results:
-            if path == case.image:
-                by = derivation_of(settings, key, stats, "image")
-                output.write(path, image, volume, kind, by, **how)
-                written["image"] = path
-            elif deviation is not None:
-                by = derivation_of(settings, key, stats, "std")
-                description = std_description(stats["std"])
-                output.write(path, deviation, volume, kind, by, description=description, **how)
-                written["std"] = path
-        if case.std is not None and deviation is not None:
+        values = {
+            "image": (image, DESCRIPTION),
+            "std": (deviation, std_description(stats["std"])),
+            "coarse": (coarse_of(case, result), COARSE),
+        }
+        for role, path, kind in case.results:
+            by = derivation_of(settings, key, stats, role)
+            data, description = values[role]
+            output.write(path, data, volume, kind, by, description=description, **how)
+            written[role] = path
+        if case.std is not None:
             word = "calibrated" if stats["std"]["calibrated"] else "not calibrated"
             said.append((logging.INFO, f"{shown(case.std)}: {word}, {stats['std']['reason']}"))
         if case.preview is not None:
@@ -249,6 +252,16 @@ class CaseRunner:
         return [(logging.INFO, f"{shown(case.preview)}: in {unit}: {shown_in.reason}")]
 
 
+def coarse_of(case: InputCase, result: Reconstruction) -> Any:
+    """The coarse prediction as it is written: not below 0, as the image of the preset ``coarse``. None where
+    it is not wanted."""
+    import numpy as np
+
+    if case.coarse is None:
+        return None
+    return np.maximum(result.coarse.get_fdata(dtype="float32"), 0)
+
+
 def named(source: Path, text: str) -> str:
     """``text`` that begins with the name of its case."""
     name = shown(source)
@@ -258,6 +271,7 @@ def named(source: Path, text: str) -> str:
 def summary(name: str, stats: dict[str, Any], told: int = 0) -> list[Line]:
     """The log lines with warnings and outcome of the case ``name``; ``told``: warnings that the reader
     has logged."""
+    from petrt.inference.domain import dose_line
     from petrt.inference.judgement import figures
 
     said = [
@@ -265,6 +279,8 @@ def summary(name: str, stats: dict[str, Any], told: int = 0) -> list[Line]:
     ]
     if skipped := sum(frame.get("background_slices", 0) for frame in stats["frames"]):
         said.append((logging.INFO, f"{name}: {skipped} background slices are set to 0"))
+    if dose := dose_line(stats):
+        said.append((logging.INFO, f"{name}: {dose}"))
     seconds = stats["seconds"]["total"]
     text = f"{name}: {figures(stats['frames'])}, {seconds:.1f} s, {stats['label']}"
     return [*said, (logging.INFO, text)]

@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from petrt.cli.options import Strength
 from petrt.cli.output import Output, not_stdout
+from petrt.diffusion.presets import SAMPLES
 from petrt.files.names import shown
 from petrt.values import MOST, MOST_WORKERS
 
@@ -28,7 +30,14 @@ def demo(
         "demo_output"
     ),
     model: Annotated[str, typer.Option(help="Bundle, or name of a shipped model.")] = "demo",
-    samples: Annotated[int, typer.Option(min=2, max=MOST, help="Samples to average (AMS).")] = 8,
+    samples: Annotated[
+        int, typer.Option(min=2, max=MOST, help="Samples to average (AMS).")
+    ] = SAMPLES,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="fast or paper. Default: that of petrt reconstruct.", show_default=False),
+    ] = None,
+    strength: Strength = 1.0,
     subject: Annotated[int, typer.Option(min=0, help="Number of the simulated subject.")] = 0,
     threads: Annotated[
         int | None, typer.Option(min=1, max=MOST_WORKERS, help="CPU threads. Default: all cores.")
@@ -68,20 +77,25 @@ def demo(
         "best Gaussian": best_gaussian(low.data, full).image,
         "non-local means": nonlocal_means(low.data, full).image,
     }
-    times = {}
-    for label, count in (("one sample", 1), (f"AMS-{samples} mean", samples)):
-        with bar(label, "slices") as progress:
-            begun = time.perf_counter()
-            run = Reconstructor(model, samples=count, threads=threads, allow_activity_change=True)
-            result = run(low, progress=progress)
-            times[label] = round(time.perf_counter() - begun, 2)
-        logger.info("%s: %.1f s for %d slices", label, times[label], SHAPE[2])
-        volumes.setdefault("coarse", result.coarse.get_fdata(dtype="float32"))
-        volumes[label] = result.image.get_fdata(dtype="float32")
+    label, begun = f"AMS-{samples} mean", time.perf_counter()
+    run = Reconstructor(
+        model,
+        samples=samples,
+        preset=preset,
+        strength=strength,
+        threads=threads,
+        allow_activity_change=True,
+    )
+    with bar(label, "slices") as progress:
+        result = run(low, progress=progress)
+    times = {label: round(time.perf_counter() - begun, 2)}
+    logger.info("%s: %.1f s for %d slices", label, times[label], SHAPE[2])
+    volumes["coarse"] = result.coarse.get_fdata(dtype="float32")
+    volumes[label] = result.image.get_fdata(dtype="float32")
     for warning in result.stats["warnings"]:
         logger.warning("warning: %s", warning)
     scores = {label: evaluate(volume, full) for label, volume in volumes.items()}
-    output, std = volumes[f"AMS-{samples} mean"], result.std.get_fdata(dtype="float32")
+    output, std = volumes[label], result.std.get_fdata(dtype="float32")
     with together():
         nifti.write(files["low"], low.data, low, overwrite=overwrite)
         nifti.write(files["full"], full, low, overwrite=overwrite)

@@ -110,8 +110,9 @@ def check_unmade(case: InputCase, sources: Sequence[Path], folders: bool) -> Non
             )
     there = [path for path in case.outputs if path.parent.is_dir()]
     if case.image in there:
-        std, record, preview = (
-            path if path in there else None for path in (case.std, case.record, case.preview)
+        std, record, preview, coarse = (
+            path if path in there else None
+            for path in (case.std, case.record, case.preview, case.coarse)
         )
-        there_only = replace(case, std=std, record=record, preview=preview)
+        there_only = replace(case, std=std, record=record, preview=preview, coarse=coarse)
         check([there_only], sources, folders=False)

@@ -162,8 +162,14 @@ def _hidden_beside(found: Iterable[Path], pattern: str) -> Iterator[Path]:
 
 def _any_case(pattern: str) -> str:
     """``pattern`` with its suffix in any case: x*.nii -> x*.[nN][iI][iI]."""
-    suffix = next((s for s in (".nii.gz", ".hdr.gz", ".img.gz", ".nii", ".hdr", ".img", ".gz")
-                   if pattern.lower().endswith(s)), "")  # fmt: skip
+    suffix = next(
+        (
+            s
+            for s in (".nii.gz", ".hdr.gz", ".img.gz", ".nii", ".hdr", ".img", ".gz")
+            if pattern.lower().endswith(s)
+        ),
+        "",
+    )
     both = (f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in suffix)
     return pattern[: len(pattern) - len(suffix)] + "".join(both)
 

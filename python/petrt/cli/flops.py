@@ -124,14 +124,24 @@ def tables_of(found: dict[str, Any]) -> list[Table | Text]:
 
 def _form_table(form: dict[str, Any]) -> Table:
     table = _table(
-        "part", "parameters", "of norms", "M MACs a call", "attention, M MACs", "M FLOPs a call",
-        "calls", "M FLOPs", "share",
-    )  # fmt: skip
+        "part",
+        "parameters",
+        "of norms",
+        "M MACs a call",
+        "attention, M MACs",
+        "M FLOPs a call",
+        "calls",
+        "M FLOPs",
+        "share",
+    )
     for name, part in form["parts"].items():
         table.add_row(
-            name, *_sizes(part), f"{part['calls']}", _million(part["calls"] * part["flops"]),
+            name,
+            *_sizes(part),
+            f"{part['calls']}",
+            _million(part["calls"] * part["flops"]),
             f"{100 * part['share']:.2f} %",
-        )  # fmt: skip
+        )
     if form["noise_bias_parameters"]:
         table.add_row("noise bias table", f"{form['noise_bias_parameters']:,}")
     total = form["total"]
@@ -158,17 +168,30 @@ def _million(value: int) -> str:
 def table2_of(found: dict[str, Any]) -> Table:
     """The result of ``petrt.flops.report.describe_table2`` as a table."""
     table = _table(
-        "row", "networks", "steps", "M parameters", "paper", "off", "G MACs",
-        "as the authors run it", "paper", "off",
-    )  # fmt: skip
+        "row",
+        "networks",
+        "steps",
+        "M parameters",
+        "paper",
+        "off",
+        "G MACs",
+        "as the authors run it",
+        "paper",
+        "off",
+    )
     for row in found["rows"]:
         table.add_row(
-            row["row"], row["configuration"], str(row["steps"]),
-            f"{row['parameters'] / 1e6:.3f}", f"{row['paper_parameters_m']:.3f}",
-            f"{row['parameters_off_m']:+.3f}", f"{row['macs'] / 1e9:.2f}",
-            f"{row['macs_as_printed'] / 1e9:.2f}", f"{row['paper_macs_g']:.0f}",
+            row["row"],
+            row["configuration"],
+            str(row["steps"]),
+            f"{row['parameters'] / 1e6:.3f}",
+            f"{row['paper_parameters_m']:.3f}",
+            f"{row['parameters_off_m']:+.3f}",
+            f"{row['macs'] / 1e9:.2f}",
+            f"{row['macs_as_printed'] / 1e9:.2f}",
+            f"{row['paper_macs_g']:.0f}",
             f"{row['macs_off_g']:+.2f}",
-        )  # fmt: skip
+        )
     return table
 
 

@@ -29,6 +29,7 @@ from petrt.cli.options import (
     Samples,
     Seed,
     Steps,
+    Strength,
     Threads,
     number,
 )
@@ -202,6 +203,7 @@ def node(
     preset: Preset = None,
     sampler: Sampler = None,
     steps: Steps = None,
+    strength: Strength = 1.0,
     device: Device = "auto",
     engine: EngineName = "auto",
     precision: Precision = None,
@@ -246,7 +248,7 @@ def node(
     setup.check(std=False)
     derive = SeriesRunner(
         setup.reconstructor,
-        dose=setup.fraction,
+        dose=setup.dose,
         nonfinite=nonfinite,  # type: ignore[arg-type]
         max_voxels=max_voxels,
         force_units=force_units,

@@ -40,18 +40,29 @@ def _name(option: typer.CallbackParam) -> str:
 Model = Annotated[str, typer.Option(help="Bundle, or name of a shipped model.")]
 Samples = Annotated[
     int | None,
-    typer.Option(min=1, max=values.MOST, help="Samples to average (AMS). Default: the preset's."),
+    typer.Option(
+        min=1, max=values.MOST, help="Samples to average (AMS). Default: 8.", show_default=False
+    ),
 ]
 Dose = Annotated[
     str | None,
-    typer.Option(help="Fraction of the full dose, as 1/20 or 0.05. Default: the model's."),
+    typer.Option(
+        help="Fraction of the full dose, as 1/20 or 0.05; auto: from the noise of the image. Default: "
+        "auto, or the model's own dose if the model cannot tell it."
+    ),
 ]
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="Sampler and samples: paper (the model's sampler, 1 sample) or fast (one step, "
-        "2 samples). Default: paper.",
+        help="fast (one step), paper (the model's own sampler) or coarse (no denoiser, no samples). "
+        "Default: fast; paper for a model without a coarse network.",
         show_default=False,
+    ),
+]
+Strength = Annotated[
+    float,
+    typer.Option(
+        callback=number(0, 1), help="From 0, the input, to 1, the model's image; of both between."
     ),
 ]
 Sampler = Annotated[

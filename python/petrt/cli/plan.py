@@ -14,6 +14,7 @@ from petrt.errors import UsageError
 from petrt.files.names import shown
 
 if TYPE_CHECKING:
+    from petrt.io.dicom.derivation import Role
     from petrt.io.nifti import Glance
     from petrt.io.output import Format, Kind
     from petrt.io.volume import Nonfinite, Volume
@@ -47,6 +48,7 @@ class InputCase:
     std: Path | None
     record: Path | None
     preview: Path | None
+    coarse: Path | None = None
     overwrite: bool = False
     series: str | None = None
     force_units: bool = False
@@ -75,29 +77,39 @@ class InputCase:
         )
 
     @property
-    def results(self) -> list[tuple[Path, Kind]]:
-        """The image and the map of standard deviations, each with what its path becomes."""
+    def results(self) -> list[tuple[Role, Path, Kind]]:
+        """The image, the map of standard deviations and the coarse prediction, as far as they are wanted:
+        what each is, its path, and what the path becomes."""
         from petrt.io.output import kind_of
 
-        paths = [(self.image, False)] + ([] if self.std is None else [(self.std, True)])
-        return [(path, kind_of(path, self.form, deviation=std)) for path, std in paths]
+        wanted: list[tuple[Role, Path | None]] = [
+            ("image", self.image),
+            ("std", self.std),
+            ("coarse", self.coarse),
+        ]
+        return [
+            (role, path, kind_of(path, self.form, deviation=role == "std"))
+            for role, path in wanted
+            if path is not None
+        ]
 
     @property
     def outputs(self) -> list[Path]:
         """All paths that are written."""
         table = None if self.regions is None else self.regions.table
-        paths = (self.image, self.std, self.record, self.preview, table)
+        paths = (self.image, self.std, self.coarse, self.record, self.preview, table)
         return [path for path in paths if path is not None and path != STDOUT]
 
 
 @dataclass(frozen=True)
 class Destination:
-    """OUT, --std, --json and --preview: files for a single case, folders for several."""
+    """OUT, --std, --coarse, --json and --preview: files for a single case, folders for several."""
 
     out: Path
     std: Path | None
     record: Path | None
     preview: Path | None
+    coarse: Path | None = None
     out_format: str | None = None
 
     @property
@@ -108,6 +120,7 @@ class Destination:
             ("--std", self.std, (*IMAGES, ".dcm"), "_std.nii.gz"),
             ("--json", self.record, (".json",), ".json"),
             ("--preview", self.preview, (".png",), ".png"),
+            ("--coarse", self.coarse, IMAGES, "_coarse.nii.gz"),
         ]
 
 
@@ -162,10 +175,10 @@ def check(cases: Iterable[InputCase], sources: Sequence[Path], *, folders: bool)
                 folder.mkdir(parents=True, exist_ok=True)
     seen: set[str] = set()
     for case in cases:
-        for path, kind in case.results:
+        for _, path, kind in case.results:
             output.check(path, kind, sources, overwrite=case.overwrite)
         for path in case.outputs:
-            if path not in (case.image, case.std):
+            if path not in (case.image, case.std, case.coarse):
                 check_output(path, sources, overwrite=case.overwrite)
             real = os.path.realpath(path)
             if real in seen:
@@ -205,15 +218,15 @@ def _case(
     form = format_for(source, to.out_format, to.out if single else None)
     paths: list[Path | None] = []
     for name, path, _, ending in to.named:
-        series_folder = form == "dicom" and name in ("OUT", "--std")
+        series_folder = form == "dicom" and name in ("OUT", "--std", "--coarse")
         if path is None or path == STDOUT or (single and (series_folder or not path.is_dir())):
             paths.append(path)
             continue
         ending = ending.removesuffix(".nii.gz") if series_folder else ending
         paths.append(path / _output_name(source, ending, series if several else None))
-    image, std, record, preview = paths
+    image, std, record, preview, coarse = paths
     assert image is not None
-    return InputCase(source, image, std, record, preview, series=series, form=form)
+    return InputCase(source, image, std, record, preview, coarse, series=series, form=form)
 
 
 def _output_name(source: Path, ending: str, series: str | None) -> str:

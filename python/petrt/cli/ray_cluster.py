@@ -64,7 +64,7 @@ class CaseWorker:
         except PetrtError as error:
             return error
         self._runner = CaseRunner(
-            setup.reconstructor, setup.fraction, setup.nonfinite, setup.max_voxels, keys
+            setup.reconstructor, setup.dose, setup.nonfinite, setup.max_voxels, keys
         )
         return keys
 
@@ -309,7 +309,8 @@ def _everywhere(model: str) -> str:
 
 def _absolute(case: InputCase) -> InputCase:
     """``case`` for a process in another working folder."""
-    paths = {name: getattr(case, name) for name in ("source", "image", "std", "record", "preview")}
+    names = ("source", "image", "std", "record", "preview", "coarse")
+    paths = {name: getattr(case, name) for name in names}
     return replace(
         case,
         **{name: path.absolute() for name, path in paths.items() if path not in (None, STDOUT)},

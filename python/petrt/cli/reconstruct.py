@@ -38,6 +38,7 @@ from petrt.cli.options import (
     Seed,
     SeriesUids,
     Steps,
+    Strength,
     Threads,
 )
 from petrt.cli.plan import Destination, InputCase, allowing, check, plan_cases
@@ -70,6 +71,13 @@ def reconstruct(
             "DICOM a second series, or a Parametric Map if this ends in .dcm."
         ),
     ] = None,
+    coarse: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the coarse prediction here. Of DICOM a series of its own.",
+            show_default=False,
+        ),
+    ] = None,
     regions: Annotated[
         Path | None,
         typer.Option(
@@ -94,6 +102,7 @@ def reconstruct(
     preset: Preset = None,
     sampler: Sampler = None,
     steps: Steps = None,
+    strength: Strength = 1.0,
     device: Device = "auto",
     engine: EngineName = "auto",
     precision: Precision = None,
@@ -145,7 +154,8 @@ def reconstruct(
         ),
     ] = None,
 ) -> None:
-    """Reconstruct low-dose PET volumes. For several inputs OUT, --std, --json and --preview are folders.
+    """Reconstruct low-dose PET volumes. For several inputs OUT, --std, --coarse, --json and
+    --preview are folders.
 
     Outputs have the grid and units of their input. A DICOM series gives a derived
     series in the folder OUT. Of several inputs, those whose
@@ -163,11 +173,11 @@ def reconstruct(
     if ray is not None and dry_run:
         raise UsageError("--dry-run looks at this machine", "leave --ray out")
     if len(inputs) == 1 and is_dataset(inputs[0]):
-        if std or record or preview or table or ray or regions:
+        if std or coarse or record or preview or table or ray or regions:
             raise UsageError(
-                "a BIDS data set: --std, --json, --preview, --table, --regions and --ray are not for it, "
-                "since its outputs have names of BIDS",
-                "leave them out; petrt bids has --std and a table",
+                "a BIDS data set: --std, --coarse, --json, --preview, --table, --regions and --ray are not "
+                "for it, since its outputs have names of BIDS",
+                "leave them out; petrt bids has --std, --coarse and a table",
             )
         participants(inputs[0], out, setup)
         return
@@ -175,7 +185,7 @@ def reconstruct(
     sources, uids = each_series(found, series, all_series)
     several = several or all_series or len(sources) > 1
     check_compression(compress)
-    to = Destination(out, std, record, preview, out_format)
+    to = Destination(out, std, record, preview, coarse, out_format)
     cases, folders = plan_cases(sources, several, to, uids)
     if regions is not None:
         cases = [measuring(cases, folders, regions, regions_out, regions_level)]
@@ -196,7 +206,7 @@ def reconstruct(
     elif ray is None:
         keys = Keys(setup.reconstructor, setup.fraction, nonfinite)
         runner = CaseRunner(
-            setup.reconstructor, setup.fraction, nonfinite, max_voxels, keys, several=folders
+            setup.reconstructor, setup.dose, nonfinite, max_voxels, keys, several=folders
         )
         job.run(runner, keys)
     else:

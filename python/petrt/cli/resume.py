@@ -24,6 +24,7 @@ from petrt.errors import PetrtError, UsageError, way
 from petrt.files.names import shown
 
 if TYPE_CHECKING:
+    from petrt.diffusion.dose import Told
     from petrt.inference.reconstructor import Reconstructor
 
 logger = logging.getLogger("petrt")
@@ -35,7 +36,7 @@ Before = Callable[[InputCase, str], Outcome | None]
 class Keys:
     """The keys of cases under one set of options. ``settings``: all that decides values, as JSON."""
 
-    def __init__(self, reconstructor: Reconstructor, dose: float | None, nonfinite: str) -> None:
+    def __init__(self, reconstructor: Reconstructor, dose: Told, nonfinite: str) -> None:
         from petrt.inference.settings import settings_of
 
         self.settings = settings_of(reconstructor, dose, nonfinite)
@@ -108,7 +109,13 @@ def _unchanged(case: InputCase, row: Outcome | None) -> bool:
     """Whether the outputs still have the hashes of ``row``; what has no hash counts as unchanged."""
     from petrt.files.hashes import output_sha256
 
-    paths = {"image": case.image, "std": case.std, "preview": case.preview, "record": case.record}
+    paths = {
+        "image": case.image,
+        "std": case.std,
+        "coarse": case.coarse,
+        "preview": case.preview,
+        "record": case.record,
+    }
     known = row.outputs if row is not None else {}
     return all(
         path is None or kind not in known or output_sha256(path) == known[kind]

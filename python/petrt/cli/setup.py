@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from petrt.errors import UsageError
 
 if TYPE_CHECKING:
+    from petrt.diffusion.dose import Told
     from petrt.inference.reconstructor import Reconstructor
 
 Case = TypeVar("Case")
@@ -26,6 +27,7 @@ class Setup:
     preset: str | None
     sampler: str | None
     steps: int | None
+    strength: float
     device: str
     engine: str
     precision: str | None
@@ -50,11 +52,12 @@ class Setup:
     def check(self, std: bool) -> None:
         """Raise UsageError for options that contradict each other.
         ``std``: the standard deviation of the samples is wanted."""
-        from petrt.diffusion.dose import parse_dose
-        from petrt.diffusion.presets import default_samples
+        from petrt.diffusion.dose import AUTO, parse_dose
+        from petrt.diffusion.presets import samples_of
 
-        if std and (self.samples or default_samples(self.preset)) < 2:
-            raise UsageError("--std needs at least two samples", "add --samples 8")
+        if std and (count := samples_of(self.preset, self.samples)) < 2:
+            another = "choose another preset" if not count else "add --samples 8"
+            raise UsageError("--std needs at least two samples", another)
         if self.part_id >= self.num_parts:
             raise UsageError(f"--part-id {self.part_id} must be below --num-parts {self.num_parts}")
         if self.overwrite and self.resume:
@@ -64,7 +67,7 @@ class Setup:
             )
         if self.nonfinite not in ("refuse", "zero"):
             raise UsageError(f"--nonfinite is '{self.nonfinite}'", "choose refuse or zero")
-        if self.dose is not None:
+        if self.dose not in (None, AUTO):
             parse_dose(self.dose)
 
     def part(self, cases: Sequence[Case]) -> list[Case]:
@@ -82,6 +85,7 @@ class Setup:
             preset=self.preset,
             steps=self.steps,
             sampler=self.sampler,
+            strength=self.strength,
             seed=self.seed,
             engine=self.engine,
             device=self.device,
@@ -93,8 +97,8 @@ class Setup:
         )
 
     @cached_property
-    def fraction(self) -> float | None:
-        """The dose that the model is told."""
-        from petrt.diffusion.dose import settle
+    def fraction(self) -> Told:
+        """The dose that the model is told, or "auto"."""
+        from petrt.diffusion.dose import told
 
-        return settle(self.dose, self.reconstructor.bundle.model)
+        return told(self.dose, self.reconstructor.bundle.model)

@@ -30,7 +30,7 @@ COLUMNS = (
     *("name", "outcome", "exit_code", "seconds", "activity_ratio", "suvmax_shift_percent"),
     *("warnings", "error", "input_sha256", "model_sha256", "options_sha256", "key"),
 )
-OUTPUTS = ("image", "std", "preview", "record")
+OUTPUTS = ("image", "std", "preview", "record", "coarse")
 _HEAD = (*COLUMNS, *(f"{kind}_sha256" for kind in OUTPUTS))
 
 

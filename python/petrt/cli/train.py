@@ -37,7 +37,10 @@ def train(
         ),
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(help="Start with the weights of this checkpoint or run.")
+        Path | None,
+        typer.Option(
+            help="Start with the weights of this checkpoint, run or bundle; demo is the shipped model."
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Training steps. Default: the configuration's.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from petrt.errors import UsageError
 from petrt.model.spec import DomainSpec, ModelSpec
@@ -15,6 +15,9 @@ FAR = 2.0
 ROUNDING = 0.01
 # A fraction below is a mistake, and one over the smallest floats is infinite.
 LEAST = 1e-9
+AUTO: Literal["auto"] = "auto"
+Told = float | Literal["auto"] | None
+"""What a run is told: a dose, to estimate it from each volume, or nothing."""
 
 
 def parse_dose(text: str) -> float:
@@ -46,6 +49,30 @@ def settle(given: Any, model: ModelSpec) -> float | None:
     if model.domain.dose_fraction is None:
         raise UsageError(f"model '{model.name}' needs the dose of the volume", HINT)
     return model.domain.dose_fraction
+
+
+def told(given: Any, model: ModelSpec) -> Told:
+    """What a run of ``model`` is told by the ``given`` dose: as ``settle``, but "auto" if none is given and
+    the model can tell the dose from the noise of a volume.
+
+    Raises UsageError as ``settle`` does, and for "auto" where the model cannot.
+    """
+    able = model.network.dose and model.domain.noise is not None
+    if given is None and able:
+        return AUTO
+    if not isinstance(given, str) or given != AUTO:
+        return settle(given, model)
+    if not able:
+        why = "takes no dose" if not model.network.dose else "cannot tell it from the noise"
+        raise UsageError(f"dose auto: model '{model.name}' {why}", HINT)
+    return AUTO
+
+
+def clipped(fraction: float, domain: DomainSpec) -> float:
+    """``fraction`` within the doses that the model was trained on."""
+    own = (domain.dose_fraction,) * 2 if domain.dose_fraction is not None else (LEAST, 1.0)
+    low, high = domain.dose_range or own
+    return min(max(fraction, low), high)
 
 
 def _number(given: Any) -> float:

@@ -15,10 +15,13 @@ from petrt.arrays import Array64
 
 
 class Networks(Protocol):
-    """The three networks as the paper draws them. Images are [1, C, H, W]."""
+    """The three networks as the paper draws them. Images are [1, C, H, W].
+
+    The paper's coarse network reads slice z alone, nas[:, 2:3]; a model's may read all of nas.
+    """
 
     def guidance(self, nas: Array64, spectrum: Array64) -> Any: ...
-    def coarse(self, x: Array64, features: Any) -> Array64: ...
+    def coarse(self, nas: Array64, features: Any) -> Array64: ...
     def denoiser(self, x: Array64, r: Array64, level: float, features: Any) -> Array64: ...
 
 
@@ -71,8 +74,9 @@ def reconstruct(
     images, coarse = np.empty(noise.shape[1:]), np.empty(volume.shape)
     for z in range(len(volume)):
         x = volume[None, None, z]
-        features = networks.guidance(neighbours(volume, z), spectrum(x))
-        x_cp = networks.coarse(x, features)
+        nas = neighbours(volume, z)
+        features = networks.guidance(nas, spectrum(x))
+        x_cp = networks.coarse(nas, features)
         coarse[z] = x_cp[0, 0]
         for n in range(len(images)):
             r = sample(networks, x, features, beta, noise[:, n, z, None, None], clip)

@@ -186,7 +186,7 @@ def check_interface(engine: Engine, bundle: Bundle) -> None:
     if network.coarse:
         inputs, outputs = engine.tensors("coarse")
         features = {name for name in produced if is_feature(name)}
-        check_names("coarse", "inputs", {"x"} | features, set(inputs))
+        check_names("coarse", "inputs", {network.coarse_reads} | features, set(inputs))
         check_names("coarse", "outputs", {"x_cp"}, set(outputs))
     if network.denoiser:
         inputs, outputs = engine.tensors("denoiser")

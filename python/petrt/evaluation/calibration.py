@@ -171,14 +171,15 @@ def error_by_std(subjects: Sequence[Voxels], factor: float = 1.0, bins: int = 20
 
 def std_record(
     calibration: CalibrationSpec | None,
-    sampler: SamplerSpec,
+    sampler: SamplerSpec | None,
     samples: int,
     dose: float | None = None,
 ) -> dict[str, Any]:
     """The record of a std map: whether it is ``calibrated``, the ``factor`` that it is multiplied by, the
     ``level`` that the factor was fitted for, and the ``reason``.
 
-    ``dose``: fraction of the full dose, or None if it is unknown.
+    ``sampler``: None for the coarse prediction alone. ``dose``: fraction of the full dose, or None if it
+    is unknown.
     """
     reason = _why_not(calibration, sampler, samples, dose)
     if calibration is None or reason:
@@ -196,9 +197,14 @@ def std_description(record: Mapping[str, Any]) -> str:
 
 
 def _why_not(
-    calibration: CalibrationSpec | None, sampler: SamplerSpec, samples: int, dose: float | None
+    calibration: CalibrationSpec | None,
+    sampler: SamplerSpec | None,
+    samples: int,
+    dose: float | None,
 ) -> str:
     """The reason why ``calibration`` is not valid for such samples; "" if it is."""
+    if sampler is None or samples < 1:
+        return "the coarse prediction has no samples"
     if samples < 2:
         return "a single sample has no standard deviation"
     if calibration is None:

@@ -61,8 +61,10 @@ def samplers(model: ModelSpec, preset: str | None) -> dict[str, SamplerSpec]:
         coarse = model.network.coarse is not None
         if preset is None and not coarse and PRESETS[name].sampler is not None:
             continue
+        if PRESETS[name].samples == 0 and preset is None:  # it draws none
+            continue
         sampler = settle(model.sampler, preset=name, samples=2, coarse=coarse).sampler
-        if sampler not in found.values():
+        if sampler is not None and sampler not in found.values():
             found[name] = sampler
     return found
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from petrt._core import slice_weights
 from petrt.arrays import Array
 from petrt.diffusion.guides import NEIGHBOURS
 from petrt.diffusion.noise_schedule import StepTable
@@ -24,16 +25,25 @@ Bind = Callable[[str, Buffers, Buffers], Run]
 @dataclass(frozen=True)
 class ReverseProcess:
     """What all batches of a model share: its spec, the step table, and the noise bias of each step
-    [steps, channels], None without a denoiser."""
+    [steps, channels]. Without a denoiser ``table`` and ``film`` are None, and ``model`` has none."""
 
     model: ModelSpec
-    table: StepTable
+    table: StepTable | None
     film: Array | None
 
     @classmethod
-    def of(cls, bundle: Bundle, table: StepTable) -> ReverseProcess:
-        denoises = bundle.model.network.denoiser is not None
-        return cls(bundle.model, table, bundle.noise_bias(table.levels) if denoises else None)
+    def of(cls, bundle: Bundle, table: StepTable | None) -> ReverseProcess:
+        """``table``: None leaves the denoiser of the bundle out."""
+        model = bundle.model
+        if table is None or model.network.denoiser is None:
+            network = model.network.model_copy(update={"denoiser": None})
+            return cls(model.model_copy(update={"network": network}), None, None)
+        return cls(model, table, bundle.noise_bias(table.levels))
+
+
+def noise_reach(model: ModelSpec) -> int:
+    """How many slices to each side a slice's noise takes streams from; ids begin there."""
+    return len(slice_weights(model.noise_sigma_z)) - 1
 
 
 class Loop(Protocol):
@@ -78,7 +88,10 @@ def wire(
         per_slice.append(bind("guidance", inputs, produced))
     if network.coarse:
         features = {name: buffer for name, buffer in produced.items() if is_feature(name)}
-        per_slice.append(bind("coarse", {"x": images["x"], **features}, {"x_cp": images["x_cp"]}))
+        reads = network.coarse_reads
+        per_slice.append(
+            bind("coarse", {reads: images[reads], **features}, {"x_cp": images["x_cp"]})
+        )
     if loop is None:
         return Forwards(per_slice, None)
     maps = {name: buffer for name, buffer in produced.items() if not is_feature(name)}

@@ -16,7 +16,7 @@ from petrt.errors import NonfiniteOutput, OutOfDeviceMemory
 from petrt.hardware.processes import Home
 from petrt.inference.cpu.device import cpu_device
 from petrt.inference.device import Device, Job, Results, Tally
-from petrt.inference.forward import ReverseProcess
+from petrt.inference.forward import ReverseProcess, noise_reach
 from petrt.model.bundle import Bundle
 
 
@@ -26,9 +26,16 @@ class Pipeline:
     No result depends on how a volume is cut into batches, or on how many run at once.
     """
 
-    def __init__(self, device: Device, *, denoises: bool, survives_fork: bool = False) -> None:
-        self.device, self._denoises = device, denoises
+    def __init__(
+        self, device: Device, *, denoises: bool, survives_fork: bool = False, reach: int = 0
+    ) -> None:
+        self.device, self._denoises, self._reach = device, denoises, reach
         self._home = None if survives_fork else Home()
+
+    def ids(self, depth: int) -> int:
+        """How many noise streams a volume of ``depth`` slices takes; volumes that share none are
+        independent."""
+        return depth + 2 * self._reach
 
     def check_process(self) -> None:
         """Raise DeviceError in a forked process, where the engine would wait for ever."""
@@ -52,6 +59,7 @@ class Pipeline:
     ) -> Results:
         """The results of the scaled ``volume`` [Z, H, W]; arguments as the fields of ``Job``.
 
+        The noise of the slices is made of the streams ``first_id`` .. ``first_id + self.ids(Z) - 1``.
         ``report`` is called with the number of slices done. ``active``: None for all. With ``every``
         only slices 0, every, 2 every ... must be reconstructed, and only these are counted. ``drawn``: see
         ``petrt.inference.samples``; without a denoiser nothing is written there.
@@ -64,7 +72,8 @@ class Pipeline:
         wanted = active & (np.arange(len(volume)) % every == 0)
         samples = samples if self._denoises else 1
         tally = Tally() if tally is None else tally
-        job = Job(volume, samples, seed, first_id, noise, dose, active, wanted, tally, drawn)
+        first = first_id + self._reach
+        job = Job(volume, samples, seed, first, noise, dose, active, wanted, tally, drawn)
         done = ~active
         if not wanted.any():
             report(len(done[::every]))
@@ -114,7 +123,7 @@ class Pipeline:
 def pipeline_of(
     bundle: Bundle,
     engine: Engine,
-    table: StepTable,
+    table: StepTable | None,
     threads: int | None = None,
     batch: tuple[int, int] | None = None,
     memory: int | None = None,
@@ -123,7 +132,8 @@ def pipeline_of(
 ) -> Pipeline:
     """The pipeline of ``engine`` where it runs; options as of ``petrt.Reconstructor``.
 
-    ``ours``: the engine was chosen here, and may be opened again with more threads inside.
+    ``table``: None leaves the denoiser out. ``ours``: the engine was chosen here, and may be opened again
+    with more threads inside.
     """
     process = ReverseProcess.of(bundle, table)
     device: Device
@@ -133,7 +143,12 @@ def pipeline_of(
         from petrt.inference.cuda.device import CudaDevice  # needs petrt._cuda
 
         device = CudaDevice(bundle, engine, process, batch, memory)
-    return Pipeline(device, denoises=process.film is not None, survives_fork=engine.survives_fork)
+    return Pipeline(
+        device,
+        denoises=process.film is not None,
+        survives_fork=engine.survives_fork,
+        reach=noise_reach(bundle.model),
+    )
 
 
 def check_finite(results: Sequence[Array], name: str, bundle: Bundle, engine: Engine) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from petrt.arrays import Array
+from petrt.diffusion.strength import deviation
 from petrt.errors import UsageError
 from petrt.evaluation.activity import change
 from petrt.evaluation.uncertainty.regions import Drawn, Region, Regions
@@ -21,10 +22,11 @@ from petrt.values import real
 class Reconstruction:
     """What a reconstruction gives, on the input's grid, in its units and as its kind.
 
-    ``image``: the mean of the samples (AMS). ``std``: their standard deviation (ddof 1), None for a
-    single sample; where the model has a calibration for this sampler, number of samples and dose,
-    calibrated, so that image +- z(level) * std covers the full-dose image (docs/uncertainty.md), else
-    only the spread of the samples: ``stats["std"]`` says which and why. ``coarse``: the coarse prediction
+    ``image``: the mean of the samples (AMS), below strength 1 between it and the input. ``std``: their
+    standard deviation (ddof 1), None without two samples; where the model has a calibration for this
+    sampler, number of samples and dose, calibrated, so that image +- z(level) * std covers the full-dose
+    image (docs/uncertainty.md), else only the spread of the samples: ``stats["std"]`` says which and why.
+    Below strength 1 it is that of petrt.diffusion.strength. ``coarse``: the coarse prediction
     x_cp. ``stats``: JSON-ready record of the run.
     """
 
@@ -51,12 +53,14 @@ class Reconstruction:
 @dataclass(frozen=True)
 class Frame:
     """One frame's results on its input grid and its part of the record; no ``std`` of a single sample.
-    ``regions``: those of the frame, where they are wanted."""
+    ``away``: the distance of ``image`` from the model's own, None where there is none. ``regions``: those
+    of the frame, where they are wanted."""
 
     image: Array
     std: Array | None
     coarse: Array
     record: dict[str, Any]
+    away: Array | None = None
     regions: Drawn | None = None
 
 
@@ -76,7 +80,7 @@ def unchanged(
         "empty": highest <= 0 or highest == float(image.min()),
     }
     drawn = None if regions is None else Drawn(*(regions.measured(image),) * 2, None, 0.0)
-    return Frame(image, std, image.copy(), record, drawn)
+    return Frame(image, std, image.copy(), record, regions=drawn)
 
 
 def given_back(
@@ -87,7 +91,7 @@ def given_back(
 ) -> Reconstruction:
     """The frames as the kind of volume that came in, their standard deviation calibrated."""
     factor = np.float32(stats["std"]["factor"])
-    stds = [frame.std * factor for frame in frames if frame.std is not None]
+    stds = [deviation(frame.std * factor, frame.away) for frame in frames if frame.std is not None]
     return Reconstruction(
         image=give_back(loaded, [frame.image for frame in frames]),
         std=give_back(loaded, stds) if stds else None,

@@ -14,9 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from petrt import values
 from petrt.arrays import Array, plain
-from petrt.diffusion.dose import settle
+from petrt.diffusion.dose import Told
+from petrt.diffusion.dose import told as told_dose
 from petrt.diffusion.noise_schedule import step_table
 from petrt.diffusion.presets import settle as settle_process
+from petrt.diffusion.strength import blend
 from petrt.engines.base import Engine
 from petrt.engines.select import ChosenEngine, choose
 from petrt.errors import InputError, UsageError
@@ -29,6 +31,7 @@ from petrt.imaging.grid import Placement, plan
 from petrt.imaging.scaling import scale_of
 from petrt.inference.background import active_slices
 from petrt.inference.device import Results, Tally
+from petrt.inference.domain import domain_warnings, look, warn_python
 from petrt.inference.judgement import refuse_change
 from petrt.inference.pipeline import check_finite, pipeline_of
 from petrt.inference.reconstruction import Frame, Reconstruction, given_back, unchanged
@@ -54,9 +57,12 @@ class Reconstructor:
 
     Args:
         model: a bundle's path, the name of a model shipped with petrt, or a loaded bundle.
-        samples: how many samples are averaged (AMS); 1 is a single draw; by default the preset's.
-        preset: "paper" (the default) or "fast", see petrt.diffusion.presets.
+        samples: how many samples are averaged (AMS); 1 is a single draw; by default 8.
+        preset: "fast" (one step; the default), "paper" (the model's own sampler; the default of a model
+            without a coarse network) or "coarse" (no denoiser), see petrt.diffusion.presets.
         steps, sampler: the reverse process instead of a preset's.
+        strength: how far the image goes from the input, at 0, to the model's, at 1; see
+            petrt.diffusion.strength.
         seed: the noise depends on it, and on slice, sample, step and voxel alone, so results do not
             depend on batch size, slice order or thread count.
         engine, device, precision: see ``petrt.engines.select.choose``; ``engine`` may also be an engine
@@ -86,6 +92,7 @@ class Reconstructor:
         preset: str | None = None,
         steps: int | None = None,
         sampler: str | None = None,
+        strength: float = 1.0,
         seed: int = 0,
         engine: str | Engine = "auto",
         device: str = "auto",
@@ -101,19 +108,22 @@ class Reconstructor:
             threads = values.whole("threads", threads, 1, values.MOST_WORKERS)
         if memory is not None:
             memory = int(values.real("memory", memory, 1, unit="bytes"))
+        self.strength = values.real("strength", strength, 0, 1)
         seed = values.whole("seed", seed, 0, values.MOST_SEED)
         skip_background = values.switch("skip_background", skip_background)
         self.allow_activity_change = values.switch("allow_activity_change", allow_activity_change)
         if not isinstance(engine, str) and not callable(getattr(engine, "bind", None)):
             raise UsageError(f"engine is a {type(engine).__name__}", "give its name, or an engine")
         self.bundle: Bundle = model if isinstance(model, Bundle) else load_bundle(model)
+        networks = self.bundle.model.network
         process = settle_process(
             self.bundle.model.sampler,
             preset=preset,
             sampler=sampler,
             steps=steps,
             samples=samples,
-            coarse=self.bundle.model.network.coarse is not None,
+            coarse=networks.coarse is not None,
+            denoiser=networks.denoiser is not None,
         )
         self.sampler, self.samples, self.preset = process.sampler, process.samples, process.preset
         self._process, self.seed, self.skip_background = process, seed, skip_background
@@ -124,7 +134,8 @@ class Reconstructor:
             self._choice = ChosenEngine(engine, "given")
         self.engine: Engine = self._choice.engine
         self._announced = not isinstance(engine, str)  # one that was given needs no reason
-        self.table = step_table(self.bundle.model.schedule, self.sampler)
+        schedule, sampling = self.bundle.model.schedule, self.sampler
+        self.table = None if sampling is None else step_table(schedule, sampling)
         ours = isinstance(engine, str)
         self._pipeline = pipeline_of(
             self.bundle, self.engine, self.table, threads, batch, memory, ours=ours
@@ -154,8 +165,9 @@ class Reconstructor:
         ``stats["warnings"]`` says what is unusual, also about the result: its activity, its maximum.
 
         Args:
-            dose: the fraction of the full dose, in (0, 1], as 0.05 or "1/20"; by default the one the model
-                was mostly trained on. A model that takes no dose is only compared with it.
+            dose: the fraction of the full dose, in (0, 1], as 0.05 or "1/20"; by default "auto", the one
+                that the noise of each frame tells, or for a model that cannot tell it the one it was mostly
+                trained on. A model that takes no dose is only compared with it.
             noise: the noise itself, [steps + 1, samples, slices, 1, H, W] on the network
                 grid (H along x, W along y, slices along z): entry 0 starts, entry i follows step i.
             nonfinite: "refuse", or "zero" to replace NaN and infinite voxels.
@@ -174,7 +186,7 @@ class Reconstructor:
             which its engine would wait for ever.
         """
         self._pipeline.check_process()
-        dose = settle(dose, self.bundle.model)
+        asked, told = dose is not None, told_dose(dose, self.bundle.model)
         allowed = self.allow_activity_change
         if allow_activity_change is not None:
             allowed = values.switch("allow_activity_change", allow_activity_change)
@@ -187,6 +199,11 @@ class Reconstructor:
         noise = self._given_noise(noise, len(loaded.frames), placement)
         marked = None
         if regions is not None:
+            if self.strength < 1:
+                raise UsageError(
+                    f"regions are measured in the model's own image, not at strength {self.strength:g}",
+                    "leave out the strength or the regions",
+                )
             marked = given_regions(regions, loaded, self.bundle.model)
         started, tally = time.perf_counter(), Tally()
         slices, frames = placement.network_shape[0], []
@@ -194,7 +211,7 @@ class Reconstructor:
         for index, frame in enumerate(loaded.frames):
             report = _shifted(progress, index * slices, len(loaded.frames) * slices)
             done = self._frame(
-                frame, loaded, placement, index, noise, dose, report, tally, drawn, marked
+                frame, loaded, placement, index, noise, told, report, tally, drawn, marked
             )
             if not allowed:  # at once: a series may run for hours
                 refuse_change(loaded.name, done.record, index, len(loaded.frames))
@@ -204,15 +221,19 @@ class Reconstructor:
             self._choice,
             self._process,
             self.seed,
-            dose,
+            told,
+            asked,
             loaded,
             placement,
             tally.record,
             [frame.record for frame in frames],
+            self.strength,
         )
         seconds = time.perf_counter() - started
         stats["seconds"] = self._pipeline.device.times(tally.seconds, seconds)
-        return given_back(loaded, frames, stats, self._measured(marked, frames, dose))
+        warn_python(domain_warnings(told, self.bundle.model, stats["frames"]), loaded.name)
+        measured = self._measured(marked, frames, stats["dose_fraction"])
+        return given_back(loaded, frames, stats, measured)
 
     @property
     def side_by_side(self) -> int:
@@ -276,7 +297,7 @@ class Reconstructor:
         drawn: bool,
     ) -> tuple[Placement, Results, Array | None]:
         self._pipeline.check_process()
-        dose = settle(dose, self.bundle.model)
+        told = told_dose(dose, self.bundle.model)
         zyx = np.asarray(plain(volume, "volume"), np.float32)
         if zyx.ndim != 3:
             raise InputError(f"array of shape {zyx.shape}", "expected [Z, H, W]")
@@ -285,8 +306,9 @@ class Reconstructor:
         grid = placement.to_network(xyz, self._threads)
         kept = self._store(placement.network_shape) if drawn else None
         report = _shifted(progress, 0, -(-len(grid) // every))
+        seen = look(grid, self.bundle.model, told, self._threads, judged=False)
         active = self._active(grid)
-        results = self._run(grid, "volume", 0, None, dose, report, active, every, drawn=kept)
+        results = self._run(grid, "volume", 0, None, seen.dose, report, active, every, drawn=kept)
         return placement, results, kept
 
     def _frame(
@@ -296,7 +318,7 @@ class Reconstructor:
         placement: Placement,
         index: int,
         noise: Array | None,
-        dose: float | None,
+        told: Told,
         report: Callable[[int], None],
         tally: Tally,
         drawn: Array | None,
@@ -313,15 +335,17 @@ class Reconstructor:
         grid = placement.to_network(frame, self._threads)
         grid /= np.float32(scale)
         active = self._active(grid)
+        seen = look(grid, self.bundle.model, told, self._threads)
         results = self._run(
-            grid, loaded.name, index, noise, dose, report, active, tally=tally, drawn=drawn
+            grid, loaded.name, index, noise, seen.dose, report, active, tally=tally, drawn=drawn
         )
-        results = self._calibrated(results, dose, active)
+        results = self._calibrated(results, seen.dose, active)
         # The standard deviation of one sample is not brought back: there is none.
         wanted = results if self.samples > 1 else (results.mean, results.coarse)
         for result in wanted:
             result *= np.float32(scale)
-        image, *std, coarse = (placement.from_network(r, self._threads) for r in wanted)
+        own, *std, coarse = (placement.from_network(r, self._threads) for r in wanted)
+        image, away = blend(frame, own, self.strength)
         measured = None
         if marked is not None:
             measured = drawn_regions(marked, image, drawn, placement, scale, self._threads)
@@ -331,8 +355,11 @@ class Reconstructor:
             **asdict(change(image, frame)),
             "negative_fraction": negative / frame.size,
             "background_slices": skipped,
+            **seen.record,
         }
-        return Frame(image, std[0] if std else None, coarse, record, measured)
+        return Frame(
+            image, std[0] if std else None, coarse, record, away if std else None, measured
+        )
 
     def _calibrated(
         self, results: Results, dose: float | None, active: NDArray[np.bool_] | None
@@ -351,8 +378,7 @@ class Reconstructor:
 
     def _store(self, shape: tuple[int, int, int]) -> Array | None:
         """Where the samples of a volume are kept; None where there is no more than one."""
-        denoises = self.bundle.model.network.denoiser is not None
-        return sample_store(self.samples, shape) if denoises and self.samples > 1 else None
+        return sample_store(self.samples, shape) if self.samples > 1 else None
 
     def _measured(
         self, marked: Regions | None, frames: Sequence[Frame], dose: float | None
@@ -383,7 +409,7 @@ class Reconstructor:
             grid,
             self.samples,
             self.seed,
-            first_id=index * len(grid),
+            first_id=index * self._pipeline.ids(len(grid)),
             noise=noise,
             report=report,
             dose=dose,
@@ -418,6 +444,10 @@ class Reconstructor:
             return None
         if frames > 1:
             raise UsageError("noise is for a single frame", "pass one frame at a time")
+        if self.table is None:
+            raise UsageError(
+                f"preset '{self.preset}' draws no samples, and noise is given", "leave noise out"
+            )
         try:
             given = plain(noise, "noise")
         except (TypeError, ValueError, RuntimeError) as error:
@@ -464,9 +494,9 @@ def reconstruct(
 ) -> Any:
     """Reconstruct one volume and give back the same kind; ``options`` as for ``Reconstructor``.
 
-    Among them is ``preset``, "paper" or "fast". ``dose`` is the fraction of the full dose, for a model
-    that takes it. An image that changes the total activity by more than 10 % is refused, unless
-    ``allow_activity_change`` is among the options.
+    Among them are ``preset``, "fast", "paper" or "coarse", and ``strength``. ``dose`` is the fraction of the
+    full dose, for a model that takes it. An image that changes the total activity by more than 10 % is
+    refused, unless ``allow_activity_change`` is among the options.
     A path gives a nibabel image; with ``out`` the image is also written there, over an existing result only
     with ``overwrite``: NIfTI, or of DICOM a derived PET series in a folder, unless ``out`` is named as NIfTI.
     ``out_format`` ("nifti" or "dicom") chooses; ``compress`` ("rle" or "jpegls") is for DICOM.

@@ -49,7 +49,7 @@ class RegionsOfRun:
     regions: Regions
     drawn: tuple[Drawn, ...]
     model: ModelSpec
-    sampler: SamplerSpec
+    sampler: SamplerSpec | None
     samples: int
     dose: float | None
 

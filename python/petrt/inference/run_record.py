@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from petrt import _core
-from petrt.diffusion.dose import dose_warnings
+from petrt.diffusion.dose import AUTO, Told, dose_warnings
 from petrt.diffusion.presets import Process
+from petrt.diffusion.strength import std_at
 from petrt.engines.select import ChosenEngine
 from petrt.evaluation.uncertainty.choice import std_record
 from petrt.imaging.grid import Placement, domain_warnings
+from petrt.inference.domain import domain_warnings as unlike_training
+from petrt.inference.domain import dose_record, run_dose
 from petrt.inference.judgement import warnings as unusual
 from petrt.io.inputs import Loaded
 from petrt.model.bundle import Bundle
@@ -32,18 +35,24 @@ def run_record(
     choice: ChosenEngine,
     process: Process,
     seed: int,
-    dose: float | None,
+    told: Told,
+    asked: bool,
     loaded: Loaded,
     placement: Placement,
     how: Mapping[str, Any],
     frames: Sequence[dict[str, Any]],
+    strength: float = 1.0,
 ) -> dict[str, Any]:
-    """The record of one volume. ``how``: the pipeline's own part; ``frames``: one part for each."""
+    """The record of one volume. ``told``: the dose, which was ``asked`` for or is a default; ``how``: the
+    pipeline's own part; ``frames``: one part for each; ``strength``: see petrt.diffusion.strength."""
+    sampler = process.sampler
     model, engine = bundle.model, choice.engine
+    dose = run_dose(told, model, frames)
     warnings = [
         *loaded.warnings,
         *domain_warnings(placement, model.domain),
-        *dose_warnings(dose, model.domain),
+        *([] if told == AUTO else dose_warnings(dose, model.domain)),
+        *unlike_training(told, model, frames),
         *unusual(frames),
     ]
     return {
@@ -60,11 +69,14 @@ def run_record(
         "device": engine.device,
         **how,
         "dose_fraction": dose,
+        "dose": dose_record(told, asked, model, frames),
         "seed": seed,
         "samples": process.samples,
         "preset": process.preset,
-        "sampler": {"kind": process.sampler.kind, "steps": process.sampler.steps},
-        "std": std_record(model, process.sampler, process.samples, dose),
+        "sampler": None if sampler is None else {"kind": sampler.kind, "steps": sampler.steps},
+        "noise_sigma_z": model.noise_sigma_z,
+        "strength": strength,
+        "std": std_at(std_record(model, sampler, process.samples, dose), strength),
         "grid": {
             "input": list(placement.input_shape),
             "network": list(placement.network_shape),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from petrt.diffusion.dose import settle
+from petrt.diffusion.dose import told
 from petrt.errors import UsageError
 from petrt.inference.settings import derivation_of, key_of, settings_of
 from petrt.io import nifti, output
@@ -45,8 +45,7 @@ class Saving:
         """Write the image of a result. ``like``: the input, where it was read as a Volume."""
         key, settings = "", ""
         if self.kind == "series":
-            settled = settle(dose, reconstructor.bundle.model)
-            settings = settings_of(reconstructor, settled, nonfinite)
+            settings = settings_of(reconstructor, told(dose, reconstructor.bundle.model), nonfinite)
             key = key_of(settings, sha256(self.source, self.series))
         output.write(
             self.path,

@@ -181,9 +181,15 @@ def _reconstruct(bundle: Bundle, engine: Engine, volume: Array) -> Array:
     shape = (table.steps + 1, 1, len(grid), 1, *grid.shape[1:])
     noise = np.random.default_rng(SEED).standard_normal(shape, np.float32)
     results = pipeline_of(bundle, engine, table).run(
-        grid, 1, 0, first_id=0, noise=noise, report=lambda done: None,
-        dose=settle(1 / DOSE, model), active=active_slices(grid),
-    )  # fmt: skip
+        grid,
+        1,
+        0,
+        first_id=0,
+        noise=noise,
+        report=lambda done: None,
+        dose=settle(1 / DOSE, model),
+        active=active_slices(grid),
+    )
     check_finite(results, "the reference volume", bundle, engine)
     return placement.from_network(results[0] * scale)
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 Guides = Literal["none", "nas", "nas+spectrum"]
 Dose = Annotated[float, Field(gt=0, le=1)]  # of the full dose
+MOST_SIGMA_Z = 3.0  # slices; petrt._core.slice_weights takes no more
 
 
 class Spec(BaseModel):
@@ -59,6 +60,8 @@ class NetworkSpec(Spec):
 
     Without a coarse network (the SR3 baseline) the denoiser samples the image itself. With ``dose``,
     the guidance also takes the fraction of the full dose, so one model serves several doses.
+    ``coarse_input``: P takes the slice alone, as in the paper, or the slice with its neighbours (NAS) in
+    full resolution; the extractors halve theirs before the first convolution that widens them.
     """
 
     guides: Guides = "nas+spectrum"
@@ -66,6 +69,7 @@ class NetworkSpec(Spec):
     denoiser: UNetSpec | None = None
     guidance: GuidanceSpec = GuidanceSpec()
     dose: bool = False
+    coarse_input: Literal["slice", "neighbours"] = "slice"
 
     @model_validator(mode="after")
     def _something_to_run(self) -> NetworkSpec:
@@ -77,7 +81,14 @@ class NetworkSpec(Spec):
             raise ValueError(f"guides need U-Nets of one depth, at least 2 levels, got {got}")
         if self.dose and self.guides == "none":
             raise ValueError("the dose enters through the guidance: dose = true needs guides")
+        if self.coarse_input == "neighbours" and (self.coarse is None or self.guides == "none"):
+            raise ValueError("coarse_input = neighbours needs a coarse part and guides")
         return self
+
+    @property
+    def coarse_reads(self) -> Literal["x", "nas"]:
+        """The image that the coarse network reads: x [B, 1, H, W] or nas [B, 5, H, W]."""
+        return "nas" if self.coarse_input == "neighbours" else "x"
 
     @property
     def scales(self) -> int:
@@ -123,11 +134,41 @@ class SamplerSpec(Spec):
     steps: int = Field(default=10, ge=1, le=1000)
 
 
+class NoiseDomain(Spec):
+    """What volumes of the training population look like: see petrt.evaluation.noise_domain.
+
+    ``level``: the range of noise levels, natural logarithms of the noise relative to the hottest level.
+    ``dose``: constant and slope of ln(dose) in the level; ``dose_std``: the error's deviation.
+    ``expected``: of each of the ``features`` a parabola in the level, and ``covariance`` of what these leave.
+    ``usual``: distances up to this are usual. ``subjects``: how many the fit has seen.
+    """
+
+    features: tuple[str, ...] = Field(min_length=1)
+    level: tuple[float, float]
+    dose: tuple[float, Annotated[float, Field(lt=0)]]
+    dose_std: float = Field(gt=0)
+    expected: tuple[tuple[float, float, float], ...]
+    covariance: tuple[tuple[float, ...], ...]
+    usual: float = Field(gt=0)
+    subjects: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> NoiseDomain:
+        count = len(self.features)
+        rows = [len(row) for row in self.covariance]
+        if len(self.expected) != count or rows != [count] * count:
+            raise ValueError(f"{count} features need as many parabolas, and rows of the covariance")
+        if self.level[0] >= self.level[1]:
+            raise ValueError(f"the range of noise levels is empty, got {self.level}")
+        return self
+
+
 class DomainSpec(Spec):
     """The training data. A volume that differs from them gives a warning.
 
     ``dose_fraction``: the most frequent dose, as a fraction of the full dose. ``dose_range``: the
-    smallest and largest fraction, if there were several.
+    smallest and largest fraction, if there were several. ``noise``: what tells the dose of a volume, and
+    whether it is like the training data; None: nothing does.
     """
 
     voxel_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
@@ -135,6 +176,7 @@ class DomainSpec(Spec):
     dose_fraction: float | None = Field(default=None, gt=0, le=1)
     dose_range: tuple[Dose, Dose] | None = None
     tracer: str = ""
+    noise: NoiseDomain | None = None
 
 
 class CalibrationSpec(Spec):
@@ -223,7 +265,11 @@ class UncertaintySpec(Spec):
 
 
 class ModelSpec(Spec):
-    """Everything except the weights that determines a model's output, and the label of its outputs."""
+    """Everything except the weights that determines a model's output, and the label of its outputs.
+
+    ``noise_sigma_z``: the width of the sampler's noise along z, in slices of the network grid (method.md
+    section 9). 0, which bundles without the field have, draws each slice's noise for itself.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
@@ -235,5 +281,6 @@ class ModelSpec(Spec):
     clip: float = Field(default=1.0, gt=0)
     schedule: ScheduleSpec = ScheduleSpec()
     sampler: SamplerSpec = SamplerSpec()
+    noise_sigma_z: float = Field(default=0.0, ge=0, le=MOST_SIGMA_Z)
     calibration: CalibrationSpec | None = None
     uncertainty: UncertaintySpec | None = None  # where there is one, ``calibration`` is not used

@@ -67,15 +67,15 @@ def count(spec: NetworkSpec, height: int = 128, width: int = 128) -> ModelCount:
     with torch.device("meta"), torch.no_grad():
         model = Model(spec)
         x, level = torch.empty(1, 1, height, width), torch.empty(1)
+        nas = torch.empty(1, len(spec.guidance.neighbours), height, width)
         features: Features = ()
         if model.guidance is not None:
-            nas = torch.empty(1, len(spec.guidance.neighbours), height, width)
             spectrum, dose = x if spec.guide_count == 2 else None, level if spec.dose else None
             with MacCounter(model.guidance) as calls["guidance"]:
                 features = model.guidance(nas, spectrum, dose)
         if model.coarse is not None:
             with MacCounter(model.coarse) as calls["coarse"]:
-                model.coarse(x, features)
+                model.coarse_of(x, nas, features)
         if model.denoiser is not None:
             with MacCounter(model.denoiser) as calls["denoiser"]:
                 model.denoiser(x, x, level, features)

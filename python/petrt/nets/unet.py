@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -108,13 +108,13 @@ class UNet(nn.Module):
 
 
 class Coarse(UNet):
-    """P: ``x_cp = P(x, guides)``."""
+    """P: ``x_cp = P(x, guides)``; ``channels``: of x, 5 with the neighbouring slices."""
 
-    def __init__(self, spec: UNetSpec, guides: int, guide_width: int) -> None:
-        super().__init__(spec, 1, guides=guides, guide_width=guide_width)
+    def __init__(self, spec: UNetSpec, guides: int, guide_width: int, channels: int = 1) -> None:
+        super().__init__(spec, channels, guides=guides, guide_width=guide_width)
 
     def forward(self, x: Tensor, features: Features = ()) -> Tensor:
-        """x [B, 1, H, W] -> x_cp [B, 1, H, W]."""
+        """x [B, channels, H, W] -> x_cp [B, 1, H, W]."""
         return self.run(x, features, None)
 
 
@@ -134,3 +134,11 @@ class Denoiser(UNet):
         """x, r [B, 1, H, W], level = sqrt(gamma) [B] -> eps [B, 1, H, W]."""
         assert self.noise_mlp is not None
         return self.run(torch.cat([x, r], dim=1), features, self.noise_mlp(level))
+
+
+def named_blocks(unet: UNet) -> Iterator[tuple[str, Block]]:
+    """(name, block) of all residual blocks, in the order of computation."""
+    for part, layers in (("downs", unet.downs), ("mid", unet.mid), ("ups", unet.ups)):
+        for i, layer in enumerate(layers):
+            if isinstance(layer, Block):
+                yield f"{part}.{i}", layer

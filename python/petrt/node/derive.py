@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from petrt.diffusion.dose import told
+from petrt.inference.domain import dose_line
 from petrt.inference.judgement import figures
 from petrt.inference.settings import derivation_of, key_of, settings_of
 from petrt.io.dicom import series
@@ -20,13 +22,13 @@ logger = logging.getLogger("petrt")
 
 
 class SeriesRunner:
-    """Reconstructs series one after the other with a model that stays loaded; ``dose`` is settled."""
+    """Reconstructs series one after the other with a model that stays loaded; ``dose`` as it was given."""
 
     def __init__(
         self,
         reconstructor: Reconstructor,
         *,
-        dose: float | None,
+        dose: float | str | None,
         nonfinite: Nonfinite,
         max_voxels: int,
         force_units: bool,
@@ -34,7 +36,9 @@ class SeriesRunner:
         self._reconstructor, self._dose = reconstructor, dose
         self._nonfinite, self._max_voxels = nonfinite, max_voxels
         self._force_units = force_units
-        self._settings = settings_of(reconstructor, dose, nonfinite)
+        self._settings = settings_of(
+            reconstructor, told(dose, reconstructor.bundle.model), nonfinite
+        )
 
     @property
     def settings(self) -> str:
@@ -53,6 +57,8 @@ class SeriesRunner:
         stats = result.stats
         for warning in stats["warnings"][len(volume.warnings) :]:  # the others are logged
             logger.warning("warning: %s: %s", folder.name, warning)
+        if dose := dose_line(stats):
+            logger.info("%s: %s", folder.name, dose)
         key = key_of(self._settings, series.sha256(source))
         derivation = derivation_of(self._settings, key, stats, "image")
         write_series(folder, result.image.get_fdata(dtype="float32"), volume, derivation)

@@ -20,8 +20,12 @@ from torch import Tensor
 from petrt.errors import InputError, TrainingCollapsed, UsageError
 from petrt.files.atomic import explained
 from petrt.files.names import shown
+from petrt.model.bundle import MANIFEST, load_bundle, shipped_models
 from petrt.model.spec import ModelSpec
+from petrt.nets import Model
 from petrt.nets.checkpoint import HEADER, load_checkpoint, load_state, save_checkpoint
+from petrt.nets.grow import grown
+from petrt.nets.unfold import unfold
 from petrt.train.config import TrainConfig
 from petrt.train.trainer import Trainer
 
@@ -144,12 +148,14 @@ def restore(trainer: Trainer, run: Path, step: int, dataset: str) -> dict[str, A
 
 
 def start_from(trainer: Trainer, source: Path) -> tuple[int, int]:
-    """Load the weights of a checkpoint, or of a run's newest one, for a new run.
+    """Load the weights of a checkpoint, of a run's newest one, or of a bundle for a new run.
 
-    Tensors that only the new networks have keep their initial values. Returns the numbers of tensors
-    loaded and kept. Raises InputError if none has the same name or one has another shape.
+    A U-Net of the new run may have more blocks a level, or take neighbouring slices as well: it starts with
+    the function of the smaller one (petrt.nets.grow). Tensors that only the new networks have keep their
+    initial values. Returns the numbers of tensors loaded and kept. Raises InputError if none has the same
+    name or one has another shape.
     """
-    given = load_checkpoint(newest(source))[0].state_dict()
+    given = grown(_weights_of(source), trainer.config.model.network)
     own = trainer.model.state_dict()
     common = given.keys() & own.keys()
     for name in sorted(common):
@@ -165,6 +171,13 @@ def start_from(trainer: Trainer, source: Path) -> tuple[int, int]:
         if model is not None:
             model.load_state_dict({name: given[name] for name in common}, strict=False)
     return len(common), len(own) - len(common)
+
+
+def _weights_of(source: Path) -> Model:
+    """The networks of a checkpoint, of a run's newest one, or of a bundle."""
+    if (source / MANIFEST).is_file() or source.suffix == ".zip" or str(source) in shipped_models():
+        return unfold(load_bundle(source))
+    return load_checkpoint(newest(source))[0]
 
 
 def _check_same(config: TrainConfig, info: Mapping[str, Any], dataset: str) -> None:

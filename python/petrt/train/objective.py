@@ -45,7 +45,7 @@ class Objective(nn.Module):
         terms = self._guidance_terms(batch, features)
         x_cp = torch.zeros_like(batch.y)
         if model.coarse is not None:
-            x_cp = model.coarse(batch.x, features).float()
+            x_cp = model.coarse_of(batch.x, batch.x_nas, features).float()
             if loss.coarse_weight:
                 own = losses.coarse_loss(x_cp, batch.y, loss.coarse)
                 terms = {"coarse": loss.coarse_weight * own} | terms

@@ -92,7 +92,9 @@ class Trainer:
             batch = share.to(self.accelerator.device)
             residual = batch.y
             if model.coarse is not None:
-                residual = batch.y - model.coarse(batch.x, guidance_features(model, batch))
+                residual = batch.y - model.coarse_of(
+                    batch.x, batch.x_nas, guidance_features(model, batch)
+                )
             squares = residual[batch.y > ACTIVE].double() ** 2
             sums += torch.stack([squares.sum(), torch.tensor(squares.numel()).to(squares)])
         total, count = self.accelerator.reduce(sums, "sum").tolist()

@@ -139,18 +139,18 @@ def _predict(
     device = next(model.parameters()).device
     stack = np.stack([nas(low, z) for z in ids])
     x = np.ascontiguousarray(stack[:, CENTRE : CENTRE + 1])
-    on_device = torch.from_numpy(x).to(device)
+    on_device, stacked = (torch.from_numpy(each).to(device) for each in (x, stack))
     features = []
     if model.guidance is not None:
         two, by_dose = spec.network.guide_count == 2, spec.network.dose
         features = model.guidance(
-            torch.from_numpy(stack).to(device),
+            stacked,
             torch.from_numpy(spectrum(x, threads)).to(device) if two else None,
             torch.full((len(ids),), dose, device=device) if by_dose else None,
         )
     images, x_cp = {"low": x}, np.zeros_like(x)
     if model.coarse is not None:
-        x_cp = model.coarse(on_device, features).cpu().numpy()
+        x_cp = model.coarse_of(on_device, stacked, features).cpu().numpy()
         images["coarse"] = np.maximum(x_cp, 0)
     if model.denoiser is None or not samples:
         return images

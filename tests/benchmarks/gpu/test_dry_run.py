@@ -14,13 +14,24 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "benchmarks" / "gpu.sh"
-FILES = {"gpu_dry_run_1.json", "gpu_dry_run_1.log", "gpu_dry_run_2.json", "gpu_dry_run_2.log",
-         "gpu_dry_run.json", "gpu_dry_run.txt"}  # fmt: skip
+FILES = {
+    "gpu_dry_run_1.json",
+    "gpu_dry_run_1.log",
+    "gpu_dry_run_2.json",
+    "gpu_dry_run_2.log",
+    "gpu_dry_run.json",
+    "gpu_dry_run.txt",
+}
 
 
 def environment(folder: Path, twin: Path | None = None) -> dict[str, str]:
-    made = {**os.environ, "PYTHON": sys.executable, "OUT": str(folder / "out"),
-            "WORK": str(folder / "work"), "OMP_NUM_THREADS": "1"}  # fmt: skip
+    made = {
+        **os.environ,
+        "PYTHON": sys.executable,
+        "OUT": str(folder / "out"),
+        "WORK": str(folder / "work"),
+        "OMP_NUM_THREADS": "1",
+    }
     return made | ({"PETRT_TWIN": str(twin)} if twin else {})
 
 
@@ -29,9 +40,14 @@ def test_a_whole_dry_run(tmp_path, cuda_twin, request):
     """One test, not many on a fixture: workers of pytest-xdist would each make the run again."""
     twin = request.config.cache.mkdir("cuda_twin")
     done = subprocess.run(
-        ["bash", str(SCRIPT), "--dry-run"], env=environment(tmp_path, twin), cwd=tmp_path,
-        capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
+        ["bash", str(SCRIPT), "--dry-run"],
+        env=environment(tmp_path, twin),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
     said, out = done.stdout + done.stderr, tmp_path / "out"
     assert done.returncode == 0, said
     few_flat_files_came_out(out)
@@ -91,9 +107,13 @@ def times_were_taken_with_nothing_beside(result: dict) -> None:
 def test_a_run_that_is_stopped_leaves_a_result_and_no_process(tmp_path, cuda_twin):
     with subprocess.Popen(
         ["bash", str(SCRIPT), "--dry-run", "--stage", "1", "--name", "cut"],
-        env=environment(tmp_path) | {"OUT": "out"}, cwd=tmp_path,  # as the caller means it
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    ) as child:  # fmt: skip
+        env=environment(tmp_path) | {"OUT": "out"},
+        cwd=tmp_path,  # as the caller means it
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as child:
         assert child.stdout is not None
         for line in child.stdout:  # until something is under way that takes long
             if "networks begins" in line:

@@ -77,8 +77,11 @@ def tools(package, tmp_path, monkeypatch):
         folder.mkdir(exist_ok=True)
         for name in ("cmake", "nvcc", "ninja"):
             path = folder / name
-            path.write_text(TOOL.format(python=sys.executable, log=str(log), code=code,
-                                        cuda=str(package / "_cuda.py")))  # fmt: skip
+            path.write_text(
+                TOOL.format(
+                    python=sys.executable, log=str(log), code=code, cuda=str(package / "_cuda.py")
+                )
+            )
             path.chmod(0o755)
         monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
         return log

@@ -13,13 +13,21 @@ from benchmarks.gpu import needs, packages_step
 
 # A machine with much, but not all.
 THERE = {
-    "numpy": ("2.3.1", []), "scipy": ("1.16", ["numpy>=1.25"]), "torch": ("2.11.0+cu130", []),
-    "onnx": ("1.20", ["numpy>=1.23", "protobuf>=4"]), "protobuf": ("6.33", []),
-    "onnxruntime": ("1.24", ["protobuf"]), "nvidia-ml-py": ("13.590", []),
-    "filelock": ("3.20", []), "pytest": ("9.0", ["packaging"]),
-    "packaging": ("25.0", []), "pybind11": ("3.0", []), "safetensors": ("0.7", []),
-    "scikit-image": ("0.25", []), "typing-extensions": ("4.12.2", []),
-}  # fmt: skip
+    "numpy": ("2.3.1", []),
+    "scipy": ("1.16", ["numpy>=1.25"]),
+    "torch": ("2.11.0+cu130", []),
+    "onnx": ("1.20", ["numpy>=1.23", "protobuf>=4"]),
+    "protobuf": ("6.33", []),
+    "onnxruntime": ("1.24", ["protobuf"]),
+    "nvidia-ml-py": ("13.590", []),
+    "filelock": ("3.20", []),
+    "pytest": ("9.0", ["packaging"]),
+    "packaging": ("25.0", []),
+    "pybind11": ("3.0", []),
+    "safetensors": ("0.7", []),
+    "scikit-image": ("0.25", []),
+    "typing-extensions": ("4.12.2", []),
+}
 
 
 def site(**more: tuple[str, list[str]]):
@@ -52,8 +60,16 @@ def wheel(folder: Path, name: str, version: str, requires=(), tag: str = "py3-no
     return path
 
 
-PYDANTIC = ("2.14.4", ["annotated-types>=0.6", "pydantic-core==2.50.5", "typing-extensions>=4.16.0",
-                       "typing-inspection>=0.4.4", "email-validator>=2; extra == 'email'"])  # fmt: skip
+PYDANTIC = (
+    "2.14.4",
+    [
+        "annotated-types>=0.6",
+        "pydantic-core==2.50.5",
+        "typing-extensions>=4.16.0",
+        "typing-inspection>=0.4.4",
+        "email-validator>=2; extra == 'email'",
+    ],
+)
 
 
 @pytest.fixture
@@ -86,9 +102,14 @@ def test_the_roots_are_those_of_the_package():
 def test_without_wheels_everything_absent_is_named_with_what_it_brings():
     missing, chosen = needs.resolve(needs.roots(), site(), {})
     assert set(missing) == {
-        "nibabel>=5.3", "pydantic>=2.7", "platformdirs>=4", "pydantic-core", "annotated-types",
-        "typing-inspection", "typing-extensions>=4.16",
-    }  # fmt: skip
+        "nibabel>=5.3",
+        "pydantic>=2.7",
+        "platformdirs>=4",
+        "pydantic-core",
+        "annotated-types",
+        "typing-inspection",
+        "typing-extensions>=4.16",
+    }
     assert chosen == []
 
 
@@ -97,16 +118,25 @@ def test_wheels_fill_the_gaps_in_the_versions_that_fit_together(wheels):
     missing, chosen = needs.resolve(needs.roots(), site(), found)
     assert missing == []
     assert names(chosen) == {
-        "pydantic-2.14.4", "pydantic_core-2.50.5", "annotated_types-0.8.0",
-        "typing_inspection-0.4.5", "typing_extensions-4.16.0", "nibabel-5.4.2",
+        "pydantic-2.14.4",
+        "pydantic_core-2.50.5",
+        "annotated_types-0.8.0",
+        "typing_inspection-0.4.5",
+        "typing_extensions-4.16.0",
+        "nibabel-5.4.2",
         "platformdirs-4.14.8",
-    }  # numpy is there; the newer pydantic_core fits no pydantic  # fmt: skip
+    }  # numpy is there; the newer pydantic_core fits no pydantic
 
 
 def test_a_package_that_is_there_is_asked_what_it_needs(wheels):
-    there = site(pydantic=PYDANTIC, pydantic_core=("2.49.0", []), annotated_types=("0.8", []),
-                 typing_inspection=("0.4.5", []), nibabel=("5.4.2", []),
-                 platformdirs=("4.5", []))  # fmt: skip
+    there = site(
+        pydantic=PYDANTIC,
+        pydantic_core=("2.49.0", []),
+        annotated_types=("0.8", []),
+        typing_inspection=("0.4.5", []),
+        nibabel=("5.4.2", []),
+        platformdirs=("4.5", []),
+    )
     # Without wheels only a try can tell: another distributor's torch lacks half of what it asks for.
     assert needs.resolve(needs.roots(), there, {}) == ([], [])
     found = needs.wheels_in(wheels, needs.fits_here)
@@ -141,8 +171,11 @@ def test_packages_that_do_not_fit_together_are_told_by_what_python_says(
 
 
 def test_requirements_that_nobody_can_read_are_passed_over():
-    there = site(nibabel=("5.4", ["numpy (>=1.25", "packaging"]), platformdirs=("4", []),
-                 pydantic=("2.9", []))  # fmt: skip
+    there = site(
+        nibabel=("5.4", ["numpy (>=1.25", "packaging"]),
+        platformdirs=("4", []),
+        pydantic=("2.9", []),
+    )
     assert needs.resolve(needs.roots(), there, {}) == ([], [])
 
 
@@ -181,13 +214,23 @@ def test_only_the_wheels_that_are_needed_are_installed(wheels, tmp_path, monkeyp
     monkeypatch.setattr(needs, "installed", site())
     packages_step.install(tmp_path / "site", wheels)
     installed = {path.stem for path in (tmp_path / "site").glob("*.py")}
-    assert installed == {"pydantic", "pydantic_core", "annotated_types", "typing_inspection",
-                         "typing_extensions", "nibabel", "platformdirs"}  # fmt: skip
+    assert installed == {
+        "pydantic",
+        "pydantic_core",
+        "annotated_types",
+        "typing_inspection",
+        "typing_extensions",
+        "nibabel",
+        "platformdirs",
+    }
     code = "import pydantic_core; print(pydantic_core.version)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
         env={"PYTHONPATH": str(tmp_path / "site")},
-    )  # fmt: skip
+    )
     assert done.stdout.strip() == "2.50.5"
 
 

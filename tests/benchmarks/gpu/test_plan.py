@@ -162,8 +162,15 @@ def part(**found):
 def test_stages_become_one_result(tmp_path, capsys):
     subject = latency.subject_of(latency.parse(["--small"]))
     about = {"subject": subject, "gpu": None, "machine": {"cpu": "a CPU"}}
-    step = {"step": "times", "state": "failed", "seconds": 60.0, "begun_s": 5.0, "exit": 1,
-            "attempts": 2, "tests": "12 passed, 3 skipped"}  # fmt: skip
+    step = {
+        "step": "times",
+        "state": "failed",
+        "seconds": 60.0,
+        "begun_s": 5.0,
+        "exit": 1,
+        "attempts": 2,
+        "tests": "12 passed, 3 skipped",
+    }
     record = {"stage": 1, "minutes": 7, "seconds": 300, "steps": [step]}
     first = part(eager={"times_faster": 60.0}, stages=[record], failed={"ams": "too long"}, **about)
     second = part(ams={"ratio": 5.0}, skipped={"peaks": "no time was left"}, **about)
@@ -184,11 +191,14 @@ def test_stages_become_one_result(tmp_path, capsys):
 
 
 def test_a_section_that_no_process_came_to_says_so():
-    merged = stages.with_reasons(stages.merge([part(eager={}, failed={"ams": "x"})]),
-                                 ["eager", "ams", "peaks"])  # fmt: skip
+    merged = stages.with_reasons(
+        stages.merge([part(eager={}, failed={"ams": "x"})]), ["eager", "ams", "peaks"]
+    )
     assert merged["skipped"] == {"peaks": "its step ended before it"}
-    rows = {row["what"]: row["verdict"] for row in stages.with_rows(merged | {"eager": {
-        "times_faster": 1.0}})["rows"]}  # fmt: skip
+    rows = {
+        row["what"]: row["verdict"]
+        for row in stages.with_rows(merged | {"eager": {"times_faster": 1.0}})["rows"]
+    }
     assert rows["AMS-8 over one sample"] == "not measured: x"
 
 

@@ -140,9 +140,14 @@ def test_a_section_that_hangs_costs_itself_and_a_new_process_goes_on(stage, tmp_
         out = run.results / "times.json"
         options = ["--dry-run", "--patience", "1", "--bundles", str(tmp_path), "--out", str(out)]
         return [
-            Step("times", [sys.executable, "-c", HANGS, *options], 120, again=["--resume"],
-                 unfinished=gpu_plan.undecided(out, sections)),
-        ]  # fmt: skip
+            Step(
+                "times",
+                [sys.executable, "-c", HANGS, *options],
+                120,
+                again=["--resume"],
+                unfinished=gpu_plan.undecided(out, sections),
+            )
+        ]
 
     code, out = stage(plan)
     assert code == 1  # a section failed

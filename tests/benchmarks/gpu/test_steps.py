@@ -37,9 +37,7 @@ def test_one_that_fails_leaves_the_others_but_those_that_need_it(tmp_path):
         python("after", "", after=("bad",)),
     ]
     outcomes = run(steps, tmp_path)
-    assert states(outcomes) == {
-        "bad": "failed", "good": "ok", "needs": "left out", "after": "ok",
-    }  # fmt: skip
+    assert states(outcomes) == {"bad": "failed", "good": "ok", "needs": "left out", "after": "ok"}
     assert outcomes["bad"].record()["exit"] == 3
     assert outcomes["needs"].record()["why"] == "it needs bad"
     assert "fine" in (tmp_path / "logs" / "good.log").read_text()
@@ -93,9 +91,7 @@ def test_a_step_that_runs_alone_makes_room_for_itself_and_the_others_go_on_behin
         python("alone", write("alone ", 0), alone=True, latest=1.0),
     ]
     outcomes = run(steps, tmp_path)
-    assert states(outcomes) == {
-        "slow": "ok", "optional": "ended", "queued": "ok", "alone": "ok",
-    }  # fmt: skip
+    assert states(outcomes) == {"slow": "ok", "optional": "ended", "queued": "ok", "alone": "ok"}
     assert log.read_text().split() == ["queued", "alone", "slow"]
     assert outcomes["slow"].record()["attempts"] == 2
 

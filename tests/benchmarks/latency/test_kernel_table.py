@@ -56,20 +56,38 @@ def test_arguments_of_another_version_cost_the_products_and_not_the_table():
 
 
 def test_kernels_by_time_with_their_share_of_the_rates():
-    fused = {"cat": "cpu_op", "name": "triton_poi_fused_silu_3", "ts": 0, "dur": 1,
-             "args": {"External id": 5, "Input Dims": [[4, 256], [4, 256], []],
-                      "Input type": ["c10::BFloat16", "c10::BFloat16", "Scalar"]}}  # fmt: skip
-    product = {"cat": "cpu_op", "name": "aten::mm", "ts": 0, "dur": 1,
-               "args": {"External id": 6, "Input Dims": [[64, 32], [32, 16]],
-                        "Input type": ["float", "float"]}}  # fmt: skip
+    fused = {
+        "cat": "cpu_op",
+        "name": "triton_poi_fused_silu_3",
+        "ts": 0,
+        "dur": 1,
+        "args": {
+            "External id": 5,
+            "Input Dims": [[4, 256], [4, 256], []],
+            "Input type": ["c10::BFloat16", "c10::BFloat16", "Scalar"],
+        },
+    }
+    product = {
+        "cat": "cpu_op",
+        "name": "aten::mm",
+        "ts": 0,
+        "dur": 1,
+        "args": {
+            "External id": 6,
+            "Input Dims": [[64, 32], [32, 16]],
+            "Input type": ["float", "float"],
+        },
+    }
     events = [
-        fused, product,
+        fused,
+        product,
         kernel("triton_poi_fused_silu_3", 0, 2.0, 5),
         kernel("nchwToNhwcKernel", 3, 1.0, 6),
         kernel("sm90_xmma_gemm_f32", 4, 5.0, 6),
-        kernel(STEP, 10, 2.0), kernel(STEP, 13, 2.0),
+        kernel(STEP, 10, 2.0),
+        kernel(STEP, 13, 2.0),
         kernel("Memcpy DtoD", 15, 1.0, cat="gpu_memcpy"),
-    ]  # fmt: skip
+    ]
     found = table(events, BATCH, copy_gb_per_s=10.0, peak_tflops=0.1)
     rows = {row["kernel"]: row for row in found["kernels"]}
     assert next(iter(rows)) == "sm90_xmma_gemm_f32"

@@ -20,8 +20,12 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 def python(*arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, *arguments],
-        cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -259,7 +263,8 @@ def test_baseline_computes_what_the_runtime_computes(tmp_path):
 
     subject = make_subject("tiny", 32, 8, 3, tmp_path / "bundle")
     noise = np.random.default_rng(0).standard_normal((4, 1, 8, 1, 32, 32), dtype=np.float32)
-    runtime = Reconstructor(subject.bundle, engine="onnxruntime", device="cpu")
+    one = {"preset": "paper", "samples": 1}
+    runtime = Reconstructor(subject.bundle, engine="onnxruntime", device="cpu", **one)
     result = runtime(subject.volume, noise=noise)
     scale = np.float32(result.stats["frames"][0]["scale"])
     planes = np.ascontiguousarray(subject.volume.transpose(2, 0, 1)) / scale

@@ -155,7 +155,7 @@ def test_no_spread_has_no_worth():
 def section(**psnr: list[float]) -> dict:
     """A section ``samplers`` of three subjects: fast, paper's equals and coarse, by their PSNR."""
     names = {
-        "fast": Setting(FAST.sampler.kind, FAST.sampler.steps, 2).name,
+        "fast": Setting(FAST.sampler.kind, FAST.sampler.steps, 8).name,
         "five": FIVE,
         "alike": Setting("ddpm", 10, 2).name,
         "many": Setting("ddpm", 10, 8).name,
@@ -185,9 +185,9 @@ BASE = np.array([30.0, 31.0, 32.5])
 
 
 def verdict(gains: list[float]) -> dict:
-    made = section(fast=list(BASE + gains), alike=list(BASE), many=list(BASE + 0.01))
+    made = section(fast=list(BASE + gains), many=list(BASE))
     found = {bar["what"]: bar for bar in bars(Results({"samplers": made}))}
-    return found["fast - paper, 2 and 2 samples"]
+    return found["fast - paper, 8 and 8 samples"]
 
 
 def test_fast_is_held_to_a_tenth_of_a_decibel_with_its_interval():
@@ -198,6 +198,19 @@ def test_fast_is_held_to_a_tenth_of_a_decibel_with_its_interval():
     # A mean of -0.05 dB that three subjects do not tell from -0.1 dB.
     assert verdict([-0.15, -0.05, 0.05])["met"] is False
     assert {b["met"] for b in bars(Results({})) if b["what"].startswith("fast")} == {None}
+
+
+def test_the_default_is_held_to_a_fifth_of_the_time_of_all_steps():
+    def verdict(seconds: float) -> dict:
+        made = section(many=list(BASE))
+        made["seconds"]["default_share"] = seconds
+        found = {bar["what"]: bar for bar in bars(Results({"samplers": made}))}
+        return found["time of the default over all steps"]
+
+    assert (verdict(0.19)["met"], verdict(0.21)["met"], verdict(0.19)["got"]) == (True, False, 0.19)
+    own = {s.name: {"median_s": 0.1 + 0.01 * s.evaluations} for s in curve(OWN, 8)}
+    assert quality_samplers._share(OWN, own) == pytest.approx(0.18 / 0.9)
+    assert quality_samplers._share(OWN, {}) is None
 
 
 def test_each_setting_is_compared_with_as_many_samples_and_with_the_most():
@@ -212,7 +225,7 @@ def test_each_setting_is_compared_with_as_many_samples_and_with_the_most():
         "coarse - DDPM-10, 8 samples": pytest.approx(0.2),
     }
     assert preset(made, "paper", 8) == Setting("ddpm", 10, 8)
-    assert preset(made, "fast") == Setting(FAST.sampler.kind, FAST.sampler.steps, 2)
+    assert preset(made, "fast") == Setting(FAST.sampler.kind, FAST.sampler.steps, 8)
 
 
 def test_the_table_says_it_all_once(tmp_path):

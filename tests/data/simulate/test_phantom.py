@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from petrt.data.simulate import phantom
+from petrt.data.simulate import anatomy, phantom
 
 SHAPE, VOXEL = (48, 48, 48), 5.0
 
@@ -52,14 +52,14 @@ def test_head_is_upright_and_centred(head: phantom.Phantom) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_warp_does_not_fold(seed: int) -> None:
-    mni = phantom.warp_to_mni(np.random.default_rng(seed), SHAPE, VOXEL)
+    mni = anatomy.warp_to_mni(np.random.default_rng(seed), SHAPE, VOXEL)
     slopes = np.stack([np.stack(np.gradient(m, VOXEL)) for m in mni])
     determinant = np.linalg.det(np.moveaxis(slopes, (0, 1), (-2, -1)))
     assert determinant.min() > 0.1
     assert determinant.max() < 4
     # Pose and deformation stay in the range between people: centimetres, not more.
     axes = [VOXEL * (np.arange(n) - (n - 1) / 2) for n in SHAPE]
-    rest = np.stack(np.meshgrid(*axes, indexing="ij")) + phantom.BRAIN_CENTRE_MM.reshape(3, 1, 1, 1)
+    rest = np.stack(np.meshgrid(*axes, indexing="ij")) + anatomy.BRAIN_CENTRE_MM.reshape(3, 1, 1, 1)
     moved = np.linalg.norm(mni - rest, axis=0)[12:36, 12:36, 12:36]
     assert 2 < moved.mean() < 25
 
@@ -67,7 +67,7 @@ def test_warp_does_not_fold(seed: int) -> None:
 @pytest.mark.parametrize("sigma", [1.0, 3.0, 7.5])
 def test_smooth_noise_has_unit_variance_and_its_correlation_length(sigma: float) -> None:
     rng = np.random.default_rng(3)
-    noise = np.stack([phantom.smooth_noise(rng, (64, 60, 56), sigma) for _ in range(8)])
+    noise = np.stack([anatomy.smooth_noise(rng, (64, 60, 56), sigma) for _ in range(8)])
     assert noise.shape == (8, 64, 60, 56)
     assert noise.dtype == np.float32
     assert noise.mean() == pytest.approx(0, abs=0.1)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from petrt.data.simulate import scanner
+from petrt.data.simulate.projector import ANGLES, SUBSETS, make_projector, strip_areas
 
 SIZE = 40
 RNG_SEED = 7
@@ -28,16 +29,16 @@ def cylinder() -> NDArray[np.float32]:
 
 
 def test_a_pixel_at_45_degrees_casts_a_triangle() -> None:
-    areas = scanner.strip_areas(np.zeros(1), np.zeros(1), np.pi / 4, 5).toarray()[:, 0]
+    areas = strip_areas(np.zeros(1), np.zeros(1), np.pi / 4, 5).toarray()[:, 0]
     side = (np.sqrt(0.5) - 0.5) ** 2
     np.testing.assert_allclose(areas, [0, side, 1 - 2 * side, side, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(SIZE, SIZE), (33, 20)])
 def test_every_pixel_is_seen_whole_at_every_angle(shape: tuple[int, int]) -> None:
-    projector = scanner.make_projector(*shape)
+    projector = make_projector(*shape)
     ones = np.ones((projector.bins, 1), np.float32)
-    per_subset = scanner.ANGLES // scanner.SUBSETS
+    per_subset = ANGLES // SUBSETS
     for forward, back in zip(projector.forward, projector.back, strict=True):
         assert forward.shape == (per_subset * projector.bins, projector.pixels.size)
         for angle in range(per_subset):
@@ -47,20 +48,20 @@ def test_every_pixel_is_seen_whole_at_every_angle(shape: tuple[int, int]) -> Non
 
 def test_disc_projects_to_its_chords() -> None:
     radius = 14.3
-    projector = scanner.make_projector(SIZE, SIZE)
+    projector = make_projector(SIZE, SIZE)
     sinogram = projector.project(disc(radius).reshape(-1, 1)[projector.pixels])
     edges = np.arange(projector.bins + 1) - projector.bins / 2
     s = np.clip(edges, -radius, radius)
     area = s * np.sqrt(radius**2 - s**2) + radius**2 * np.arcsin(s / radius)
     chords = np.diff(area)  # the mean of 2 sqrt(R^2 - s^2) over each strip
-    error = np.abs(sinogram.reshape(scanner.ANGLES, projector.bins) - chords)
+    error = np.abs(sinogram.reshape(ANGLES, projector.bins) - chords)
     # Turned pixels reach over the edges of strips, which shows where the chord falls steeply.
     assert error.max() < 0.04 * 2 * radius
     assert error[:, np.abs(edges[1:] - 0.5) < 11].max() < 0.01 * 2 * radius
 
 
 def test_back_projection_is_the_adjoint() -> None:
-    projector = scanner.make_projector(SIZE, SIZE)
+    projector = make_projector(SIZE, SIZE)
     rng = np.random.default_rng(RNG_SEED)
     for forward, back in zip(projector.forward, projector.back, strict=True):
         x = rng.standard_normal(forward.shape[1])
@@ -117,7 +118,7 @@ def test_total_activity_is_preserved(cylinder: NDArray[np.float32], dose: int) -
     assert image.sum() == pytest.approx(cylinder.sum(), rel=0.01)
     # Beyond the noise of the counts there is no bias, but for the filter at the end slices.
     trues = counts.sum() - float(randoms.sum()) * counts.shape[0] / dose
-    expected = trues * dose / scanner.count_factor(4.0) / scanner.ANGLES
+    expected = trues * dose / scanner.count_factor(4.0) / ANGLES
     assert image.sum(dtype=np.float64) == pytest.approx(expected, rel=1e-3)
 
 

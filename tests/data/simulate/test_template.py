@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from petrt.data.simulate.phantom import load_template
+from petrt.data.simulate.anatomy import load_template
 
 TOOL = Path(__file__).parents[3] / "tools" / "make_template.py"
 

@@ -81,7 +81,7 @@ def test_images_do_not_depend_on_batch_or_threads():
 def test_images_are_those_of_onnx_runtime_after_the_whole_loop():
     volume = blob((40, 32, 4))
     native, other = (
-        Reconstructor("demo", samples=2, engine=name, device="cpu")(volume).image
+        Reconstructor("demo", preset="paper", samples=2, engine=name, device="cpu")(volume).image
         for name in ("native", "onnxruntime")
     )
     assert np.abs(native - other).max() < 2e-5 * other.max()  # measured: 3e-6

@@ -119,10 +119,11 @@ def test_whole_reconstruction_agrees_with_onnx_runtime(demo):
     """Same noise; PSNR of the mean image. Measured: 140 dB fp32, 62 dB bf16, 80 dB fp16."""
     volume = blob((64, 48, 2))
     noise = np.random.default_rng(0).standard_normal((11, 1, 2, 1, 64, 48)).astype(np.float32)
-    expected = Reconstructor(demo, threads=2)(volume, noise=noise)
+    expected = Reconstructor(demo, preset="paper", samples=1, threads=2)(volume, noise=noise)
     for precision, bar in (("fp32", 100), ("bf16", 45), ("fp16", 60)):
         engine = TorchEngine(demo, precision=precision)  # type: ignore[arg-type]
-        result = Reconstructor(demo, engine=engine, threads=2)(volume, noise=noise)
+        usual = {"preset": "paper", "samples": 1, "threads": 2}
+        result = Reconstructor(demo, engine=engine, **usual)(volume, noise=noise)
         assert np.isfinite(result.image).all()
         assert psnr(result.image, expected.image) >= bar, precision
         assert psnr(result.coarse, expected.coarse) >= bar, precision

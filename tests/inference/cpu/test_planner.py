@@ -65,7 +65,7 @@ def native(bundle: Bundle) -> Callable[[int], Any]:
 def make(bundle: Bundle, opened: Any) -> Callable[..., Planner]:
     def make(engine: Any = None, **options: Any) -> Planner:
         options = {"cores": 4, "reopen": opened, **options}
-        return Planner(bundle, engine or opened(1), **options)
+        return Planner(bundle, engine or opened(1), bundle.model.network, **options)
 
     return make
 

@@ -32,7 +32,7 @@ def test_loop_is_timed_with_and_without_networks(engine, bundle, capturable):
     from benchmarks.latency import device_parts
 
     engine.capturable = capturable
-    reconstructor = Reconstructor(bundle, engine=engine)
+    reconstructor = Reconstructor(bundle, engine=engine, preset="paper", samples=1)
     loop = device_parts.loop_seconds(reconstructor, 3, 2, 16, 2)
     ways = ("graph", "plain") if capturable else ("plain",)
     for way in ways:
@@ -54,7 +54,7 @@ def test_the_loop_of_a_model_that_takes_the_dose_is_told_one(cuda, dose_bundle):
         return bind(graph, inputs, outputs)
 
     engine.bind = spy
-    reconstructor = Reconstructor(dose_bundle, engine=engine)
+    reconstructor = Reconstructor(dose_bundle, engine=engine, preset="paper", samples=1)
     bound = device_parts.BoundLoop(reconstructor, 3, 1, 16)
     bound.plain()
     bound.stream.synchronize()

@@ -11,6 +11,7 @@ from petrt.errors import UsageError
 from petrt.io.bids.derivatives import (
     FIELDS,
     check_place,
+    coarse_sidecar,
     image_path,
     image_sidecar,
     sidecar_of,
@@ -25,6 +26,7 @@ RECORD = {
     "petrt": "9",
     "model": {"name": "m", "sha256": "0" * 64, "label": "simulated"},
     **{"dose_fraction": 0.05, "seed": 1, "samples": 8, "sampler": {"kind": "ddpm", "steps": 10}},
+    "strength": 1.0,
     "std": {"calibrated": True, "factor": 2.0, "level": 0.9, "reason": "fitted on 4 subjects"},
     **{"frames": [{"activity_ratio": 1.0}], "warnings": ["odd"], "seconds": {"total": 1.0}},
 }
@@ -49,7 +51,7 @@ def test_sidecars_repeat_what_stays_valid_and_nothing_else(dataset):
     source = "bids:raw:sub-02/ses-late/pet/sub-02_ses-late_trc-FDG_run-1_pet.nii.gz"
     kept = {key for key in content if key in FIELDS}
     assert kept == {*METADATA, *times(2)} - {"ScaleFactor", "PatientName"}
-    for sidecar in (image_sidecar, uncertainty_sidecar):
+    for sidecar in (image_sidecar, uncertainty_sidecar, coarse_sidecar):
         made = sidecar(file, content, RECORD, "abc")
         own = {"Description", "Sources", "SpatialReference", "SkullStripped", "petrt", "key"}
         assert made.keys() == kept | own
@@ -58,7 +60,8 @@ def test_sidecars_repeat_what_stays_valid_and_nothing_else(dataset):
         assert made["SkullStripped"] is True
         assert made["Description"].endswith("simulated; not for diagnostic use")
         assert made["key"] == "abc"
-        for key in ("model", "petrt", "dose_fraction", "samples", "sampler", "seed"):
+        drawn = () if sidecar is coarse_sidecar else ("samples", "sampler", "seed", "strength")
+        for key in ("model", "petrt", "dose_fraction", *drawn):
             assert made["petrt"][key] == RECORD[key]
     assert image_sidecar(file, content, RECORD, "")["petrt"] == RECORD
     std = uncertainty_sidecar(file, METADATA, RECORD, "")

@@ -1,7 +1,8 @@
 """Writes a data set of simulated subjects.
 
 Files in its folder:
-    dataset.json                       seed, subjects, doses, grid, versions, hashes; written last
+    dataset.json                       seed, scanner, subjects, doses, grid, versions, hashes, what was
+                                       drawn for each subject (varied scanner); written last
     sub-0000_rec-full_pet.nii.gz       full dose
     sub-0000_rec-1to100_pet.nii.gz     one per dose reduction
     sub-0000_rec-truth_pet.nii.gz      the noise-free activity at the scanner's resolution
@@ -27,7 +28,7 @@ import scipy
 from numpy.typing import NDArray
 
 from petrt.data.simulate.phantom import LABELS
-from petrt.data.simulate.subject import Shape, check_request, simulate_subject
+from petrt.data.simulate.subject import Shape, check_request, drawn_parameters, simulate_subject
 from petrt.errors import UsageError
 from petrt.files.atomic import (
     atomic_write_bytes,
@@ -57,7 +58,8 @@ class _Job:
     seed: int
     doses: tuple[int, ...]
     shape: Shape
-    voxel_mm: float
+    voxel_mm: float | None
+    scanner: str
     overwrite: bool
 
     @property
@@ -65,7 +67,8 @@ class _Job:
         """All that the content of a file depends on, besides its name."""
         return {
             "seed": self.seed,
-            "shape": list(self.shape),
+            "scanner": self.scanner,
+            "shape": list(self.shape) if self.voxel_mm else None,
             "voxel_mm": self.voxel_mm,
             "versions": versions(),
         }
@@ -73,7 +76,12 @@ class _Job:
     def __call__(self, number: int) -> tuple[int, dict[str, str]]:
         """Write the subject; its number, and the hash of each of its files."""
         subject = simulate_subject(
-            self.seed, number, doses=self.doses, shape=self.shape, voxel_mm=self.voxel_mm
+            self.seed,
+            number,
+            doses=self.doses,
+            shape=self.shape,
+            voxel_mm=self.voxel_mm,
+            scanner=self.scanner,
         )
         volumes: dict[str, NDArray[Any]] = {
             "full": subject.full,
@@ -102,13 +110,15 @@ def write_dataset(
     doses: Iterable[int] = (100,),
     *,
     shape: Shape = (128, 128, 128),
-    voxel_mm: float = 2.0,
+    voxel_mm: float | None = 2.0,
+    scanner: str = "basic",
     workers: int = 1,
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Simulate ``subjects`` (their numbers) into the folder ``out``; return its dataset.json.
 
+    ``scanner``, and ``voxel_mm`` None: see ``simulate_subject``.
     The files are the same for any number of ``workers`` (processes). ``progress`` is called with
     each number when its files are written. dataset.json is written last, so it marks a complete data
     set. Subjects that an earlier call, also an interrupted one, wrote from the same seed and grid are
@@ -117,14 +127,14 @@ def write_dataset(
     if any other output exists and ``overwrite`` is false.
     """
     numbers = sorted(set(subjects))
-    job = _Job(Path(out), seed, tuple(sorted(set(doses))), shape, voxel_mm, overwrite)
+    job = _Job(Path(out), seed, tuple(sorted(set(doses))), shape, voxel_mm, scanner, overwrite)
     if not numbers:
         raise UsageError("there is no subject to simulate", "ask for at least one")
     workers = whole("workers", workers, 0, MOST_WORKERS)
     if workers < 1:
         raise UsageError(f"cannot simulate with {workers} workers", "ask for at least one")
     for number in numbers:
-        check_request(seed, number, job.doses, shape, voxel_mm)
+        check_request(seed, number, job.doses, shape, voxel_mm, scanner)
     _make_folder(job.out)
     with owned(job.out):
         done = _done(job, numbers)
@@ -199,7 +209,8 @@ def _check_outputs(
 
 def _index(job: _Job) -> dict[str, Any]:
     """dataset.json, if it is there and tells of files from the same seed and grid; otherwise empty."""
-    content = _json(job.out / INDEX)
+    # Data sets of earlier versions name no scanner; it was the basic one.
+    content = {"scanner": "basic"} | _json(job.out / INDEX)
     return content if all(content.get(key) == job.request[key] for key in job.request) else {}
 
 
@@ -284,16 +295,17 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _description(job: _Job, numbers: Sequence[int], hashes: Mapping[str, str]) -> dict[str, Any]:
     """The content of dataset.json. ``sha256``: file name -> hash of its content."""
-    return {
-        "description": f"FDG brain PET: {NOTICE}",
+    tracers = "FDG" if job.scanner == "basic" else "FDG, amyloid and FDOPA"
+    content = {
+        "description": f"{tracers} brain PET: {NOTICE}",
         "units": "Bq/ml",
-        "seed": job.seed,
+        **job.request,
         "subjects": list(numbers),
         "doses": list(job.doses),
-        "shape": list(job.shape),
-        "voxel_mm": job.voxel_mm,
         "labels": LABELS,
         "files": {f"sub-{n:04d}": subject_files(n, job.doses) for n in numbers},
         "sha256": dict(sorted(hashes.items())),
-        "versions": versions(),
     }
+    if job.scanner == "varied":
+        content["drawn"] = {f"sub-{n:04d}": drawn_parameters(job.seed, n) for n in numbers}
+    return content

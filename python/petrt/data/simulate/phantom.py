@@ -1,30 +1,21 @@
-"""A random head with FDG uptake: tissue from a warped MNI152 template, activity in Bq/ml.
-
-One ``numpy.random.SeedSequence`` determines a subject. The image grid is mapped to MNI coordinates
-(millimetres, RAS+), in which anatomy and regional uptake are defined.
-"""
+"""A random head with FDG uptake, in Bq/ml. One ``numpy.random.SeedSequence`` determines a subject."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
 
 from petrt.arrays import Array
+from petrt.data.simulate.anatomy import Shape, make_anatomy, smooth_noise
 
 Labels = NDArray[np.uint8]
-Shape = tuple[int, int, int]
 
 LABELS = {"grey": 1, "white": 2, "csf": 3, "other": 4, "lesion": 5}
 """Values of the label volume; 0 is skull, air and everything outside."""
 GREY, WHITE, CSF, OTHER, LESION = LABELS.values()
-
-BRAIN_CENTRE_MM = np.array([0.0, -17.0, 4.0], np.float32)
-"""MNI position (mm) at the centre of an image without pose and warp."""
 
 # MNI centre of the right one (mm; the left mirrors it), Gaussian sigma (mm), mean uptake factor
 REGIONS: dict[str, tuple[tuple[float, float, float], float, float]] = {
@@ -53,41 +44,16 @@ class Phantom:
     labels: Labels
 
 
-@dataclass(frozen=True)
-class Template:
-    """Volume fractions, each [X,Y,Z] in 0..1, and the MNI position (mm) of voxel (0, 0, 0)."""
-
-    grey: Array
-    white: Array
-    cavity: Array  # everything inside the skull: grey, white and fluid
-    soft: Array  # scalp, face and neck
-    first_mm: Array
-    voxel_mm: float
-
-
-@lru_cache(maxsize=1)
-def load_template() -> Template:
-    """The template that ships with the package (origin and licence: ``data/README.md``)."""
-    with (files(__package__) / "data" / "template.npz").open("rb") as file, np.load(file) as npz:
-        levels = np.float32(npz["levels"])
-        maps = {n: npz[n].astype(np.float32) / levels for n in ("grey", "white", "cavity", "soft")}
-        first = npz["first_mm"].astype(np.float32)
-        return Template(**maps, first_mm=first, voxel_mm=float(npz["voxel_mm"]))
-
-
 def make_phantom(seed: np.random.SeedSequence, shape: Shape, voxel_mm: float) -> Phantom:
     """The subject of ``seed`` on an RAS+ grid of isotropic ``voxel_mm``, its head centred."""
     # One random stream per part, so a change to one part does not change the others.
-    anatomy, uptake, texture, lesions = (np.random.default_rng(s) for s in seed.spawn(4))
-    mni = warp_to_mni(anatomy, shape, voxel_mm)
-    head = load_template()
-    cavity, soft = sample(head.cavity, mni), sample(head.soft, mni)
-    brain = cavity > 0  # a tenth of the grid; the next steps work on these voxels only
-    inside = mni[:, brain]
-    grey, white, csf = fold_tissues(texture, inside, cavity[brain], brain, voxel_mm)
+    warp, uptake, texture, lesions = (np.random.default_rng(s) for s in seed.spawn(4))
+    head = make_anatomy(warp, texture, shape, voxel_mm)
+    brain, soft = head.brain, head.soft
+    grey, white, csf = head.grey, head.white, head.csf
 
     level = draw_uptake(uptake)
-    factor = regional_factor(uptake, inside)
+    factor = regional_factor(uptake, head.inside)
     factor *= 1 + 0.04 * smooth_noise(uptake, shape, 14 / voxel_mm)[brain]
     white_factor = 1 + 0.05 * smooth_noise(uptake, shape, 14 / voxel_mm)[brain]
     soft_factor = 1 + 0.25 * smooth_noise(uptake, shape, 8 / voxel_mm)
@@ -111,100 +77,26 @@ def draw_uptake(rng: np.random.Generator) -> dict[str, float]:
     }
 
 
-def smooth_noise(rng: np.random.Generator, shape: Shape, sigma: float) -> Array:
-    """Gaussian noise [X,Y,Z] of zero mean and unit variance, correlated over ``sigma`` voxels.
-
-    It is drawn on a grid with a step of ``sigma`` and interpolated by cubic B-splines, which is much
-    faster than filtering the full grid. Sparse products sum in a fixed order, BLAS does not.
-    """
-    step = max(sigma, 1.0)
-    coarse = tuple(int(np.ceil(n / step)) + 4 for n in shape)
-    field = rng.standard_normal(coarse, dtype=np.float32)
-    for n, short in zip(shape, coarse, strict=True):
-        rows = _spline_weights(n, short, step) @ field.reshape(short, -1)
-        # Move the finished axis to the end: after three axes they are back in order.
-        field = np.ascontiguousarray(np.moveaxis(rows.reshape(n, *field.shape[1:]), 0, -1))
-    return field
-
-
-def _spline_weights(fine: int, coarse: int, step: float) -> sparse.csr_array:
-    """Cubic B-spline weights [fine, coarse], each row scaled to a sum of squares of one."""
-    distance = np.abs((np.arange(fine) / step + 1.5)[:, None] - np.arange(coarse)[None, :])
-    near = 2 / 3 - distance**2 + distance**3 / 2
-    far = np.maximum(2 - distance, 0) ** 3 / 6
-    weights = np.where(distance < 1, near, far)
-    weights /= np.sqrt((weights**2).sum(1, keepdims=True))
-    return sparse.csr_array(weights.astype(np.float32))
-
-
-def warp_to_mni(rng: np.random.Generator, shape: Shape, voxel_mm: float) -> Array:
-    """MNI position [3,X,Y,Z] (mm) of each voxel: a pose and two scales of smooth deformation."""
-    turn = np.deg2rad(rng.normal(0, [5.0, 3.0, 4.0]))  # pitch, roll, yaw
-    scale = 1 + rng.normal(0, 0.04) + rng.normal(0, 0.025, 3)
-    shift = rng.normal(0, 3.0, 3)
-    matrix = (_rotation(turn) / scale).astype(np.float32)
-    axes = [np.float32(voxel_mm) * (np.arange(n) - (n - 1) / 2) for n in shape]
-    mni = np.empty((3, *shape), np.float32)
-    for row in range(3):
-        x, y, z = (a * m for a, m in zip(axes, matrix[row], strict=True))
-        mni[row] = x[:, None, None] + y[None, :, None] + z[None, None, :]
-        mni[row] += BRAIN_CENTRE_MM[row] - np.float32(shift[row])
-        mni[row] += 3.0 * smooth_noise(rng, shape, 36 / voxel_mm)
-        mni[row] += 1.3 * smooth_noise(rng, shape, 14 / voxel_mm)
-    return mni
-
-
-def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotation about x, then y, then z, by ``angles`` in radians."""
-    out = np.eye(3)
-    for axis, angle in enumerate(angles):
-        i, j = (axis + 1) % 3, (axis + 2) % 3
-        turn = np.eye(3)
-        turn[i, i] = turn[j, j] = np.cos(angle)
-        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
-        out = turn @ out
-    return out
-
-
-def sample(fraction: Array, mni: Array) -> Array:
-    """A map of the template, sampled at ``mni`` [3,...] (mm); zero outside the template."""
-    head = load_template()
-    first = head.first_mm.reshape(3, *[1] * (mni.ndim - 1))
-    index = (mni - first) / np.float32(head.voxel_mm)
-    return ndimage.map_coordinates(fraction, index, order=1, prefilter=False)
-
-
-def fold_tissues(
-    rng: np.random.Generator, mni: Array, cavity: Array, brain: NDArray[np.bool_], voxel_mm: float
-) -> tuple[Array, Array, Array]:
-    """Fractions [N] of grey, white and csf at ``mni`` [3,N], the positions of the mask ``brain``.
-
-    The template is an average of 152 people, so its cortex is blurred. Random folds are added: the odds
-    of the three tissues are sharpened, get correlated noise, and are scaled to fill ``cavity`` [N].
-    """
-    head = load_template()
-    grey, white = sample(head.grey, mni), sample(head.white, mni)
-    odds = []
-    for fraction in (grey, white, np.maximum(cavity - grey - white, 0)):
-        fold = np.exp(0.7 * smooth_noise(rng, brain.shape, 5 / voxel_mm)[brain])
-        odds.append(((fraction + np.float32(0.02)) * fold) ** 1.6)
-    scale = cavity / (odds[0] + odds[1] + odds[2])
-    return odds[0] * scale, odds[1] * scale, odds[2] * scale
-
-
-def regional_factor(rng: np.random.Generator, mni: Array) -> Array:
+def regional_factor(
+    rng: np.random.Generator,
+    mni: Array,
+    means: Mapping[str, float] | None = None,
+    lowered_share: float = 0.4,
+) -> Array:
     """Relative uptake [N] of grey matter at ``mni`` [3,N]: regions, asymmetry, hypometabolism.
 
-    A region is a Gaussian in MNI space. Its height is its mean factor with 6 % variation per person and
-    3 % per side. Two people in five have one or two regions lowered by 15-45 %.
+    A region is a Gaussian in MNI space. Its height is its mean factor (``means``, by region; that of FDG
+    if not given) with 6 % variation per person and 3 % per side. ``lowered_share`` of the people have
+    one or two regions lowered by 15-45 %.
     """
     lowered = np.ones((len(REGIONS), 2))
-    if rng.random() < 0.4:
+    if rng.random() < lowered_share:
         for region in rng.choice(len(REGIONS), size=rng.integers(1, 3), replace=False):
             sides = [[0], [1], [0, 1]][rng.integers(3)]
             lowered[region, sides] = 1 - rng.uniform(0.15, 0.45)
     factor = np.ones(mni.shape[1:], np.float32)
-    for (centre, sigma, mean), low in zip(REGIONS.values(), lowered, strict=True):
+    for (name, (centre, sigma, fdg)), low in zip(REGIONS.items(), lowered, strict=True):
+        mean = fdg if means is None else means[name]
         person = rng.normal(0, 0.06)
         for side, sign in enumerate((1, -1)):
             height = (mean + person + rng.normal(0, 0.03)) * low[side] - 1
@@ -243,12 +135,26 @@ def add_lesions(
         level = grey * (rng.uniform(1.3, 2.0) if hot else rng.uniform(0.02, 0.25))
         radii = rng.uniform(6, 20) / 2 * rng.uniform(0.8, 1.25, 3)
         centre = np.unravel_index(brain[int(place * brain.size)], labels.shape)
-        reach = np.ceil(radii / voxel_mm).astype(int) + 1
-        window = tuple(slice(max(c - r, 0), c + r + 1) for c, r in zip(centre, reach, strict=True))
-        weight = _ellipsoid(labels.shape, window, centre, radii / voxel_mm)
-        weight *= (labels[window] > 0) & (labels[window] != OTHER)
-        activity[window] += (weight * (level - activity[window])).astype(np.float32)
-        labels[window][weight > 0.5] = LESION
+        paint_lesion(activity, labels, centre, radii / voxel_mm, level)
+
+
+def paint_lesion(
+    activity: Array,
+    labels: Labels,
+    centre: tuple[np.intp, ...],
+    radii: NDArray[np.float64],
+    level: float,
+) -> None:
+    """Fill an ellipsoid of ``radii`` voxels with the activity ``level`` and label it, in place.
+
+    It keeps inside the brain.
+    """
+    reach = np.ceil(radii).astype(int) + 1
+    window = tuple(slice(max(c - r, 0), c + r + 1) for c, r in zip(centre, reach, strict=True))
+    weight = _ellipsoid(labels.shape, window, centre, radii)
+    weight *= (labels[window] > 0) & (labels[window] != OTHER)
+    activity[window] += (weight * (level - activity[window])).astype(np.float32)
+    labels[window][weight > 0.5] = LESION
 
 
 def _ellipsoid(

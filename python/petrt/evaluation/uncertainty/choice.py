@@ -13,7 +13,7 @@ SIZE_SLACK = 2.0
 
 
 def fitted_for(
-    model: ModelSpec, sampler: SamplerSpec, samples: int, dose: float | None
+    model: ModelSpec, sampler: SamplerSpec | None, samples: int, dose: float | None
 ) -> tuple[SamplesSpec | None, str]:
     """The fit that is valid for such samples at this dose, or None; and the reason.
 
@@ -49,7 +49,7 @@ def dose_of(model: ModelSpec, dose: float | None) -> float | None:
 
 
 def std_record(
-    model: ModelSpec, sampler: SamplerSpec, samples: int, dose: float | None
+    model: ModelSpec, sampler: SamplerSpec | None, samples: int, dose: float | None
 ) -> dict[str, Any]:
     """The record of a std map: as ``petrt.evaluation.calibration.std_record`` for a model that has only a
     factor. The factor is 1 where the map comes from a fit: it is calibrated already."""

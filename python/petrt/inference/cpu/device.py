@@ -133,6 +133,7 @@ def cpu_device(
     planner = Planner(
         bundle,
         engine,
+        process.model.network,
         cores=threads or default_threads(),
         fixed=threads is not None,
         reopen=reopen if ours else None,

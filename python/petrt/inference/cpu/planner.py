@@ -18,6 +18,7 @@ from petrt.inference.cpu.parallelism import (
     within,
 )
 from petrt.model.bundle import Bundle
+from petrt.model.spec import NetworkSpec
 
 CallSize = tuple[int, int]
 
@@ -30,6 +31,7 @@ class Planner:
 
     Args:
         engine: of one thread, or the caller's own.
+        network: the networks that run; without a denoiser where only the coarse prediction is wanted.
         reopen: opens the same engine with other threads; None where that is not possible.
         cores: number of cores to use.
         fixed: run ``cores`` workers of one thread each.
@@ -42,6 +44,7 @@ class Planner:
         self,
         bundle: Bundle,
         engine: Engine,
+        network: NetworkSpec,
         *,
         cores: int,
         fixed: bool = False,
@@ -49,7 +52,7 @@ class Planner:
         batch: CallSize | None = None,
         budget: int | None = None,
     ) -> None:
-        self._bundle, self._engine = bundle, engine
+        self._network, self._engine = network, engine
         self._reopen, self._reopened = reopen, engine
         self._cores, self._fixed, self._batch, self._budget = cores, fixed, batch, budget
         self._limit: MemoryLimit | None = None
@@ -109,7 +112,7 @@ class Planner:
 
     def _usual(self, samples: int) -> CallSize:
         """(slices, samples) of a call: what the user asked for, or what the rule says."""
-        denoises = self._bundle.model.network.denoiser is not None
+        denoises = self._network.denoiser is not None
         most = self._engine.batch_range("denoiser")[1] if denoises else None
         samples = samples if denoises else 1
         if self._batch is not None:
@@ -135,7 +138,7 @@ class Planner:
 
         def needs(parallelism: Parallelism) -> tuple[int, int]:
             batch = Shape(parallelism.slices, parallelism.samples, height, width)
-            each = memory.worker_bytes(self._engine, self._bundle.model.network, batch)
+            each = memory.worker_bytes(self._engine, self._network, batch)
             other = self._inside(parallelism) != self._engine.threads
             return each, fixed + other * self._engine_bytes
 

@@ -52,7 +52,7 @@ class Worker:
         self._dose = np.ones(slices, np.float32)
         self._x_cp = np.zeros_like(self._x)
         self.loop: ReverseLoop | None = None
-        if process.film is not None:
+        if process.table is not None and process.film is not None:
             self.loop = ReverseLoop(
                 process.table.coefs,
                 process.model.clip,
@@ -61,6 +61,7 @@ class Worker:
                 shape.samples,
                 height,
                 width,
+                sigma_z=process.model.noise_sigma_z,
             )
         images = {"x": self._x, "x_cp": self._x_cp, "dose": self._dose, **self._guides}
         forwards = wire(engine, process.model.network, images, self.loop, np.empty, self._bind)

@@ -57,7 +57,7 @@ class CudaDevice:
     ) -> None:
         self._bundle, self._engine, self._process = bundle, engine, process
         self._most, self._memory = batch, memory
-        self._limits = Limits.of(engine, bundle.model.network)
+        self._limits = Limits.of(engine, process.model.network)
         self._key: tuple[Any, ...] | None = None
         self._worker: Worker | None = None
         self._transfers: list[Transfer] = []
@@ -159,7 +159,7 @@ class CudaDevice:
     def _batch(self, job: Job) -> BatchShape:
         depth, height, width = job.volume.shape
         if self._plane != (height, width):
-            each = image_bytes(self._engine, self._bundle.model.network, height, width)
+            each = image_bytes(self._engine, self._process.model.network, height, width)
             free = _cuda.memory(self._engine.stream.device)[0]
             budget = self._memory if self._memory is not None else int(SHARE * free)
             self._plane, self._images = (height, width), images_within(budget, each, height, width)

@@ -46,11 +46,20 @@ class Worker:
         self._nas = allocate((batch.slices, NEIGHBOURS, height, width))
         self._dose = allocate((batch.slices,))
         self._loop: ReverseLoop | None = None
-        if process.film is not None:
+        if process.table is not None and process.film is not None:
             self._loop = ReverseLoop(
-                process.table.coefs, model.clip, process.film,
-                batch.slices, batch.samples, height, width, model.sigma_r, stream, kept,
-            )  # fmt: skip
+                process.table.coefs,
+                model.clip,
+                process.film,
+                batch.slices,
+                batch.samples,
+                height,
+                width,
+                model.sigma_r,
+                stream,
+                model.noise_sigma_z,
+                kept,
+            )
         coarse = self._loop.coarse if self._loop else allocate(image)
         images = {"x": self._x, "nas": self._nas, "spectrum": self._spectrum, "x_cp": coarse}
         images |= {"dose": self._dose}
@@ -63,9 +72,13 @@ class Worker:
             if batch.total > 1:  # the standard deviation of one sample is 0
                 self.results["std"] = self._loop.std
             self._launches = Launches(
-                self._loop, self._prologue, self._forwards.denoise, batch.total, stream,
+                self._loop,
+                self._prologue,
+                self._forwards.denoise,
+                batch.total,
+                stream,
                 engine.capturable,
-            )  # fmt: skip
+            )
         self._guides = model.network.guide_count
         self._fft: DeviceSpectrum | None = None
         if self._guides > 1 and DeviceSpectrum.available():

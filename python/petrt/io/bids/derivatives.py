@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from petrt import __version__
+from petrt.diffusion.strength import words
 from petrt.errors import InputError, UsageError
 from petrt.files.atomic import atomic_write_bytes, atomic_write_json
 from petrt.files.names import shown
@@ -17,7 +18,8 @@ from petrt.io.bids.layout import DESCRIPTION, Dataset, PetFile, read_json
 BIDS_VERSION = "1.11.1"
 NAME = "petrt"
 NOTICE = "not for diagnostic use"
-IMAGE, UNCERTAINTY = "denoised", "uncertainty"
+IMAGE, UNCERTAINTY, COARSE = "denoised", "uncertainty", "coarse"
+_DRAWN = ("seed", "samples", "sampler", "strength")
 # The name of the source data set in BIDS URIs.
 _RAW = "raw"
 # The PET fields of the specification that hold for an image of the same scan, frames, grid and unit.
@@ -62,6 +64,8 @@ PET file that `Sources` in the .json file beside it names. Grid, frames and unit
 unit; `Description` says whether it is calibrated. The entry `petrt` of the .json file records model, dose,
 options, warnings and the change of the total activity and of the maximum, frame by frame.
 
+`*_desc-coarse_pet.nii.gz`, where it was asked for, is what the model predicts before it draws samples.
+
 `petrt bids IN OUT group` gathers these numbers in `group_pet.tsv`.
 """
 
@@ -84,7 +88,7 @@ def image_sidecar(
     (petrt.inference.run_record), ``key`` what tells whether the image is up to date."""
     text = (
         f"Estimate of the standard-dose PET image from a low-dose one, by the model "
-        f"{record['model']['name']} of petrt {record['petrt']}; {record['label']}"
+        f"{record['model']['name']} of petrt {record['petrt']}{_strength(record)}; {record['label']}"
     )
     return _sidecar(file, content, text) | {"petrt": dict(record), "key": key}
 
@@ -97,11 +101,20 @@ def uncertainty_sidecar(
     kind = "calibrated" if std["calibrated"] else "not calibrated"
     text = (
         f"Standard deviation of the {record['samples']} samples whose mean is the image "
-        f"desc-{IMAGE}, {kind}: {std['reason']}; {record['label']}"
+        f"desc-{IMAGE}{_strength(record)}, {kind}: {std['reason']}; {record['label']}"
     )
-    kept = ("label", "petrt", "model", "dose_fraction", "seed", "samples", "sampler", "std")
-    own = {name: record[name] for name in kept}
-    return _sidecar(file, content, text) | {"petrt": own, "key": key}
+    return _sidecar(file, content, text) | {"petrt": _own(record, *_DRAWN, "std"), "key": key}
+
+
+def coarse_sidecar(
+    file: PetFile, content: Mapping[str, Any], record: Mapping[str, Any], key: str
+) -> dict[str, Any]:
+    """The sidecar of a coarse prediction; arguments as for ``image_sidecar``."""
+    text = (
+        f"Coarse prediction of the standard-dose PET image, before any sample, by the model "
+        f"{record['model']['name']} of petrt {record['petrt']}; {record['label']}"
+    )
+    return _sidecar(file, content, text) | {"petrt": _own(record), "key": key}
 
 
 def check_place(dataset: Dataset, out: Path) -> None:
@@ -162,6 +175,17 @@ def _description(dataset: Dataset, out: Path) -> dict[str, Any]:
         content["SourceDatasets"][0]["DOI"] = doi
     content |= {key: given[key] for key in ("License", "Authors") if key in given}
     return content
+
+
+def _own(record: Mapping[str, Any], *more: str) -> dict[str, Any]:
+    """What the sidecar of a second image keeps of the record of its run."""
+    names = ("label", "petrt", "model", "dose_fraction", "dose", *more)
+    return {name: record[name] for name in names}
+
+
+def _strength(record: Mapping[str, Any]) -> str:
+    """What a strength below 1 says of an image."""
+    return "".join(f", {each}" for each in words(record["strength"]))
 
 
 def _is_ours(description: Mapping[str, Any]) -> bool:

@@ -30,6 +30,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "samples": {"Description": "Number of samples whose mean is the image"},
     "sampler": {"Description": "Sampler of the reverse process"},
     "steps": {"Description": "Steps of the sampler"},
+    "strength": {"Description": "From 0, the source, to 1, the model's image"},
     "activity_ratio": {
         "Description": "Total activity of the image divided by that of its source; of a series that of the "
         "frame where it is farthest from 1"
@@ -85,7 +86,7 @@ def _row(path: Path, out: Path) -> dict[str, Any]:
         )
     record: Any = read_json(path).get("petrt")
     try:
-        frames = record["frames"]
+        frames, sampler = record["frames"], record["sampler"] or {"kind": None, "steps": None}
         values = {
             "filename": within.as_posix(),
             "participant_id": within.parts[0],
@@ -93,8 +94,9 @@ def _row(path: Path, out: Path) -> dict[str, Any]:
             "frames": len(frames),
             "dose_fraction": record["dose_fraction"],
             "samples": record["samples"],
-            "sampler": record["sampler"]["kind"],
-            "steps": record["sampler"]["steps"],
+            "sampler": sampler["kind"],
+            "steps": sampler["steps"],
+            "strength": record.get("strength", 1.0),
             "activity_ratio": _farthest(frames, "activity_ratio", 1.0, 5),
             "maximum_shift": _farthest(frames, "suvmax_shift_percent", 0.0, 2),
             "warnings": len(record["warnings"]),

@@ -23,7 +23,13 @@ _LONG, _SHORT_TEXT = 64, 1024
 _EQUIPMENT = 0x0018A001  # ContributingEquipmentSequence
 _KEY = re.compile(r"\bkey ([0-9a-f]+), (\d+) files$")
 
-Role = Literal["image", "std"]
+Role = Literal["image", "std", "coarse"]
+# Role -> what the series is, what its description adds, and what is added to the source's SeriesNumber.
+_ROLES: dict[Role, tuple[str, str, int]] = {
+    "image": ("reconstruction", "", 1000),
+    "std": ("standard deviation", " std", 2000),
+    "coarse": ("coarse prediction", " coarse", 3000),
+}
 
 
 @dataclass(frozen=True)
@@ -51,14 +57,14 @@ class Derivation:
     def describe(self, dataset: Dataset, files: int) -> None:
         """Set what says so in a slice: DerivationDescription, ContributingEquipmentSequence, the series'
         description and number. ``files``: how many there are in the series."""
-        what = "reconstruction" if self.role == "image" else "standard deviation"
+        what, word, offset = _ROLES[self.role]
         text = f"{MAKER} {self.version}, model {self.model}: {what} of low-dose PET. {self.summary}"
         dataset.DerivationDescription = f"{text.strip()} {NOTICE}"[:_SHORT_TEXT]
         given = " ".join(str(dataset.get("SeriesDescription") or "").split())
-        suffix = f"{MAKER}{' std' if self.role == 'std' else ''} {NOTICE}"
+        suffix = f"{MAKER}{word} {NOTICE}"
         shortened = given[: _LONG - len(suffix) - 1].strip()
         dataset.SeriesDescription = f"{shortened} {suffix}".strip()
-        dataset.SeriesNumber = series_number(dataset) + (1000 if self.role == "image" else 2000)
+        dataset.SeriesNumber = series_number(dataset) + offset
         others = dataset.get("ContributingEquipmentSequence") or []
         dataset[_EQUIPMENT] = sequence(_EQUIPMENT, [*others, self._equipment(files)])
 
