@@ -116,7 +116,7 @@ class CaseRunner:
                 failed: PetrtError | OSError | None = None
                 try:
                     volume = now.result()
-                    result = self._reconstruct(volume, f"{index + 1}/{len(cases)}")
+                    result = self._reconstruct(case, volume, f"{index + 1}/{len(cases)}")
                 except (PetrtError, OSError) as error:
                     failed = error
                 finish(last)  # keeps the order of the cases, and at most two results in memory
@@ -131,16 +131,20 @@ class CaseRunner:
     def one(self, case: InputCase) -> Written:
         """Run one case, one step after the other, and tell nobody. Raises PetrtError and OSError."""
         volume = self._read(case)
-        return self._write(case, volume, self.reconstructor(volume, dose=self.dose))
+        result = self.reconstructor(volume, dose=self._dose(case))
+        return self._write(case, volume, result)
 
     def _read(self, case: InputCase) -> Volume:
         return case.read(self.max_voxels, self.nonfinite)  # type: ignore[arg-type]
 
-    def _reconstruct(self, volume: Volume, label: str) -> Reconstruction:
+    def _dose(self, case: InputCase) -> float | None:
+        return self.dose if case.dose is None else case.dose
+
+    def _reconstruct(self, case: InputCase, volume: Volume, label: str) -> Reconstruction:
         from petrt.cli.progress import bar
 
         with bar(label, "slices") as progress:
-            return self.reconstructor(volume, dose=self.dose, progress=progress)
+            return self.reconstructor(volume, dose=self._dose(case), progress=progress)
 
     def _write(self, case: InputCase, volume: Volume, result: Reconstruction) -> Written:
         """Write the outputs of one case, which appear together."""
@@ -150,8 +154,8 @@ class CaseRunner:
         stats, key = result.stats, ""
         if self.keys is not None:
             digest = sha256(case.source, case.series)
-            key = self.keys.of(case.source, case.series, digest)
-            options = self.keys.options_sha256
+            key = self.keys.of(case.source, case.series, digest, case.dose)
+            options = self.keys.options_sha256(case.dose)
             hashes = {"input": digest, "model": stats["model"]["sha256"], "options": options}
             stats = stats | {"hashes": hashes}
         with together():
@@ -170,7 +174,7 @@ class CaseRunner:
         stats, said = result.stats, []
         image = result.image.get_fdata(dtype="float32")
         deviation = None if result.std is None else result.std.get_fdata(dtype="float32")
-        settings = self.keys.settings if self.keys else ""
+        settings = self.keys.settings_at(case.dose) if self.keys else ""
         how: dict[str, Any] = {"compress": case.compress, "overwrite": case.overwrite}
         written: dict[str, Path] = {}
         for path, kind in case.results:

@@ -40,7 +40,7 @@ from petrt.cli.options import (
     Steps,
     Threads,
 )
-from petrt.cli.plan import Destination, InputCase, allowing, check, plan_cases
+from petrt.cli.plan import Destination, InputCase, allowing, check, plan_cases, with_named_doses
 from petrt.cli.ray_cluster import connected
 from petrt.cli.resume import Keys, Standing, stand_all
 from petrt.cli.setup import Setup
@@ -157,6 +157,8 @@ def reconstruct(
     to = Destination(out, std, record, preview, out_format)
     cases, folders = plan_cases(sources, several, to, uids)
     mine = allowing(setup.part(cases), overwrite, force_units, compress)
+    if dose is None:
+        mine = with_named_doses(mine)
     if not mine:
         logger.info("nothing in this part: %d cases in %d parts", len(cases), num_parts)
         return

@@ -24,8 +24,9 @@ from petrt.evaluation.activity import change
 from petrt.hardware.cpu import default_threads
 from petrt.imaging.grid import Placement, plan
 from petrt.imaging.scaling import scale_of
+from petrt.imaging.transform import seen
 from petrt.inference.background import active_slices
-from petrt.inference.device import Results, Tally
+from petrt.inference.device import Results, Tally, linear
 from petrt.inference.judgement import refuse_change
 from petrt.inference.pipeline import check_finite, pipeline_of
 from petrt.inference.reconstruction import Frame, Reconstruction, given_back, unchanged
@@ -299,7 +300,7 @@ class Reconstructor:
             logger.info("engine: %s", self._choice.reason)
             self._announced = True
         results = self._pipeline.run(
-            grid,
+            seen(grid, self.bundle.model.transform),
             self.samples,
             self.seed,
             first_id=index * len(grid),
@@ -312,7 +313,7 @@ class Reconstructor:
         )
         drawn = results if self.samples > 1 else (results.mean, results.coarse)
         check_finite(drawn, name, self.bundle, self.engine)
-        return results
+        return linear(results, self.bundle.model.transform)
 
     def _active(self, grid: Array) -> NDArray[np.bool_] | None:
         return active_slices(grid) if self.skip_background else None
