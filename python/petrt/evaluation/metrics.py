@@ -163,15 +163,14 @@ def standard(prediction: Array64, reference: Array64, mask: NDArray[np.bool_]) -
 def challenge(prediction: Array64, reference: Array64) -> Metrics:
     """The challenge's global metrics of volumes [X, Y, Z] in any unit; ``nmse`` is the square of its NRMSE.
 
-    Its script divides by zero for a prediction without a positive voxel: SSIM is NaN then, as NRMSE is
-    infinite for a constant reference.
+    Its script divides by zero for a prediction without a positive voxel, which is left as it is here;
+    NRMSE is infinite for a constant reference, or 0 for an equal prediction.
     """
     top, span = float(prediction.max()), float(reference.max() - reference.min())
     rmse = float(np.sqrt(np.mean((prediction - reference) ** 2)))
-    nrmse_ = rmse / span if span else math.inf
-    ssim = math.nan
-    if top > 0:
-        ssim = uniform_ssim(prediction / top, reference / reference.max(), data_range=2.0)
+    nrmse_ = rmse / span if span else (math.inf if rmse else 0.0)
+    own = prediction / top if top > 0 else prediction
+    ssim = uniform_ssim(own, reference / reference.max(), data_range=2.0)
     return {
         "psnr": challenge_psnr(prediction / reference.max(), reference / reference.max()),
         "ssim": ssim,
