@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, optimize
+from scipy import fft, ndimage, optimize
 
 from petrt.arrays import Array64
 from petrt.errors import InputError
@@ -52,12 +52,12 @@ def find_spheres(
     """The phantom of ``kind`` in ``image`` [X, Y, Z]. Raises InputError where nothing is like it."""
     volume, origin = _axis_aligned(np.asarray(image, np.float64), affine)
     shape = [n + 2 * math.ceil(REACH_MM / GRID_MM) for n in volume.shape]
-    transformed = np.fft.rfftn(volume, shape)
+    transformed = fft.rfftn(volume, shape)
     support = _support()
     count = support.sum()
-    ones = np.conj(np.fft.rfftn(_placed(support, shape)))
-    mean = np.fft.irfftn(transformed * ones, shape) / count
-    square = np.fft.irfftn(np.fft.rfftn(volume**2, shape) * ones, shape) / count
+    ones = np.conj(fft.rfftn(_placed(support, shape)))
+    mean = fft.irfftn(transformed * ones, shape) / count
+    square = fft.irfftn(fft.rfftn(volume**2, shape) * ones, shape) / count
     spread = np.sqrt(np.maximum(square - mean**2, 1e-9 * square.max()))
     inside = tuple(slice(0, n) for n in volume.shape)
     best: tuple[float, float, bool, Array64] = (-1.0, 0.0, False, origin)
@@ -65,8 +65,8 @@ def find_spheres(
         for turn in np.arange(0, 360, TURNS_DEG):
             nema = phantom(kind, contrast=contrast, cold=cold, turn_deg=turn, clockwise=clockwise)
             template = _template(nema, support)
-            other = np.conj(np.fft.rfftn(_placed(template, shape)))
-            score = np.fft.irfftn(transformed * other, shape) / spread / count
+            other = np.conj(fft.rfftn(_placed(template, shape)))
+            score = fft.irfftn(transformed * other, shape) / spread / count
             place = np.unravel_index(np.argmax(score[inside]), volume.shape)
             if score[place] > best[0]:
                 best = float(score[place]), float(turn), clockwise, np.array(place, float)

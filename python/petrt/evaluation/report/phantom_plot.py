@@ -21,8 +21,10 @@ def phantom_png(records: Records, title: str) -> bytes:
 
 
 def _draw(records: Records, title: str) -> Figure:
-    figure_class = import_matplotlib().figure
-    figure: Figure = figure_class.Figure(figsize=(11, 6.4), layout="constrained")
+    import_matplotlib()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
     figure.suptitle(headed(title))
     axes = figure.subplots(2, 3).ravel()
     for index, (axis, diameter) in enumerate(zip(axes, DIAMETERS_MM, strict=True)):
