@@ -4,8 +4,8 @@
 
 Both are coarse networks with neighbouring slices and the dose, with the same seed: the same first weights
 and the same slices. They are judged on other simulated subjects, in activity, against the full dose, in the
-field of view that they were trained on: group normalisation of so small a network, trained on one size, shifts
-on another (a whole slice of 128 voxels: activity ratios of 0.94 and 1.28 instead of 1.00 and 1.01).
+field of view that they were trained on: group normalisation of so small a network, trained on one size,
+shifts on another (a whole slice of 128 voxels: activity ratios of 0.94 and 1.28 instead of 1.00 and 1.01).
 """
 
 from __future__ import annotations

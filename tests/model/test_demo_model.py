@@ -56,6 +56,6 @@ def test_demo_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     names = {"full.nii.gz", "low.nii.gz", "output.nii.gz", "std.nii.gz", "demo.png", "demo.json"}
     assert {path.name for path in out.iterdir()} == names
     report = json.loads((out / "demo.json").read_text())
-    assert set(report["scores"]["AMS-2 mean"]) == {"paper", "inference", "standard", "challenge"}
+    assert set(report["scores"]["AMS-2 mean"]) == {"paper", "inference", "standard"}
     assert report["label"] == "simulated data; not for diagnostic use"
     assert run(["demo", "--out", str(out)]) == 2
