@@ -11,7 +11,9 @@ from typing import Any
 
 from benchmarks.quality import calibration as quality_calibration
 from benchmarks.quality import classical as quality_classical
+from benchmarks.quality import lesions as quality_lesions
 from benchmarks.quality import model as quality_model
+from benchmarks.quality import phantom as quality_phantom
 from benchmarks.quality import rows as quality_rows
 from benchmarks.quality import samplers as quality_samplers
 from benchmarks.quality import shortcuts as quality_shortcuts
@@ -256,6 +258,30 @@ def model(options: Options, section: str, cases: Cases) -> Record:
     return {"settings": written, **_tables(_run(store, cases, options.doses, measure))}
 
 
+def phantom(options: Options) -> Record:
+    """The NEMA phantom at each dose and strength, beside Gaussian filters, and BM4D where it is installed."""
+    return quality_phantom.report(options)
+
+
+def lesions(options: Options) -> Record:
+    """Lesions that are made up or lost, by dose, in brains of which the lesions are known."""
+    bundle = load_bundle(options.model)
+    settings = {"weights": weights_key(bundle), "samples": options.samples, "seed": options.seed}
+    store = Store(options.work, "lesions", settings)
+    run = quality_phantom.reconstructor(options)
+    made: Record = {"settings": {"model": bundle.model.name, **settings}, "doses": {}}
+    for dose in options.doses:
+        kept = {}
+        for number in range(options.brains):
+
+            def measure(number: int = number, dose: int = dose) -> Measured:
+                return quality_lesions.measure(number, dose, run)
+
+            kept[str(number)] = store.measured(case_name(f"brain-{number:04d}", dose), measure)
+        made["doses"][f"1/{dose}"] = quality_lesions.record(kept)
+    return made
+
+
 def _opened(options: Options, section: str) -> tuple[Bundle, Store, Record]:
     """The model, where its cases are kept, and what is written of it."""
     bundle = load_bundle(options.model)
@@ -346,6 +372,8 @@ SECTIONS: dict[str, Callable[[Options], Record]] = {
     "uncertainty": uncertainty,
     "domain": domain,
     "rows": rows,
+    "phantom": phantom,
+    "lesions": lesions,
     "real-classical": lambda options: filters(options, "real-classical", real_cases(options)),
     "real-bm4d": lambda options: filters(options, "real-bm4d", real_cases(options)),
     "real-model": lambda options: model(options, "real-model", real_cases(options)),

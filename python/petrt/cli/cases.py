@@ -141,6 +141,9 @@ class CaseRunner:
     def _read(self, case: InputCase) -> Volume:
         return case.read(self.max_voxels, self.nonfinite)  # type: ignore[arg-type]
 
+    def _dose(self, case: InputCase) -> Any:
+        return self.dose if case.dose is None else case.dose
+
     def _reconstruct(self, case: InputCase, volume: Volume, label: str) -> Reconstruction:
         from petrt.cli.progress import bar
 
@@ -151,7 +154,8 @@ class CaseRunner:
         self, case: InputCase, volume: Volume, progress: Callable[[int, int], None] | None
     ) -> Reconstruction:
         labels = None if case.regions is None else case.regions.labels
-        return self.reconstructor(volume, dose=self.dose, progress=progress, regions=labels)
+        dose = self._dose(case)
+        return self.reconstructor(volume, dose=dose, progress=progress, regions=labels)
 
     def _write(self, case: InputCase, volume: Volume, result: Reconstruction) -> Written:
         """Write the outputs of one case, which appear together."""
@@ -161,8 +165,8 @@ class CaseRunner:
         stats, key = result.stats, ""
         if self.keys is not None:
             digest = sha256(case.source, case.series)
-            key = self.keys.of(case.source, case.series, digest)
-            options = self.keys.options_sha256
+            key = self.keys.of(case.source, case.series, digest, case.dose)
+            options = self.keys.options_sha256(case.dose)
             hashes = {"input": digest, "model": stats["model"]["sha256"], "options": options}
             stats = stats | {"hashes": hashes}
         with together():
@@ -182,7 +186,7 @@ class CaseRunner:
         stats, said = result.stats, []
         image = result.image.get_fdata(dtype="float32")
         deviation = None if result.std is None else result.std.get_fdata(dtype="float32")
-        settings = self.keys.settings if self.keys else ""
+        settings = self.keys.settings_at(case.dose) if self.keys else ""
         how: dict[str, Any] = {"compress": case.compress, "overwrite": case.overwrite}
         written: dict[str, Path] = {}
         values = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from petrt.io.nifti import Glance
     from petrt.io.output import Format, Kind
     from petrt.io.volume import Nonfinite, Volume
+
+logger = logging.getLogger("petrt")
 
 IMAGES = (".nii", ".nii.gz")
 # What remains of an input's name without these.
@@ -40,7 +44,8 @@ class InputCase:
 
     ``series``: the UID to read of a DICOM input, None for its only PET series. ``force_units``: also one
     that is not quantitative. ``form``: the format of the results, of which a DICOM series is a folder.
-    ``regions``: what to measure in it.
+    ``regions``: what to measure in it. ``dose``: the fraction of the full dose that its name states; None:
+    that of the whole run.
     """
 
     source: Path
@@ -55,6 +60,7 @@ class InputCase:
     form: Format = "nifti"
     compress: str | None = None
     regions: RegionsWanted | None = None
+    dose: float | None = None
 
     def read(self, max_voxels: int, nonfinite: Nonfinite) -> Volume:
         """The input, checked. Raises InputError."""
@@ -197,6 +203,22 @@ def allowing(
         replace(case, overwrite=overwrite, force_units=force_units, compress=compress)
         for case in cases
     ]
+
+
+def with_named_doses(cases: Sequence[InputCase]) -> list[InputCase]:
+    """The cases with the dose that their names state, as in the challenge; told in the log."""
+    from petrt.data.prepare.doses import drf_in
+    from petrt.data.prepare.known import known_file
+
+    for case in cases:
+        if why := known_file(case.source.name):
+            logger.warning("warning: %s: %s", shown(case.source), why)
+    named = [(case, drf_in(case.source.name)) for case in cases]
+    counts = Counter(drf for _, drf in named if drf)
+    if counts:
+        parts = ", ".join(f"1/{drf} of {n}" for drf, n in sorted(counts.items()))
+        logger.info("dose by file name (DRF): %s; --dose would be for all", parts)
+    return [case if drf is None else replace(case, dose=1 / drf) for case, drf in named]
 
 
 def _no_stdout(to: Destination) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +41,7 @@ from petrt.cli.options import (
     Strength,
     Threads,
 )
-from petrt.cli.plan import Destination, InputCase, allowing, check, plan_cases
+from petrt.cli.plan import Destination, InputCase, allowing, check, plan_cases, with_named_doses
 from petrt.cli.ray_cluster import connected
 from petrt.cli.regions import check_regions, measuring
 from petrt.cli.resume import Keys, Standing, stand_all
@@ -190,6 +190,11 @@ def reconstruct(
     if regions is not None:
         cases = [measuring(cases, folders, regions, regions_out, regions_level)]
     mine = allowing(setup.part(cases), overwrite, force_units, compress)
+    if dose is None:
+        mine = with_named_doses(mine)
+        if mine and all(case.dose is not None for case in mine):
+            # A model that needs a dose has one for every case; that of the whole run is not used.
+            setup = replace(setup, dose=repr(mine[0].dose))
     if not mine:
         logger.info("nothing in this part: %d cases in %d parts", len(cases), num_parts)
         return

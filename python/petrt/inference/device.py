@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from petrt.arrays import Array
 from petrt.errors import OutOfDeviceMemory
+from petrt.imaging.transform import unseen, unseen_std
+from petrt.model.spec import TransformSpec
 
 
 class Results(NamedTuple):
@@ -22,6 +24,15 @@ class Results(NamedTuple):
     mean: Array
     std: Array
     coarse: Array
+
+
+def linear(results: Results, transform: TransformSpec) -> Results:
+    """What a run gives of the scaled volume itself, where the networks saw a ``transform`` of it.
+
+    The mean is taken of what the networks see; its std is brought back to first order.
+    """
+    mean, coarse = unseen(results.mean, transform), unseen(results.coarse, transform)
+    return Results(mean, unseen_std(results.std, mean, transform), coarse)
 
 
 @dataclass

@@ -29,8 +29,9 @@ from petrt.evaluation.uncertainty.voxels import predicted_std
 from petrt.hardware.cpu import default_threads
 from petrt.imaging.grid import Placement, plan
 from petrt.imaging.scaling import scale_of
+from petrt.imaging.transform import seen, unseen
 from petrt.inference.background import active_slices
-from petrt.inference.device import Results, Tally
+from petrt.inference.device import Results, Tally, linear
 from petrt.inference.domain import domain_warnings, look, warn_python
 from petrt.inference.judgement import refuse_change
 from petrt.inference.pipeline import check_finite, pipeline_of
@@ -306,9 +307,9 @@ class Reconstructor:
         grid = placement.to_network(xyz, self._threads)
         kept = self._store(placement.network_shape) if drawn else None
         report = _shifted(progress, 0, -(-len(grid) // every))
-        seen = look(grid, self.bundle.model, told, self._threads, judged=False)
+        known = look(grid, self.bundle.model, told, self._threads, judged=False)
         active = self._active(grid)
-        results = self._run(grid, "volume", 0, None, seen.dose, report, active, every, drawn=kept)
+        results = self._run(grid, "volume", 0, None, known.dose, report, active, every, drawn=kept)
         return placement, results, kept
 
     def _frame(
@@ -335,11 +336,11 @@ class Reconstructor:
         grid = placement.to_network(frame, self._threads)
         grid /= np.float32(scale)
         active = self._active(grid)
-        seen = look(grid, self.bundle.model, told, self._threads)
+        known = look(grid, self.bundle.model, told, self._threads)
         results = self._run(
-            grid, loaded.name, index, noise, seen.dose, report, active, tally=tally, drawn=drawn
+            grid, loaded.name, index, noise, known.dose, report, active, tally=tally, drawn=drawn
         )
-        results = self._calibrated(results, seen.dose, active)
+        results = self._calibrated(results, known.dose, active)
         # The standard deviation of one sample is not brought back: there is none.
         wanted = results if self.samples > 1 else (results.mean, results.coarse)
         for result in wanted:
@@ -355,7 +356,7 @@ class Reconstructor:
             **asdict(change(image, frame)),
             "negative_fraction": negative / frame.size,
             "background_slices": skipped,
-            **seen.record,
+            **known.record,
         }
         return Frame(
             image, std[0] if std else None, coarse, record, away if std else None, measured
@@ -406,7 +407,7 @@ class Reconstructor:
             logger.info("engine: %s", self._choice.reason)
             self._announced = True
         results = self._pipeline.run(
-            grid,
+            seen(grid, self.bundle.model.transform),
             self.samples,
             self.seed,
             first_id=index * self._pipeline.ids(len(grid)),
@@ -420,7 +421,11 @@ class Reconstructor:
         )
         wanted = results if self.samples > 1 else (results.mean, results.coarse)
         check_finite(wanted, name, self.bundle, self.engine)
-        return results
+        transform = self.bundle.model.transform
+        if drawn is not None and transform.kind != "linear":
+            for sample in drawn:
+                sample[:] = unseen(sample, transform)
+        return linear(results, transform)
 
     def _active(self, grid: Array) -> NDArray[np.bool_] | None:
         return active_slices(grid) if self.skip_background else None

@@ -114,6 +114,14 @@ class ScaleRule(Spec):
     volume_ml: float = Field(default=84.0, gt=0)
 
 
+class TransformSpec(Spec):
+    """What the networks see of a scaled volume: ``linear``, the volume itself; ``log1p``, a logarithm of
+    it with the ``gain`` k (petrt.imaging.transform has the formula)."""
+
+    kind: Literal["linear", "log1p"] = "linear"
+    gain: float = Field(default=10.0, gt=0)
+
+
 class ScheduleSpec(Spec):
     """A noise schedule gamma_t (method.md section 3); see petrt.diffusion.noise_schedule for the formulas."""
 
@@ -277,6 +285,7 @@ class ModelSpec(Spec):
     network: NetworkSpec
     domain: DomainSpec
     scale: ScaleRule = ScaleRule()
+    transform: TransformSpec = TransformSpec()
     sigma_r: float = Field(default=1.0, gt=0)
     clip: float = Field(default=1.0, gt=0)
     schedule: ScheduleSpec = ScheduleSpec()
