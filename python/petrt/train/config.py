@@ -11,7 +11,15 @@ from pydantic import Field, PositiveInt, ValidationError, field_validator, model
 
 from petrt.errors import InputError
 from petrt.files.system import reading
-from petrt.model.spec import DomainSpec, NetworkSpec, SamplerSpec, ScaleRule, ScheduleSpec, Spec
+from petrt.model.spec import (
+    DomainSpec,
+    NetworkSpec,
+    SamplerSpec,
+    ScaleRule,
+    ScheduleSpec,
+    Spec,
+    TransformSpec,
+)
 from petrt.values import MOST_SEED, MOST_WORKERS
 
 if sys.version_info >= (3, 11):
@@ -57,7 +65,8 @@ class ModelConfig(Spec):
     """The model to train. sigma_r and the clip are computed from the data (see petrt.train.fit).
 
     ``residual_std``: standard deviation of the scaled residual, measured when the denoiser joins; 0: no
-    scaling (sigma_r = 1), as in the paper.
+    scaling (sigma_r = 1), as in the paper. ``transform``: what the networks see and predict, the scaled
+    activity (linear) or a logarithm of it (log1p).
     """
 
     name: str
@@ -66,6 +75,7 @@ class ModelConfig(Spec):
     network: NetworkSpec
     domain: DomainSpec
     scale: ScaleRule = ScaleRule()
+    transform: TransformSpec = TransformSpec()
     schedule: ScheduleSpec = ScheduleSpec()
     sampler: SamplerSpec = SamplerSpec()
     residual_std: float = Field(default=1.0, ge=0)
