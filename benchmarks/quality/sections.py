@@ -353,7 +353,7 @@ def _written(settings: Settings) -> Record:
 def weights_key(bundle: Bundle) -> str:
     """What fixes the images of a model: its files and specification, without calibration and words."""
     spec = bundle.model.model_dump(
-        mode="json", exclude={"calibration", "uncertainty", "name", "description", "label"}
+        mode="json", exclude={"calibration", "uncertainty", "name", "description", "label", "card"}
     )
     hashes = {name: entry.sha256 for name, entry in bundle.manifest.files.items()}
     hashes.pop("golden.safetensors", None)

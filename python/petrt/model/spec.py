@@ -272,6 +272,20 @@ class UncertaintySpec(Spec):
     fits: tuple[SamplesSpec, ...] = Field(min_length=1)
 
 
+class CardSpec(Spec):
+    """The model card, in sentences (Mitchell et al., "Model cards for model reporting", FAT* 2019).
+
+    ``population``: whose scans it was trained on. ``training``: how. ``numbers``: what was measured, each on
+    what. ``refusals``: what it refuses or warns of. ``biases``: known systematic errors.
+    """
+
+    population: str
+    training: str
+    numbers: tuple[str, ...] = ()
+    refusals: tuple[str, ...] = ()
+    biases: tuple[str, ...] = ()
+
+
 class ModelSpec(Spec):
     """Everything except the weights that determines a model's output, and the label of its outputs.
 
@@ -293,3 +307,4 @@ class ModelSpec(Spec):
     noise_sigma_z: float = Field(default=0.0, ge=0, le=MOST_SIGMA_Z)
     calibration: CalibrationSpec | None = None
     uncertainty: UncertaintySpec | None = None  # where there is one, ``calibration`` is not used
+    card: CardSpec | None = None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from petrt.errors import InputError
 from petrt.files.system import reading
+from petrt.files.toml import parsed
 from petrt.model.spec import (
+    CardSpec,
     DomainSpec,
     NetworkSpec,
     SamplerSpec,
@@ -21,11 +22,6 @@ from petrt.model.spec import (
     TransformSpec,
 )
 from petrt.values import MOST_SEED, MOST_WORKERS
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 class DataConfig(Spec):
@@ -79,6 +75,7 @@ class ModelConfig(Spec):
     schedule: ScheduleSpec = ScheduleSpec()
     sampler: SamplerSpec = SamplerSpec()
     residual_std: float = Field(default=1.0, ge=0)
+    card: CardSpec | None = None
 
 
 class LossConfig(Spec):
@@ -193,11 +190,4 @@ def load_config(source: str | Path) -> TrainConfig:
                 f"no training configuration '{source}'",
                 "give a .toml file or a preset: default, demo, official, paper",
             )
-    try:
-        return TrainConfig.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{source} is not valid TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{source}: {key}: {first['msg']}") from error
+    return parsed(TrainConfig, text, str(source))
