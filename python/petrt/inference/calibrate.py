@@ -61,7 +61,7 @@ def samplers(model: ModelSpec, preset: str | None) -> dict[str, SamplerSpec]:
         coarse = model.network.coarse is not None
         if preset is None and not coarse and PRESETS[name].sampler is not None:
             continue
-        if PRESETS[name].samples == 0 and preset is None:  # it draws none
+        if preset is None and PRESETS[name].samples == 0:  # it draws none
             continue
         sampler = settle(model.sampler, preset=name, samples=2, coarse=coarse).sampler
         if sampler is not None and sampler not in found.values():
@@ -69,18 +69,20 @@ def samplers(model: ModelSpec, preset: str | None) -> dict[str, SamplerSpec]:
     return found
 
 
-def reductions(dataset: Dataset, ids: Sequence[str], fraction: float | None) -> list[int]:
-    """The doses, 100 for 1/100, from ``fraction`` or all that every subject has. Raises InputError,
-    UsageError for what is not one over a whole number from 2 on."""
-    if fraction is None:
-        common = set.intersection(*(set(dataset.doses(name)) for name in ids)) if ids else set()
-        if not common:
-            raise InputError("the subjects have no dose in common", "give --dose, or other data")
-        return sorted(common)
+def reductions(dataset: Dataset, ids: Sequence[str]) -> list[int]:
+    """The doses that every subject has, 100 for 1/100. Raises InputError if there is none."""
+    common = set.intersection(*(set(dataset.doses(name)) for name in ids)) if ids else set()
+    if not common:
+        raise InputError("the subjects have no dose in common", "give --dose, or other data")
+    return sorted(common)
+
+
+def reduction(fraction: float) -> int:
+    """100 for a dose of 0.01. Raises UsageError for what is not one over a whole number from 2 on."""
     whole = round(1 / fraction)
     if whole < 2 or abs(whole * fraction - 1) > ROUNDING:
         raise UsageError(f"dose {fraction:g} is no reduced dose", "give one such as 1/20 or 0.05")
-    return [whole]
+    return whole
 
 
 def check_subjects(dataset: Dataset, ids: Sequence[str], model: ModelSpec) -> None:
