@@ -306,5 +306,5 @@ class ModelSpec(Spec):
     sampler: SamplerSpec = SamplerSpec()
     noise_sigma_z: float = Field(default=0.0, ge=0, le=MOST_SIGMA_Z)
     calibration: CalibrationSpec | None = None
-    uncertainty: UncertaintySpec | None = None  # where there is one, ``calibration`` is not used
+    uncertainty: UncertaintySpec | None = None  # goes before ``calibration``
     card: CardSpec | None = None

@@ -117,6 +117,16 @@ def test_a_model_with_a_factor_alone_works_as_before():
     assert fitted_for(model, SamplerSpec(), 8, None)[0] is None
 
 
+def test_a_run_that_no_fit_is_valid_for_has_the_factor_that_is():
+    old = CalibrationSpec(
+        factor=2.0, level=0.9, sampler=SamplerSpec(kind="mean", steps=1), samples=8, subjects=2
+    )
+    model = tiny_spec().model_copy(update={"calibration": old, "uncertainty": FITTED})
+    assert std_record(model, old.sampler, 8, None)["factor"] == 2.0
+    assert std_record(model, FIT.sampler, 4, 0.03)["factor"] == 1.0
+    assert not std_record(model, old.sampler, 4, None)["calibrated"]
+
+
 def test_regions_far_from_those_of_the_fit_have_no_interval():
     model = tiny_spec().model_copy(update={"uncertainty": FITTED})
     assert size_reason(model, 0.6) == size_reason(model, 150.0) == ""

@@ -51,11 +51,14 @@ def dose_of(model: ModelSpec, dose: float | None) -> float | None:
 def std_record(
     model: ModelSpec, sampler: SamplerSpec | None, samples: int, dose: float | None
 ) -> dict[str, Any]:
-    """The record of a std map: as ``petrt.evaluation.calibration.std_record`` for a model that has only a
-    factor. The factor is 1 where the map comes from a fit: it is calibrated already."""
+    """The record of a std map: as ``petrt.evaluation.calibration.std_record`` for a run that only the model's
+    factor is valid for. The factor is 1 where the map comes from a fit: it is calibrated already."""
+    factor = factor_record(model.calibration, sampler, samples, dose)
     if model.uncertainty is None:
-        return factor_record(model.calibration, sampler, samples, dose)
+        return factor
     fit, reason = fitted_for(model, sampler, samples, dose)
+    if fit is None and factor["calibrated"]:
+        return factor
     level = None if fit is None else model.uncertainty.level
     return {"calibrated": fit is not None, "factor": 1.0, "level": level, "reason": reason}
 
