@@ -77,7 +77,7 @@ def per_thread(bundle: Any, cuda: Any, monkeypatch: pytest.MonkeyPatch) -> PerTh
     ],
 )
 def test_a_thread_records_what_it_has_run(per_thread, bundle, volume, order, graph):
-    reconstructor = Reconstructor(bundle, engine=per_thread, samples=2, seed=7)
+    reconstructor = Reconstructor(bundle, engine=per_thread, preset="paper", samples=2, seed=7)
     expected = on_cpu(bundle, volume, 2)
     with ThreadPoolExecutor(1) as a, ThreadPoolExecutor(1) as b:
         for name in order:
@@ -89,7 +89,10 @@ def test_a_thread_records_what_it_has_run(per_thread, bundle, volume, order, gra
 
 def test_volumes_of_several_threads_on_one_engine_take_turns(per_thread, bundle, volume):
     """What one thread records must not take in what another enqueues on the same stream."""
-    first, second = (Reconstructor(bundle, engine=per_thread, samples=2, seed=7) for _ in range(2))
+    first, second = (
+        Reconstructor(bundle, engine=per_thread, preset="paper", samples=2, seed=7)
+        for _ in range(2)
+    )
     done = threading.Event()
 
     def others() -> Reconstruction:
