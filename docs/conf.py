@@ -26,12 +26,14 @@ html_css_files = ["petrt.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {
-    "announcement": "petrt is research software. Its images are not for diagnostic use.",
+    "announcement": "petrt is research software. Its images are not for diagnostic use."
 }
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "undoc-members": False}
+autodoc_type_aliases = {"ArrayLike": "ArrayLike", "NDArray": "NDArray", "Array": "Array"}
 python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 80
 # Highlighting follows the language of a block; an indented one, a command or a tree of files, has none.
 highlight_language = "text"

@@ -17,7 +17,9 @@ def _inline(writer: Any, node: nodes.math) -> None:
 
 def _block(writer: Any, node: nodes.math_block) -> None:
     label = f' id="{escape(node["ids"][0])}"' if node.get("ids") else ""
-    writer.body.append(f'<div class="math"{label}>{tex2mathml(node.astext(), as_block=True)}</div>\n')
+    writer.body.append(
+        f'<div class="math"{label}>{tex2mathml(node.astext(), as_block=True)}</div>\n'
+    )
     raise nodes.SkipNode
 
 

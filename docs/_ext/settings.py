@@ -32,7 +32,11 @@ def bundle() -> str:
 def _sections(models: Iterable[tuple[str, type[BaseModel]]]) -> str:
     parts = []
     for path, model in models:
-        parts += [f"### [{path}]" if path else "### Top of the file", *_text(model), _table(model, path)]
+        parts += [
+            f"### [{path}]" if path else "### Top of the file",
+            *_text(model),
+            _table(model, path),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
