@@ -82,6 +82,6 @@ def _row(record: tuple[str, str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """``text`` for a cell or paragraph of Markdown: what is a mark there becomes plain, options become code."""
+    """``text`` for a cell or paragraph of Markdown: marks become plain characters, options become code."""
     text = re.sub(r"([\\|<>*_`\[\]$#])", r"\\\1", text)
     return re.sub(r"(?<![\w-])(--?[a-z][a-z0-9-]*)", r"`\1`", text)
