@@ -25,9 +25,7 @@ html_static_path = ["_static"]
 html_css_files = ["petrt.css"]
 html_copy_source = False
 html_show_sphinx = False
-html_theme_options = {
-    "announcement": "petrt is research software. Its images are not for diagnostic use."
-}
+html_theme_options = {"announcement": "Not for diagnostic use"}
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"

@@ -26,7 +26,17 @@ def _read(_: Sphinx, __: str, source: list[str]) -> None:
     source[0] = filled(source[0])
 
 
+def _plain(*told: Any) -> tuple[str, str] | None:
+    """A signature with the names of type aliases, which Sphinx writes as forward references in a union."""
+    signature, result = told[-2:]
+    plain = [
+        re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text or "") for text in (signature, result)
+    ]
+    return (plain[0], plain[1]) if signature else None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.connect("source-read", _read)
+    app.connect("autodoc-process-signature", _plain)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
