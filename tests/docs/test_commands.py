@@ -36,6 +36,7 @@ ELSEWHERE = {
 TRAINING = {"prepare", "train", "export", "calibrate"}
 
 
+@functools.cache
 def known_options() -> dict[str, set[str]]:
     group: Any = typer.main.get_command(app)
     return {
