@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import card
 import commands
 import settings
 from sphinx.application import Sphinx
 
 PARTS = {
+    "card": card.shipped,
     "commands": commands.reference,
     "training keys": settings.training,
     "bundle keys": settings.bundle,

@@ -23,6 +23,13 @@ def _volume(path: Path, _: Path) -> None:
     write_nifti(path, data)
 
 
+def _regions(path: Path, _: Path) -> None:
+    labels = np.zeros((16, 16, 4), np.int16)
+    labels[2:7, 2:7], labels[9:14, 9:14] = 1, 2
+    labels[2:7, 9:14], labels[9:14, 2:7] = 3, 4
+    write_nifti(path, labels)
+
+
 def _series(path: Path, _: Path) -> None:
     write(path, shape=(16, 16, 4))
 
@@ -47,18 +54,29 @@ def _pairs(path: Path, _: Path) -> None:
     path.write_text("\n".join(rows))
 
 
+def _info(path: Path, _: Path) -> None:
+    path.write_text(
+        "NiftiFileName,PatientWeight_kg,RadionuclideTotalDose_Bq\nAnonymous-06_DRF-20.nii.gz,70,2e8\nAnonymous-06.nii.gz,70,2e8\n"
+    )
+
+
 def _model(path: Path, model: Path) -> None:
     shutil.copytree(model, path)
 
 
 WRITERS: dict[str, Callable[[Path, Path], object]] = {
-    **dict.fromkeys(("low.nii.gz", "full.nii.gz", "c.nii"), _volume),
+    **dict.fromkeys(("low.nii.gz", "LOW.nii.gz", "full.nii.gz", "c.nii"), _volume),
     **dict.fromkeys(("series/", "SERIES/", "STUDY/", "RESULT/", "FULL/", "A/", "B/"), _series),
     "STUDY.zip": _archive,
     "scans/": _scans,
+    "test/": lambda path, model: _volume(path / "Anonymous-06_DRF-20.nii.gz", model),
+    "full/Anonymous-06.nii.gz": _volume,
+    **dict.fromkeys(("dseg.nii.gz", "organs.nii.gz"), _regions),
     "study": lambda path, _: make(path),
     "pairs.csv": _pairs,
+    "info.csv": _info,
     "model/": _model,
+    "model": _model,
 }
 
 

@@ -25,7 +25,16 @@ SHELL = ("make ", "pip ", "petrt ")
 OTHERS = {"--nv", "--device", "--target", "--signal"}  # of container engines and schedulers
 
 # What is parsed only. It takes long, needs a GPU, a cluster or a network; its own tests run it.
-PARSED = {"bench", "build-engine", "demo", "flops", "import-official", "node", "simulate"}
+PARSED = {
+    "bench",
+    "build-engine",
+    "demo",
+    "flops",
+    "import-official",
+    "node",
+    "phantom",
+    "simulate",
+}
 ELSEWHERE = {
     "cuda",
     "--ray",

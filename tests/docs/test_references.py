@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,13 +21,14 @@ from tests.docs.pages import ROOT
 def generators() -> Iterator[Any]:
     sys.path.insert(0, str(ROOT / "docs" / "_ext"))
     try:
+        import card
         import commands
         import settings
 
-        yield commands, settings
+        yield commands, settings, card
     finally:
         sys.path.pop(0)
-        for name in ("commands", "settings"):
+        for name in ("card", "commands", "settings"):
             sys.modules.pop(name, None)
 
 
@@ -69,6 +71,20 @@ def test_every_key_with_its_default(generators):
     wanted = {*keys(TrainConfig), *keys(ModelSpec)}
     assert len(wanted) > 40
     assert wanted <= told
+
+
+def test_the_card_of_a_bundle(generators):
+    card = SimpleNamespace(
+        population="12 brains.",
+        training="Long.",
+        numbers=("7 dB.", "2 %."),
+        refusals=(),
+        biases=("Smooth.",),
+    )
+    text = generators[2].told(card)
+    assert "### Numbers\n\n- 7 dB.\n- 2 %.\n" in text
+    assert "refuses" not in text
+    assert generators[2].shipped()
 
 
 def test_types_are_told_in_words(generators):
