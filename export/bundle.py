@@ -26,7 +26,7 @@ from petrt.model.bundle import GOLDEN, MANIFEST, NOISE_BIAS, Manifest, write_man
 from petrt.model.network import Network
 from petrt.model.network_file import to_files
 from petrt.model.onnx_writer import OPSET
-from petrt.model.spec import ModelSpec
+from petrt.model.spec import CardSpec, ModelSpec
 from petrt.model.to_onnx import onnx_bytes
 from petrt.nets.checkpoint import load_checkpoint
 from petrt.nets.count import count
@@ -40,12 +40,15 @@ def export_bundle(
     precision: Precision = "fp32",
     upsample: Upsample = "conv",
     overwrite: bool = False,
+    card: CardSpec | None = None,
 ) -> Manifest:
     """Export the checkpoint folder ``checkpoint`` to the bundle folder ``out``, see ``export_model``.
 
-    The manifest records the checkpoint's training info.
+    The manifest records the checkpoint's training info. ``card``: instead of the checkpoint's own.
     """
     model, spec, info = load_checkpoint(checkpoint)
+    if card is not None:
+        spec = spec.model_copy(update={"card": card})
     return export_model(
         model, spec, out, precision=precision, upsample=upsample, overwrite=overwrite, source=info
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from benchmarks.quality import curve
 from benchmarks.quality.classical import BM4D, GAUSSIAN, LOW, NLM
 from benchmarks.quality.model import ONE, ams
+from benchmarks.quality.phantom import SMALL_MM
 from benchmarks.quality.results import ADDED, AT, FILTERS, METRICS, Record, Results
 from benchmarks.quality.statistics import Summary, Values, over_subjects, paired
 from petrt.diffusion.presets import PRESETS
+from petrt.evaluation.nema import DIAMETERS_MM
 
 
 def bars(results: Results) -> list[Record]:
@@ -49,7 +51,35 @@ def bars(results: Results) -> list[Record]:
         )
         for before, after, added in ADDED[1:]
     ]
-    return made + _presets(results)
+    return made + _presets(results) + _phantom(results) + _lesions(results)
+
+
+def _phantom(results: Results) -> list[Record]:
+    """Contrast recovery over the Gaussian's at equal background variability, of every realisation."""
+    made = []
+    for kind, doses in results.sections.get("phantom", {}).get("phantoms", {}).items():
+        if AT not in doses:
+            continue
+        gains = doses[AT]["gain_by_realisation"]
+        for index, diameter in enumerate(DIAMETERS_MM):
+            least = 10.0 if diameter in SMALL_MM else 0.0
+            got = over_subjects({str(n): each[index] for n, each in enumerate(gains)})
+            met = None if got is None else got.mean >= least
+            what = f"phantom ({kind}): {diameter:g} mm over the Gaussian at equal noise"
+            made.append(_bar(what, f">= {least:g} %", "%", got, met))
+        ratio = 100 * (doses[AT]["activity_ratio"] - 1)
+        made.append(_within(f"phantom ({kind}): activity ratio", {"mean": ratio}, 1.0))
+    return made
+
+
+def _lesions(results: Results) -> list[Record]:
+    """No lesion that is not there."""
+    found = results.sections.get("lesions", {}).get("doses", {}).get(AT, {}).get("output")
+    if found is None:
+        return []
+    what = f"false hot lesions in {found['brains']} brains"
+    got = over_subjects({"all": float(found["false hot"])})
+    return [_bar(what, "0", "", got, found["false hot"] == 0)]
 
 
 def _presets(results: Results) -> list[Record]:

@@ -7,7 +7,7 @@ the whole low-dose volume, so that slices are what they are in the whole.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,11 +57,14 @@ def reconstruct(bundle: Bundle, case: QualityCase, settings: Settings, **options
     # The networks are judged on every slice, also where a user's run leaves out pure background.
     shared = {"seed": settings.seed, "threads": settings.threads, "skip_background": False}
     shared["allow_activity_change"] = True  # which is among what is measured
+    manifest = bundle.manifest
+    plain = manifest.model.model_copy(update={"calibration": None, "uncertainty": None})
+    bundle = replace(bundle, manifest=manifest.model_copy(update={"model": plain}))
     run = Reconstructor(bundle, **shared, **options)
     if view.whole:
         done = run(case.low, affine=case.affine, dose=dose)
         std = np.zeros_like(done.image) if done.std is None else done.std
-        return Result(done.image, std / np.float32(done.stats["std"]["factor"]), done.coarse)
+        return Result(done.image, std, done.coarse)
     scale = np.float32(scale_of(case.low, bundle.model.scale, case.voxel_mm))
     planes = case.low[view.box(case)].transpose(2, 0, 1) / scale
     found = run.on_grid(planes, dose=dose, every=view.every)

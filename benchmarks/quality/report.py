@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality import curve, domain, shortcuts_table, strength
+from benchmarks.quality import curve, domain, shortcuts_table, strength, uncertainty
 from benchmarks.quality.bars import bars
 from benchmarks.quality.differences import differences
 from benchmarks.quality.figure import NOTICE
@@ -84,6 +84,8 @@ def markdown(content: Record) -> str:
         lines += _rows(sections["rows"])
     if "calibration" in sections:
         lines += _coverage(sections["calibration"])
+    if "uncertainty" in sections:
+        lines += uncertainty.markdown(sections["uncertainty"])
     if "domain" in sections:
         lines += domain.table(sections["domain"])
     if content["differences"]:

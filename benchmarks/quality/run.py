@@ -3,8 +3,10 @@
     python -m benchmarks.quality classical bm4d --subjects-dir TEST
     python -m benchmarks.quality model calibration --model demo --plain ROWS/c
     python -m benchmarks.quality samplers --head --every 8
+    python -m benchmarks.quality uncertainty --subjects-dir TEST
     python -m benchmarks.quality shortcuts strength --head
     python -m benchmarks.quality rows --rows ROWS --doses 100 --head --every 8
+    python -m benchmarks.quality phantom lesions --doses 100 20
     python -m benchmarks.quality real-classical real-bm4d real-model --model demo
 
 Test subjects are numbers 900 … of seed 2023, which ``petrt simulate TEST --seed 2023 --first 900`` writes;
@@ -65,6 +67,8 @@ def parse() -> argparse.Namespace:
         default=[1],
         help="models see every N-th slice only; one N, or one for each dose",
     )
+    parser.add_argument("--brains", type=int, default=100, help="of the section lesions")
+    parser.add_argument("--realisations", type=int, default=4, help="of the section phantom")
     parser.add_argument("--work", type=Path, default=Path("quality_work"), help="kept cases")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of quality.json")
     options = parser.parse_args()

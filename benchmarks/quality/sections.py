@@ -11,11 +11,14 @@ from typing import Any
 
 from benchmarks.quality import calibration as quality_calibration
 from benchmarks.quality import classical as quality_classical
+from benchmarks.quality import lesions as quality_lesions
 from benchmarks.quality import model as quality_model
+from benchmarks.quality import phantom as quality_phantom
 from benchmarks.quality import rows as quality_rows
 from benchmarks.quality import samplers as quality_samplers
 from benchmarks.quality import shortcuts as quality_shortcuts
 from benchmarks.quality import strength as quality_strength
+from benchmarks.quality import uncertainty as quality_uncertainty
 from benchmarks.quality.cases import (
     QualityCase,
     Source,
@@ -32,6 +35,7 @@ from benchmarks.quality.statistics import over_subjects, rounded
 from benchmarks.quality.store import Arrays, Measured, Store
 from petrt.errors import UsageError
 from petrt.model.bundle import Bundle, load_bundle
+from petrt.model.spec import SamplesSpec
 
 Options = argparse.Namespace
 Record = dict[str, Any]
@@ -104,6 +108,39 @@ def calibration(options: Options) -> Record:
                 )
             kept.setdefault(dose, {})[name] = measured
     return {"settings": settings, **quality_calibration.tables(bundle.model, kept, options.samples)}
+
+
+def uncertainty(options: Options) -> Record:
+    """Coverage of voxels and regions by the model's own calibration, for each sampler that has one."""
+    bundle = load_bundle(options.model)
+    fitted = bundle.model.uncertainty
+    if fitted is None:
+        raise Skipped(f"model '{bundle.model.name}' has none: petrt calibrate MODEL --data FOLDER")
+    cases = simulated_cases(options)
+    record: Record = {
+        "settings": {
+            "model": bundle.model.name,
+            "level": fitted.level,
+            "seed": options.seed,
+            "fitted": fitted.model_dump(mode="json"),
+        },
+        "subjects": [name for name, _ in cases],
+        "samplers": {},
+    }
+    for fit in fitted.fits:
+        name = quality_uncertainty.name_of(fit)
+        store = Store(
+            options.work,
+            "uncertainty",
+            {"weights": weights_key(bundle), "sampler": name, "seed": options.seed},
+        )
+
+        def measure(case: QualityCase, fit: SamplesSpec = fit) -> Measured:
+            return quality_uncertainty.measure(bundle, fit, case, options.seed, options.threads)
+
+        kept = _run(store, cases, options.doses, measure)
+        record["samplers"][name] = quality_uncertainty.tables(fit, fitted.level, kept)
+    return record
 
 
 def domain(options: Options) -> Record:
@@ -221,6 +258,30 @@ def model(options: Options, section: str, cases: Cases) -> Record:
     return {"settings": written, **_tables(_run(store, cases, options.doses, measure))}
 
 
+def phantom(options: Options) -> Record:
+    """The NEMA phantom at each dose and strength, beside Gaussian filters, and BM4D where it is installed."""
+    return quality_phantom.report(options)
+
+
+def lesions(options: Options) -> Record:
+    """Lesions that are made up or lost, by dose, in brains of which the lesions are known."""
+    bundle = load_bundle(options.model)
+    settings = {"weights": weights_key(bundle), "samples": options.samples, "seed": options.seed}
+    store = Store(options.work, "lesions", settings)
+    run = quality_phantom.reconstructor(options)
+    made: Record = {"settings": {"model": bundle.model.name, **settings}, "doses": {}}
+    for dose in options.doses:
+        kept = {}
+        for number in range(options.brains):
+
+            def measure(number: int = number, dose: int = dose) -> Measured:
+                return quality_lesions.measure(number, dose, run)
+
+            kept[str(number)] = store.measured(case_name(f"brain-{number:04d}", dose), measure)
+        made["doses"][f"1/{dose}"] = quality_lesions.record(kept)
+    return made
+
+
 def _opened(options: Options, section: str) -> tuple[Bundle, Store, Record]:
     """The model, where its cases are kept, and what is written of it."""
     bundle = load_bundle(options.model)
@@ -292,7 +353,7 @@ def _written(settings: Settings) -> Record:
 def weights_key(bundle: Bundle) -> str:
     """What fixes the images of a model: its files and specification, without calibration and words."""
     spec = bundle.model.model_dump(
-        mode="json", exclude={"calibration", "name", "description", "label"}
+        mode="json", exclude={"calibration", "uncertainty", "name", "description", "label", "card"}
     )
     hashes = {name: entry.sha256 for name, entry in bundle.manifest.files.items()}
     hashes.pop("golden.safetensors", None)
@@ -308,8 +369,11 @@ SECTIONS: dict[str, Callable[[Options], Record]] = {
     "shortcuts": shortcuts,
     "strength": strength,
     "calibration": calibration,
+    "uncertainty": uncertainty,
     "domain": domain,
     "rows": rows,
+    "phantom": phantom,
+    "lesions": lesions,
     "real-classical": lambda options: filters(options, "real-classical", real_cases(options)),
     "real-bm4d": lambda options: filters(options, "real-bm4d", real_cases(options)),
     "real-model": lambda options: model(options, "real-model", real_cases(options)),

@@ -13,14 +13,15 @@ using Handle = std::optional<std::uintptr_t>;
 std::unique_ptr<DeviceLoop> make_loop(const py::array& coefs, float clip, const py::array& film,
                                       Index slices, Index samples, Index height, Index width,
                                       float sigma_r, const std::shared_ptr<Stream>& stream,
-                                      double sigma_z) {
+                                      double sigma_z, Index kept) {
+  check(kept >= 0, "kept: expected at least 0 samples, got ", kept);
   const auto table = petrt::view<const double, 2>(coefs, "coefs", "[steps, 6]");
   check_shape("coefs", table, {table.shape[0], 6});
   std::vector<StepCoefs> steps;
   for (Index i = 0; i < table.shape[0]; ++i) steps.push_back(step_coefs(table.data + 6 * i));
   return std::make_unique<DeviceLoop>(
       std::move(steps), clip, petrt::view<const float, 2>(film, "film", "[steps, C]"),
-      LoopShape{slices, samples, height, width}, sigma_r, sigma_z, stream);
+      LoopShape{slices, samples, height, width}, sigma_r, sigma_z, stream, kept);
 }
 
 void set_run(DeviceLoop& loop, const Object& seed, const py::array& slice_ids, Index first_sample) {
@@ -74,7 +75,7 @@ void register_device_loop(py::module_& module) {
   py::class_<DeviceLoop>(module, "ReverseLoop", py::module_local())
       .def(py::init(&make_loop), arg("coefs"), arg("clip"), arg("film"), arg("slices"),
            arg("samples"), arg("height"), arg("width"), arg("sigma_r"), arg("stream"),
-           arg("sigma_z") = 0.0)
+           arg("sigma_z") = 0.0, arg("kept") = 0)
       .def("set_run", &set_run, arg("seed"), arg("slice_ids"), arg("first_sample") = 0)
       .def("run", &run, arg("prologue"), arg("enqueue"), arg("total"), arg("noise") = py::none(),
            arg("caller") = py::none())
@@ -86,7 +87,8 @@ void register_device_loop(py::module_& module) {
       .def_property_readonly("film_row", [](const DeviceLoop& self) { return self.film_row; })
       .def_property_readonly("coarse", [](const DeviceLoop& self) { return self.coarse; })
       .def_property_readonly("mean", [](const DeviceLoop& self) { return self.mean; })
-      .def_property_readonly("std", [](const DeviceLoop& self) { return self.deviation; });
+      .def_property_readonly("std", [](const DeviceLoop& self) { return self.deviation; })
+      .def_property_readonly("drawn", [](const DeviceLoop& self) { return self.drawn; });
 }
 
 }  // namespace petrt::cuda

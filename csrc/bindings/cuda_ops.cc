@@ -126,7 +126,9 @@ void bind_average(const Object& r, const Object& coarse, const Object& mean, con
                moment.data<float>(shape),
                count,
                true,
-               spread ? spread->data<float>(shape) : nullptr};
+               spread ? spread->data<float>(shape) : nullptr,
+               nullptr,
+               0};
   body.parts = Parts(shape[0], product(shape, 1),
                      aligned(body.r, body.coarse, body.mean, body.m2, body.spread));
   enqueue_on(stream, [&] { enqueue(body, stream.handle()); });

@@ -56,6 +56,13 @@ void accumulate(ReverseLoop& loop, const Array& coarse, float sigma_r) {
   loop.accumulate(images, sigma_r);
 }
 
+void samples(ReverseLoop& loop, const Array& coarse, float sigma_r, const Array& out) {
+  const auto images = view<const float, 4>(coarse, "coarse", "[slices, 1, H, W]");
+  const auto drawn = view<float, 4>(out, "out", "[slices * samples, 1, H, W]");
+  const py::gil_scoped_release released;
+  loop.samples(images, sigma_r, drawn);
+}
+
 void finish(ReverseLoop& loop, const Array& mean, const std::optional<Array>& std) {
   const auto mean_view = view<float, 4>(mean, "mean", "[slices, 1, H, W]");
   const auto std_view = std ? view<float, 4>(*std, "std", "[slices, 1, H, W]") : View<float, 4>{};
@@ -81,6 +88,7 @@ void register_reverse_loop(py::module_& module) {
            arg("noise") = py::none())
       .def("accumulate", &accumulate, arg("coarse"), arg("sigma_r"))
       .def("reset", &ReverseLoop::reset)
+      .def("samples", &samples, arg("coarse"), arg("sigma_r"), arg("out"))
       .def("finish", &finish, arg("mean"), arg("std") = py::none())
       .def_property_readonly("count", &ReverseLoop::count)
       .def_property_readonly("r", &buffer<&ReverseLoop::r>)

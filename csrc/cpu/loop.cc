@@ -89,6 +89,22 @@ void ReverseLoop::accumulate_row(const float* coarse, float sigma_r, Index row) 
   }
 }
 
+void ReverseLoop::samples(View<const float, 4> coarse, float sigma_r, View<float, 4> out) {
+  const InUse guard(in_use_);
+  check_shape("coarse", coarse, {shape_.slices, 1, shape_.height, shape_.width});
+  check_shape("out", out, {shape_.images(), 1, shape_.height, shape_.width});
+  check_sigma(sigma_r);
+  const Index voxels = shape_.voxels();
+  parallel_for(shape_.images(), 1, threads_, [&](Index begin, Index end) {
+    for (Index image = begin; image < end; ++image) {
+      const float* base = coarse.data + image / shape_.samples * voxels;
+      const float* r = r_.data() + image * voxels;
+      float* y = out.data + image * voxels;
+      for (Index i = 0; i < voxels; ++i) y[i] = reconstruct(base[i], sigma_r, r[i]);
+    }
+  });
+}
+
 void ReverseLoop::reset() {
   const InUse guard(in_use_);
   std::fill_n(mean_.data(), shape_.slices * shape_.voxels(), 0.0f);

@@ -26,16 +26,18 @@ std::vector<Index> slices(const LoopShape& shape) {
 
 DeviceLoop::DeviceLoop(std::vector<StepCoefs> steps, float clip, View<const float, 2> film,
                        LoopShape shape, float sigma_r, double sigma_z,
-                       std::shared_ptr<const Stream> stream)
+                       std::shared_ptr<const Stream> stream, Index kept)
     : r(floats(images(checked(shape)), *stream)),
       eps(floats(images(shape), *stream)),
       film_row(floats({1, film.shape[1]}, *stream)),
       coarse(floats(slices(shape), *stream)),
       mean(floats(slices(shape), *stream)),
       deviation(floats(slices(shape), *stream)),
+      drawn(kept > 0 ? floats({shape.slices, kept, shape.height, shape.width}, *stream) : nullptr),
       steps_(std::move(steps)),
       clip_(clip),
       shape_(shape),
+      kept_(kept),
       sigma_r_(sigma_r),
       weights_(checked_weights(sigma_z)),
       stream_(std::move(stream)),
@@ -94,6 +96,8 @@ void DeviceLoop::replay(Index total, const Caller& caller) {
 void DeviceLoop::check_total(Index total) const {
   check(total >= 1, "total: expected at least 1 sample, got ", total);
   check_samples(0, chunks(total) * shape_.samples);
+  check(kept_ == 0 || total == kept_, "total: expected the ", kept_, " samples that are kept, got ",
+        total);
 }
 
 void DeviceLoop::check_keys(Index total) const {
@@ -138,7 +142,7 @@ void DeviceLoop::enqueue_chunk(const Networks& networks, Index total, Index chun
   const bool last = before + used == total;
   enqueue(Average{Parts(shape_.slices, shape_.voxels(), true), r->floats(), shape_.samples, used,
                   coarse->floats(), sigma_r_, mean->floats(), m2_.floats(), before, !last,
-                  last ? deviation->floats() : nullptr},
+                  last ? deviation->floats() : nullptr, drawn ? drawn->floats() : nullptr, kept_},
           stream_->handle());
 }
 

@@ -31,7 +31,8 @@ class DeviceLoop {
 
   DeviceLoop(std::vector<StepCoefs> steps, float clip,
              View<const float, 2> film,  // [steps, C] on the host, copied
-             LoopShape shape, float sigma_r, double sigma_z, std::shared_ptr<const Stream> stream);
+             LoopShape shape, float sigma_r, double sigma_z, std::shared_ptr<const Stream> stream,
+             Index kept = 0);  // samples of a slice that `drawn` holds: a run's total, or 0
 
   // Sets the keys of the noise for runs enqueued from now on.
   void set_run(const RunKeys& keys, const std::vector<std::uint32_t>& slice_ids /* [slices] */);
@@ -50,6 +51,7 @@ class DeviceLoop {
   const Array r, eps;                   // [slices * samples, 1, H, W], slice-major
   const Array film_row;                 // [1, C]
   const Array coarse, mean, deviation;  // [slices, 1, H, W]
+  const Array drawn;                    // [slices, kept, H, W]; null if kept is 0
 
  private:
   Index chunks(Index total) const { return (total + shape_.samples - 1) / shape_.samples; }
@@ -64,6 +66,7 @@ class DeviceLoop {
   const std::vector<StepCoefs> steps_;
   const float clip_;
   const LoopShape shape_;
+  const Index kept_;
   const float sigma_r_;
   const SliceWeights weights_;
   const std::shared_ptr<const Stream> stream_;

@@ -102,6 +102,12 @@ class ReverseLoop:
         The samples of a slice share coarse [slices, 1, H, W].
         """
 
+    def samples(self, coarse: Float32, sigma_r: float, out: Float32) -> None:
+        """Write max(coarse + sigma_r r, 0) of the last run's samples to out [slices * samples, 1, H, W].
+
+        coarse [slices, 1, H, W], as of accumulate, which adds the same values.
+        """
+
     def reset(self) -> None:
         """Discard the accumulated samples; buffers keep their addresses."""
 

@@ -181,9 +181,11 @@ class ReverseLoop:
         sigma_r: float,
         stream: Stream,
         sigma_z: float = 0.0,
+        kept: int = 0,
     ) -> None:
         """coefs [steps, 6] (petrt.diffusion.noise_schedule), film [steps, C]: the noise-bias table; both
-        on the host. sigma_z: width of the noise along z, in slices (petrt._core.slice_weights)."""
+        on the host. sigma_z: width of the noise along z, in slices (petrt._core.slice_weights). kept: the
+        total of its runs, whose samples stay in ``drawn``; 0 keeps none."""
 
     @property
     def r(self) -> DeviceArray:
@@ -208,6 +210,10 @@ class ReverseLoop:
     @property
     def std(self) -> DeviceArray:
         """Their sample standard deviation (ddof 1) [slices, 1, H, W]; 0 for a single sample."""
+
+    @property
+    def drawn(self) -> DeviceArray | None:
+        """The samples of the last run [slices, kept, H, W]; None if kept is 0."""
 
     def set_run(
         self, seed: SupportsIndex, slice_ids: NDArray[np.int64], first_sample: int = 0

@@ -1,24 +1,24 @@
-"""``petrt calibrate`` as a user runs it: a factor, a model that knows it, and what is refused."""
+"""``petrt calibrate`` as a user runs it: a fit, a model that knows it, and what is refused."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 import pytest
 
 from petrt.cli.app import run
 from petrt.data.dataset import Dataset, open_dataset
+from petrt.evaluation.uncertainty.voxels import predicted_std
 from petrt.model.bundle import MANIFEST, load_bundle
 from petrt.model.spec import NetworkSpec
 from tests.helpers import contents
 from tests.models import Reconstructor
 from tests.train.prepared import write
 
-SETTING = ["--dose", "1/100", "--samples", "3", "--sampler", "ddim", "--steps", "2"]
+SETTING = ["--samples", "3", "--preset", "fast"]
 
 
 @pytest.fixture(scope="module")
@@ -48,25 +48,7 @@ def calibrate(model, data, capsys):
     return call
 
 
-def by_hand(bundle: Path, data: Dataset, ids: list[str], level: float) -> float:
-    """The factor by a plain weighted quantile."""
-    reconstructor = Reconstructor(bundle, samples=3, sampler="ddim", steps=2, threads=1)
-    scores, weights = [], []
-    for name in ids:
-        pair = data.pair(name, 100)
-        full = np.asarray(pair.full, np.float64) * pair.gain
-        mean, std, _ = reconstructor.on_grid(pair.low)
-        inside = full > 0.05 * full.max()
-        with np.errstate(divide="ignore"):  # samples that are all cut off at 0
-            scores.append(np.abs(mean - full)[inside] / std[inside])
-        weights.append(np.full(len(scores[-1]), 1 / len(scores[-1])))
-    pooled, weight = np.concatenate(scores), np.concatenate(weights)
-    order = np.argsort(pooled)
-    reached = np.cumsum(weight[order]) / len(ids)
-    return pooled[order][np.argmax(reached >= level)] / NormalDist().inv_cdf(0.5 + level / 2)
-
-
-def test_a_factor_is_fitted_stored_and_used(calibrate, model, data, tmp_path, capsys):
+def test_voxels_and_regions_are_fitted_stored_and_used(calibrate, model, data, tmp_path, capsys):
     before = contents(model)
     code, out, lines = calibrate(
         "-o", tmp_path / "new", "--json", tmp_path / "fit.json", "--plot", tmp_path / "fit.png"
@@ -75,42 +57,55 @@ def test_a_factor_is_fitted_stored_and_used(calibrate, model, data, tmp_path, ca
     assert contents(model) == before
     old, new = load_bundle(model), load_bundle(tmp_path / "new")
     assert new.manifest.files == old.manifest.files
-    fitted = new.model.calibration
-    assert fitted.factor == pytest.approx(
-        by_hand(model, data, ["sub-0001", "sub-0002"], 0.9), rel=1e-4
-    )
-    assert (fitted.level, fitted.samples, fitted.subjects) == (0.9, 3, 2)
-    assert (fitted.sampler.kind, fitted.sampler.steps) == ("ddim", 2)
-    assert fitted.dose_fraction == 0.01
+    fitted = new.model.uncertainty
+    assert (fitted.level, fitted.subjects, fitted.doses) == (0.9, 2, (0.01, 0.05))
+    assert len(fitted.fits) == 1
+    assert (fitted.fits[0].sampler.kind, fitted.fits[0].samples) == ("mean", 3)
     # What is printed, what is written and what the model keeps are the same.
     record = json.loads((tmp_path / "fit.json").read_text())
-    assert record["calibration"] == fitted.model_dump(mode="json")
+    assert record["presets"]["fast"]["fit"] == fitted.fits[0].model_dump(mode="json")
     assert record["data"] == {
         "split": "validation",
         "subjects": ["sub-0001", "sub-0002"],
-        "every": 1,
+        "doses": [20, 100],
+        "slab": None,
     }
-    assert new.manifest.export["calibration"]["after"] == record["after"]
-    after = {row["level"]: row["mean"] for row in record["after"]}
-    assert list(after) == [0.5, 0.8, 0.9, 0.95]
-    assert after[0.9] == pytest.approx(0.9, abs=1e-3)
+    assert new.manifest.export["uncertainty"]["presets"] == record["presets"]
+    judged = record["presets"]["fast"]["doses"]
+    covered = [judged[dose]["voxels"]["coverage"]["0.9"] for dose in ("1/20", "1/100")]
+    assert np.mean(covered) == pytest.approx(0.9, abs=1e-3)
     assert record["label"] == "not for diagnostic use"
-    for row in record["after"]:
-        assert f"{100 * row['mean']:.1f} %" in out
+    for share in covered:
+        assert f"{100 * share:.1f} %" in out
     assert (tmp_path / "fit.png").read_bytes().startswith(b"\x89PNG")
-    # The model's own sampler is another one; with the fitted one its std is calibrated.
-    low = np.asarray(data.pair("sub-0000", 100).low, np.float32).transpose(1, 2, 0)
-    usual = {"samples": 3, "threads": 1, "sampler": "ddim", "steps": 2}
-    plain, calibrated = (Reconstructor(b, **usual)(low) for b in (old, new))
-    np.testing.assert_allclose(calibrated.std, plain.std * fitted.factor, rtol=1e-6)
-    assert calibrated.stats["std"]["calibrated"]
     assert run(["inspect", str(tmp_path / "new")]) == 0
-    assert "model.calibration.factor" in capsys.readouterr().out
+    assert "model.uncertainty.level" in capsys.readouterr().out
 
 
-def test_check_judges_the_stored_factor_on_other_subjects(calibrate, model, tmp_path):
+def test_the_map_covers_as_the_fit_says(calibrate, model, data):
+    assert calibrate("--in-place", "--dose", "1/100")[0] == 0
+    bundle = load_bundle(model)
+    judged = bundle.manifest.export["uncertainty"]["presets"]["fast"]["doses"]["1/100"]
+    reconstructor = Reconstructor(bundle, samples=3, threads=1, preset="fast")
+    shares = []
+    for name in ("sub-0001", "sub-0002"):
+        pair = data.pair(name, 100)
+        full = np.asarray(pair.full, np.float32) * pair.gain
+        mean, std, _ = reconstructor.on_grid(np.asarray(pair.low), dose=0.01)
+        map_ = predicted_std(bundle.model.uncertainty.fits[0].map, std, mean, 0.01)
+        shares.append(np.mean((np.abs(mean - full) <= 1.64485 * map_)[full > 0.05 * full.max()]))
+    assert np.mean(shares) == pytest.approx(judged["voxels"]["coverage"]["0.9"], abs=1e-3)
+
+
+def test_all_presets_are_fitted_in_one_run(calibrate, model):
+    assert calibrate("--in-place", setting=["--samples", "3", "--dose", "1/100"])[0] == 0
+    fits = load_bundle(model).model.uncertainty.fits
+    assert {(fit.sampler.kind, fit.sampler.steps) for fit in fits} == {("ddpm", 10), ("mean", 1)}
+
+
+def test_check_judges_the_stored_fit_on_other_subjects(calibrate, model, tmp_path):
     assert calibrate("--in-place")[0] == 0
-    factor = load_bundle(model).model.calibration.factor
+    kept = load_bundle(model).model.uncertainty.fits[0]
     before = contents(model)
     code, out, lines = calibrate(
         "--check", "--split", "train", "--json", tmp_path / "test.json", setting=[]
@@ -119,7 +114,7 @@ def test_check_judges_the_stored_factor_on_other_subjects(calibrate, model, tmp_
     assert contents(model) == before
     record = json.loads((tmp_path / "test.json").read_text())
     assert record["data"]["subjects"] == ["sub-0000"]
-    assert record["factor"] == factor
+    assert record["presets"]["fast"]["fit"] == kept.model_dump(mode="json")
     assert "90 %" in out
     code, _, lines = calibrate("--check", setting=["--samples", "4"])
     assert code == 2
@@ -132,16 +127,15 @@ def test_a_calibrated_model_is_fitted_anew_from_its_plain_std(calibrate, model):
     assert calibrate("--in-place")[0] == 0
     assert load_bundle(model).identity == first.identity
     assert calibrate("--in-place", "--level", 0.5)[0] == 0
-    assert load_bundle(model).model.calibration.level == 0.5
+    assert load_bundle(model).model.uncertainty.level == 0.5
 
 
 def test_fewer_subjects_and_slices(calibrate, tmp_path):
-    arguments = ["--subjects", 1, "--every", 4, "--json", tmp_path / "fit.json"]
-    assert calibrate("-o", tmp_path / "new.zip", *arguments)[0] == 0
-    assert load_bundle(tmp_path / "new.zip").model.calibration.subjects == 1
-    record = json.loads((tmp_path / "fit.json").read_text())
-    # sub-0001 has ten slices, of which 0, 4 and 8 count; all its voxels are active.
-    assert record["voxels"]["active"] == record["voxels"]["used"] == 3 * 16 * 20
+    arguments = ["--subjects", 1, "--slab", 8, "--json", tmp_path / "fit.json"]
+    code, _, lines = calibrate("-o", tmp_path / "new.zip", *arguments)
+    assert code == 0, lines
+    assert load_bundle(tmp_path / "new.zip").model.uncertainty.subjects == 1
+    assert json.loads((tmp_path / "fit.json").read_text())["data"]["slab"] == 8
 
 
 @pytest.mark.parametrize(
@@ -150,11 +144,10 @@ def test_fewer_subjects_and_slices(calibrate, tmp_path):
         ([], SETTING, 2, "where the result goes"),
         (["-o", "{new}", "--in-place"], SETTING, 2, "where the result goes"),
         (["-o", "{new}", "--split", "exam"], SETTING, 2, "choose train, validation, test"),
-        (["-o", "{new}"], [], 2, "does not say its dose"),
         (["-o", "{new}", "--samples", "1"], SETTING, 2, "at least two samples"),
         (["-o", "{new}", "--level", "1"], SETTING, 2, "--level"),
         (["-o", "{new}", "--dose", "1"], SETTING, 2, "no reduced dose"),
-        (["-o", "{new}", "--sampler", "euler"], SETTING, 2, "unknown sampler"),
+        (["-o", "{new}"], ["--preset", "quick"], 2, "unknown preset"),
         (["-o", "{new}", "--dose", "1/50"], SETTING, 3, "sub-0001 has no 1/50 dose"),
         (["-o", "{new}", "--split", "test"], SETTING, 3, "no subjects"),
         (["-o", "{model}"], SETTING, 2, "model exists"),
@@ -230,4 +223,5 @@ def test_volumes_that_have_changed_are_refused_once_at_the_start(calibrate, data
     )
     assert not (tmp_path / "new").exists()
     assert calibrate(*target, "--subjects", "1")[0] == 0  # the other subject is whole
-    assert calibrate("-o", tmp_path / "newer", "--data", str(other), "--no-verify")[0] == 0
+    code, _, said = calibrate("-o", tmp_path / "newer", "--data", str(other), "--no-verify")
+    assert code == 0, said

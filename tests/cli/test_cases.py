@@ -42,7 +42,7 @@ class Staged(CaseRunner):
         self.step("read", name)
         return name
 
-    def _reconstruct(self, volume: Any, label: str) -> Any:
+    def _reconstruct(self, case: InputCase, volume: Any, label: str) -> Any:
         self.running[volume].set()  # type: ignore[attr-defined]
         self.step("run", volume)
         return volume
@@ -68,11 +68,11 @@ def test_lines_come_in_the_order_of_the_cases_from_one_thread(caplog):
 
 def test_the_next_case_is_read_and_the_last_one_written_while_one_runs():
     class Overlapping(Staged):
-        def _reconstruct(self, volume: Any, label: str) -> Any:
+        def _reconstruct(self, case: InputCase, volume: Any, label: str) -> Any:
             following = chr(ord(volume) + 1)
             if following in "bcd":
                 assert self.reading[following].wait(WAIT)
-            return super()._reconstruct(volume, label)
+            return super()._reconstruct(case, volume, label)
 
         def _write(self, case: InputCase, volume: Any, result: Any) -> Any:
             following = chr(ord(volume) + 1)
@@ -118,7 +118,7 @@ def test_an_error_of_the_system_fails_its_case_only(what, caplog):
 
 def test_what_is_no_error_of_a_case_ends_the_run():
     class Broken(Staged):
-        def _reconstruct(self, volume: Any, label: str) -> Any:
+        def _reconstruct(self, case: InputCase, volume: Any, label: str) -> Any:
             raise KeyError(volume)
 
     with pytest.raises(KeyError):

@@ -45,7 +45,7 @@ CASES = [
     *(("calibrate demo --data . --check --level", value) for value in ("nan", "inf", "0", "-1")),
     *(("calibrate demo --data . -o new --level", value) for value in ("nan", "inf", "1", "0")),
     *(("calibrate demo --data . -o new --samples", value) for value in ("1", "0", HUGE)),
-    *(("calibrate demo --data . -o new --every", value) for value in ("0", HUGE)),
+    *(("calibrate demo --data . -o new --slab", value) for value in ("0", HUGE)),
     *(("calibrate demo --data . -o new --dose", value) for value in ("1", "1e-320", "0")),
     *(("build-engine demo --workspace", value) for value in ("nan", "inf", "0", "-1")),
     *(("build-engine demo --gpu rtx40 --slices", value) for value in ("0", "-1", HUGE, "2,1,3")),

@@ -70,9 +70,9 @@ class LoopCase:
         loop.finish(mean, std)
         return [mean, std]
 
-    def on(self, device: Device) -> Any:
+    def on(self, device: Device, kept: int = 0) -> Any:
         loop = device.module.ReverseLoop(
-            self.coefs, CLIP, self.film, *self.shape, SIGMA, device.stream, self.sigma_z
+            self.coefs, CLIP, self.film, *self.shape, SIGMA, device.stream, self.sigma_z, kept
         )
         loop.coarse.copy_from(device.array(self.coarse), device.stream)
         return loop

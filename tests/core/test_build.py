@@ -53,7 +53,8 @@ def test_kernels_read_and_write_four_voxels_at_once(tmp_path: Path) -> None:
     kernels = compile_ptx(tmp_path, ROOT / "csrc" / "cuda" / "elementwise.cu").split(".entry")[1:]
     assert len(kernels) == 5
     for kernel in kernels:
-        assert "st.global.v4.f32" in kernel
+        # The drawing one has its arguments in local memory, where its pointer loses its address space.
+        assert re.search(r"st\.(global\.)?v4\.f32", kernel)
     assert sum("ld.global.v4.f32" in kernel for kernel in kernels) == 4  # all but the drawing one
 
 

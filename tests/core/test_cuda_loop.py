@@ -173,3 +173,24 @@ def test_buffers_stay_where_they_are(device: Device) -> None:
     loop.set_run(SEED, case.ids)
     loop.run(None, device_network(device, loop), case.total)
     assert [getattr(loop, name).ptr for name in names] == before
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_kept_samples_are_those_of_the_mean(device: Device, case: LoopCase) -> None:
+    loop = case.on(device, kept=case.total)
+    network = device_network(device, loop)
+    loop.set_run(SEED, case.ids)
+    loop.run(None, network, case.total)
+    mean, std = results(device, loop)
+    drawn = device.values(loop.drawn)
+    assert drawn.shape == (case.slices, case.total, *case.size)
+    np.testing.assert_allclose(drawn.mean(axis=1, keepdims=True), mean, atol=1e-5)
+    if case.total > 1:
+        np.testing.assert_allclose(drawn.std(axis=1, ddof=1, keepdims=True), std, atol=1e-5)
+    plain = case.on(device)
+    plain.set_run(SEED, case.ids)
+    plain.run(None, device_network(device, plain), case.total)
+    assert same(results(device, plain), (mean, std))
+    assert plain.drawn is None
+    with pytest.raises(ValueError, match="total: expected"):
+        loop.run(None, network, case.total + 1)

@@ -102,6 +102,22 @@ def test_given_noise_equals_drawn_noise() -> None:
     assert np.array_equal(by_key.r, by_hand.r)
 
 
+def test_the_samples_are_those_that_are_accumulated() -> None:
+    ids = [4, 9, 2]
+    loop = make(3, 2, threads=2)
+    loop.run(enqueue_of(loop), SEED, np.array(ids))
+    coarse, drawn = coarse_of(ids), np.empty((6, 1, H, W), np.float32)
+    loop.samples(coarse, 0.7, drawn)
+    expected = twin.reconstruct(np.repeat(coarse, 2, axis=0), 0.7, loop.r)
+    assert np.array_equal(drawn, expected)
+    loop.accumulate(coarse, 0.7)
+    mean = np.empty((3, 1, H, W), np.float32)
+    loop.finish(mean)
+    assert np.allclose(mean, drawn.reshape(3, 2, 1, H, W).mean(axis=1), atol=1e-6)
+    with pytest.raises(ValueError, match="out: expected shape"):
+        loop.samples(coarse, 0.7, drawn[:3])
+
+
 class StandIn:
     """Networks of the reference that compute what ``by_level`` computes in a loop."""
 

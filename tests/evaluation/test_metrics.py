@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
+from skimage.metrics import structural_similarity
 
 from petrt.errors import InputError, UsageError
 from petrt.evaluation.metrics import PROTOCOLS, WINDOWS, evaluate, json_number, standard_mask
@@ -98,7 +99,27 @@ def standard_by_hand(prediction, reference) -> dict[str, float]:
     }
 
 
-BY_HAND = {"paper": metrics_script, "inference": inference_script, "standard": standard_by_hand}
+def challenge_script(prediction: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    """The challenge's evaluation, as its formulas read."""
+    rmse = math.sqrt(((reference - prediction) ** 2).mean())
+    nrmse = rmse / (reference.max() - reference.min())
+    own = structural_similarity(
+        reference / reference.max(), prediction / prediction.max(), data_range=2
+    )
+    return {
+        "psnr": 20 * math.log10(reference.max() / rmse),
+        "ssim": own,
+        "nmse": nrmse**2,
+        "nrmse": nrmse,
+    }
+
+
+BY_HAND = {
+    "paper": metrics_script,
+    "inference": inference_script,
+    "standard": standard_by_hand,
+    "challenge": challenge_script,
+}
 
 
 @pytest.mark.parametrize("protocol", BY_HAND)

@@ -47,7 +47,7 @@ def noise_from(first_id: int, samples: int, steps: int = 10) -> np.ndarray:
 
 def test_every_frame_draws_streams_of_its_own(coherent, volume) -> None:
     """Slice z of frame f has the id f (Z + 2 K) + K + z, so frames share no stream."""
-    reconstructor = Reconstructor(coherent, samples=2, seed=7, threads=1)
+    reconstructor = Reconstructor(coherent, preset="paper", samples=2, seed=7, threads=1)
     found = reconstructor(np.stack([volume, volume], axis=3))
     for frame, first_id in enumerate((REACH, SHAPE[2] + 2 * REACH + REACH)):
         one = reconstructor(volume, noise=noise_from(first_id, 2))

@@ -77,7 +77,8 @@ def test_a_coarse_network_may_read_the_neighbouring_slices(volume, tmp_path):
     spec = tiny_spec().model_copy(update={"network": network})
     export_model(scrambled(network), spec, tmp_path / "bundle")
     noise = np.random.default_rng(0).standard_normal((11, 1, 5, 1, 16, 24)).astype(np.float32)
-    result = Reconstructor(tmp_path / "bundle", samples=1)(volume, noise=noise)
+    run = Reconstructor(tmp_path / "bundle", preset="paper", samples=1)
+    result = run(volume, noise=noise)
     scale = result.stats["frames"][0]["scale"]
     image, _, coarse = plain(volume, scale, noise, scrambled(network))
     atol = 2e-5 * np.abs(coarse).max()

@@ -169,3 +169,47 @@ def test_onnx_that_petrt_did_not_write_is_not_upgraded(tiny_bundle):
     changed = old.files["coarse.onnx"].replace(b"Sigmoid", b"Softsig")
     with pytest.raises(InputError, match=r"coarse\.onnx: petrt does not know Softsig"):
         upgraded(Bundle(old.manifest, {**old.files, "coarse.onnx": changed}, "", ""))
+
+
+CARD = """
+population = "Simulated heads"
+training = "60 subjects, 9500 steps"
+numbers = ["30.65 dB at 1/100 on eight subjects"]
+biases = ["white matter +4.7 %"]
+"""
+
+
+def test_a_model_card_is_kept_in_the_bundle_and_shown_first(tmp_path, capsys):
+    (tmp_path / "card.toml").write_text(CARD)
+    out, again = tmp_path / "new", tmp_path / "again"
+    assert (
+        run(["export", "--from", "demo", "-o", str(out), "--card", str(tmp_path / "card.toml")])
+        == 0
+    )
+    (tmp_path / "card.toml").write_text(CARD.replace("heads", "bodies"))
+    assert (
+        run(["export", "--from", str(out), "-o", str(again), "--card", str(tmp_path / "card.toml")])
+        == 0
+    )
+    first, second = load_bundle(out), load_bundle(again)
+    assert first.model.card.population == "Simulated heads"
+    assert second.model.card.population == "Simulated bodies"
+    assert first.files == second.files
+    capsys.readouterr()
+    assert run(["inspect", str(again)]) == 0
+    assert capsys.readouterr().out.split()[:3] == ["card.population", "Simulated", "bodies"]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("population = 3", "population"), ("people = ''", "population"), ("=", "TOML")],
+)
+def test_a_wrong_card_is_named_by_its_key(tmp_path, capsys, text, named):
+    (tmp_path / "card.toml").write_text(text)
+    out = tmp_path / "new"
+    assert (
+        run(["export", "--from", "demo", "-o", str(out), "--card", str(tmp_path / "card.toml")])
+        == 3
+    )
+    assert named in capsys.readouterr().err
+    assert not out.exists()

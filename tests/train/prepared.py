@@ -67,10 +67,11 @@ def write(
 
 
 def config(**changes: Any) -> TrainConfig:
-    """``data``, ``loss`` and ``network`` as dictionaries of keys to change, the rest as it is."""
+    """``data``, ``loss``, ``model`` and ``network`` as dictionaries of keys to change, the rest as it is."""
     network = PRESETS["tiny"].model_copy(update=changes.pop("network", {}))
     data = {"crops": [[8, 8], [12, 16]], "shift": 3, "negatives": 3} | changes.pop("data", {})
     model = {"name": "unit", "network": network, "domain": {"voxel_mm": [2, 2, 2]}}
+    model |= changes.pop("model", {})
     values = {"seed": 3, "steps": 10, "coarse_steps": 2, "batch": 4, "data": data, "model": model}
     return TrainConfig.model_validate(values | changes)
 

@@ -8,6 +8,8 @@ import torch
 
 from petrt.data.dataset import Dataset
 from petrt.diffusion.guides import NEIGHBOURS, neighbours, spectrum
+from petrt.imaging.transform import seen
+from petrt.model.spec import TransformSpec
 from petrt.train.data import make_batch, nas
 from tests.train.prepared import ALL, FULL_UNIT, PLAIN, SCALES, config, ids, write
 
@@ -181,3 +183,14 @@ def test_batch_rescaling_gives_each_image_tensor_the_range_0_to_1(data):
     for name in ("x", "y", "x_nas", "y_nas", "negatives"):
         tensor = getattr(batch, name)
         assert (tensor.min(), tensor.max()) == (0, 1), name
+
+
+def test_the_networks_may_see_a_logarithm(data):
+    """Of the same slices, gains and negatives; guides are made of what they see."""
+    linear = make_batch(data, ids(data), config(**ALL), 3)
+    log = make_batch(data, ids(data), config(**ALL, model={"transform": {"kind": "log1p"}}), 3)
+    for name in ("x", "y", "x_nas", "y_nas", "negatives"):
+        expected = seen(getattr(linear, name).numpy(), TransformSpec(kind="log1p"))
+        np.testing.assert_array_equal(getattr(log, name).numpy(), expected)
+    np.testing.assert_array_equal(log.x_spectrum.numpy(), spectrum(log.x.numpy()))
+    np.testing.assert_array_equal(log.noise.numpy(), linear.noise.numpy())

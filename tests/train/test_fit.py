@@ -131,7 +131,7 @@ def test_fine_tuning_begins_with_the_given_weights(data, tmp_path):
         torch.testing.assert_close(tensor, start, rtol=0, atol=1e-20, msg=name)
     assert {name.split(".")[-2] for name in got.keys() - expected.keys()} == {"dose"}
     wider = config(1, network={"coarse": UNET | {"base": 8}})
-    with pytest.raises(InputError, match=r"coarse.* is \(4,\), .* \(8,\)"):
+    with pytest.raises(InputError, match="coarse network differs"):
         fit(wider, data, tmp_path / "wider", init=tmp_path / "first")
     assert not (tmp_path / "wider").exists()
 

@@ -165,6 +165,8 @@ struct Average {
   Index before;      // number of samples added before
   bool keep_m2;      // whether more samples follow
   float* spread;     // [slices, voxels], the standard deviation; null except for the last samples
+  float* drawn;      // [slices, kept, voxels], the samples themselves; null unless they are kept
+  Index kept;
 
   Index count() const { return parts.count(); }
 
@@ -175,8 +177,13 @@ struct Average {
     for (Index sample = 0; sample < used; ++sample) {
       const float n = static_cast<float>(before + sample + 1);
       const Four x = part.in(part.image * samples + sample, parts.voxels).load(r);
+      Four y{};
       for (int k = 0; k < 4; ++k) {
-        add_sample(reconstruct(base.v[k], sigma_r, x.v[k]), n, m.v[k], q.v[k]);
+        y.v[k] = reconstruct(base.v[k], sigma_r, x.v[k]);
+        add_sample(y.v[k], n, m.v[k], q.v[k]);
+      }
+      if (drawn != nullptr) {
+        part.in(part.image * kept + before + sample, parts.voxels).store(y, drawn);
       }
     }
     part.store(m, mean);

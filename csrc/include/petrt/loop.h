@@ -35,6 +35,10 @@ class ReverseLoop {
   void accumulate(View<const float, 4> coarse /* [slices, 1, H, W] */, float sigma_r);
   void reset();
 
+  // Writes max(coarse + sigma_r r, 0) of every sample of the last run, [images, 1, H, W].
+  void samples(View<const float, 4> coarse /* [slices, 1, H, W] */, float sigma_r,
+               View<float, 4> out);
+
   // Writes mean and, unless null, sample standard deviation of all samples, [slices, 1, H, W].
   void finish(View<float, 4> mean, View<float, 4> deviation);
 

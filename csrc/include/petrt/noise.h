@@ -99,11 +99,12 @@ inline SliceWeights slice_weights(double sigma_z) {
 // As normals4, with the streams of the slices around combined. key.slice -+ reach must be ids, too.
 PETRT_HD inline Normals coherent4(const NoiseKey& key, const SliceWeights& weights,
                                   std::uint32_t block) {
-  if (weights.reach == 0) return normals4(key, block);
-  Normals sum{};
-  for (int k = -weights.reach; k <= weights.reach; ++k) {
-    NoiseKey other = key;
-    other.slice += static_cast<std::uint32_t>(k);
+  NoiseKey other = key;
+  other.slice -= static_cast<std::uint32_t>(weights.reach);
+  Normals sum = normals4(other, block);
+  for (float& z : sum.z) z *= weights.w[weights.reach];  // 1 if there is no other slice
+  for (int k = 1 - weights.reach; k <= weights.reach; ++k) {
+    ++other.slice;
     const Normals normals = normals4(other, block);
     const float w = weights.w[k < 0 ? -k : k];
     for (int i = 0; i < 4; ++i) sum.z[i] += w * normals.z[i];

@@ -35,6 +35,7 @@ from petrt.cli.logs import (
 )
 from petrt.cli.node import node
 from petrt.cli.output import say
+from petrt.cli.phantom import phantom
 from petrt.cli.prepare import prepare
 from petrt.cli.reconstruct import reconstruct
 from petrt.cli.simulate import simulate
@@ -64,6 +65,7 @@ COMMANDS = (
     train,
     export,
     calibrate,
+    phantom,
     bench,
     flops,
 )

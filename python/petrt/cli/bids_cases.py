@@ -62,13 +62,19 @@ class BidsKeys(Keys):
         super().__init__(setup.reconstructor, setup.fraction, setup.nonfinite)
         self._files = {file.path: file for file in files}
 
-    def of(self, source: Path, series: str | None = None, sha256: str | None = None) -> str:
+    def of(
+        self,
+        source: Path,
+        series: str | None = None,
+        sha256: str | None = None,
+        dose: float | None = None,
+    ) -> str:
         from petrt.inference.settings import KEY_LENGTH
         from petrt.io.bids.metadata import metadata
 
         content = json.dumps(metadata(self._files[source]), sort_keys=True)
         return hashlib.sha256(
-            f"{super().of(source, series, sha256)} {content}".encode()
+            f"{super().of(source, series, sha256, dose)} {content}".encode()
         ).hexdigest()[:KEY_LENGTH]
 
 

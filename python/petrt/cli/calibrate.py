@@ -1,4 +1,4 @@
-"""petrt calibrate: fits the samples' standard deviation to the errors against full-dose images."""
+"""petrt calibrate: fits standard deviations and intervals to the errors against full-dose images."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
+from petrt.cli.calibrate_report import Case, Done, show, write_numbers
 from petrt.cli.options import (
     Device,
     EngineName,
     NoVerify,
     Overwrite,
     Precision,
-    Sampler,
+    Preset,
     Seed,
-    Steps,
     Threads,
     above_zero,
 )
-from petrt.cli.output import STDOUT, Output, cell, files, not_stdout, say, write_json
+from petrt.cli.output import STDOUT, files, not_stdout, say
 from petrt.errors import InputError, UsageError
-from petrt.model.spec import CalibrationSpec, ModelSpec
+from petrt.files.names import shown
 from petrt.values import MOST
 
 if TYPE_CHECKING:
     from petrt.data.dataset import Dataset
-    from petrt.inference.calibrate import Setting, Verdict
-    from petrt.inference.reconstructor import Reconstructor
+    from petrt.inference.calibrate import Gathered
+    from petrt.model.bundle import Bundle
+    from petrt.model.spec import ModelSpec, UncertaintySpec
 
 logger = logging.getLogger("petrt")
 
-USUAL: dict[str, Any] = {"level": 0.9, "samples": 8, "sampler": None, "steps": None}
+LEVEL, SAMPLES = 0.9, 8
 
 
 def calibrate(
@@ -51,23 +51,25 @@ def calibrate(
     ] = False,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
     dose: Annotated[
-        str | None, typer.Option(help="Dose of the input, as 1/100 or 0.01. Default: the model's.")
+        str | None,
+        typer.Option(help="Only this dose, as 1/100 or 0.01. Default: all that all subjects have."),
     ] = None,
     level: Annotated[
-        float | None,
-        typer.Option(callback=above_zero(), help="Fraction of the voxels to cover. Default: 0.9."),
+        float | None, typer.Option(callback=above_zero(), help="Fraction to cover. Default: 0.9.")
     ] = None,
     samples: Annotated[
         int | None, typer.Option(max=MOST, help="Samples to average (AMS). Default: 8.")
     ] = None,
-    sampler: Sampler = None,
-    steps: Steps = None,
+    preset: Preset = None,
     subjects: Annotated[
         int | None, typer.Option(min=1, help="Use the first N subjects. Default: all.", metavar="N")
     ] = None,
-    every: Annotated[
-        int, typer.Option(min=1, max=MOST, help="Use every N-th slice.", metavar="N")
-    ] = 1,
+    slab: Annotated[
+        int | None,
+        typer.Option(
+            min=8, max=MOST, help="Use N neighbouring slices, from the middle.", metavar="N"
+        ),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     engine: EngineName = "auto",
@@ -82,18 +84,22 @@ def calibrate(
     overwrite: Overwrite = False,
     no_verify: NoVerify = False,
 ) -> None:
-    """Fit the factor that calibrates the samples' std, and store it in the model.
+    """Fit the uncertainty of voxels and regions, and store it in the model.
 
-    The interval mean +- z(level) x factor x std then holds the full-dose image in
-    a fraction --level of the active voxels (> 5 % of its maximum); subjects have
-    equal weights. The factor is valid only for this sampler, steps, samples and
-    dose. Check it on other subjects: --check --split test. An engine is built for
-    one model.json, so calibrate before petrt build-engine.
+    First the width of the noise along z, from the errors of neighbouring slices, and
+    what the noise of a volume tells of its dose and of the model's domain. Then, for
+    every preset that draws samples: the standard deviation of a voxel from the
+    samples, the image and the dose, and intervals of means, peaks and maxima of
+    regions. Intervals at --level then hold the full-dose image's values in this
+    fraction of the active voxels (> 5 % of its maximum) and of the regions. They are
+    valid for these presets, this number of samples, and doses within those of the fit.
+    Check it on other subjects: --check --split test. An engine is built for one
+    model.json, so calibrate before petrt build-engine.
     """
     from petrt.data.dataset import open_dataset
     from petrt.data.index import SPLITS
-    from petrt.inference.calibrate import Setting, check_subjects, reduction
-    from petrt.inference.reconstructor import Reconstructor
+    from petrt.diffusion.dose import parse_dose
+    from petrt.inference.calibrate import check_subjects, reduction, reductions, uncertainty
     from petrt.model.bundle import load_bundle
 
     if [out is not None, in_place, check].count(True) != 1:
@@ -101,44 +107,62 @@ def calibrate(
     if split not in SPLITS:
         raise UsageError(f"--split is '{split}'", f"choose {', '.join(SPLITS)}")
     not_stdout(plot=plot, out=out)
+    only = None if dose is None else reduction(parse_dose(dose))
     check_outputs(model, out, in_place, files(json_file, plot), overwrite)
     bundle = load_bundle(model)
-    given = {"level": level, "samples": samples, "sampler": sampler, "steps": steps, "dose": dose}
-    use = stored(bundle.model, given) if check else asked(bundle.model, given)
-    reduced, dataset = reduction(use["dose"]), open_dataset(data, verify=False)
+    cases = asked(bundle.model, preset, samples, level, check=check)
+    aim = bundle.model.uncertainty.level if check and bundle.model.uncertainty else level or LEVEL
+    dataset = open_dataset(data, verify=False)
     ids = dataset.split(split)[:subjects]
-    check_subjects(dataset, ids, bundle.model, reduced)
+    check_subjects(dataset, ids, bundle.model)
+    doses = [only] if only else reductions(dataset, ids)
     if not no_verify:
         dataset.verify(ids)
-    reconstructor = Reconstructor(
-        bundle,
-        samples=use["samples"],
-        sampler=use["sampler"],
-        steps=use["steps"],
-        seed=seed,
-        device=device,
-        engine=engine,
-        precision=precision,
-        threads=threads,
-    )
-    setting = Setting(use["level"], reconstructor.sampler, reconstructor.samples, reduced)
-    calibration, verdict = work(reconstructor, dataset, ids, setting, every, fitting=not check)
-    record = {
+    options = {"seed": seed, "device": device, "engine": engine}
+    options |= {"precision": precision, "threads": threads}
+    if not check:
+        bundle = prepared(bundle, dataset, ids, doses, slab, options)
+    done = [run_case(case, bundle, dataset, ids, doses, slab, aim, options) for case in cases]
+    content = {
         "label": dataset.index.label,
-        "data": {"split": split, "subjects": ids, "every": every},
+        "data": {"split": split, "subjects": ids, "doses": doses, "slab": slab},
         "seed": seed,
-        "engine": reconstructor.engine.name,
-        "calibration": calibration.model_dump(mode="json"),
-        **verdict.record(),
+        "level": aim,
+        "presets": {each.case.preset: each.record for each in done},
     }
     if not check:
-        write_model(reconstructor, calibration, out or Path(model), record, in_place, overwrite)
-    write_numbers(reconstructor, verdict, record, json_file, plot, overwrite)
-    title = f"active voxels covered, {len(ids)} subjects ({split}), {dataset.index.label}"
-    show(verdict, title, err=json_file == STDOUT)
-    logger.info("factor %.3f for %s", calibration.factor, setting)
+        found = [subject for each in done for subject in each.found]
+        fitted = uncertainty(found, [each.spec for each in done], aim)
+        write_model(bundle, fitted, content, out or Path(model), in_place, overwrite)
+    write_numbers(bundle, content, done, json_file, plot, overwrite)
+    show(content, f"{len(ids)} subjects ({split}), {dataset.index.label}", err=json_file == STDOUT)
     if out is not None:
         say(out, err=json_file == STDOUT)
+
+
+def prepared(
+    bundle: Bundle,
+    dataset: Dataset,
+    ids: list[str],
+    doses: list[int],
+    slab: int | None,
+    options: dict[str, Any],
+) -> Bundle:
+    """``bundle`` with its noise's width along z and its noise domain, fitted before samples are drawn."""
+    from petrt.inference.calibrate_first import changed, fit_coherence, fit_domain
+
+    own = round(1 / (bundle.model.domain.dose_fraction or 1))
+    dose = own if own in doses else max(doses)
+    sigma, correlation = fit_coherence(bundle, dataset, ids, dose, slab, options)
+    logger.info(
+        "errors of neighbouring slices correlate at %.2f: noise with sigma_z = %.2f slices",
+        correlation,
+        sigma,
+    )
+    model = bundle.model
+    noise = fit_domain(dataset, model, doses) or model.domain.noise
+    domain = model.domain.model_copy(update={"noise": noise})
+    return changed(bundle, noise_sigma_z=sigma, domain=domain)
 
 
 def check_outputs(
@@ -157,136 +181,89 @@ def check_outputs(
     atomic.check_outputs(files, inputs, overwrite=overwrite)
 
 
-def asked(model: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
-    """The setting to fit for: the given values, with defaults. Raises UsageError for impossible values."""
-    from petrt.diffusion.dose import parse_dose
+def asked(
+    model: ModelSpec, preset: str | None, samples: int | None, level: float | None, *, check: bool
+) -> list[Case]:
+    """What to fit, or with ``check`` what the model has. Raises UsageError, InputError without a fit."""
+    from petrt.inference.calibrate import samplers
 
-    use = USUAL | {key: value for key, value in given.items() if value is not None}
-    if use["samples"] < 2:
+    if level is not None and not 0 < level < 1:
+        raise UsageError(f"--level is {level:g}", "give a fraction between 0 and 1, as 0.9")
+    if samples is not None and samples < 2:
         raise UsageError("a std needs at least two samples", "such as --samples 8")
-    if not 0 < use["level"] < 1:
-        raise UsageError(f"--level is {use['level']:g}", "give a fraction between 0 and 1, as 0.9")
-    use["dose"] = model.domain.dose_fraction if given["dose"] is None else parse_dose(given["dose"])
-    if use["dose"] is None:
-        raise UsageError(f"model '{model.name}' does not say its dose", "give --dose, as 1/100")
-    return use
-
-
-def stored(model: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
-    """The setting that the calibration of ``model`` was fitted for, the only one it is checked with."""
-    changed = [key for key, value in given.items() if value is not None]
-    if changed:
-        raise UsageError(
-            f"--check uses the setting of the fit, not --{changed[0]}", f"leave out --{changed[0]}"
-        )
-    fitted = model.calibration
-    if fitted is None or fitted.dose_fraction is None:
+    wanted = samplers(model, preset)
+    if not check:
+        return [Case(name, sampler, samples or SAMPLES, None) for name, sampler in wanted.items()]
+    for key, value in {"level": level, "samples": samples}.items():
+        if value is not None:
+            raise UsageError(
+                f"--check uses the setting of the fit, not --{key}", f"leave out --{key}"
+            )
+    fits = () if model.uncertainty is None else model.uncertainty.fits
+    names = {str(sampler): name for name, sampler in wanted.items()}
+    cases = [
+        Case(names[str(fit.sampler)], fit.sampler, fit.samples, fit)
+        for fit in fits
+        if str(fit.sampler) in names
+    ]
+    if not cases:
+        what = "" if preset is None else f" for preset '{preset}'"
         raise InputError(
-            f"model '{model.name}' has no calibration, or one without its dose",
+            f"model '{model.name}' has no calibration of voxels and regions{what}",
             "fit one: petrt calibrate MODEL --data FOLDER -o NEW_MODEL",
         )
-    return {
-        "level": fitted.level,
-        "samples": fitted.samples,
-        "sampler": fitted.sampler.kind,
-        "steps": fitted.sampler.steps,
-        "dose": fitted.dose_fraction,
-    }
+    return cases
 
 
-def work(
-    reconstructor: Reconstructor,
+def run_case(
+    case: Case,
+    bundle: Bundle,
     dataset: Dataset,
     ids: list[str],
-    setting: Setting,
-    every: int,
-    *,
-    fitting: bool,
-) -> tuple[CalibrationSpec, Verdict]:
-    """Run all subjects, then fit a factor or check the model's own."""
+    doses: list[int],
+    slab: int | None,
+    level: float,
+    options: dict[str, Any],
+) -> Done:
+    """Run all subjects at all doses with the sampler of ``case``; then fit, or judge the fit that it has."""
     from petrt.cli.progress import bar
-    from petrt.evaluation.calibration import coverage
-    from petrt.inference.calibrate import fit, gather, judge
+    from petrt.inference.calibrate import fit_samples, gather, judge
+    from petrt.inference.reconstructor import Reconstructor
 
-    voxels = []
-    for number, name in enumerate(ids, start=1):
-        with bar(f"{number}/{len(ids)}", "slices") as progress:
-            each = gather(
-                reconstructor, dataset, name, setting.dose, every=every, progress=progress
-            )
-        voxels.append(each)
-        logger.info(
-            "%s (%d/%d): the plain std covers %.1f %% of %d voxels at %g %%",
-            name,
-            number,
-            len(ids),
-            100 * coverage(each, setting.level),
-            each.active,
-            100 * setting.level,
-        )
-    if fitting:
-        return fit(voxels, setting)
-    own = reconstructor.bundle.model.calibration
-    assert own is not None
-    return own, judge(voxels, own.factor, own.level)
+    kind: dict[str, Any] = {
+        "sampler": case.sampler.kind,
+        "steps": case.sampler.steps,
+        "samples": case.samples,
+    }
+    reconstructor = Reconstructor(bundle, **kind, **options)
+    found: list[Gathered] = []
+    total = len(ids) * len(doses)
+    for name in ids:
+        for dose in doses:
+            with bar(f"{case.preset} {len(found) + 1}/{total}", "slices") as progress:
+                found.append(
+                    gather(reconstructor, dataset, name, dose, slab=slab, progress=progress)
+                )
+        logger.info("%s: %s is done", case.preset, shown(name))
+    spec = case.fitted or fit_samples(found, case.sampler, case.samples, level)
+    record = kind | {"engine": reconstructor.engine.name, "fit": spec.model_dump(mode="json")}
+    return Done(case, spec, found, record | {"doses": judge(found, spec, level)})
 
 
 def write_model(
-    reconstructor: Reconstructor,
-    calibration: CalibrationSpec,
+    bundle: Bundle,
+    fitted: UncertaintySpec,
+    content: dict[str, Any],
     target: Path,
-    record: dict[str, Any],
     in_place: bool,
     overwrite: bool,
 ) -> None:
-    """Write the bundle with the calibration, and the record of the fit in its ``export`` record."""
+    """Write the bundle with its uncertainty, and the record of the fit in its ``export`` record."""
     from petrt.model.bundle_writer import replace_model, write_bundle
 
-    bundle = reconstructor.bundle
-    model = bundle.model.model_copy(update={"calibration": calibration})
-    kept = ("label", "data", "seed", "engine", "before", "after", "voxels")
-    note = {"calibration": {key: record[key] for key in kept}}
+    model = bundle.model.model_copy(update={"uncertainty": fitted})
+    note = {"uncertainty": content}
     if in_place:
         replace_model(bundle, model, target, note=note)
     else:
         write_bundle(bundle, model, target, note=note, overwrite=overwrite)
-
-
-def write_numbers(
-    reconstructor: Reconstructor,
-    verdict: Verdict,
-    record: dict[str, Any],
-    json_file: Path | None,
-    plot: Path | None,
-    overwrite: bool,
-) -> None:
-    """Write the JSON file and the plot, if they are asked for."""
-    from petrt import __version__
-    from petrt.evaluation.report.uncertainty import save_error_plot
-    from petrt.files.atomic import together
-
-    bundle = reconstructor.bundle
-    with together():
-        if json_file is not None:
-            model = {"name": bundle.model.name, "sha256": bundle.identity}
-            content = {"petrt": __version__, "model": model, **record}
-            write_json(json_file, content, overwrite=overwrite)
-        if plot is not None:
-            data = record["data"]
-            title = f"{bundle.model.name}, {len(data['subjects'])} subjects ({data['split']})"
-            curves = {
-                "std of the samples": verdict.by_std,
-                "calibrated std": verdict.by_calibrated_std,
-            }
-            save_error_plot(plot, curves, title=title, overwrite=overwrite)
-
-
-def show(verdict: Verdict, title: str, *, err: bool = False) -> None:
-    """Print the coverage by level, without and with the factor, and its range over subjects."""
-    table = Table(title=cell(title))
-    for column in ("interval", "plain std", f"std x {verdict.factor:.3g}", "lowest", "highest"):
-        table.add_column(column, justify="right")
-    for before, after in zip(verdict.before, verdict.after, strict=True):
-        shares = (before.mean, after.mean, after.lowest, after.highest)
-        table.add_row(f"{100 * after.level:g} %", *(f"{100 * share:.1f} %" for share in shares))
-    Output(120, err=err).print(table)

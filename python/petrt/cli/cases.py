@@ -16,6 +16,7 @@ from petrt.cli import outcome
 from petrt.cli.outcome import Outcome
 from petrt.cli.output import STDOUT, print_json
 from petrt.cli.plan import InputCase
+from petrt.cli.regions import show_table, write_table
 from petrt.errors import PetrtError
 from petrt.files.names import shown
 from petrt.files.system import refusal
@@ -68,6 +69,8 @@ class Reporter:
             logger.log(level, "%s", text)
         if self.told is not None:
             self.told(case, outcome.done(case, written.record, written.record_sha256))
+        if case.regions is not None and case.regions.table is None:
+            show_table(written.record, err=case.record == STDOUT)
         if case.record == STDOUT:
             print_json(written.record, one_line=self.several)
 
@@ -118,7 +121,7 @@ class CaseRunner:
                 failed: PetrtError | OSError | None = None
                 try:
                     volume = now.result()
-                    result = self._reconstruct(volume, f"{index + 1}/{len(cases)}")
+                    result = self._reconstruct(case, volume, f"{index + 1}/{len(cases)}")
                 except (PetrtError, OSError) as error:
                     failed = error
                 finish(last)  # keeps the order of the cases, and at most two results in memory
@@ -133,16 +136,26 @@ class CaseRunner:
     def one(self, case: InputCase) -> Written:
         """Run one case, one step after the other, and tell nobody. Raises PetrtError and OSError."""
         volume = self._read(case)
-        return self._write(case, volume, self.reconstructor(volume, dose=self.dose))
+        return self._write(case, volume, self._run(case, volume, None))
 
     def _read(self, case: InputCase) -> Volume:
         return case.read(self.max_voxels, self.nonfinite)  # type: ignore[arg-type]
 
-    def _reconstruct(self, volume: Volume, label: str) -> Reconstruction:
+    def _dose(self, case: InputCase) -> Any:
+        return self.dose if case.dose is None else case.dose
+
+    def _reconstruct(self, case: InputCase, volume: Volume, label: str) -> Reconstruction:
         from petrt.cli.progress import bar
 
         with bar(label, "slices") as progress:
-            return self.reconstructor(volume, dose=self.dose, progress=progress)
+            return self._run(case, volume, progress)
+
+    def _run(
+        self, case: InputCase, volume: Volume, progress: Callable[[int, int], None] | None
+    ) -> Reconstruction:
+        labels = None if case.regions is None else case.regions.labels
+        dose = self._dose(case)
+        return self.reconstructor(volume, dose=dose, progress=progress, regions=labels)
 
     def _write(self, case: InputCase, volume: Volume, result: Reconstruction) -> Written:
         """Write the outputs of one case, which appear together."""
@@ -152,8 +165,8 @@ class CaseRunner:
         stats, key = result.stats, ""
         if self.keys is not None:
             digest = sha256(case.source, case.series)
-            key = self.keys.of(case.source, case.series, digest)
-            options = self.keys.options_sha256
+            key = self.keys.of(case.source, case.series, digest, case.dose)
+            options = self.keys.options_sha256(case.dose)
             hashes = {"input": digest, "model": stats["model"]["sha256"], "options": options}
             stats = stats | {"hashes": hashes}
         with together():
@@ -173,7 +186,7 @@ class CaseRunner:
         stats, said = result.stats, []
         image = result.image.get_fdata(dtype="float32")
         deviation = None if result.std is None else result.std.get_fdata(dtype="float32")
-        settings = self.keys.settings if self.keys else ""
+        settings = self.keys.settings_at(case.dose) if self.keys else ""
         how: dict[str, Any] = {"compress": case.compress, "overwrite": case.overwrite}
         written: dict[str, Path] = {}
         values = {
@@ -192,6 +205,12 @@ class CaseRunner:
         if case.preview is not None:
             said += self._picture(case, volume, image, deviation, stats)
             written["preview"] = case.preview
+        if case.regions is not None:
+            rows = [row.record() for row in result.regions(case.regions.level)]
+            stats = stats | {"regions": {"level": case.regions.level, "rows": rows}}
+            if case.regions.table is not None:
+                write_table(case.regions.table, stats, key, overwrite=case.overwrite)
+                written["regions"] = case.regions.table
         outputs = {kind: output_sha256(unpublished(path)) for kind, path in written.items()}
         stats = stats | {"hashes": stats.get("hashes", {}) | {"outputs": outputs}}
         record_sha256 = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,10 +20,12 @@ import petrt
 from petrt import suv as uptake
 from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, SeriesUids, Suv, above_zero
 from petrt.cli.output import STDOUT, Output, cell, files, write_json
+from petrt.data.prepare.metadata import Metadata, read_metadata, stem
 from petrt.errors import InputError, UsageError, way
 from petrt.evaluation.activity import Change, RoiStatistics, change, roi_statistics
 from petrt.evaluation.metrics import PROTOCOLS, WINDOWS, json_number
 from petrt.evaluation.metrics import evaluate as compare
+from petrt.evaluation.organs import OrganError, organ_errors, parse_names
 from petrt.files.atomic import check_outputs
 from petrt.files.names import shown
 from petrt.io import source
@@ -56,6 +58,13 @@ def evaluate(
     labels: Annotated[
         Path | None, typer.Option(help="Label map: statistics of each region; 0 is left out.")
     ] = None,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of the labels, 1=liver,2=heart, or 'challenge' for its organs: errors of SUVmean "
+            "and SUVmax as the challenge counts them."
+        ),
+    ] = None,
     background: Annotated[
         int | None, typer.Option(help="Background label for contrast recovery (CRC) and CNR.")
     ] = None,
@@ -67,6 +76,12 @@ def evaluate(
         ),
     ] = None,
     suv: Suv = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(
+            help="The challenge's table of NIfTI files: both volumes in SUV, by PRED's name."
+        ),
+    ] = None,
     series: SeriesUids = None,
     force_units: ForceUnits = False,
     nonfinite: Nonfinite = "refuse",
@@ -82,6 +97,11 @@ def evaluate(
     check_outputs(files(json_file), inputs.values(), overwrite=overwrite)
     if background is not None and labels is None:
         raise UsageError("--background needs --labels")
+    if names is not None and labels is None:
+        raise UsageError("--names needs --labels")
+    if metadata is not None and suv is not None:
+        raise UsageError("both --suv and --metadata are given", "--suv is for DICOM series")
+    called = None if names is None else parse_names(names)
     if nonfinite not in ("refuse", "zero"):
         raise UsageError(f"--nonfinite is '{nonfinite}'", "choose refuse or zero")
     let_in = _Reading(series, force_units, nonfinite, max_voxels)
@@ -90,11 +110,13 @@ def evaluate(
         role: _read(path, let_in, None if role in _STATIC else kind)
         for role, path in inputs.items()
     }
+    if metadata is not None:
+        volumes |= _in_suv(volumes, read_metadata(metadata), prediction)
     unit = _common_unit(volumes["prediction"], volumes["reference"])
     for role in volumes:
         _check_same_grid(volumes[role], volumes["reference"], may_be_static=role in _STATIC)
     frames = [
-        _frame(frame, volumes["reference"].voxel_mm, protocol, scale, background)
+        _frame(frame, volumes["reference"].voxel_mm, protocol, scale, background, called)
         for frame in _by_frame(volumes)
     ]
     record = _record(inputs, series, frames) | {"unit": unit or None}
@@ -176,6 +198,25 @@ def _read(path: Path, let_in: _Reading, suv: uptake.Kind | None) -> _Turned:
     )
 
 
+def _in_suv(
+    volumes: dict[str, _Turned], rows: dict[str, Metadata], prediction: Path
+) -> dict[str, _Turned]:
+    """Prediction and reference in SUV (body weight). Raises InputError without a row of the prediction."""
+    if (row := rows.get(stem(prediction.name))) is None:
+        raise InputError(
+            f"the table has no row of {shown(prediction)}",
+            "predictions have the names of the challenge's inputs",
+        )
+    return {
+        role: replace(
+            volumes[role],
+            frames=volumes[role].frames * np.float32(row.suv_factor),
+            units=uptake.unit_name("bw"),
+        )
+        for role in ("prediction", "reference")
+    }
+
+
 def _common_unit(prediction: _Turned, reference: _Turned) -> str:
     """The unit of both; "" if neither states one. Raises InputError for two different units."""
     if prediction.units and reference.units and prediction.units != reference.units:
@@ -211,12 +252,13 @@ def _by_frame(volumes: dict[str, _Turned]) -> Iterator[dict[str, NDArray[np.floa
 
 @dataclass(frozen=True)
 class _Frame:
-    """All results of one frame; ``rois`` is None without labels."""
+    """All results of one frame; ``rois`` is None without labels, ``organs`` without their names."""
 
     metrics: dict[str, dict[str, float]]
     scale: float
     change: Change
     rois: list[RoiStatistics] | None
+    organs: list[OrganError] | None = None
 
 
 def _frame(
@@ -225,6 +267,7 @@ def _frame(
     protocols: list[str] | None,
     scale: float | None,
     background: int | None,
+    names: dict[int, str] | None,
 ) -> _Frame:
     pred, ref, labels = volumes["prediction"], volumes["reference"], volumes.get("labels")
     rois = None
@@ -235,6 +278,7 @@ def _frame(
         float(ref.max()) if scale is None else scale,
         change(pred, ref),
         rois,
+        None if rois is None or names is None else organ_errors(rois, names),
     )
 
 
@@ -264,6 +308,7 @@ def _record(
                 "scale": frame.scale,
                 **asdict(frame.change),
                 "rois": None if frame.rois is None else [asdict(roi) for roi in frame.rois],
+                **({} if frame.organs is None else {"organs": [asdict(o) for o in frame.organs]}),
             }
             for frame in frames
         ],
@@ -298,6 +343,8 @@ def _print_frame(console: Console, frame: _Frame) -> None:
     )
     if frame.rois is not None:
         console.print(_roi_table(frame.rois))
+    if frame.organs is not None:
+        console.print(_organ_table(frame.organs))
 
 
 def _rules(protocols: list[str]) -> Table:
@@ -331,6 +378,19 @@ def _roi_table(rois: list[RoiStatistics]) -> Table:
     for roi in rois:
         cells = (_number(getattr(roi, key), form) for key, form in columns.values())
         table.add_row(str(roi.label), *cells)
+    return table
+
+
+def _organ_table(organs: list[OrganError]) -> Table:
+    """The challenge's errors, absolute and in per cent."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("organ", vertical="bottom")
+    for heading in ("SUVmean", "SUVmax", "SUVmean\nerror %", "SUVmax\nerror %"):
+        table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
+    for organ in organs:
+        errors = (organ.suvmean_error_percent, organ.suvmax_error_percent)
+        values = [_number(value, "") for value in (organ.suvmean, organ.suvmax)]
+        table.add_row(organ.name, *values, *(_number(error, ".2f") for error in errors))
     return table
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from petrt.cli.output import not_stdout, say
 from petrt.errors import UsageError
+from petrt.files.names import shown
+
+if TYPE_CHECKING:
+    from petrt.model.spec import CardSpec
 
 
 def export(
@@ -22,7 +26,16 @@ def export(
         typer.Option(
             "--from",
             metavar="BUNDLE",
-            help="Instead of a checkpoint: a bundle of version 1, which is converted to version 2.",
+            help="Instead of a checkpoint: a bundle of version 1, which is converted to version 2, or "
+            "with --card any bundle.",
+            show_default=False,
+        ),
+    ] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TOML",
+            help="The model card: population, training (texts), numbers, refusals, biases (lists of texts).",
             show_default=False,
         ),
     ] = None,
@@ -37,10 +50,11 @@ def export(
         raise UsageError("export takes a checkpoint or --from BUNDLE", "give one of them")
     if precision not in ("fp32", "fp16-weights"):
         raise UsageError(f"--precision is '{precision}'", "choose fp32 or fp16-weights")
+    told = None if card is None else _card(card)
     if source is not None:
         if precision != "fp32":
             raise UsageError("--from does not change a bundle's weights", "leave out --precision")
-        _upgrade(source, out, overwrite)
+        _upgrade(source, out, told, overwrite)
     else:
         from petrt.cli.needs import need_exporter
 
@@ -49,15 +63,30 @@ def export(
         from petrt.train.checkpoints import newest
 
         assert checkpoint is not None
-        export_bundle(newest(checkpoint), out, precision=precision, overwrite=overwrite)  # type: ignore[arg-type]
+        how: dict[str, Any] = {"precision": precision, "overwrite": overwrite, "card": told}
+        export_bundle(newest(checkpoint), out, **how)
     say(out)
 
 
-def _upgrade(source: str, out: Path, overwrite: bool) -> None:
-    """Convert a bundle without PyTorch; the steps are read from its ONNX."""
-    from petrt.model.bundle import load_bundle
+def _upgrade(source: str, out: Path, card: CardSpec | None, overwrite: bool) -> None:
+    """Convert a bundle without PyTorch; the steps are read from its ONNX. With ``card`` a bundle of the
+    newest version is written with that card alone."""
+    from petrt.model.bundle import VERSION, load_bundle
     from petrt.model.bundle_writer import check_bundle_output, upgraded, write_bundle
 
     check_bundle_output(out, overwrite=overwrite)
     bundle = load_bundle(source)
-    write_bundle(upgraded(bundle), bundle.model, out, overwrite=overwrite)
+    if card is None or bundle.manifest.version < VERSION:
+        bundle = upgraded(bundle)
+    model = bundle.model if card is None else bundle.model.model_copy(update={"card": card})
+    write_bundle(bundle, model, out, overwrite=overwrite)
+
+
+def _card(path: Path) -> CardSpec:
+    """The model card in a TOML file. Raises InputError, which names the first wrong key."""
+    from petrt.files.system import reading
+    from petrt.files.toml import parsed
+    from petrt.model.spec import CardSpec
+
+    with reading(path):
+        return parsed(CardSpec, path.read_text(encoding="utf-8"), shown(path))

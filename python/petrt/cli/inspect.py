@@ -106,12 +106,13 @@ def catalogued(info: SeriesInfo) -> dict[str, Any]:
 
 
 def describe_bundle(source: str) -> dict[str, Any]:
-    """The content of ``model.json``, with the bundle's identity."""
+    """The model card, the bundle's identity and the content of ``model.json``."""
     from petrt.model.bundle import load_bundle
 
     bundle = load_bundle(source)
     manifest = bundle.manifest.model_dump(mode="json")
-    return {"identity": bundle.identity, **manifest}
+    card = manifest["model"].pop("card")
+    return {"card": card} | {"identity": bundle.identity, **manifest}
 
 
 def describe_volume(

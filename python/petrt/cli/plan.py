@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +21,21 @@ if TYPE_CHECKING:
     from petrt.io.output import Format, Kind
     from petrt.io.volume import Nonfinite, Volume
 
+logger = logging.getLogger("petrt")
+
 IMAGES = (".nii", ".nii.gz")
 # What remains of an input's name without these.
 _INPUTS = (".nii.gz", ".nii", ".hdr.gz", ".hdr", ".img.gz", ".img", ".zip", ".dcm", ".ima")
+
+
+@dataclass(frozen=True)
+class RegionsWanted:
+    """The label map of the regions to measure, where their table goes (None: stdout), and the probability of
+    their intervals."""
+
+    labels: Path
+    table: Path | None
+    level: float
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,8 @@ class InputCase:
 
     ``series``: the UID to read of a DICOM input, None for its only PET series. ``force_units``: also one
     that is not quantitative. ``form``: the format of the results, of which a DICOM series is a folder.
+    ``regions``: what to measure in it. ``dose``: the fraction of the full dose that its name states; None:
+    that of the whole run.
     """
 
     source: Path
@@ -43,6 +59,8 @@ class InputCase:
     force_units: bool = False
     form: Format = "nifti"
     compress: str | None = None
+    regions: RegionsWanted | None = None
+    dose: float | None = None
 
     def read(self, max_voxels: int, nonfinite: Nonfinite) -> Volume:
         """The input, checked. Raises InputError."""
@@ -84,7 +102,8 @@ class InputCase:
     @property
     def outputs(self) -> list[Path]:
         """All paths that are written."""
-        paths = (self.image, self.std, self.coarse, self.record, self.preview)
+        table = None if self.regions is None else self.regions.table
+        paths = (self.image, self.std, self.coarse, self.record, self.preview, table)
         return [path for path in paths if path is not None and path != STDOUT]
 
 
@@ -184,6 +203,22 @@ def allowing(
         replace(case, overwrite=overwrite, force_units=force_units, compress=compress)
         for case in cases
     ]
+
+
+def with_named_doses(cases: Sequence[InputCase]) -> list[InputCase]:
+    """The cases with the dose that their names state, as in the challenge; told in the log."""
+    from petrt.data.prepare.doses import drf_in
+    from petrt.data.prepare.known import known_file
+
+    for case in cases:
+        if why := known_file(case.source.name):
+            logger.warning("warning: %s: %s", shown(case.source), why)
+    named = [(case, drf_in(case.source.name)) for case in cases]
+    counts = Counter(drf for _, drf in named if drf)
+    if counts:
+        parts = ", ".join(f"1/{drf} of {n}" for drf, n in sorted(counts.items()))
+        logger.info("dose by file name (DRF): %s; --dose would be for all", parts)
+    return [case if drf is None else replace(case, dose=1 / drf) for case, drf in named]
 
 
 def _no_stdout(to: Destination) -> None:

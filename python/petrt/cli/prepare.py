@@ -62,6 +62,21 @@ def prepare(
             help="Pair DICOM series whose frames of reference differ, as an anonymiser may leave them.",
         ),
     ] = False,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(
+            help="The challenge's table of NIfTI files: weight, activity, time, half-life."
+        ),
+    ] = None,
+    exclude: Annotated[
+        Path | None, typer.Option(help="Text file: names of subjects or files to leave out.")
+    ] = None,
+    keep_known: Annotated[
+        bool,
+        typer.Option(
+            "--keep-known", help="Keep the challenge's known mislabelled and corrupt cases."
+        ),
+    ] = False,
     nonfinite: Nonfinite = "refuse",
     max_voxels: MaxVoxels = 1 << 29,
     workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Processes.")] = 1,
@@ -115,6 +130,9 @@ def prepare(
         workers=workers,
         strict=strict,
         overwrite=overwrite,
+        exclude=exclude,
+        keep_known=keep_known,
+        metadata=metadata,
     )
     with bar("preparing", "subjects") as progress:
         report = run(sources, out, options, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -41,8 +41,9 @@ from petrt.cli.options import (
     Strength,
     Threads,
 )
-from petrt.cli.plan import Destination, InputCase, allowing, check, plan_cases
+from petrt.cli.plan import Destination, InputCase, allowing, check, plan_cases, with_named_doses
 from petrt.cli.ray_cluster import connected
+from petrt.cli.regions import check_regions, measuring
 from petrt.cli.resume import Keys, Standing, stand_all
 from petrt.cli.setup import Setup
 from petrt.cli.table import CaseTable, table_path
@@ -77,6 +78,25 @@ def reconstruct(
             show_default=False,
         ),
     ] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="LABELS",
+            help="Label map (NIfTI) on the grid of a single input: mean, peak and maximum of each label, "
+            "with intervals. Names from LABELS.tsv (index, name) beside it.",
+            show_default=False,
+        ),
+    ] = None,
+    regions_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the table of the regions here: .tsv or .json. Default: it is printed.",
+            show_default=False,
+        ),
+    ] = None,
+    regions_level: Annotated[
+        float, typer.Option(help="Probability of the regions' intervals.")
+    ] = 0.9,
     dose: Dose = None,
     seed: Seed = 0,
     preset: Preset = None,
@@ -149,13 +169,14 @@ def reconstruct(
 
     setup = Setup.given(locals())
     setup.check(std is not None)
+    check_regions(regions, regions_out, regions_level, resume=resume)
     if ray is not None and dry_run:
         raise UsageError("--dry-run looks at this machine", "leave --ray out")
     if len(inputs) == 1 and is_dataset(inputs[0]):
-        if std or coarse or record or preview or table or ray:
+        if std or coarse or record or preview or table or ray or regions:
             raise UsageError(
-                "a BIDS data set: --std, --coarse, --json, --preview, --table and --ray are not for it, "
-                "since its outputs have names of BIDS",
+                "a BIDS data set: --std, --coarse, --json, --preview, --table, --regions and --ray are not "
+                "for it, since its outputs have names of BIDS",
                 "leave them out; petrt bids has --std, --coarse and a table",
             )
         participants(inputs[0], out, setup)
@@ -166,7 +187,14 @@ def reconstruct(
     check_compression(compress)
     to = Destination(out, std, record, preview, coarse, out_format)
     cases, folders = plan_cases(sources, several, to, uids)
+    if regions is not None:
+        cases = [measuring(cases, folders, regions, regions_out, regions_level)]
     mine = allowing(setup.part(cases), overwrite, force_units, compress)
+    if dose is None:
+        mine = with_named_doses(mine)
+        if mine and all(case.dose is not None for case in mine):
+            # A model that needs a dose has one for every case; that of the whole run is not used.
+            setup = replace(setup, dose=repr(mine[0].dose))
     if not mine:
         logger.info("nothing in this part: %d cases in %d parts", len(cases), num_parts)
         return

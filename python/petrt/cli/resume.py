@@ -41,18 +41,29 @@ class Keys:
 
         self.settings = settings_of(reconstructor, dose, nonfinite)
 
-    @property
-    def options_sha256(self) -> str:
-        """The hash of ``settings``."""
-        return hashlib.sha256(self.settings.encode()).hexdigest()
+    def settings_at(self, dose: float | None) -> str:
+        """``settings`` with another ``dose``, where the case has its own."""
+        if dose is None:
+            return self.settings
+        return json.dumps(json.loads(self.settings) | {"dose": dose}, sort_keys=True)
 
-    def of(self, source: Path, series: str | None = None, sha256: str | None = None) -> str:
-        """The key of an input; ``sha256``: its hash, where that is known already. Raises InputError if it
-        cannot be read."""
+    def options_sha256(self, dose: float | None = None) -> str:
+        """The hash of ``settings_at`` a case's own ``dose``."""
+        return hashlib.sha256(self.settings_at(dose).encode()).hexdigest()
+
+    def of(
+        self,
+        source: Path,
+        series: str | None = None,
+        sha256: str | None = None,
+        dose: float | None = None,
+    ) -> str:
+        """The key of an input; ``sha256``: its hash, where that is known already; ``dose``: its own.
+        Raises InputError if it cannot be read."""
         from petrt.inference.settings import key_of
         from petrt.io import source as volumes
 
-        return key_of(self.settings, sha256 or volumes.sha256(source, series))
+        return key_of(self.settings_at(dose), sha256 or volumes.sha256(source, series))
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ def standing(
     if not there or case.overwrite:
         return Standing(case)
     try:
-        key = keys.of(case.source, case.series)
+        key = keys.of(case.source, case.series, dose=case.dose)
     except PetrtError:  # the case will fail, in its turn
         return Standing(case)
     found = {path: key_in(path) for path in there}

@@ -63,6 +63,10 @@ def train(
     precision: Annotated[
         str | None, typer.Option(help="fp32 or bf16. Default: the configuration's.")
     ] = None,
+    export_to: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="BUNDLE", help="Make a bundle of the trained model here."),
+    ] = None,
     no_verify: NoVerify = False,
 ) -> None:
     """Train a model. --resume continues a run that was stopped or killed.
@@ -72,9 +76,14 @@ def train(
     launcher's.
     """
     not_stdout(out=out)
-    from petrt.cli.needs import need_trainer
+    from petrt.cli.needs import need_exporter, need_trainer
 
     need_trainer("petrt train")
+    if export_to is not None:
+        from petrt.model.bundle_writer import check_bundle_output
+
+        need_exporter("petrt train --export")
+        check_bundle_output(export_to)
     from accelerate import PartialState
 
     from petrt.cli.progress import bar
@@ -117,6 +126,11 @@ def train(
     if main:
         say(checkpoint)
     PartialState().destroy_process_group()
+    if main and export_to is not None:
+        from petrt.export import export_bundle
+
+        export_bundle(checkpoint, export_to)
+        say(export_to)
 
 
 def _changed(settings: Settings, **changes: object) -> Settings:

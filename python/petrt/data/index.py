@@ -63,6 +63,7 @@ class SubjectEntry(Spec):
     ``placement`` converts the (cropped) input to that grid and back. ``affine`` maps the (cropped)
     input's voxels to RAS millimetres. Scans of one person have the same ``patient``. ``source`` is the
     subject's name in the source, if that name is neutral. ``weights`` [Z]: sampling weight of each slice.
+    ``suv_factor``: SUV (body weight) of 1 Bq/ml, where a table stated weight and activity.
     """
 
     kind: str
@@ -77,6 +78,7 @@ class SubjectEntry(Spec):
     labels: ArrayFile | None = None
     truth: VolumeFile | None = None
     weights: tuple[float, ...]
+    suv_factor: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> SubjectEntry:

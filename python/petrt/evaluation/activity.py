@@ -87,7 +87,7 @@ def roi_statistics(
     InputError for differing shapes, non-finite voxels, fractional or missing labels.
     """
     img, ref = checked_pair(image, image if reference is None else reference)
-    compact, values = _compact_labels(labels, img.shape)
+    compact, values = compact_labels(labels, img.shape)
     if background is not None and background not in values:
         raise InputError(f"background label {background} is not among the labels {values}")
     names = ("image",) if reference is None else ("image", "reference")
@@ -155,9 +155,7 @@ def _measure(
     std = np.sqrt(np.bincount(where, (flat - mean[where - 1]) ** 2, regions + 1)[1:] / count)
     peak = None
     if voxel_mm is not None:
-        box = _bounding_box(
-            inside, [math.ceil(PEAK_RADIUS_MM / s) for s in _checked_spacing(voxel_mm)]
-        )
+        box = bounding_box(inside, voxel_mm)
         peak = np.asarray(ndimage.maximum(peak_map(volume[box], voxel_mm), compact[box], index))
     return _Table(count, mean, std, largest, peak)
 
@@ -218,7 +216,7 @@ def _bias_percent(value: float | None, reference: float | None) -> float | None:
     return 100.0 * (value / reference - 1.0)
 
 
-def _compact_labels(
+def compact_labels(
     labels: ArrayLike, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], list[int]]:
     """Labels renumbered 1..n (0 stays), and the n original values in rising order."""
@@ -243,8 +241,9 @@ def _checked_spacing(voxel_mm: Sequence[float]) -> list[float]:
         raise InputError(f"voxel size must be three positive lengths in mm, got {got}") from None
 
 
-def _bounding_box(inside: NDArray[np.bool_], margin: Sequence[int]) -> tuple[slice, ...]:
-    """The smallest box around ``inside``, widened by ``margin`` voxels within the volume."""
+def bounding_box(inside: NDArray[np.bool_], voxel_mm: Sequence[float]) -> tuple[slice, ...]:
+    """The smallest box around ``inside`` that holds the spheres of its peaks, within the volume."""
+    margin = [math.ceil(PEAK_RADIUS_MM / step) for step in _checked_spacing(voxel_mm)]
     box = []
     for axis, extra in enumerate(margin):
         line = np.flatnonzero(inside.any(axis=tuple(a for a in range(inside.ndim) if a != axis)))

@@ -20,9 +20,15 @@ NMSE over         reference > 0.05         whole volume             mask
 NMSE divided by   energy of *prediction*   energy of *prediction*   energy of reference
 ================  =======================  =======================  =========================
 
+``challenge`` reproduces the evaluation script that the Ultra-low Dose PET challenge gave its teams (class
+``Evaluator``; udpet-challenge.github.io/evaluation names the metrics): PSNR over the whole volume with the
+reference's maximum as its range, NRMSE = RMSE / (maximum - minimum of the reference), and SSIM of the two
+volumes, each over its *own* maximum, uniform 7^3, in the range 2 that scikit-image then took for floats.
+None depends on the unit. ``organs`` has its errors of SUVmean and SUVmax.
+
 The first two reproduce the authors' scripts: they pass the prediction to scikit-image as the true image,
 and use SSIM's former default range for floats (2). NRMSE is always the square root of NMSE, with the same
-mask and energy.
+mask and divisor.
 """
 
 from __future__ import annotations
@@ -48,7 +54,9 @@ UNIFORM_WINDOW = 7
 GAUSSIAN_SIGMA = 1.5
 GAUSSIAN_WINDOW = 11  # scikit-image cuts the Gaussian off at 3.5 sigma, as Wang et al. (2004)
 # Protocol -> voxels along each axis that its SSIM needs.
-WINDOWS = {"paper": UNIFORM_WINDOW, "inference": UNIFORM_WINDOW, "standard": GAUSSIAN_WINDOW}
+WINDOWS = dict.fromkeys(("paper", "inference", "challenge"), UNIFORM_WINDOW) | {
+    "standard": GAUSSIAN_WINDOW
+}
 
 
 def evaluate(
@@ -62,7 +70,7 @@ def evaluate(
     """Compare ``prediction`` with ``reference``, both [X, Y, Z] in the same unit.
 
     ``protocols``: names from ``PROTOCOLS``, default all. ``mask`` [X, Y, Z] (non-zero = inside)
-    replaces the default mask of ``standard``; the other two have fixed masks. ``scale`` divides both
+    replaces the default mask of ``standard``; the others have fixed masks. ``scale`` divides both
     volumes for ``paper`` and ``inference``, whose thresholds and ranges are absolute. It is the
     reference's maximum by default; give 1 for volumes that are already scaled.
 
@@ -152,6 +160,30 @@ def standard(prediction: Array64, reference: Array64, mask: NDArray[np.bool_]) -
     }
 
 
+def challenge(prediction: Array64, reference: Array64) -> Metrics:
+    """The challenge's global metrics of volumes [X, Y, Z] in any unit; ``nmse`` is the square of its NRMSE.
+
+    Its script divides by zero for a prediction without a positive voxel, which is left as it is here;
+    NRMSE is infinite for a constant reference, or 0 for an equal prediction.
+    """
+    top, span = float(prediction.max()), float(reference.max() - reference.min())
+    rmse = float(np.sqrt(np.mean((prediction - reference) ** 2)))
+    nrmse_ = rmse / span if span else (math.inf if rmse else 0.0)
+    own = prediction / top if top > 0 else prediction
+    ssim = uniform_ssim(own, reference / reference.max(), data_range=2.0)
+    return {
+        "psnr": challenge_psnr(prediction / reference.max(), reference / reference.max()),
+        "ssim": ssim,
+        "nmse": nrmse_**2,
+        "nrmse": nrmse_,
+    }
+
+
+def challenge_psnr(prediction: Array64, reference: Array64) -> float:
+    """PSNR of ``challenge``, dB, for arrays of any axes over the reference volume's maximum."""
+    return psnr(prediction, reference, data_range=1.0)
+
+
 def paper_psnr(prediction: Array64, reference: Array64) -> float:
     """PSNR of ``paper``, dB, for arrays of any axes scaled to about [0, 1]."""
     inside = reference > PAPER_THRESHOLD
@@ -211,6 +243,14 @@ PROTOCOLS: dict[str, Protocol] = {
         psnr="range: reference maximum",
         ssim="whole volume, Gaussian 1.5, range reference maximum",
         nmse="mask, over the reference's energy",
+    ),
+    "challenge": Protocol(
+        challenge,
+        challenge_psnr,
+        mask="whole volume",
+        psnr="range: reference maximum",
+        ssim="each over its own maximum, uniform 7^3, range 2",
+        nmse="whole volume, over the reference's range squared",
     ),
 }
 

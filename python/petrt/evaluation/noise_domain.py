@@ -6,9 +6,9 @@ slope near -2. Everything else, the features, is described given the noise level
 together by the covariance of what the parabolas leave. The Mahalanobis distance of a volume's features then
 tells how unusual it is for a scan with as much noise; no dose is needed for it.
 
-The usual distance is the largest that a subject has in a fit without it, times SLACK: the chance that another
-subject of the same population lies beyond is below 1 / (subjects + 1) (conformal prediction; Vovk, Gammerman
-and Shafer, "Algorithmic Learning in a Random World", 2005).
+The usual distance is the largest that a subject has in a fit without it, times SLACK. Without SLACK another
+subject of the same population would lie beyond with a chance of about 1 / (subjects + 1), as in conformal
+prediction (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005).
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from petrt.arrays import Array
 from petrt.errors import OutOfDeviceMemory
+from petrt.imaging.transform import unseen, unseen_std
+from petrt.model.spec import TransformSpec
 
 
 class Results(NamedTuple):
@@ -22,6 +24,15 @@ class Results(NamedTuple):
     mean: Array
     std: Array
     coarse: Array
+
+
+def linear(results: Results, transform: TransformSpec) -> Results:
+    """What a run gives of the scaled volume itself, where the networks saw a ``transform`` of it.
+
+    The mean is taken of what the networks see; its std is brought back to first order.
+    """
+    mean, coarse = unseen(results.mean, transform), unseen(results.coarse, transform)
+    return Results(mean, unseen_std(results.std, mean, transform), coarse)
 
 
 @dataclass
@@ -42,6 +53,7 @@ class Job:
     noise. ``dose``: the fraction of the full dose, for a model that takes it. ``active`` [Z]: slices
     that are no background; others are 0 in the results. ``wanted`` [Z]: active slices that must be
     reconstructed; a batch that holds none of them is left out. ``tally``: the device adds to it.
+    ``drawn`` [samples, Z, H, W]: where the samples themselves go, where somebody wants them.
     """
 
     volume: Array
@@ -53,6 +65,7 @@ class Job:
     active: NDArray[np.bool_]
     wanted: NDArray[np.bool_]
     tally: Tally = field(default_factory=Tally)
+    drawn: Array | None = None
 
     def ids_of(self, slices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Noise ids of ``slices``."""

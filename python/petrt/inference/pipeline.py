@@ -55,12 +55,14 @@ class Pipeline:
         active: NDArray[np.bool_] | None = None,
         every: int = 1,
         tally: Tally | None = None,
+        drawn: Array | None = None,
     ) -> Results:
         """The results of the scaled ``volume`` [Z, H, W]; arguments as the fields of ``Job``.
 
         The noise of the slices is made of the streams ``first_id`` .. ``first_id + self.ids(Z) - 1``.
         ``report`` is called with the number of slices done. ``active``: None for all. With ``every``
-        only slices 0, every, 2 every ... must be reconstructed, and only these are counted.
+        only slices 0, every, 2 every ... must be reconstructed, and only these are counted. ``drawn``: see
+        ``petrt.inference.samples``; without a denoiser nothing is written there.
 
         Raises DeviceError where the device fails, or its memory does not hold a single image, and in
         another process than the engine's.
@@ -70,10 +72,13 @@ class Pipeline:
         wanted = active & (np.arange(len(volume)) % every == 0)
         samples = samples if self._denoises else 1
         tally = Tally() if tally is None else tally
-        job = Job(volume, samples, seed, first_id + self._reach, noise, dose, active, wanted, tally)
+        first = first_id + self._reach
+        job = Job(volume, samples, seed, first, noise, dose, active, wanted, tally, drawn)
         done = ~active
         if not wanted.any():
             report(len(done[::every]))
+            if drawn is not None:
+                drawn[:] = 0
             return _empty(volume)
 
         def finished(first: int, count: int) -> None:
@@ -91,6 +96,8 @@ class Pipeline:
             np.maximum(results.coarse, 0, out=results.mean)
         for result in results:  # a batch on a GPU may hold background, too
             result[~active] = 0
+        if drawn is not None:
+            drawn[:, ~active] = 0
         return results
 
     def _run(self, job: Job, finished: Callable[[int, int], None]) -> Results:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,16 +23,22 @@ from petrt.engines.base import Engine
 from petrt.engines.select import ChosenEngine, choose
 from petrt.errors import InputError, UsageError
 from petrt.evaluation.activity import change
+from petrt.evaluation.uncertainty.choice import dose_of, fitted_for
+from petrt.evaluation.uncertainty.regions import Regions
+from petrt.evaluation.uncertainty.voxels import predicted_std
 from petrt.hardware.cpu import default_threads
 from petrt.imaging.grid import Placement, plan
 from petrt.imaging.scaling import scale_of
+from petrt.imaging.transform import seen, unseen
 from petrt.inference.background import active_slices
-from petrt.inference.device import Results, Tally
+from petrt.inference.device import Results, Tally, linear
 from petrt.inference.domain import domain_warnings, look, warn_python
 from petrt.inference.judgement import refuse_change
 from petrt.inference.pipeline import check_finite, pipeline_of
 from petrt.inference.reconstruction import Frame, Reconstruction, given_back, unchanged
+from petrt.inference.regions import RegionsOfRun, drawn_regions, given_regions
 from petrt.inference.run_record import run_record
+from petrt.inference.samples import sample_store
 from petrt.inference.save import saving
 from petrt.inference.verify_engine import verify_first_use
 from petrt.io import nifti, source
@@ -150,6 +156,7 @@ class Reconstructor:
         force_units: bool = False,
         allow_activity_change: bool | None = None,
         progress: Progress | None = None,
+        regions: Any = None,
     ) -> Reconstruction:
         """Reconstruct a path, nibabel image, NumPy, CuPy or torch array [X, Y, Z] or [X, Y, Z, T].
 
@@ -170,6 +177,8 @@ class Reconstructor:
             force_units: take DICOM series that are not quantitative, values unchanged.
             allow_activity_change: instead of the Reconstructor's own, for this volume.
             progress: called with (slices done, slices in all).
+            regions: labels on the volume's grid, a NIfTI path, a nibabel image or an array; whole numbers, 0
+                is outside. Each is measured in every sample, see ``Reconstruction.regions``.
 
         Raises:
             InputError: an unfit volume; ActivityChanged, one of them: a result that changes the activity
@@ -189,11 +198,22 @@ class Reconstructor:
         loaded = load(volume, affine, voxel_mm, nonfinite, max_voxels, series, force_units)
         placement = self._placement(loaded)
         noise = self._given_noise(noise, len(loaded.frames), placement)
+        marked = None
+        if regions is not None:
+            if self.strength < 1:
+                raise UsageError(
+                    f"regions are measured in the model's own image, not at strength {self.strength:g}",
+                    "leave out the strength or the regions",
+                )
+            marked = given_regions(regions, loaded, self.bundle.model)
         started, tally = time.perf_counter(), Tally()
         slices, frames = placement.network_shape[0], []
+        drawn = None if marked is None else self._store(placement.network_shape)
         for index, frame in enumerate(loaded.frames):
             report = _shifted(progress, index * slices, len(loaded.frames) * slices)
-            done = self._frame(frame, loaded, placement, index, noise, told, report, tally)
+            done = self._frame(
+                frame, loaded, placement, index, noise, told, report, tally, drawn, marked
+            )
             if not allowed:  # at once: a series may run for hours
                 refuse_change(loaded.name, done.record, index, len(loaded.frames))
             frames.append(done)
@@ -213,7 +233,8 @@ class Reconstructor:
         seconds = time.perf_counter() - started
         stats["seconds"] = self._pipeline.device.times(tally.seconds, seconds)
         warn_python(domain_warnings(told, self.bundle.model, stats["frames"]), loaded.name)
-        return given_back(loaded, frames, stats)
+        measured = self._measured(marked, frames, stats["dose_fraction"])
+        return given_back(loaded, frames, stats, measured)
 
     @property
     def side_by_side(self) -> int:
@@ -245,21 +266,51 @@ class Reconstructor:
         With ``every`` only slices 0, every, 2 every ... are sure to be reconstructed, the others may be 0.
         Raises as calling the Reconstructor does.
         """
+        every = values.whole("every", every, 1, values.MOST)
+        placement, results, _ = self._on_grid(volume, dose, every, progress, False)
+        mean, std, coarse = (placement.from_network(r).transpose(2, 0, 1) for r in results)
+        return mean, std, coarse
+
+    def drawn_on_grid(
+        self,
+        volume: NDArray[Any],
+        *,
+        dose: float | str | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """As ``on_grid``, but mean, samples' std and the samples themselves [samples, Z, H, W].
+
+        Raises also UsageError where there is no more than one sample.
+        """
+        placement, results, kept = self._on_grid(volume, dose, 1, progress, True)
+        if kept is None:
+            raise UsageError("a single sample is drawn", "give samples=8")
+        mean, std, _ = (placement.from_network(r).transpose(2, 0, 1) for r in results)
+        samples = np.stack([placement.from_network(s).transpose(2, 0, 1) for s in kept])
+        return mean, std, samples
+
+    def _on_grid(
+        self,
+        volume: NDArray[Any],
+        dose: float | str | None,
+        every: int,
+        progress: Progress | None,
+        drawn: bool,
+    ) -> tuple[Placement, Results, Array | None]:
         self._pipeline.check_process()
         told = told_dose(dose, self.bundle.model)
-        every = values.whole("every", every, 1, values.MOST)
         zyx = np.asarray(plain(volume, "volume"), np.float32)
         if zyx.ndim != 3:
             raise InputError(f"array of shape {zyx.shape}", "expected [Z, H, W]")
         xyz = zyx.transpose(1, 2, 0)
         placement = plan(xyz.shape, multiple=2**self.bundle.model.network.scales)
         grid = placement.to_network(xyz, self._threads)
-
+        kept = self._store(placement.network_shape) if drawn else None
         report = _shifted(progress, 0, -(-len(grid) // every))
-        seen = look(grid, self.bundle.model, told, self._threads, judged=False)
-        results = self._run(grid, "volume", 0, None, seen.dose, report, self._active(grid), every)
-        mean, std, coarse = (placement.from_network(r).transpose(2, 0, 1) for r in results)
-        return mean, std, coarse
+        known = look(grid, self.bundle.model, told, self._threads, judged=False)
+        active = self._active(grid)
+        results = self._run(grid, "volume", 0, None, known.dose, report, active, every, drawn=kept)
+        return placement, results, kept
 
     def _frame(
         self,
@@ -271,6 +322,8 @@ class Reconstructor:
         told: Told,
         report: Callable[[int], None],
         tally: Tally,
+        drawn: Array | None,
+        marked: Regions | None,
     ) -> Frame:
         """One frame: to the network grid and the scale, through the networks, and back."""
         voxel_mm = loaded.voxel_mm or self.bundle.model.domain.voxel_mm
@@ -279,27 +332,62 @@ class Reconstructor:
         if negative and len(loaded.frames) > 1:
             negative = int(np.count_nonzero(frame < 0))
         if scale == 0.0:
-            return unchanged(frame, self.samples, negative / frame.size)
+            return unchanged(frame, self.samples, negative / frame.size, marked)
         grid = placement.to_network(frame, self._threads)
         grid /= np.float32(scale)
         active = self._active(grid)
-        seen = look(grid, self.bundle.model, told, self._threads)
-        results = self._run(grid, loaded.name, index, noise, seen.dose, report, active, tally=tally)
+        known = look(grid, self.bundle.model, told, self._threads)
+        results = self._run(
+            grid, loaded.name, index, noise, known.dose, report, active, tally=tally, drawn=drawn
+        )
+        results = self._calibrated(results, known.dose, active)
         # The standard deviation of one sample is not brought back: there is none.
-        drawn = results if self.samples > 1 else (results.mean, results.coarse)
-        for result in drawn:
+        wanted = results if self.samples > 1 else (results.mean, results.coarse)
+        for result in wanted:
             result *= np.float32(scale)
-        own, *std, coarse = (placement.from_network(r, self._threads) for r in drawn)
+        own, *std, coarse = (placement.from_network(r, self._threads) for r in wanted)
         image, away = blend(frame, own, self.strength)
+        measured = None
+        if marked is not None:
+            measured = drawn_regions(marked, image, drawn, placement, scale, self._threads)
         skipped = 0 if active is None else int((~active).sum())
         record = {
             "scale": scale,
             **asdict(change(image, frame)),
             "negative_fraction": negative / frame.size,
             "background_slices": skipped,
-            **seen.record,
+            **known.record,
         }
-        return Frame(image, std[0] if std else None, coarse, record, away if std else None)
+        return Frame(
+            image, std[0] if std else None, coarse, record, away if std else None, measured
+        )
+
+    def _calibrated(
+        self, results: Results, dose: float | None, active: NDArray[np.bool_] | None
+    ) -> Results:
+        """``results`` with the calibrated standard deviation, where the model has one for such a run; that of
+        background slices stays 0."""
+        model = self.bundle.model
+        fit, _ = fitted_for(model, self.sampler, self.samples, dose)
+        at = dose_of(model, dose)
+        if fit is None or at is None:
+            return results
+        std = predicted_std(fit.map, results.std, results.mean, at, self._threads)
+        if active is not None:
+            std[~active] = 0
+        return results._replace(std=std)
+
+    def _store(self, shape: tuple[int, int, int]) -> Array | None:
+        """Where the samples of a volume are kept; None where there is no more than one."""
+        return sample_store(self.samples, shape) if self.samples > 1 else None
+
+    def _measured(
+        self, marked: Regions | None, frames: Sequence[Frame], dose: float | None
+    ) -> RegionsOfRun | None:
+        if marked is None:
+            return None
+        drawn = tuple(frame.regions for frame in frames if frame.regions is not None)
+        return RegionsOfRun(marked, drawn, self.bundle.model, self.sampler, self.samples, dose)
 
     def _run(
         self,
@@ -312,13 +400,14 @@ class Reconstructor:
         active: NDArray[np.bool_] | None,
         every: int = 1,
         tally: Tally | None = None,
+        drawn: Array | None = None,
     ) -> Results:
         """Frame ``index`` of a series through the networks; NonfiniteOutput unless it comes out finite."""
         if not self._announced:  # once, and not before an error that needs no engine
             logger.info("engine: %s", self._choice.reason)
             self._announced = True
         results = self._pipeline.run(
-            grid,
+            seen(grid, self.bundle.model.transform),
             self.samples,
             self.seed,
             first_id=index * self._pipeline.ids(len(grid)),
@@ -328,10 +417,15 @@ class Reconstructor:
             active=active,
             every=every,
             tally=tally,
+            drawn=drawn,
         )
-        drawn = results if self.samples > 1 else (results.mean, results.coarse)
-        check_finite(drawn, name, self.bundle, self.engine)
-        return results
+        wanted = results if self.samples > 1 else (results.mean, results.coarse)
+        check_finite(wanted, name, self.bundle, self.engine)
+        transform = self.bundle.model.transform
+        if drawn is not None and transform.kind != "linear":
+            for sample in drawn:
+                sample[:] = unseen(sample, transform)
+        return linear(results, transform)
 
     def _active(self, grid: Array) -> NDArray[np.bool_] | None:
         return active_slices(grid) if self.skip_background else None

@@ -10,7 +10,7 @@ from petrt.diffusion.dose import AUTO, Told, dose_warnings
 from petrt.diffusion.presets import Process
 from petrt.diffusion.strength import std_at
 from petrt.engines.select import ChosenEngine
-from petrt.evaluation.calibration import std_record
+from petrt.evaluation.uncertainty.choice import std_record
 from petrt.imaging.grid import Placement, domain_warnings
 from petrt.inference.domain import domain_warnings as unlike_training
 from petrt.inference.domain import dose_record, run_dose
@@ -76,7 +76,7 @@ def run_record(
         "sampler": None if sampler is None else {"kind": sampler.kind, "steps": sampler.steps},
         "noise_sigma_z": model.noise_sigma_z,
         "strength": strength,
-        "std": std_at(std_record(model.calibration, sampler, process.samples, dose), strength),
+        "std": std_at(std_record(model, sampler, process.samples, dose), strength),
         "grid": {
             "input": list(placement.input_shape),
             "network": list(placement.network_shape),

@@ -30,6 +30,7 @@ from petrt.evaluation.metrics import json_number, psnr, standard_mask
 from petrt.hardware import machine, packages
 from petrt.imaging.grid import plan
 from petrt.imaging.scaling import scale_of
+from petrt.imaging.transform import seen, unseen
 from petrt.inference.background import active_slices
 from petrt.inference.cuda.batches import Limits
 from petrt.inference.pipeline import check_finite, pipeline_of
@@ -181,7 +182,7 @@ def _reconstruct(bundle: Bundle, engine: Engine, volume: Array) -> Array:
     shape = (table.steps + 1, 1, len(grid), 1, *grid.shape[1:])
     noise = np.random.default_rng(SEED).standard_normal(shape, np.float32)
     results = pipeline_of(bundle, engine, table).run(
-        grid,
+        seen(grid, model.transform),
         1,
         0,
         first_id=0,
@@ -191,7 +192,7 @@ def _reconstruct(bundle: Bundle, engine: Engine, volume: Array) -> Array:
         active=active_slices(grid),
     )
     check_finite(results, "the reference volume", bundle, engine)
-    return placement.from_network(results[0] * scale)
+    return placement.from_network(unseen(results.mean, model.transform) * scale)
 
 
 def verify_first_use(bundle: Bundle, engine: Engine, entry: Installed, gpu: GpuRecord) -> None:

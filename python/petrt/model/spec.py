@@ -114,6 +114,14 @@ class ScaleRule(Spec):
     volume_ml: float = Field(default=84.0, gt=0)
 
 
+class TransformSpec(Spec):
+    """What the networks see of a scaled volume: ``linear``, the volume itself; ``log1p``, a logarithm of
+    it with the ``gain`` k (petrt.imaging.transform has the formula)."""
+
+    kind: Literal["linear", "log1p"] = "linear"
+    gain: float = Field(default=10.0, gt=0)
+
+
 class ScheduleSpec(Spec):
     """A noise schedule gamma_t (method.md section 3); see petrt.diffusion.noise_schedule for the formulas."""
 
@@ -195,6 +203,89 @@ class CalibrationSpec(Spec):
     subjects: int = Field(ge=1)
 
 
+class MapSpec(Spec):
+    """The standard deviation of a voxel's error, over the scale (docs/uncertainty.md):
+
+    log variance = constant + samples log(V + floor_V) + image log(I + floor_I) + dose log(dose)
+    + samples_dose log(dose) log(V + floor_V) + image_dose log(dose) log(I + floor_I).
+
+    V: variance of the samples, smoothed by a Gaussian; I: their mean. Floors and width:
+    petrt.evaluation.uncertainty.voxels.
+    """
+
+    constant: float
+    samples: float = 0.0
+    image: float = 0.0
+    dose: float = 0.0
+    samples_dose: float = 0.0
+    image_dose: float = 0.0
+
+
+class RegionSpec(Spec):
+    """The interval of a region's statistic (docs/uncertainty.md), values over the scale:
+
+    centre = (1 + bias) value + (recovery + recovery_dose log(dose)) detail, and
+    log s = constant + samples log(s of the samples) + volume log(ml) + value log(value)
+    + detail log |detail| + dose log(dose).
+
+    detail: the value less that of the same image blurred a little.
+    """
+
+    bias: float
+    recovery: float = 0.0
+    recovery_dose: float = 0.0
+    constant: float
+    samples: float = 0.0
+    volume: float = 0.0
+    value: float = 0.0
+    detail: float = 0.0
+    dose: float = 0.0
+
+
+class SamplesSpec(Spec):
+    """What was fitted for one sampler, its number of steps and a number of samples.
+
+    ``intensity_only``: the map's fit without the samples, which it must beat.
+    """
+
+    sampler: SamplerSpec
+    samples: int = Field(ge=2)
+    map: MapSpec
+    intensity_only: MapSpec
+    mean: RegionSpec
+    peak: RegionSpec
+    max: RegionSpec
+
+
+class UncertaintySpec(Spec):
+    """The calibration of voxels and regions: petrt.evaluation.uncertainty; ``petrt calibrate`` writes it.
+
+    A normal interval at ``level`` covers this fraction of voxels and of regions of the ``subjects`` of the
+    fit. It holds for the ``samples`` that were fitted, and for doses within ``doses``; regions have sizes
+    within ``volumes_ml``.
+    """
+
+    level: float = Field(gt=0, lt=1)
+    subjects: int = Field(ge=1)
+    doses: tuple[Dose, Dose]
+    volumes_ml: tuple[PositiveFloat, PositiveFloat]
+    fits: tuple[SamplesSpec, ...] = Field(min_length=1)
+
+
+class CardSpec(Spec):
+    """The model card, in sentences (Mitchell et al., "Model cards for model reporting", FAT* 2019).
+
+    ``population``: whose scans it was trained on. ``training``: how. ``numbers``: what was measured, each on
+    what. ``refusals``: what it refuses or warns of. ``biases``: known systematic errors.
+    """
+
+    population: str
+    training: str
+    numbers: tuple[str, ...] = ()
+    refusals: tuple[str, ...] = ()
+    biases: tuple[str, ...] = ()
+
+
 class ModelSpec(Spec):
     """Everything except the weights that determines a model's output, and the label of its outputs.
 
@@ -208,9 +299,12 @@ class ModelSpec(Spec):
     network: NetworkSpec
     domain: DomainSpec
     scale: ScaleRule = ScaleRule()
+    transform: TransformSpec = TransformSpec()
     sigma_r: float = Field(default=1.0, gt=0)
     clip: float = Field(default=1.0, gt=0)
     schedule: ScheduleSpec = ScheduleSpec()
     sampler: SamplerSpec = SamplerSpec()
     noise_sigma_z: float = Field(default=0.0, ge=0, le=MOST_SIGMA_Z)
     calibration: CalibrationSpec | None = None
+    uncertainty: UncertaintySpec | None = None  # where there is one, ``calibration`` is not used
+    card: CardSpec | None = None

@@ -32,20 +32,20 @@ def grown(model: Model, spec: NetworkSpec) -> dict[str, torch.Tensor]:
             continue
         if old == new and small.downs[0].in_channels == wide.downs[0].in_channels:
             continue
-        grow(small, old, wide, new)
+        grow(part, small, old, wide, new)
         state = {k: v for k, v in state.items() if not k.startswith(f"{part}.")}
         state |= {f"{part}.{k}": v for k, v in wide.state_dict().items()}
     return state
 
 
-def grow(small: UNet, old: UNetSpec, large: UNet, new: UNetSpec) -> None:
-    """Set ``large`` to the function of ``small``, which is built from ``old``.
+def grow(part: str, small: UNet, old: UNetSpec, large: UNet, new: UNetSpec) -> None:
+    """Set ``large`` to the function of ``small``, which is built from ``old``; ``part`` names both.
 
     Raises InputError where ``new`` differs in more than a larger number of blocks.
     """
     if old.model_copy(update={"blocks": new.blocks}) != new or new.blocks < old.blocks:
         raise InputError(
-            "the networks differ in more than their number of blocks",
+            f"the {part} network differs from the given one in more than a larger number of blocks",
             "use the network that the weights were trained with, or one with more blocks a level",
         )
     with torch.no_grad():

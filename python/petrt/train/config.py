@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from petrt.errors import InputError
 from petrt.files.system import reading
-from petrt.model.spec import DomainSpec, NetworkSpec, SamplerSpec, ScaleRule, ScheduleSpec, Spec
+from petrt.files.toml import parsed
+from petrt.model.spec import (
+    CardSpec,
+    DomainSpec,
+    NetworkSpec,
+    SamplerSpec,
+    ScaleRule,
+    ScheduleSpec,
+    Spec,
+    TransformSpec,
+)
 from petrt.values import MOST_SEED, MOST_WORKERS
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 class DataConfig(Spec):
@@ -57,7 +61,8 @@ class ModelConfig(Spec):
     """The model to train. sigma_r and the clip are computed from the data (see petrt.train.fit).
 
     ``residual_std``: standard deviation of the scaled residual, measured when the denoiser joins; 0: no
-    scaling (sigma_r = 1), as in the paper.
+    scaling (sigma_r = 1), as in the paper. ``transform``: what the networks see and predict, the scaled
+    activity (linear) or a logarithm of it (log1p).
     """
 
     name: str
@@ -66,9 +71,11 @@ class ModelConfig(Spec):
     network: NetworkSpec
     domain: DomainSpec
     scale: ScaleRule = ScaleRule()
+    transform: TransformSpec = TransformSpec()
     schedule: ScheduleSpec = ScheduleSpec()
     sampler: SamplerSpec = SamplerSpec()
     residual_std: float = Field(default=1.0, ge=0)
+    card: CardSpec | None = None
 
 
 class LossConfig(Spec):
@@ -183,11 +190,4 @@ def load_config(source: str | Path) -> TrainConfig:
                 f"no training configuration '{source}'",
                 "give a .toml file or a preset: default, demo, official, paper",
             )
-    try:
-        return TrainConfig.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{source} is not valid TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{source}: {key}: {first['msg']}") from error
+    return parsed(TrainConfig, text, str(source))

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from petrt.data.dataset import Dataset
 from petrt.diffusion.guides import OFFSETS, spectrum
+from petrt.imaging.transform import seen
 from petrt.train.augment import Size, View, draw_view, mixed_dose
 from petrt.train.config import TrainConfig
 from petrt.train.levels import draw_gamma
@@ -31,6 +32,8 @@ CENTRE = OFFSETS.index(0)
 @dataclass(frozen=True)
 class Batch:
     """One training step's slices at low (x) and full dose (y), their guides and their noise.
+
+    Images are what the networks see (petrt.imaging.transform).
 
     ``x``, ``y`` [B, 1, h, w]; ``x_nas``, ``y_nas`` [B, 5, h, w]; ``dose`` [B], fraction of the full
     dose; ``noise`` [B, 1, h, w] ~ N(0, 1); ``gamma`` [B], the noise level. ``x_spectrum``,
@@ -142,7 +145,8 @@ class Slices(TorchDataset[Batch]):
         if config.loss.contrastive != "none":
             negatives = self._negatives(rng, subjects[i], subjects, height, view)
         noise = rng.standard_normal((1, *size), dtype=np.float32)
-        return Item(view(low), view(full), dose, noise, draw_gamma(rng, 1, config), negatives)
+        low, full = (seen(view(image), config.model.transform) for image in (low, full))
+        return Item(low, full, dose, noise, draw_gamma(rng, 1, config), negatives)
 
     def _draw(
         self, rng: np.random.Generator, name: str
@@ -189,7 +193,7 @@ class Slices(TorchDataset[Batch]):
             z = int(np.clip(round(height * top + spread * rng.standard_normal()), 0, top))
             image = np.asarray(pair.full)[z : z + 1].astype(np.float32)
             images.append(view(image * np.float32(pair.gain)))
-        return np.concatenate(images)
+        return seen(np.concatenate(images), self.config.model.transform)
 
 
 def make_batch(dataset: Dataset, ids: Sequence[str], config: TrainConfig, step: int) -> Batch:

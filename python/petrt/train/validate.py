@@ -16,6 +16,7 @@ from petrt.diffusion.guides import spectrum
 from petrt.diffusion.noise_schedule import step_table
 from petrt.errors import InputError
 from petrt.evaluation.metrics import PROTOCOLS, json_number
+from petrt.imaging.transform import seen, unseen
 from petrt.model.spec import ModelSpec
 from petrt.nets import Model
 from petrt.train.config import TrainConfig
@@ -137,7 +138,8 @@ def _predict(
     if stopped():
         raise GivenUp
     device = next(model.parameters()).device
-    stack = np.stack([nas(low, z) for z in ids])
+    linear = np.stack([nas(low, z) for z in ids])
+    stack = seen(linear, spec.transform)
     x = np.ascontiguousarray(stack[:, CENTRE : CENTRE + 1])
     on_device, stacked = (torch.from_numpy(each).to(device) for each in (x, stack))
     features = []
@@ -148,10 +150,10 @@ def _predict(
             torch.from_numpy(spectrum(x, threads)).to(device) if two else None,
             torch.full((len(ids),), dose, device=device) if by_dose else None,
         )
-    images, x_cp = {"low": x}, np.zeros_like(x)
+    images, x_cp = {"low": linear[:, CENTRE : CENTRE + 1]}, np.zeros_like(x)
     if model.coarse is not None:
         x_cp = model.coarse_of(on_device, stacked, features).cpu().numpy()
-        images["coarse"] = np.maximum(x_cp, 0)
+        images["coarse"] = unseen(np.maximum(x_cp, 0), spec.transform)
     if model.denoiser is None or not samples:
         return images
     table = step_table(spec.schedule, spec.sampler)
@@ -168,12 +170,14 @@ def _predict(
         level = torch.full((len(ids),), next(levels), dtype=torch.float32, device=device)
         eps.copy_(model.denoiser(on_device, r.to(device), level, features))  # type: ignore[misc]
 
-    for sample in range(samples):
+    for index in range(samples):
         levels = iter(table.levels)  # enqueue reads this variable
-        loop.run(enqueue, 0, np.asarray(ids, np.int64), sample)
-        if sample == 0:
-            images["sample"] = np.maximum(x_cp + np.float32(spec.sigma_r) * loop.r, 0)
+        loop.run(enqueue, 0, np.asarray(ids, np.int64), index)
+        if index == 0:
+            sample = np.maximum(x_cp + np.float32(spec.sigma_r) * loop.r, 0)
+            images["sample"] = unseen(sample, spec.transform)
         loop.accumulate(x_cp, spec.sigma_r)
     images["ams"] = np.empty_like(x)
     loop.finish(images["ams"])
+    images["ams"] = unseen(images["ams"], spec.transform)
     return images

@@ -46,12 +46,12 @@ def test_challenge_folders_of_both_scanners(tmp_path):
 def test_challenge_files_of_the_test_sets(tmp_path, caplog):
     touch(
         tmp_path,
-        *(f"Anonymous-{k}_DRF-{dose}.nii.gz" for k in ("06", "07") for dose in (50, 100)),
-        *(f"Anonymous-{k}_normal.NII.GZ" for k in ("06", "07")),
-        "Anonymous-06.nii.gz",
+        *(f"Anonymous-{k}_DRF-{dose}.nii.gz" for k in ("05", "07") for dose in (50, 100)),
+        *(f"Anonymous-{k}_normal.NII.GZ" for k in ("05", "07")),
+        "Anonymous-05.nii.gz",
     )
     subjects = find([tmp_path])
-    assert [found.neutral_name for found in subjects.values()] == ["Anonymous-06", "Anonymous-07"]
+    assert [found.neutral_name for found in subjects.values()] == ["Anonymous-05", "Anonymous-07"]
     assert [doses(found) for found in subjects.values()] == [[1, 50, 100]] * 2
     assert "1 NIfTI files state no dose" in caplog.text
 

@@ -66,6 +66,20 @@ def test_equals_the_cpu(engine, bundle, volume, options):
         equal(reconstructor(volume), expected)
 
 
+@pytest.mark.parametrize("batch", [(2, 3), (4, 2)])
+def test_the_samples_themselves_are_those_of_the_cpu(engine, bundle, volume, batch):
+    labels = (volume > np.median(volume)).astype(np.uint8)
+    reconstructor = Reconstructor(bundle, engine=engine, samples=3, seed=7, batch=batch)
+    expected = on_cpu(bundle, volume, 3, regions=labels)
+    without = reconstructor(volume)  # another worker, without room for the samples
+    for _ in range(4):
+        found = reconstructor(volume, regions=labels)
+        equal(found, expected)
+        for one, other in zip(found.measured.drawn, expected.measured.drawn, strict=True):
+            np.testing.assert_array_equal(one.samples, other.samples)
+    equal(without, found)
+
+
 def test_given_noise_is_used_as_on_the_cpu(engine, bundle, volume):
     noise = np.random.default_rng(0).standard_normal((11, 4, 9, 1, 16, 24), np.float32)
     found = Reconstructor(bundle, engine=engine, samples=4, seed=7, batch=(4, 3))(

@@ -24,6 +24,7 @@ _REDUCED = tuple(
         rf"(?<![a-z0-9.])d(\d{{1,3}}){_END}",  # D10
     )
 )
+_TEST_SET = re.compile(r".*[_-]DRF-([2-9]|[1-9]\d{1,2})(?:\.nii(?:\.gz)?)?", re.IGNORECASE)
 _ENTITY = re.compile(r"(?:1to|drf|d)(\d{1,3})|(full|fulldose|normal)", re.IGNORECASE)
 
 
@@ -33,6 +34,16 @@ def dose_in(name: str) -> int | None:
     Raises InputError if it states two, or 1/0.
     """
     return _the_one({dose for dose, _ in _matches(name)})
+
+
+def drf_in(name: str) -> int | None:
+    """The dose reduction of a file of the challenge's test sets, as Anonymous-06_DRF-50.nii.gz, or None.
+
+    The name must end in it, and the reduction be one from 2 to 999: other names may hold a D10 that is
+    no dose.
+    """
+    match = _TEST_SET.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def without_dose(name: str) -> str:

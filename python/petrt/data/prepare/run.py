@@ -41,7 +41,9 @@ class Options:
     fractions of train, validation and test patients, drawn with ``seed``; None: the source's own splits, or
     0.8, 0.1, 0.1. ``split_file``: a CSV ``subject,split`` instead. ``doses``: only these reductions.
     ``crop``: the part to keep (petrt.data.prepare.crop). ``reading``: what is let through in the files.
-    ``strict``: one refused pair refuses the data set.
+    ``strict``: one refused pair refuses the data set. ``exclude``: a list of names to leave out.
+    ``keep_known``: keep also cases known to be mislabelled (petrt.data.prepare.known). ``metadata``: a
+    table of NIfTI files (petrt.data.prepare.metadata).
     """
 
     layout: Layout = "auto"
@@ -57,6 +59,9 @@ class Options:
     workers: int = 1
     strict: bool = False
     overwrite: bool = False
+    exclude: Path | None = None
+    keep_known: bool = False
+    metadata: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,13 @@ def prepare(
         doses=options.doses and tuple(whole("doses", dose, 2, MOST) for dose in options.doses),
     )
     _keep_sources(sources, out)
-    subjects = find(sources, options.layout)
+    subjects = find(
+        sources,
+        options.layout,
+        exclude=options.exclude,
+        known=not options.keep_known,
+        metadata=options.metadata,
+    )
     given = _given_splits(subjects, options)
     with cache.begun(out, overwrite=options.overwrite) as partial:
         settings = Settings(

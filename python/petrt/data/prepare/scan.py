@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt.data.prepare.metadata import Metadata
 from petrt.io.volume import MAX_VOXELS, Nonfinite
 
 # The dose reduction of a full-dose scan.
@@ -39,10 +40,12 @@ class Reading:
 
 @dataclass(frozen=True)
 class Scan:
-    """One volume: a NIfTI file, or a folder with one DICOM PET series. ``dose``: the reduction, 1 = full."""
+    """One volume: a NIfTI file, or a folder with one DICOM PET series. ``dose``: the reduction, 1 = full.
+    ``metadata``: what a table beside it says of it."""
 
     path: Path
     dose: int
+    metadata: Metadata | None = None
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,14 @@ patients.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from petrt.data.prepare.scan import FoundScan, LoadedScan, Reading
+from petrt.data.prepare.known import read_names, without
+from petrt.data.prepare.metadata import Metadata, read_metadata, stem
+from petrt.data.prepare.scan import FULL, FoundScan, LoadedScan, Reading, Scan
 from petrt.errors import InputError, UsageError
 from petrt.files import system
 from petrt.files.names import shown
@@ -19,21 +22,34 @@ Layout = Literal["auto", "challenge", "bids", "csv", "simulated"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 
 
-def find(sources: Sequence[Path], layout: Layout = "auto") -> dict[str, FoundScan]:
+def find(
+    sources: Sequence[Path],
+    layout: Layout = "auto",
+    *,
+    exclude: Path | None = None,
+    known: bool = True,
+    metadata: Path | None = None,
+) -> dict[str, FoundScan]:
     """Neutral id -> subject of ``sources``, sorted by path.
 
+    ``exclude``: a list of names to leave out. ``known``: leave out the known cases of
+    petrt.data.prepare.known. ``metadata``: a table of NIfTI files (petrt.data.prepare.metadata).
     Raises InputError if there is none or the source contradicts itself.
     """
+    listed = {} if exclude is None else read_names(exclude)
+    everyone = [found for source in sources for found in _find_one(source, layout)]
+    everyone = without(everyone, listed, known)
+    if metadata is not None:
+        everyone = described(everyone, read_metadata(metadata))
     subjects: dict[str, FoundScan] = {}
     unnamed: list[FoundScan] = []
-    for source in sources:
-        for found in _find_one(source, layout):
-            if found.ident is None:
-                unnamed.append(found)
-            elif subjects.setdefault(found.ident, found) is not found:
-                raise InputError(
-                    f"{found.ident} is in two sources", "simulate them with different numbers"
-                )
+    for found in everyone:
+        if found.ident is None:
+            unnamed.append(found)
+        elif subjects.setdefault(found.ident, found) is not found:
+            raise InputError(
+                f"{found.ident} is in two sources", "simulate them with different numbers"
+            )
     number = 0
     for found in unnamed:
         while (ident := f"sub-{number:04d}") in subjects:
@@ -45,6 +61,27 @@ def find(sources: Sequence[Path], layout: Layout = "auto") -> dict[str, FoundSca
             "a subject is a folder with one folder or file per dose; see petrt prepare --help",
         )
     return subjects
+
+
+def described(found: Sequence[FoundScan], rows: Mapping[str, Metadata]) -> list[FoundScan]:
+    """``found`` with the row of each NIfTI file in the table; a scan whose dose is another there is a
+    problem of its subject. Raises InputError if the table names none of the files."""
+    count, made = 0, []
+    for subject in found:
+        scans: list[Scan] = []
+        problems = list(subject.problems)
+        for scan in subject.scans:
+            row = rows.get(stem(scan.path.name))
+            count += row is not None
+            if row is not None and row.dose not in (None, scan.dose):
+                name = "full" if scan.dose == FULL else f"1/{scan.dose}"
+                problems.append(f"{name} by its name, 1/{row.dose} in the table")
+            else:
+                scans.append(replace(scan, metadata=row))
+        made.append(replace(subject, scans=tuple(scans), problems=tuple(problems)))
+    if not count:
+        raise InputError("the table names none of the files", "check its column of file names")
+    return made
 
 
 def detect(source: Path) -> Layout:

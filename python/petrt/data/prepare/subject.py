@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from petrt import __version__
 from petrt.data.index import VERSION, ArrayFile, Crop, LowFile, SubjectEntry, VolumeFile, file_hash
 from petrt.data.prepare.cache import Dtype, recall, remember, write_array, write_volume
 from petrt.data.prepare.crop import Box, cropped
+from petrt.data.prepare.metadata import Metadata, contradictions
 from petrt.data.prepare.outcome import Outcome, Refusal, Scanned
 from petrt.data.prepare.pairs import Facts, activity_ratio, check_pair, disordered, measure
 from petrt.data.prepare.scan import FULL, FoundScan, LoadedScan, Reading, Scan
@@ -31,6 +34,8 @@ ACTIVE_AREA = 0.1
 EMPTY_SLICE_WEIGHT = 0.02
 # In place of the hash of a file that cannot be read.
 UNREADABLE = "unreadable"
+# The body is what exceeds this fraction of the mean of all positive voxels, after a mean over 5^3.
+BODY_LEVEL = 0.3
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class _Full:
     file: VolumeFile
     weights: tuple[float, ...]
     patient: str | None
+    suv_factor: float | None
 
 
 @dataclass(frozen=True)
@@ -131,13 +137,16 @@ class _Writer:
         there = {scan.dose for scan in found.scans} - {FULL}
         return sorted(there if wanted is None else there & set(wanted))
 
-    def _load(self, path: Path) -> tuple[LoadedScan, Crop | None]:
-        loaded = load(path, self.salt, self.settings.reading)
+    def _load(self, scan: Scan) -> tuple[LoadedScan, Crop | None]:
+        loaded = load(scan.path, self.salt, self.settings.reading)
+        if (row := scan.metadata) is not None:
+            loaded = replace(loaded, unit=loaded.unit or row.unit or None)
+            _check_metadata(loaded, row)
         return (loaded, None) if self.settings.crop is None else cropped(loaded, self.settings.crop)
 
     def _full(self, scan: Scan) -> _Full:
         with nameless(scan.path, self.name, "full dose: "):
-            loaded, crop = self._load(scan.path)
+            loaded, crop = self._load(scan)
             facts = measure(loaded, self.settings.rule)
             placement = plan(
                 loaded.data.shape, loaded.affine, self.settings.voxel_mm, name="volume"
@@ -153,11 +162,12 @@ class _Writer:
                 file=self._volume("full", array, facts.scale),
                 weights=tuple(round(float(weight), 5) for weight in weights),
                 patient=loaded.patient,
+                suv_factor=None if scan.metadata is None else scan.metadata.suv_factor,
             )
 
     def _low(self, scan: Scan, full: _Full) -> tuple[LowFile, Scanned]:
         with nameless(scan.path, self.name):
-            loaded, _ = self._load(scan.path)
+            loaded, _ = self._load(scan)
             facts = measure(loaded, self.settings.rule, full.facts)
             check_pair(facts, full.facts, any_frame=self.settings.reading.any_frame)
             array = full.placement.to_network(loaded.data)
@@ -185,6 +195,7 @@ class _Writer:
             labels=None if found.labels is None else self._labels(found.labels, full),
             truth=None if found.truth is None else self._truth(found.truth, full),
             weights=full.weights,
+            suv_factor=full.suv_factor,
         )
 
     def _labels(self, path: Path, full: _Full) -> ArrayFile:
@@ -199,10 +210,24 @@ class _Writer:
             return self._volume("truth", array, full.facts.scale)
 
     def _on_grid(self, path: Path, full: _Full) -> LoadedScan:
-        loaded, _ = self._load(path)
+        loaded, _ = self._load(Scan(path, FULL))
         if loaded.data.shape != full.facts.shape:
             raise InputError("another grid than the full dose", "simulate the subject again")
         return loaded
+
+
+def _check_metadata(loaded: LoadedScan, row: Metadata) -> None:
+    """Raise InputError if the table's weight or activity cannot be this image's."""
+    voxel_ml = math.prod(loaded.voxel_mm) / 1000
+    total = float(loaded.data.sum(dtype=np.float64))
+    level = total / max(int(np.count_nonzero(loaded.data > 0)), 1)
+    body = BODY_LEVEL * level
+    voxels = np.count_nonzero(ndimage.uniform_filter(loaded.data, 5) > body)
+    if wrong := contradictions(row, total * voxel_ml, float(voxels) * voxel_ml):
+        raise InputError(
+            f"the table contradicts the image: {'; '.join(wrong)}",
+            "correct its weight or activity, or prepare without the table",
+        )
 
 
 def label_grid(labels: NDArray[np.float32], placement: Placement) -> NDArray[np.uint8]:
@@ -269,6 +294,7 @@ def _fingerprint(settings: Settings, found: FoundScan, contents: Contents) -> st
     """The hash of everything that a subject's arrays depend on: its files' contents and the settings."""
     hashes = {key: [content for _, content in files] for key, files in contents.items()}
     rest = [__version__, VERSION, repr(settings), found.kind, found.neutral_name, found.problems]
+    rest += [repr([scan.metadata for scan in found.scans])]
     text = json.dumps([*rest, hashes])
     return hashlib.sha256(text.encode()).hexdigest()
 

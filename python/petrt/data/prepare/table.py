@@ -7,12 +7,12 @@ the same ``patient`` are scans of one person. A fault in the table raises InputE
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from petrt.data.index import SPLITS
+from petrt.data.prepare.cells import read_cells
 from petrt.data.prepare.scan import FULL, FoundScan, Scan
 from petrt.errors import InputError
 from petrt.files.names import shown
@@ -75,21 +75,7 @@ def read_rows(
 
     Raises InputError for an unreadable file, a missing, unknown or repeated column, and a missing cell.
     """
-    name = shown(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            lines = [
-                (reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        if isinstance(error, OSError):
-            raise InputError(
-                f"{name}: cannot be read: {error.strerror}", "check its path and permissions"
-            ) from error
-        raise InputError(
-            f"{name}: cannot be read: not a CSV file in UTF-8", "save it as CSV, UTF-8"
-        ) from error
+    name, lines = shown(path), read_cells(path)
     if not lines:
         raise InputError(f"{name}: empty", f"needs the columns {', '.join(required)}")
     columns = [column.lower() for column in lines[0][1]]

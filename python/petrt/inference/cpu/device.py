@@ -48,7 +48,9 @@ class CpuDevice:
             shape = Shape(count, samples, *job.volume.shape[1:])
             with self._worker(shape, engine, clock) as worker:
                 worker.prepare(job.volume, first, job.dose)
-                worker.sample(job.samples, job.seed, job.ids_of(slices), job.noise_of(slices))
+                drawn = None if job.drawn is None else job.drawn[:, slices[0] : slices[-1] + 1]
+                ids, noise = job.ids_of(slices), job.noise_of(slices)
+                worker.sample(job.samples, job.seed, ids, noise, drawn)
                 worker.finish(*part)
 
         def enqueue(first: int, count: int, results: Results) -> Callable[[], Any]:

@@ -82,17 +82,33 @@ class Worker:
         for run in self.per_slice:
             run()
 
-    def sample(self, samples: int, seed: int, ids: NDArray[np.int64], noise: Array | None) -> None:
-        """Draw ``samples`` reconstructions of each slice and accumulate them, in sample order."""
+    def sample(
+        self,
+        samples: int,
+        seed: int,
+        ids: NDArray[np.int64],
+        noise: Array | None,
+        drawn: Array | None = None,
+    ) -> None:
+        """Draw ``samples`` reconstructions of each slice and accumulate them, in sample order; they also go
+        to ``drawn`` [samples, slices, H, W], where it is given."""
         if self.loop is None or self.denoise is None:
             return
         with self.clock.timed("loop"):
             self.loop.reset()
             for first in range(0, samples, self._shape.samples):
                 part = slice(first, first + self._shape.samples)
-                drawn = None if noise is None else np.ascontiguousarray(noise[:, :, part])
-                self.loop.run(self.denoise, seed, ids, first, drawn)
+                given = None if noise is None else np.ascontiguousarray(noise[:, :, part])
+                self.loop.run(self.denoise, seed, ids, first, given)
                 self.loop.accumulate(self._x_cp, self._process.model.sigma_r)
+                if drawn is not None:
+                    self._keep(self.loop, drawn[part])
+
+    def _keep(self, loop: ReverseLoop, drawn: Array) -> None:
+        """Write the samples that the loop has just drawn to ``drawn`` [samples, slices, H, W]."""
+        images = np.empty_like(loop.r)
+        loop.samples(self._x_cp, self._process.model.sigma_r, images)
+        drawn[:] = images.reshape(len(self._x), -1, *images.shape[2:]).swapaxes(0, 1)
 
     def finish(self, mean: Array, std: Array, coarse: Array) -> None:
         """Write the batch's results, each [slices, H, W] and contiguous."""

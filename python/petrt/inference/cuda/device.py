@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from petrt import _cuda
+from petrt.arrays import Array
 from petrt.engines.base import Engine
 from petrt.engines.store.folder import build_command
 from petrt.errors import DeviceError, OutOfDeviceMemory
@@ -68,7 +69,8 @@ class CudaDevice:
     def running(self, job: Job) -> Iterator[Running]:
         """Two batches are in flight: one computes while the other's slices and results travel."""
         try:
-            worker = self._prepared(self._batch(job), job.volume.shape[1], job.volume.shape[2])
+            keep = job.drawn is not None
+            worker = self._prepared(self._batch(job), *job.volume.shape[1:], keep=keep)
             worker.set_dose(job.dose)
             slices = worker.batch.slices
             # Whole batches are left out, so that their shape, and with it the graph, stays.
@@ -81,10 +83,12 @@ class CudaDevice:
                 index = next(turns)
                 transfer = self._transfers[index % len(self._transfers)]
                 self._enqueue(worker, transfer, job, first)
-                written = {name: getattr(results, name) for name in worker.results}
+                written: dict[str, Array] = {n: getattr(results, n) for n in worker.results}
                 if index == 0:  # the GPU works while the system hands out the pages
                     for result in written.values():
                         result.fill(0)
+                if job.drawn is not None and worker.kept is not None:
+                    written["drawn"] = job.drawn.swapaxes(0, 1)
                 return lambda: transfer.collect(written)
 
             yield Running([(first, slices) for first in firsts], len(self._transfers), enqueue)
@@ -136,16 +140,18 @@ class CudaDevice:
         planes, begin = transfer.send(job.volume, first)
         worker.prepare(planes, begin, slices, job.volume)
         worker.sample(job.seed, job.ids_of(slices), job.noise_of(slices))
-        transfer.fetch(worker.results)
+        kept = {} if worker.kept is None else {"drawn": worker.kept}
+        transfer.fetch(worker.results | kept)
 
-    def _prepared(self, batch: BatchShape, height: int, width: int) -> Worker:
-        """The worker for such a batch, kept while the shape stays."""
-        key = (batch, height, width)
+    def _prepared(self, batch: BatchShape, height: int, width: int, *, keep: bool) -> Worker:
+        """The worker for such a batch, kept while the shape stays; ``keep``: and its samples, too."""
+        key = (batch, height, width, keep)
         if self._worker is None or self._key != key:
             self._forget()
-            self._worker = Worker(self._process, self._engine, batch, height, width)
+            kept = batch.total if keep else 0
+            self._worker = Worker(self._process, self._engine, batch, height, width, kept)
             self._transfers = [
-                Transfer(batch.slices, height, width, self._engine.stream) for _ in range(2)
+                Transfer(batch.slices, height, width, self._engine.stream, kept) for _ in range(2)
             ]
             self._key = key
         return self._worker

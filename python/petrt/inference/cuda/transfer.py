@@ -15,22 +15,27 @@ RESULTS = ("mean", "std", "coarse")
 
 
 class Transfer:
-    """Page-locked memory, device copies and a copy stream for one batch in flight.
+    """Page-locked memory, device copies and a copy stream for one batch in flight; ``kept`` samples of each
+    slice come back, too.
 
     Two transfers take turns: while the networks work on one batch, the results of the other come back and
     its next slices go up. Streams wait for each other; the host waits in ``collect`` only.
     """
 
-    def __init__(self, slices: int, height: int, width: int, compute: Stream) -> None:
+    def __init__(
+        self, slices: int, height: int, width: int, compute: Stream, kept: int = 0
+    ) -> None:
         from petrt._cuda import DeviceArray, Stream, pinned
 
         device = compute.device
         self._compute, self._stream = compute, Stream(device)
         inward = (slices + 2 * MARGIN, height, width)
         self._host_planes, self._planes = pinned(inward), DeviceArray(inward, device=device)
-        outward = (slices, 1, height, width)
-        self._host = {name: pinned(outward) for name in RESULTS}
-        self._device = {name: DeviceArray(outward, device=device) for name in RESULTS}
+        outward = dict.fromkeys(RESULTS, (slices, 1, height, width))
+        if kept:
+            outward["drawn"] = (slices, kept, height, width)
+        self._host = {name: pinned(shape) for name, shape in outward.items()}
+        self._device = {n: DeviceArray(shape, device=device) for n, shape in outward.items()}
         self._slices = slices
         self._first: int | None = None
 
@@ -60,7 +65,7 @@ class Transfer:
         self._stream.synchronize()
 
     def collect(self, out: Mapping[str, Array]) -> None:
-        """Wait for the batch and write its results into volumes [Z, H, W].
+        """Wait for the batch and write its results into volumes [Z, H, W], samples into [Z, kept, H, W].
 
         What the batch holds beyond the volume is dropped.
         """
@@ -68,4 +73,5 @@ class Transfer:
         self._stream.synchronize()
         part = slice(self._first, self._first + self._slices)
         for name, volume in out.items():
-            volume[part] = self._host[name][: len(volume[part]), 0]
+            place = volume[part]
+            place[:] = self._host[name][: len(place)].reshape(place.shape)

@@ -19,10 +19,19 @@ if TYPE_CHECKING:
 
 
 class Worker:
-    """The buffers of one batch on the GPU. All work is enqueued on the engine's stream."""
+    """The buffers of one batch on the GPU. All work is enqueued on the engine's stream.
+
+    ``kept``: all samples of a slice, to keep them too, or 0.
+    """
 
     def __init__(
-        self, process: ReverseProcess, engine: Engine, batch: BatchShape, height: int, width: int
+        self,
+        process: ReverseProcess,
+        engine: Engine,
+        batch: BatchShape,
+        height: int,
+        width: int,
+        kept: int = 0,
     ) -> None:
         from petrt._cuda import DeviceArray, ReverseLoop
 
@@ -49,12 +58,14 @@ class Worker:
                 model.sigma_r,
                 stream,
                 model.noise_sigma_z,
+                kept,
             )
         coarse = self._loop.coarse if self._loop else allocate(image)
         images = {"x": self._x, "nas": self._nas, "spectrum": self._spectrum, "x_cp": coarse}
         images |= {"dose": self._dose}
         self._forwards = wire(engine, model.network, images, self._loop, allocate, engine.bind)
         self.results: dict[str, Any] = {"coarse": coarse}
+        self.kept: DeviceArray | None = self._loop.drawn if self._loop else None
         self._launches: Launches | None = None
         if self._loop is not None and self._forwards.denoise is not None:
             self.results["mean"] = self._loop.mean

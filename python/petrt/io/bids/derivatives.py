@@ -179,7 +179,7 @@ def _description(dataset: Dataset, out: Path) -> dict[str, Any]:
 
 def _own(record: Mapping[str, Any], *more: str) -> dict[str, Any]:
     """What the sidecar of a second image keeps of the record of its run."""
-    names = ("label", "petrt", "model", "dose_fraction", "dose", *more)
+    names = ("label", "petrt", "model", "dose_fraction", *more)
     return {name: record[name] for name in names}
 
 

@@ -1,0 +1,1 @@
+"""The calibration of voxels and of regions by the samples: docs/uncertainty.md."""

@@ -1,0 +1,229 @@
+"""Means, SUVpeak and maxima of regions, with intervals from the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from petrt.arrays import Array, Array64
+from petrt.evaluation.activity import bounding_box, compact_labels, peak_map
+from petrt.imaging.scaling import smoothed
+from petrt.model.spec import RegionSpec, SamplesSpec
+
+STATISTICS = ("mean", "peak", "max")
+NAMES = ("constant", "samples", "volume", "value", "detail", "dose")
+# Over the scale, added before logarithms: a region of air has no value, and samples may agree.
+FLOOR = 1e-4
+# Width of the Gaussian that shows how much a statistic depends on the resolution, in mm.
+BLUR_MM = 3.0
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Regions on one grid [X, Y, Z], made by ``regions_of``: ``labels``, their ``names``, ``voxels``, ``ml``.
+
+    ``box``: the part of the grid that holds them and the spheres of their peaks; ``inside``: indices of
+    their voxels in it, and ``member``: the region of each.
+    """
+
+    labels: tuple[int, ...]
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    voxel_mm: tuple[float, float, float]
+    box: tuple[slice, ...]
+    inside: NDArray[np.int64]
+    member: NDArray[np.int64]
+
+    @property
+    def voxels(self) -> NDArray[np.int64]:
+        return np.bincount(self.member, minlength=len(self.labels))
+
+    @property
+    def ml(self) -> Array64:
+        return self.voxels.astype(np.float64) * float(np.prod(self.voxel_mm) / 1000.0)
+
+    def measured(self, volume: Array) -> Array64:
+        """Mean, peak and maximum [3, regions] of a ``volume`` on the grid.
+
+        The peak is the largest mean over a sphere of 1 cm^3 around a voxel of the region.
+        """
+        return self._measured(np.asarray(volume[self.box], np.float64))
+
+    def blurred(self, volume: Array, threads: int = 1) -> Array64:
+        """The same [3, regions] of the volume smoothed by a Gaussian of ``BLUR_MM``."""
+        sigma = [BLUR_MM / mm for mm in self.voxel_mm]
+        part = np.ascontiguousarray(volume[self.box], np.float32)
+        return self._measured(smoothed(part, sigma, threads).astype(np.float64))
+
+    def _measured(self, part: Array64) -> Array64:
+        values, count = part.reshape(-1)[self.inside], len(self.labels)
+        mean = np.bincount(self.member, values, count) / self.voxels
+        peaks = peak_map(part, self.voxel_mm).reshape(-1)[self.inside]
+        found = np.full((3, count), -np.inf)
+        found[0] = mean
+        for row, each in zip(found[1:], (peaks, values), strict=True):
+            np.maximum.at(row, self.member, each)
+        return found
+
+
+def regions_of(
+    labels: ArrayLike, voxel_mm: Sequence[float], names: Mapping[int, str] | None = None
+) -> Regions:
+    """The regions of ``labels`` [X, Y, Z], whole numbers with 0 outside, by rising label.
+
+    Raises InputError for fractional labels, and where every voxel is 0.
+    """
+    shape = np.shape(labels)
+    compact, values = compact_labels(labels, shape)
+    box = bounding_box(compact > 0, voxel_mm)
+    part = compact[box].reshape(-1)
+    inside = np.flatnonzero(part)
+    named = names or {}
+    return Regions(
+        labels=tuple(values),
+        names=tuple(named.get(value, "") for value in values),
+        shape=shape,
+        voxel_mm=(float(voxel_mm[0]), float(voxel_mm[1]), float(voxel_mm[2])),
+        box=box,
+        inside=inside,
+        member=part[inside] - 1,
+    )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The statistics of a volume's regions: of the ``image``, the mean of the samples, and of the image
+    ``blurred`` [3, regions]; of each of the ``samples`` [samples, 3, regions], None without any. ``scale``
+    of the volume, 0 for one without activity."""
+
+    image: Array64
+    blurred: Array64
+    samples: Array64 | None
+    scale: float
+
+
+@dataclass(frozen=True)
+class Value:
+    """A statistic of a region and its interval, in the volume's unit; None where there is none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Region:
+    """One region of one frame. ``reason``: why it has no intervals; "" where it has."""
+
+    frame: int
+    label: int
+    name: str
+    voxels: int
+    ml: float
+    mean: Value
+    peak: Value
+    max: Value
+    reason: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """One flat row; JSON-ready."""
+        row: dict[str, Any] = {"frame": self.frame, "label": self.label, "name": self.name}
+        row |= {"voxels": self.voxels, "ml": round(self.ml, 6)}
+        for key in STATISTICS:
+            each: Value = getattr(self, key)
+            row |= {key: each.value, f"{key}_low": each.low, f"{key}_high": each.high}
+        return row | {"reason": self.reason}
+
+
+def features(
+    deviation: Array64, ml: Array64, value: Array64, detail: Array64, dose: float
+) -> Array64:
+    """The features [n, 6] of ``NAMES`` of n regions, over the scale.
+
+    ``deviation``: standard deviation of the samples' statistic. ``value``: the statistic of the image.
+    ``detail``: the same less that of the blurred image.
+    """
+    ones = np.ones_like(deviation)
+    return np.stack(
+        [
+            ones,
+            np.log(deviation + FLOOR),
+            np.log(ml),
+            np.log(np.maximum(value, 0) + FLOOR),
+            np.log(np.abs(detail) + FLOOR),
+            np.log(dose) * ones,
+        ],
+        axis=1,
+    )
+
+
+def values(value: Array64, detail: Array64, dose: float) -> Array64:
+    """What the mean error is proportional to [n, 3]; how much detail is lost depends on the dose."""
+    return np.stack([value, detail, detail * np.log(dose)], axis=1)
+
+
+def bias_of(spec: RegionSpec) -> Array64:
+    """The factors of ``values`` [3]."""
+    return np.array([spec.bias, spec.recovery, spec.recovery_dose])
+
+
+def deviation_of(spec: RegionSpec, features_: Array64) -> Array64:
+    """The standard deviation of the statistic [n] by the fit, over the scale."""
+    log_s = features_ @ np.array([getattr(spec, name) for name in NAMES])
+    result: Array64 = np.exp(np.clip(log_s, -30, 30))
+    return result
+
+
+def table(
+    regions: Regions,
+    drawn: Sequence[Drawn],
+    fitted: SamplesSpec | None,
+    why: Sequence[str],
+    dose: float | None,
+    level: float,
+) -> list[Region]:
+    """The regions of every frame with their intervals at ``level``.
+
+    ``fitted``: None where no fit is valid; then ``why`` [regions] says it for all.
+    """
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    rows = []
+    for frame, each in enumerate(drawn):
+        shown: dict[str, list[Value]] = {}
+        for k, key in enumerate(STATISTICS):
+            value = each.image[k]
+            shown[key] = [Value(float(v)) for v in value]
+            if fitted is None or dose is None or each.samples is None or each.scale <= 0:
+                continue
+            spec: RegionSpec = getattr(fitted, key)
+            deviation = each.samples[:, k].std(axis=0, ddof=1) / each.scale
+            detail = value - each.blurred[k]
+            x = features(deviation, regions.ml, value / each.scale, detail / each.scale, dose)
+            half = z * each.scale * deviation_of(spec, x)
+            centre = value + values(value, detail, dose) @ bias_of(spec)
+            shown[key] = [
+                Value(float(v), float(max(c - h, 0.0)), float(c + h))
+                for v, c, h in zip(value, centre, half, strict=True)
+            ]
+        for i, label in enumerate(regions.labels):
+            reason = why[i] or ("no activity" if each.scale <= 0 else "")
+            kept = {
+                key: Value(shown[key][i].value) if reason else shown[key][i] for key in STATISTICS
+            }
+            rows.append(
+                Region(
+                    frame,
+                    label,
+                    regions.names[i],
+                    int(regions.voxels[i]),
+                    float(regions.ml[i]),
+                    **kept,
+                    reason=reason,
+                )
+            )
+    return rows

@@ -1,0 +1,29 @@
+"""TOML files that a specification describes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from petrt.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+def parsed(kind: type[Kind], text: str, name: str) -> Kind:
+    """``text`` as a ``kind``. Raises InputError, which names the first wrong key of the file ``name``."""
+    try:
+        return kind.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{name} is not valid TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{name}: {key}: {first['msg']}") from error
