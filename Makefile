@@ -1,4 +1,4 @@
-# make demo · make test · make lint · make bench: each sets itself up in .venv
+# make demo · test · lint · docs · wheel · sbom · bench: each sets itself up in .venv
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 SOURCES := $(shell find csrc export python -type f ! -name '*.pyc' ! -name '*.so') CMakeLists.txt pyproject.toml
 
-.PHONY: demo test lint bench clean
+# The address of the repository, where there is one: the wheel's description then links to it.
+REPOSITORY :=
+
+.PHONY: demo test lint docs wheel sbom bench clean
 
 demo: $(VENV)/runtime.stamp
 	$(BIN)/petrt demo --out demo_output --overwrite
@@ -19,6 +22,21 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(shell find csrc tests -name '*.h' -o -name '*.cc' -o -name '*.cu')
+	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Containerfile; fi
+
+docs: $(VENV)/docs.stamp
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	$(BIN)/python docs/_ext/built_links.py build/docs
+
+# For this Python, without the need of a compiler; tried in an environment of its own.
+wheel: $(VENV)/release.stamp
+	rm -rf dist/*.whl
+	$(BIN)/python release/build_wheel.py dist $(REPOSITORY)
+	$(BIN)/python release/try_wheel.py dist/*.whl build/wheel_env
+
+sbom: wheel
+	$(BIN)/cyclonedx-py environment build/wheel_env/bin/python --pyproject pyproject.toml \
+	  --output-reproducible --of JSON -o dist/petrt.cdx.json
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks.quality classical model calibration --head
@@ -41,6 +59,11 @@ $(VENV)/runtime.stamp: $(VENV)/bin/python $(SOURCES)
 $(VENV)/test.stamp: $(VENV)/bin/python $(SOURCES) constraints.txt
 	$(PIP) install -c constraints.txt '.[train,test,lint]'
 	touch $@ $(VENV)/runtime.stamp
+
+# petrt is installed by then, so these bring the extra's packages alone.
+$(VENV)/docs.stamp $(VENV)/release.stamp: $(VENV)/%.stamp: $(VENV)/runtime.stamp constraints.txt
+	$(PIP) install -c constraints.txt 'petrt[$*]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist demo_output

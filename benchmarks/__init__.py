@@ -1,1 +1,1 @@
-"""Measurements behind the figures in the README, each run by ``python -m`` from the repository's root."""
+"""Measurements behind the figures in docs/, each run by ``python -m`` from the repository's root."""

@@ -22,7 +22,7 @@ from tests.export.tensorrt import rtx
 
 COMMAND = rtx.python("-m", "petrt", "build-engine")
 SMALL = ["--gpu", "rtx40", "--size", "32x32", "--slices", "2", "--precision", "fp16"]
-README = "petrt build-engine demo --gpu rtx40,rtx50"
+ON_THE_PAGE = "petrt build-engine demo --gpu rtx40,rtx50"
 
 
 def run_in(cache: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -46,10 +46,10 @@ def cache(built, monkeypatch) -> Path:
 
 @rtx.needs_rtx
 @pytest.mark.slow
-def test_the_command_of_the_readme_builds_the_demo_model_for_two_gpus(tmp_path, monkeypatch):
+def test_the_command_of_the_page_builds_the_demo_model_for_two_gpus(tmp_path, monkeypatch):
     """As a user runs it, on a machine without a GPU."""
-    assert f"    {README} " in (rtx.ROOT / "README.md").read_text(encoding="utf-8")
-    script, *arguments = shlex.split(README)
+    assert f"    {ON_THE_PAGE} " in (rtx.ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    script, *arguments = shlex.split(ON_THE_PAGE)
     done = run_in(tmp_path, [str(Path(sys.executable).parent / script), *arguments])
     assert done.returncode == 0, done.stderr
     monkeypatch.setenv("PETRT_CACHE", str(tmp_path))

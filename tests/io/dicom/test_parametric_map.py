@@ -49,6 +49,25 @@ def test_values_unit_and_grid(tmp_path):
     assert SECRET.encode() not in (tmp_path / "std.dcm").read_bytes()
 
 
+def test_a_source_without_names_and_dates(tmp_path):
+    """As an anonymiser may leave it, though the standard wants the fields, empty."""
+    clinical(tmp_path / "in")
+    absent = ("PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime")
+    absent += ("AccessionNumber", "ReferringPhysicianName")
+    for path in (tmp_path / "in").iterdir():
+        source = pydicom.dcmread(path)
+        for field in (*absent, "SliceThickness"):
+            if field in source:
+                del source[field]
+        source.save_as(path)
+    volume = dicom.read(tmp_path / "in")
+    write_map(tmp_path / "std.dcm", np.ones_like(volume.data), volume, STD)
+    result = pydicom.dcmread(tmp_path / "std.dcm")
+    assert not any(result.get(field) for field in absent)
+    (measures,) = result.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert measures.SliceThickness == pytest.approx(np.linalg.norm(volume.affine[:3, 2]))
+
+
 def test_two_runs_give_the_same_file(tmp_path):
     clinical(tmp_path / "in")
     volume = dicom.read(tmp_path / "in")

@@ -37,6 +37,18 @@ _UNITS = {
     "CPS": ("{counts}/s", "Counts per second"),
 }
 _OTHER = ("{stored}", "unit of the source")
+# Attributes of type 2, which a file must have and may leave empty (PS3.3 C.7.1.1, C.7.2.1).
+_MAY_BE_EMPTY = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+)
 
 
 def check_installed() -> None:
@@ -69,17 +81,18 @@ def write_map(
         )
     with quiet():
         stream = BytesIO()
-        _map(data, series, derivation).save_as(stream, enforce_file_format=True)
+        _map(data, like, series, derivation).save_as(stream, enforce_file_format=True)
     with atomic_file(Path(path), overwrite=overwrite) as handle:
         handle.write(stream.getbuffer())
 
 
-def _map(data: Array, series: PetSeries, by: Derivation) -> Dataset:
+def _map(data: Array, like: Volume, series: PetSeries, by: Derivation) -> Dataset:
     from highdicom.pm import ParametricMap, RealWorldValueMapping
     from pydicom.sr.coding import Code
 
     sources = Sources(series)
-    slices = [_source(sources, series, k) for k in range(data.shape[2])]
+    spacing = float(np.linalg.norm(like.affine[:3, 2]))
+    slices = [_source(sources, series, k, spacing) for k in range(data.shape[2])]
     factors = np.array([plane.factor for plane in series.frames[0]], np.float32)
     pixels = np.ascontiguousarray(data.transpose(2, 1, 0)) / factors[:, None, None]
     value, meaning = _UNITS.get(series.units, _OTHER)
@@ -116,13 +129,21 @@ def _map(data: Array, series: PetSeries, by: Derivation) -> Dataset:
     return result
 
 
-def _source(sources: Sources, series: PetSeries, k: int) -> Dataset:
+def _source(sources: Sources, series: PetSeries, k: int, spacing: float) -> Dataset:
+    """What highdicom reads of slice ``k``, ``spacing`` mm from its neighbours."""
+    from pydicom.valuerep import DSfloat
+
     dataset = template(sources.fields(0, k), series.frames[0][k])
     plane: Any = series.frames[0][k]
     dataset.SOPInstanceUID = plane.header.text("SOPInstanceUID") or f"{series.uid}.{k + 1}"
     dataset.Rows, dataset.Columns = (
         int(plane.header.numbers(field)[0]) for field in ("Rows", "Columns")
     )
+    for field in _MAY_BE_EMPTY:
+        if field not in dataset:  # as an anonymiser leaves it
+            setattr(dataset, field, "")
+    if not dataset.get("SliceThickness"):  # of type 2, too, but in a Parametric Map of type 1
+        dataset.SliceThickness = DSfloat(spacing, auto_format=True)
     return dataset
 
 

