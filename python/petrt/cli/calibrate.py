@@ -258,11 +258,11 @@ def write_model(
     in_place: bool,
     overwrite: bool,
 ) -> None:
-    """Write the bundle with its uncertainty, and the record of the fit in its ``export`` record."""
+    """Write the bundle with its uncertainty, and in its ``export`` record what it was fitted to."""
     from petrt.model.bundle_writer import replace_model, write_bundle
 
     model = bundle.model.model_copy(update={"uncertainty": fitted})
-    note = {"uncertainty": content}
+    note = {"uncertainty": {key: content[key] for key in ("label", "data", "seed", "level")}}
     if in_place:
         replace_model(bundle, model, target, note=note)
     else:
