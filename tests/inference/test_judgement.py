@@ -229,6 +229,7 @@ def test_the_label_of_the_model_is_told_as_the_models(own, label):
     assert run_label(own) == label
 
 
+@pytest.mark.filterwarnings("ignore::petrt.errors.DomainWarning")
 def test_the_record_of_the_demo_model_says_whose_label_it_is():
     run = Reconstructor("demo", threads=1)
     run._pipeline = Stand()  # type: ignore[assignment]

@@ -142,6 +142,7 @@ def test_both_versions_compute_the_same_bits(tmp_path, precision):
         np.testing.assert_array_equal(images(again, engine), expected)
 
 
+@pytest.mark.filterwarnings("ignore::petrt.errors.DomainWarning")
 def test_export_from_a_bundle_of_the_first_version(tmp_path, capsys):
     out = tmp_path / "new"
     assert run(["export", "--from", "demo", "-o", str(out)]) == 0

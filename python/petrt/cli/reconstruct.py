@@ -182,8 +182,8 @@ def reconstruct(
     if len(inputs) == 1 and is_dataset(inputs[0]):
         if std or coarse or record or preview or report or table or ray or regions:
             raise UsageError(
-                "a BIDS data set: --std, --coarse, --json, --preview, --report, --table, --regions and --ray are "
-                "not for it, since its outputs have names of BIDS",
+                "a BIDS data set: --std, --coarse, --json, --preview, --report, --table, --regions and --ray "
+                "are not for it, since its outputs have names of BIDS",
                 "leave them out; petrt bids has --std, --coarse and a table",
             )
         participants(inputs[0], out, setup)
