@@ -1,7 +1,7 @@
 """petrt: low-dose PET to standard-dose quality with a coarse-to-fine diffusion model.
 
 >>> import petrt
->>> image = petrt.reconstruct("low_dose.nii.gz", samples=8)
+>>> image = petrt.reconstruct("low_dose.nii.gz")
 
 Not for diagnostic use.
 """
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from petrt._core import __version__
 
 if TYPE_CHECKING:
+    from petrt.inference.reconstruct import reconstruct
     from petrt.inference.reconstruction import Reconstruction
-    from petrt.inference.reconstructor import Reconstructor, reconstruct
+    from petrt.inference.reconstructor import Reconstructor
     from petrt.model.bundle import load_bundle
 
 __all__ = ["Reconstruction", "Reconstructor", "__version__", "load_bundle", "reconstruct"]
@@ -23,7 +24,7 @@ _HOMES = {
     "Reconstruction": "petrt.inference.reconstruction",
     "Reconstructor": "petrt.inference.reconstructor",
     "load_bundle": "petrt.model.bundle",
-    "reconstruct": "petrt.inference.reconstructor",
+    "reconstruct": "petrt.inference.reconstruct",
 }
 
 
