@@ -58,6 +58,7 @@ def test_the_demo_model_gives_the_values_of_onnx_runtime(kernels):
     assert engine.version.endswith(kernels or "")
 
 
+@pytest.mark.filterwarnings("ignore::petrt.errors.DomainWarning")
 def test_images_do_not_depend_on_batch_or_threads():
     volume = blob((40, 32, 5))
     bundle = load_bundle("demo")
@@ -78,6 +79,7 @@ def test_images_do_not_depend_on_batch_or_threads():
     np.testing.assert_array_equal(run(1, (1, 4)), expected)
 
 
+@pytest.mark.filterwarnings("ignore::petrt.errors.DomainWarning")
 def test_images_are_those_of_onnx_runtime_after_the_whole_loop():
     volume = blob((40, 32, 4))
     native, other = (
