@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import nibabel as nib
@@ -28,7 +29,12 @@ def coarse_grid(tiny_bundle, tmp_path_factory):
 def test_a_simulated_phantom(coarse_grid, tmp_path, capsys):
     options = ["--kind", "head", "--reduction", "20", "--realisations", "2", *coarse_grid]
     out = tmp_path / "report"
-    assert run(["phantom", str(out), *options]) == 0
+    page = tmp_path / "page.html"
+    assert run(["phantom", str(out), "--report", str(page), *options]) == 0
+    picture = base64.b64encode((out / "phantom_head_1to20.png").read_bytes()).decode()
+    shown = page.read_text()
+    assert picture in shown
+    assert "not for diagnostic use" in shown
     assert {path.name for path in out.iterdir()} == {"phantom.json", "phantom_head_1to20.png"}
     report = json.loads((out / "phantom.json").read_text())
     assert report["label"] == "not for diagnostic use"

@@ -69,6 +69,12 @@ def phantom(
     realisations: Annotated[
         int, typer.Option(min=1, max=1000, help="Simulated: drawn counts.")
     ] = 4,
+    report_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", help="Write an HTML page of tables and pictures here.", show_default=False
+        ),
+    ] = None,
     model: Model = "demo",
     samples: Samples = None,
     preset: Preset = None,
@@ -87,7 +93,7 @@ def phantom(
 
     Simulates the NEMA phantom in petrt's scanner, or takes a real scan of it. Not for diagnostic use.
     """
-    not_stdout(out=out)
+    not_stdout(out=out, report=report_file)
     from petrt.diffusion.dose import settle
     from petrt.evaluation import nema
     from petrt.inference.phantom_report import Simulation, of_series, simulated
@@ -100,7 +106,7 @@ def phantom(
     kinds, diameters = tuple(kind or nema.KINDS), tuple(cold or ())
     for each in kinds:
         nema.phantom(each, contrast=contrast, cold=diameters)
-    where = _folder(out, overwrite)
+    where = _folder(out, report_file, overwrite)
     run: Reconstructor = Reconstructor(
         model,
         samples=samples,
@@ -124,18 +130,20 @@ def phantom(
         only = nema.phantom((kind or ("body",))[0], contrast=contrast, cold=diameters)
         found = _found(volume, centres, only, diameters)
         report = of_series(run, volume, reference, found, settle(dose, run.bundle.model))
-    _write(where, report)
+    _write(where, report_file, report)
     _print(report)
     say(out / NUMBERS)
 
 
-def _folder(out: Path, overwrite: bool) -> tuple[Path, bool]:
+def _folder(out: Path, page: Path | None, overwrite: bool) -> tuple[Path, bool]:
     """The folder, made, and whether its files may be replaced. Raises UsageError for files that exist."""
     from petrt.files.atomic import check_output, explained
 
     with explained(out):
         out.mkdir(parents=True, exist_ok=True)
     check_output(out / NUMBERS, overwrite=overwrite)
+    if page is not None:
+        check_output(page, overwrite=overwrite)
     return out, overwrite
 
 
@@ -166,18 +174,24 @@ def _found(volume: Volume, centres: Path | None, only: Any, cold: tuple[float, .
     return find_spheres(volume.data, volume.affine_mm, only.kind, contrast=only.contrast, cold=cold)
 
 
-def _write(where: tuple[Path, bool], report: dict[str, Any]) -> None:
-    """Numbers and pictures, together."""
+def _write(where: tuple[Path, bool], page: Path | None, report: dict[str, Any]) -> None:
+    """Numbers, pictures and the page, together."""
+    from petrt.evaluation.report.phantom_page import phantom_page
     from petrt.evaluation.report.phantom_plot import phantom_png
     from petrt.files.atomic import atomic_write_bytes, atomic_write_json, together
 
     out, overwrite = where
+    pictures = {}
     with together():
         for kind, doses in report["phantoms"].items():
             for dose, found in doses.items():
                 name = PICTURE.format(kind, dose.replace("/", "to").replace(" ", "-"))
                 picture = phantom_png(found["each"], f"NEMA phantom ({kind}), {dose} dose")
                 atomic_write_bytes(out / name, picture, overwrite=overwrite)
+                pictures[kind, dose] = picture
+        if page is not None:
+            text = phantom_page(report, pictures=pictures)
+            atomic_write_bytes(page, text.encode(), overwrite=overwrite)
         atomic_write_json(out / NUMBERS, report, overwrite=overwrite)
 
 
