@@ -45,6 +45,7 @@ USED = (
     "safetensors",
     "scikit-image",
 )
+IMPORTED_AS = {"scikit-image": "skimage"}
 BESIDE = ("torch>=2.6", "onnxruntime>=1.20", "nvidia-ml-py", "pybind11>=2.13.6", "pytest>=8")
 WANTED = {
     "triton": "compiled networks",
@@ -180,17 +181,7 @@ def choose(folder: Path) -> tuple[list[str], list[Path]]:
 
 def broken() -> str | None:
     """Why what is there cannot be imported; None if it can."""
-    names = (
-        "numpy",
-        "scipy",
-        "nibabel",
-        "onnx",
-        "pydantic",
-        "filelock",
-        "platformdirs",
-        "safetensors",
-        "skimage",
-    )
+    names = [IMPORTED_AS.get(name, name) for name in USED]
     code = f"import {', '.join(names)}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it ends"])[-1]

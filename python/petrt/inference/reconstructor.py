@@ -23,16 +23,16 @@ from petrt.engines.base import Engine
 from petrt.engines.select import ChosenEngine, choose
 from petrt.errors import InputError, UsageError
 from petrt.evaluation.activity import change
-from petrt.evaluation.uncertainty.choice import dose_of, fitted_for
 from petrt.evaluation.uncertainty.regions import Regions
-from petrt.evaluation.uncertainty.voxels import predicted_std
 from petrt.hardware.cpu import default_threads
 from petrt.imaging.grid import Placement, plan
 from petrt.imaging.scaling import scale_of
 from petrt.imaging.transform import seen, unseen
 from petrt.inference.background import active_slices
+from petrt.inference.calibrated import calibrated
 from petrt.inference.device import Results, Tally, linear
 from petrt.inference.domain import domain_warnings, look, warn_python
+from petrt.inference.given_noise import given_noise
 from petrt.inference.judgement import refuse_change
 from petrt.inference.pipeline import check_finite, pipeline_of
 from petrt.inference.reconstruction import Frame, Reconstruction, given_back, unchanged
@@ -195,7 +195,8 @@ class Reconstructor:
         force_units = values.switch("force_units", force_units)
         loaded = load(volume, affine, voxel_mm, nonfinite, max_voxels, series, force_units)
         placement = self._placement(loaded)
-        noise = self._given_noise(noise, len(loaded.frames), placement)
+        if noise is not None:
+            noise = given_noise(noise, len(loaded.frames), self._noise_shape(placement))
         marked = None
         if regions is not None:
             if self.strength < 1:
@@ -338,7 +339,9 @@ class Reconstructor:
         results = self._run(
             grid, loaded.name, index, noise, known.dose, report, active, tally=tally, drawn=drawn
         )
-        results = self._calibrated(results, known.dose, active)
+        results = calibrated(
+            results, self.bundle.model, self._process, known.dose, active, self._threads
+        )
         # The standard deviation of one sample is not brought back: there is none.
         wanted = results if self.samples > 1 else (results.mean, results.coarse)
         for result in wanted:
@@ -359,21 +362,6 @@ class Reconstructor:
         return Frame(
             image, std[0] if std else None, coarse, record, away if std else None, measured
         )
-
-    def _calibrated(
-        self, results: Results, dose: float | None, active: NDArray[np.bool_] | None
-    ) -> Results:
-        """``results`` with the calibrated standard deviation, where the model has one for such a run; that of
-        background slices stays 0."""
-        model = self.bundle.model
-        fit, _ = fitted_for(model, self.sampler, self.samples, dose)
-        at = dose_of(model, dose)
-        if fit is None or at is None:
-            return results
-        std = predicted_std(fit.map, results.std, results.mean, at, self._threads)
-        if active is not None:
-            std[~active] = 0
-        return results._replace(std=std)
 
     def _store(self, shape: tuple[int, int, int]) -> Array | None:
         """Where the samples of a volume are kept; None where there is no more than one."""
@@ -440,32 +428,14 @@ class Reconstructor:
             name=loaded.name,
         )
 
-    def _given_noise(
-        self, noise: NDArray[Any] | None, frames: int, placement: Placement
-    ) -> Array | None:
-        if noise is None:
-            return None
-        if frames > 1:
-            raise UsageError("noise is for a single frame", "pass one frame at a time")
+    def _noise_shape(self, placement: Placement) -> tuple[int, ...]:
+        """The shape of the noise of one frame. Raises UsageError where none is drawn."""
         if self.table is None:
             raise UsageError(
                 f"preset '{self.preset}' draws no samples, and noise is given", "leave noise out"
             )
-        try:
-            given = plain(noise, "noise")
-        except (TypeError, ValueError, RuntimeError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise UsageError("noise is no array of numbers", "pass a NumPy array") from error
         slices, height, width = placement.network_shape
-        wanted = (self.table.steps + 1, self.samples, slices, 1, height, width)
-        if given.shape != wanted or given.dtype.kind not in "iuf":
-            raise UsageError(
-                f"noise must be of shape {wanted} and real, got {given.shape} of {given.dtype}"
-            )
-        if not np.isfinite(given).all():
-            raise UsageError("noise holds NaN or infinity", "draw it anew")
-        return np.asarray(given, np.float32)
+        return self.table.steps + 1, self.samples, slices, 1, height, width
 
 
 def _shifted(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
