@@ -129,6 +129,7 @@ def test_a_batch_costs_the_mean_of_its_items(kind):
     y, y_tilde, negatives, gamma = draw(7, (4, 1, 8, 8), (4, 1, 8, 8), (4, 3, 8, 8), (4,))
     terms = [
         lambda i: losses.coarse_loss(y_tilde[i], y[i], kind),
+        lambda i: losses.coarse_loss(y_tilde[i], y[i], kind, 1 + gamma[i]),
         lambda i: losses.main_loss(y_tilde[i], y[i], gamma[i], kind, "v"),
         lambda i: losses.guidance_loss([y_tilde[i]], [y[i]]),
         lambda i: losses.contrastive_paper(y_tilde[i], y[i], negatives[i]),
@@ -139,3 +140,8 @@ def test_a_batch_costs_the_mean_of_its_items(kind):
     for term in terms:
         halves = torch.stack([term(slice(0, 2)), term(slice(2, 4))])
         torch.testing.assert_close(term(slice(0, 4)), halves.mean())
+
+
+def test_the_smallest_dose_has_weight_one_and_a_quarter_dose_five_times_as_much():
+    weights = losses.dose_weights(torch.tensor([0.01, 0.04, 0.25]), 0.01, 0.5)
+    torch.testing.assert_close(weights, torch.tensor([1.0, 2.0, 5.0]))

@@ -81,8 +81,10 @@ class ModelConfig(Spec):
 class LossConfig(Spec):
     """Terms and weights of the loss (Eq. 9).
 
-    ``coarse``: P's own loss, which prevents its collapse (method.md section 5). As in the paper, L_main
-    alone trains P with weight 0 and ``detach`` = false. ``denoiser``: the norm of L_main (Eq. 8).
+    ``coarse``: P's own loss, which prevents its collapse (method.md section 5). ``dose_exponent``: in it,
+    an item at dose d has the weight (d / d_min)^dose_exponent, with the smallest dose of ``data.doses``;
+    above 0, the small errors at high doses count as well. As in the paper, L_main alone trains P with
+    weight 0 and ``detach`` = false. ``denoiser``: the norm of L_main (Eq. 8).
     ``weighting``: ``eps`` as in the paper, or ``v``, errors divided by sqrt(gamma), which gives errors of
     x0 at high noise more weight. ``nas`` and ``spectrum`` are m and n. ``guidance_target``: y_aux pooled
     by a fixed filter, or by the extractor's own downsampler as in the authors' code. ``contrastive``: the
@@ -93,6 +95,7 @@ class LossConfig(Spec):
 
     coarse: Literal["l1", "l2"] = "l2"
     coarse_weight: float = Field(default=1.0, ge=0)
+    dose_exponent: float = Field(default=0.0, ge=0, le=2)
     detach: bool = True
     denoiser: Literal["l1", "l2"] = "l1"
     denoiser_weight: float = Field(default=1.0, ge=0)

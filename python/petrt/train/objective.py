@@ -47,13 +47,20 @@ class Objective(nn.Module):
         if model.coarse is not None:
             x_cp = model.coarse_of(batch.x, batch.x_nas, features).float()
             if loss.coarse_weight:
-                own = losses.coarse_loss(x_cp, batch.y, loss.coarse)
+                own = losses.coarse_loss(x_cp, batch.y, loss.coarse, self._dose_weights(batch))
                 terms = {"coarse": loss.coarse_weight * own} | terms
         if denoising:
             if sigma_r is None:
                 raise ValueError("the denoiser needs sigma_r")
             terms |= self._denoiser_terms(batch, x_cp, features, sigma_r)
         return terms
+
+    def _dose_weights(self, batch: Batch) -> Tensor | None:
+        """Weights [B] of the items in P's own loss, None if all are alike."""
+        exponent = self.config.loss.dose_exponent
+        if not exponent:
+            return None
+        return losses.dose_weights(batch.dose, 1 / max(self.config.data.doses), exponent)
 
     def _guidance_terms(self, batch: Batch, features: list[list[Tensor]]) -> dict[str, Tensor]:
         """L_G of each guide (Eq. 5)."""
