@@ -28,6 +28,7 @@ from petrt.evaluation.uncertainty.judge import (
 )
 from petrt.evaluation.uncertainty.regions import NAMES, STATISTICS, regions_of
 from petrt.evaluation.uncertainty.spheres import SPHERES_ML, lesion_labels, sphere_labels
+from petrt.evaluation.uncertainty.voxels import INTENSITY
 from petrt.imaging.grid import SAME_VOXEL
 from petrt.inference.reconstructor import Reconstructor
 from petrt.model.spec import ModelSpec, SamplerSpec, SamplesSpec, UncertaintySpec
@@ -205,7 +206,7 @@ def fit_samples(
     voxels = [each.voxels for each in found]
     thin = [Errors(v.subject, v.error[::8], v.features[::8], v.names) for v in voxels]
     names = chosen(thin).names
-    without = [name for name in varying(voxels) if not name.startswith("samples")]
+    without = [name for name in varying(voxels) if name in INTENSITY]
     fits = {}
     for statistic in STATISTICS:
         parts = [kinds[statistic] for each in found for kinds in each.regions.values()]

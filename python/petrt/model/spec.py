@@ -206,11 +206,11 @@ class CalibrationSpec(Spec):
 class MapSpec(Spec):
     """The standard deviation of a voxel's error, over the scale (docs/uncertainty.md):
 
-    log variance = constant + samples log(V + floor_V) + image log(I + floor_I) + dose log(dose)
-    + samples_dose log(dose) log(V + floor_V) + image_dose log(dose) log(I + floor_I).
+    log variance = constant + dose log(dose) + (samples + samples_dose log(dose)) log(V + floor_V)
+    + (image + image_dose log(dose)) log(I + floor_I) + (gradient + gradient_dose log(dose)) log(G + floor_G).
 
-    V: variance of the samples, smoothed by a Gaussian; I: their mean. Floors and width:
-    petrt.evaluation.uncertainty.voxels.
+    V: variance of the samples, smoothed by a Gaussian; I: their mean; G: the size of its gradient, smoothed.
+    Floors and widths: petrt.evaluation.uncertainty.voxels.
     """
 
     constant: float
@@ -219,6 +219,8 @@ class MapSpec(Spec):
     dose: float = 0.0
     samples_dose: float = 0.0
     image_dose: float = 0.0
+    gradient: float = 0.0
+    gradient_dose: float = 0.0
 
 
 class RegionSpec(Spec):

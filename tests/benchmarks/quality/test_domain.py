@@ -28,12 +28,16 @@ def test_rates_and_errors(monkeypatch):
     spec = spec.model_copy(update={"domain": spec.domain.model_copy(update={"noise": domain()})})
     record = domain_record(spec, case, range(100, 102))
     assert record["false_alarms"] == record["false_alarms"] | {
-        "volumes": 4, "outside": 0, "dose_doubted": 0
-    }  # fmt: skip
+        "volumes": 4,
+        "outside": 0,
+        "dose_doubted": 0,
+    }
     assert abs(record["dose"]["1/100"]["bias_percent"]) < 50
     assert {kind: each["outside"] for kind, each in record["detected"].items()} == {
-        "full dose": 1.0, "noise-free simulation": 1.0, "CT of a head": 1.0
-    }  # fmt: skip
+        "full dose": 1.0,
+        "noise-free simulation": 1.0,
+        "CT of a head": 1.0,
+    }
     assert "| CT of a head | 1 | 100 | 100 |" in list(table(record))
 
 

@@ -13,9 +13,16 @@ from petrt.model.spec import MapSpec, RegionSpec, SamplerSpec, SamplesSpec
 
 MM = (2.0, 2.0, 3.0)
 SPEC = RegionSpec(
-    bias=0.02, recovery=0.1, recovery_dose=-0.05, constant=-1.0,
-    samples=0.3, volume=-0.2, value=0.5, detail=0.1, dose=-0.2,
-)  # fmt: skip
+    bias=0.02,
+    recovery=0.1,
+    recovery_dose=-0.05,
+    constant=-1.0,
+    samples=0.3,
+    volume=-0.2,
+    value=0.5,
+    detail=0.1,
+    dose=-0.2,
+)
 FIT = SamplesSpec(
     sampler=SamplerSpec(),
     samples=4,

@@ -16,13 +16,26 @@ from petrt.evaluation.uncertainty.judge import (
     of_region,
     region_spec,
 )
-from petrt.evaluation.uncertainty.voxels import NAMES, features, predicted_std, smoothed_variance
+from petrt.evaluation.uncertainty.voxels import (
+    NAMES,
+    features,
+    gradient,
+    predicted_std,
+    smoothed_variance,
+)
 from petrt.model.spec import CalibrationSpec, MapSpec, RegionSpec, SamplerSpec, UncertaintySpec
 from tests.evaluation.uncertainty.test_regions import FIT
 from tests.models import tiny_spec
 
 SPEC = MapSpec(
-    constant=-5.0, samples=0.3, image=0.9, dose=-0.5, samples_dose=0.02, image_dose=-0.01
+    constant=-5.0,
+    samples=0.3,
+    image=0.9,
+    gradient=0.2,
+    dose=-0.5,
+    samples_dose=0.02,
+    image_dose=-0.01,
+    gradient_dose=0.03,
 )
 
 
@@ -37,7 +50,10 @@ def test_the_map_is_its_formula(volumes):
     std, image = volumes
     v = np.log(gaussian_filter(std.astype(float) ** 2, 1.5, mode="nearest") + 1e-7)
     i, d = np.log(image + 1e-2), np.log(0.05)
-    log_variance = -5 + 0.3 * v + 0.9 * i - 0.5 * d + 0.02 * v * d - 0.01 * i * d
+    slopes = np.gradient(gaussian_filter(image.astype(float), 1.0, mode="nearest"))
+    g = np.log(np.linalg.norm(slopes, axis=0) + 1e-2)
+    log_variance = -5 + 0.3 * v + 0.9 * i + 0.2 * g - 0.5 * d
+    log_variance += 0.02 * v * d - 0.01 * i * d + 0.03 * g * d
     np.testing.assert_allclose(
         predicted_std(SPEC, std, image, 0.05), np.exp(log_variance / 2), rtol=1e-4
     )
@@ -45,9 +61,16 @@ def test_the_map_is_its_formula(volumes):
 
 def test_fit_and_map_use_the_same_features(volumes):
     std, image = volumes
-    x = features(smoothed_variance(std).reshape(-1), image.reshape(-1), 0.05)
+    parts = (smoothed_variance(std), image, gradient(image))
+    x = features(*(part.reshape(-1) for part in parts), 0.05)
     by_fit = np.exp(0.5 * x @ np.array([getattr(SPEC, name) for name in NAMES]))
     np.testing.assert_allclose(predicted_std(SPEC, std, image, 0.05).reshape(-1), by_fit, rtol=1e-4)
+
+
+def test_a_single_slice_has_a_gradient_and_a_flat_image_none():
+    image = np.random.default_rng(0).random((1, 9, 8)).astype(np.float32)
+    assert gradient(image).min() > 0
+    assert not gradient(np.ones((3, 4, 5), np.float32)).any()
 
 
 def test_simulated_errors_give_their_parameters_back(volumes):
@@ -61,12 +84,12 @@ def test_simulated_errors_give_their_parameters_back(volumes):
             mask = np.ones(std.shape, bool)
             full = (image + error).astype(np.float32)
             parts.append(voxel_errors(f"sub-{k}", image, std, full, dose, mask))
-    found = map_spec(fit(parts, ("constant", "samples", "image", "dose")))
+    found = map_spec(fit(parts, ("constant", "samples", "image", "gradient", "dose")))
     assert found.samples == pytest.approx(0.3, abs=0.1)
     assert found.image == pytest.approx(0.9, abs=0.05)
-    judged = judge_voxels(
-        of_map(SPEC), of_map(MapSpec(constant=-4.0)), parts, [None] * len(parts), [1.0] * len(parts), {}, 0.9
-    )  # fmt: skip
+    unknown, peaks = [None] * len(parts), [1.0] * len(parts)
+    flat = of_map(MapSpec(constant=-4.0))
+    judged = judge_voxels(of_map(SPEC), flat, parts, unknown, peaks, {}, 0.9)
     assert judged["paired"][1] < 0
     assert all(share == pytest.approx(0.9, abs=0.02) for share in judged["by_fifth"])
 

@@ -31,8 +31,12 @@ COLUMNS = {
     "dose": ("dosereductionfactor", "drf"),
     "weight_kg": ("patientweightkg", "patientweight", "weightkg", "weight"),
     "activity_bq": (
-        "radionuclidetotaldosebq", "radionuclidetotaldose", "injectedactivitybq",
-        "injectedactivity", "totaldose", "dose",
+        "radionuclidetotaldosebq",
+        "radionuclidetotaldose",
+        "injectedactivitybq",
+        "injectedactivity",
+        "totaldose",
+        "dose",
     ),
     "seconds": ("timefrominjectiontoacquisitions", "timefrominjection", "deltats", "deltat"),
     "half_life_s": ("radionuclidehalflifes", "radionuclidehalflife", "halflifes", "halflife"),
@@ -41,7 +45,7 @@ COLUMNS = {
     "scanner": ("manufacturermodelname", "scanner"),
     "unit": ("imageunits", "units", "unit"),
     "decay": ("decaycorrection",),
-}  # fmt: skip
+}
 NUMBERS = {"weight_kg": (0.5, 400.0), "activity_bq": (1e4, 1e11), "seconds": (0.0, 1e6)}
 NUMBERS |= {"half_life_s": (10.0, 1e8)}
 # More activity than was injected cannot be in the image; counts and calibration have errors.

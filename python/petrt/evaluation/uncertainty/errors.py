@@ -42,7 +42,7 @@ def voxel_errors(
     return Errors(
         subject,
         truth.astype(np.float64) - values,
-        of_voxels.features(variance, values, dose),
+        of_voxels.features(variance, values, of_voxels.gradient(image).reshape(-1)[at], dose),
         of_voxels.NAMES,
     )
 
