@@ -12,7 +12,10 @@ from typer.core import TyperCommand
 
 from petrt.cli.bids_cases import BidsKeys, BidsRunner, case_of
 from petrt.cli.cases import named
+from petrt.cli.choices import OneOf
 from petrt.cli.options import (
+    INPUT,
+    OUTPUTS,
     AllowActivityChange,
     AllSlices,
     Device,
@@ -40,7 +43,6 @@ from petrt.cli.plan import InputCase, allowing
 from petrt.cli.resume import Keys, remaining
 from petrt.cli.setup import Setup
 from petrt.errors import PartialFailure, PetrtError, UsageError
-from petrt.files.names import shown
 
 if TYPE_CHECKING:
     from petrt.io.bids.layout import Dataset
@@ -88,21 +90,29 @@ def bids(
         typer.Argument(
             metavar="LEVEL", help="participant: reconstruct; group: the cohort's table."
         ),
+        OneOf(*LEVELS),
     ],
     participant_label: Annotated[
-        list[str] | None, typer.Option(help=_LABELS["--participant-label"])
+        list[str] | None, typer.Option(help=_LABELS["--participant-label"], rich_help_panel=INPUT)
     ] = None,
     session_label: Annotated[
-        list[str] | None, typer.Option(help=_LABELS["--session-label"])
+        list[str] | None, typer.Option(help=_LABELS["--session-label"], rich_help_panel=INPUT)
     ] = None,
     std: Annotated[
         bool,
         typer.Option(
-            "--std", help="Write the samples' standard deviation, too (desc-uncertainty)."
+            "--std",
+            help="Write the samples' standard deviation, too (desc-uncertainty).",
+            rich_help_panel=OUTPUTS,
         ),
     ] = False,
     coarse: Annotated[
-        bool, typer.Option("--coarse", help="Write the coarse prediction, too (desc-coarse).")
+        bool,
+        typer.Option(
+            "--coarse",
+            help="Write the coarse prediction, too (desc-coarse).",
+            rich_help_panel=OUTPUTS,
+        ),
     ] = False,
     model: Model = "demo",
     samples: Samples = None,
@@ -134,10 +144,6 @@ def bids(
     """
     from petrt.io.bids.layout import labels_of
 
-    if analysis_level not in LEVELS:
-        raise UsageError(
-            f"the analysis level is '{shown(analysis_level)}'", f"choose {' or '.join(LEVELS)}"
-        )
     subjects = labels_of("sub", participant_label or ())
     sessions = labels_of("ses", session_label or ())
     if analysis_level == "group":

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from petrt.cli.options import Strength
+from petrt.cli.choices import OneOf
+from petrt.cli.options import Overwrite, Strength
 from petrt.cli.output import Output, not_stdout
 from petrt.diffusion.presets import SAMPLES
 from petrt.files.names import shown
@@ -41,14 +42,15 @@ def demo(
     ] = SAMPLES,
     preset: Annotated[
         str | None,
-        typer.Option(help="fast or paper. Default: that of petrt reconstruct.", show_default=False),
+        typer.Option(help="Default: that of petrt reconstruct.", show_default=False),
+        OneOf("fast", "paper"),
     ] = None,
     strength: Strength = 1.0,
     subject: Annotated[int, typer.Option(min=0, help="Number of the simulated subject.")] = 0,
     threads: Annotated[
         int | None, typer.Option(min=1, max=MOST_WORKERS, help="CPU threads. Default: all cores.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Simulate an FDG brain at 1/100 dose, reconstruct it and compare. Needs no download."""
     not_stdout(out=out)

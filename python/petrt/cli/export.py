@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from petrt.cli.choices import OneOf
 from petrt.cli.output import not_stdout, say
 from petrt.errors import UsageError
 from petrt.files.names import shown
@@ -40,7 +41,9 @@ def export(
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="fp32, or fp16-weights: rounded weights, half the size.")
+        str,
+        typer.Option(help="fp16-weights: rounded weights, half the size."),
+        OneOf("fp32", "fp16-weights"),
     ] = "fp32",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle.")] = False,
 ) -> None:
@@ -48,8 +51,6 @@ def export(
     not_stdout(out=out)
     if (checkpoint is None) == (source is None):
         raise UsageError("export takes a checkpoint or --from BUNDLE", "give one of them")
-    if precision not in ("fp32", "fp16-weights"):
-        raise UsageError(f"--precision is '{precision}'", "choose fp32 or fp16-weights")
     told = None if card is None else _card(card)
     if source is not None:
         if precision != "fp32":

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from petrt.cli.choices import OneOf
 from petrt.cli.output import STDOUT, Output, cell, files, write_json
 from petrt.errors import UsageError
 
@@ -29,9 +30,8 @@ def flops(
     samples: Annotated[int, typer.Option(min=1, help="Samples per slice (AMS).")] = 1,
     upsample: Annotated[
         str | None,
-        typer.Option(
-            help="Upsampling when folded: conv or transposed. Default: conv, or the bundle's."
-        ),
+        typer.Option(help="Upsampling when folded. Default: conv, or the bundle's."),
+        OneOf("conv", "transposed"),
     ] = None,
     table2: Annotated[
         bool,
@@ -79,8 +79,6 @@ def _subject(
     from petrt.flops.report import describe
     from petrt.flops.subject import count_subject
 
-    if upsample not in (None, "conv", "transposed"):
-        raise UsageError(f"--upsample is '{upsample}'", "choose conv or transposed")
     counted = count_subject(subject, *height_width(size), upsample)  # type: ignore[arg-type]
     found = describe(counted, steps or counted.steps, samples)
     return found, tables_of(found)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from petrt.cli.choices import offering
 from petrt.errors import speak_of
 from petrt.files.names import printable
 
@@ -28,7 +27,12 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.", rich
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=PANEL)]
 LogFormat = Annotated[
     str | None,
-    typer.Option(help="text (the default) or json.", metavar="FORMAT", rich_help_panel=PANEL),
+    typer.Option(
+        help="text (the default) or json.",
+        metavar="FORMAT",
+        autocompletion=offering(*FORMATS),
+        rich_help_panel=PANEL,
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", rich_help_panel=PANEL)]
 
@@ -64,7 +68,7 @@ class LogOptions:
         """Raise a usage error for an unknown format."""
         if self.log_format is not None and self.log_format not in FORMATS:
             raise typer.BadParameter(
-                f"log format is '{self.log_format}'; choose {' or '.join(FORMATS)}"
+                f"--log-format is '{self.log_format}'; choose {' or '.join(FORMATS)}"
             )
 
     def apply(self) -> None:
@@ -134,41 +138,11 @@ def before_command(options: LogOptions) -> None:
     _Log.now.apply()
 
 
-def with_log_options(command: Callable[..., None]) -> Callable[..., None]:
-    """``command`` with the options of the log after it, too. Errors name the options that it has."""
-    signature = inspect.signature(command, eval_str=True)
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        given = LogOptions(**{field.name: kwargs.pop(field.name) for field in fields(LogOptions)})
-        given.check()
-        _Log.now = _Log.before | given
-        _Log.now.apply()
-        speak_of(signature.parameters)
-        try:
-            command(*args, **kwargs)
-        except KeyboardInterrupt as stop:  # of which some versions of Typer say nothing
-            raise typer.Abort from stop
-
-    more = {"verbose": Verbose, "quiet": Quiet, "log_format": LogFormat, "debug": Debug}
-    defaults = LogOptions()
-    own = {name: each.annotation for name, each in signature.parameters.items()}
-    run.__annotations__ = {**own, **more}
-    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[
-            *signature.parameters.values(),
-            *(
-                inspect.Parameter(
-                    name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=getattr(defaults, name),
-                    annotation=annotation,
-                )
-                for name, annotation in more.items()
-            ),
-        ]
-    )
-    return run
+def for_command(given: LogOptions) -> None:
+    """The options that stand after the command, beside those before it."""
+    given.check()
+    _Log.now = _Log.before | given
+    _Log.now.apply()
 
 
 def tell(error: BaseException, text: str, exit_code: int) -> int:

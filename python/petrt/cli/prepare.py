@@ -9,6 +9,7 @@ import typer
 from rich import box
 from rich.table import Table
 
+from petrt.cli.choices import OneOf
 from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, SeriesUids
 from petrt.cli.output import Output, add_row, not_stdout, say
 from petrt.data.prepare.sources import LAYOUTS
@@ -25,16 +26,20 @@ def prepare(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the data set.")],
-    layout: Annotated[str, typer.Option(help=f"{', '.join(LAYOUTS)}.")] = "auto",
+    layout: Annotated[
+        str, typer.Option(help="How SOURCE is laid out, see above."), OneOf(*LAYOUTS)
+    ] = "auto",
     voxel_mm: Annotated[
         tuple[float, float, float] | None,
         typer.Option(
             metavar="X Y Z", help="Voxel size of the model grid. Default: the first subject's."
         ),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    dtype: Annotated[
+        str, typer.Option(help="Type of the stored values."), OneOf("float16", "float32")
+    ] = "float16",
     scale: Annotated[
-        str, typer.Option(help="Scale of a volume: smoothed-hottest or maximum.")
+        str, typer.Option(help="Scale of a volume."), OneOf("smoothed-hottest", "maximum")
     ] = "smoothed-hottest",
     split: Annotated[
         str | None,
@@ -107,9 +112,6 @@ def prepare(
     from petrt.data.prepare.scan import Reading
     from petrt.data.prepare.splits import parse_fractions
 
-    _one_of("dtype", dtype, ("float16", "float32"))
-    _one_of("nonfinite", nonfinite, ("refuse", "zero"))
-    _one_of("scale", scale, ("smoothed-hottest", "maximum"))
     options = Options(
         layout=cast(Any, layout),
         voxel_mm=None if voxel_mm is None else sizes("--voxel-mm", voxel_mm),
@@ -151,13 +153,8 @@ def _doses(text: str) -> tuple[int, ...]:
     except ValueError:
         doses = ()
     if not doses or min(doses) < 2:
-        raise UsageError(f"doses '{text}'", "whole reductions from 2, as in 100,20")
+        raise UsageError(f"--doses is '{text}'", "give whole reductions from 2 on, as in 100,20")
     return doses
-
-
-def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"{option} '{value}'", f"choose {' or '.join(choices)}")
 
 
 def _print(report: Any) -> None:

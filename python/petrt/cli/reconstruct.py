@@ -12,9 +12,12 @@ import typer
 
 from petrt.cli.bids import participants
 from petrt.cli.cases import CaseRunner, Runner
+from petrt.cli.choices import OneOf
 from petrt.cli.cluster import ClusterRunner
 from petrt.cli.find import each_series, find
 from petrt.cli.options import (
+    CASES,
+    OUTPUTS,
     AllowActivityChange,
     AllSeries,
     AllSlices,
@@ -68,7 +71,8 @@ def reconstruct(
         Path | None,
         typer.Option(
             help="Write the samples' standard deviation here, calibrated if the model has a calibration. Of "
-            "DICOM a second series, or a Parametric Map if this ends in .dcm."
+            "DICOM a second series, or a Parametric Map if this ends in .dcm.",
+            rich_help_panel=OUTPUTS,
         ),
     ] = None,
     coarse: Annotated[
@@ -76,6 +80,7 @@ def reconstruct(
         typer.Option(
             help="Write the coarse prediction here. Of DICOM a series of its own.",
             show_default=False,
+            rich_help_panel=OUTPUTS,
         ),
     ] = None,
     regions: Annotated[
@@ -85,6 +90,7 @@ def reconstruct(
             help="Label map (NIfTI) on the grid of a single input: mean, peak and maximum of each label, "
             "with intervals. Names from LABELS.tsv (index, name) beside it.",
             show_default=False,
+            rich_help_panel=OUTPUTS,
         ),
     ] = None,
     regions_out: Annotated[
@@ -92,10 +98,11 @@ def reconstruct(
         typer.Option(
             help="Write the table of the regions here: .tsv or .json. Default: it is printed.",
             show_default=False,
+            rich_help_panel=OUTPUTS,
         ),
     ] = None,
     regions_level: Annotated[
-        float, typer.Option(help="Probability of the regions' intervals.")
+        float, typer.Option(help="Probability of the regions' intervals.", rich_help_panel=OUTPUTS)
     ] = 0.9,
     dose: Dose = None,
     seed: Seed = 0,
@@ -113,29 +120,37 @@ def reconstruct(
     out_format: Annotated[
         str | None,
         typer.Option(
-            help="nifti, or dicom: derived PET series, each a folder. Default: what came in; NIfTI if OUT is "
-            "named so.",
+            help="dicom: derived PET series, each a folder. Default: what came in; NIfTI if OUT is named so.",
             show_default=False,
+            rich_help_panel=OUTPUTS,
         ),
+        OneOf("nifti", "dicom"),
     ] = None,
     compress: Annotated[
         str | None,
         typer.Option(
-            help="Compress DICOM outputs without loss: rle or jpegls.", show_default=False
+            help="Compress DICOM outputs without loss.", show_default=False, rich_help_panel=OUTPUTS
         ),
+        OneOf("rle", "jpegls"),
     ] = None,
     series: SeriesUids = None,
     all_series: AllSeries = False,
     force_units: ForceUnits = False,
     record: Annotated[
-        Path | None, typer.Option("--json", help="Write the record of the run here; - is stdout.")
+        Path | None,
+        typer.Option(
+            "--json", help="Write the record of the run here; - is stdout.", rich_help_panel=OUTPUTS
+        ),
     ] = None,
-    preview: Annotated[Path | None, typer.Option(help="Write a picture (PNG) here.")] = None,
+    preview: Annotated[
+        Path | None, typer.Option(help="Write a picture (PNG) here.", rich_help_panel=OUTPUTS)
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(
             help="Write a page with planes and numbers here (.html), self-contained; of several inputs a "
-            "folder with an index."
+            "folder with an index.",
+            rich_help_panel=OUTPUTS,
         ),
     ] = None,
     nonfinite: Nonfinite = "refuse",
@@ -151,6 +166,7 @@ def reconstruct(
             help="Write the table of the run here (.tsv, and .json beside it). Default: cases.tsv in the "
             "folder OUT.",
             show_default=False,
+            rich_help_panel=CASES,
         ),
     ] = None,
     ray: Annotated[
@@ -158,6 +174,7 @@ def reconstruct(
         typer.Option(
             metavar="ADDRESS",
             help="Run the cases on a Ray cluster: auto (the one of this machine), HOST:PORT, or local.",
+            rich_help_panel=CASES,
         ),
     ] = None,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from petrt.cli.choices import OneOf
 from petrt.cli.options import NoVerify
 from petrt.cli.output import not_stdout, say
 from petrt.errors import UsageError
@@ -61,7 +62,7 @@ def train(
         ),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="fp32 or bf16. Default: the configuration's.")
+        str | None, typer.Option(help="Default: the configuration's."), OneOf("fp32", "bf16")
     ] = None,
     export_to: Annotated[
         Path | None,
@@ -94,8 +95,6 @@ def train(
 
     if init is not None and (resume or resume_from is not None):
         raise UsageError("--init begins a new run, --resume continues one", "give one of them")
-    if precision not in (None, "fp32", "bf16"):
-        raise UsageError(f"--precision is '{precision}'", "choose fp32 or bf16")
     settings = load_config(config)
     loading = _changed(settings.data, workers=workers)
     settings = _changed(settings, seed=seed, steps=steps, precision=precision, data=loading)
