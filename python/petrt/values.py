@@ -1,8 +1,9 @@
 """Values that come in as options: the one way in for numbers and words, from Python and the command line.
 
 Each function takes the option's name, ``samples`` or ``--samples``, and gives a plain Python value back.
-Errors name the option as the caller writes it (``petrt.errors.called``). Numbers may be of any library: NumPy's, a quotient, an array without axes. A whole number
-may come as a float, such as 8.0. Truth values and texts are no numbers.
+Errors name the option as the caller writes it (``petrt.errors.called``). Numbers may be of any library:
+NumPy's, a quotient, an array without axes. A whole number may come as a float, such as 8.0. Truth values and
+texts are no numbers.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ def enumerated(annotation: Any) -> Any:
         return annotation
     kind = Enum("Word", {word: word for word in found.words})  # type: ignore[misc]
     others = [each for each in metadata if each is not found]
-    return Annotated[(_replaced(annotation.__origin__, kind), *others)]  # type: ignore[return-value]
+    whole = (_replaced(annotation.__origin__, kind), *others)
+    return Annotated[whole]
 
 
 def _replaced(kind: Any, words: type[Enum]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -10,13 +11,17 @@ from rich.table import Table
 from petrt.cli.output import Output, add_row, print_json
 
 
-def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def info(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Show what petrt can do here: engines, devices, presets, formats, models.
 
     The JSON is for programs: "format" and "version" change when the meaning of a key does. petrt doctor
     says more, and how to add what is missing.
     """
-    found = capabilities()
+    parent: Any = context.parent
+    found = capabilities(parent.command.list_commands(parent))
     if as_json:
         print_json(found)
         return
@@ -28,8 +33,8 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
     Output().print(table)
 
 
-def capabilities() -> dict[str, Any]:
-    """The capabilities, JSON-ready. No engine is opened and no package of an engine imported."""
+def capabilities(commands: Sequence[str]) -> dict[str, Any]:
+    """The capabilities, JSON-ready, of a petrt with these ``commands``. No engine is opened and no package of an engine imported."""
     from petrt import __version__
     from petrt.cli.find import SUFFIXES
     from petrt.diffusion.presets import DEFAULT, PRESETS
@@ -46,7 +51,7 @@ def capabilities() -> dict[str, Any]:
         "version": 1,
         "petrt": __version__,
         "label": "not for diagnostic use",
-        "commands": sorted(_commands()),
+        "commands": sorted(commands),
         "devices": ["cpu", *(f"cuda:{row.index}" for row in rows if row.code)],
         "engines": [
             {"name": part.name, "device": part.device, "version": part.version}
@@ -106,12 +111,6 @@ def _models() -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _commands() -> list[str]:
-    from petrt.cli.app import app
-
-    return [command.name for command in app.registered_commands if command.name]
 
 
 def _exit_codes() -> dict[str, int]:

@@ -33,6 +33,16 @@ def number(low: float, high: float = math.inf, *, unit: str = "") -> Callback:
     return checked
 
 
+def whole(low: int, high: int) -> Callable[[typer.CallbackParam, int], int]:
+    """The callback of an option that takes a whole number from ``low`` to ``high``, where Typer's own bounds
+    would fill the help."""
+
+    def checked(option: typer.CallbackParam, value: int) -> int:
+        return values.whole(_name(option), value, low, high)
+
+    return checked
+
+
 def above_zero(error: type[PetrtError] = UsageError) -> Callback:
     """The callback of an option that takes a finite number above 0; ``error`` is raised for another."""
 
@@ -110,11 +120,7 @@ Steps = Annotated[
 Seed = Annotated[
     int,
     typer.Option(
-        min=0,
-        max=values.MOST_SEED,
-        metavar="NUMBER",
-        help="Seed of the noise.",
-        rich_help_panel=IMAGE,
+        callback=whole(0, values.MOST_SEED), help="Seed of the noise.", rich_help_panel=IMAGE
     ),
 ]
 AllSlices = Annotated[

@@ -27,7 +27,9 @@ def prepare(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the data set.")],
     layout: Annotated[
-        str, typer.Option(help="How SOURCE is laid out, see above."), OneOf(*LAYOUTS)
+        str,
+        typer.Option(metavar="LAYOUT", help=f"{', '.join(LAYOUTS)}; see above."),
+        OneOf(*LAYOUTS),
     ] = "auto",
     voxel_mm: Annotated[
         tuple[float, float, float] | None,
@@ -39,7 +41,9 @@ def prepare(
         str, typer.Option(help="Type of the stored values."), OneOf("float16", "float32")
     ] = "float16",
     scale: Annotated[
-        str, typer.Option(help="Scale of a volume."), OneOf("smoothed-hottest", "maximum")
+        str,
+        typer.Option(metavar="RULE", help="Scale of a volume: smoothed-hottest or maximum."),
+        OneOf("smoothed-hottest", "maximum"),
     ] = "smoothed-hottest",
     split: Annotated[
         str | None,
