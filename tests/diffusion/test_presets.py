@@ -47,7 +47,7 @@ def test_coarse_draws_nothing():
     for given in ({"preset": "fast"}, {"samples": 8}, {"steps": 1}, {"sampler": "ddim"}):
         with pytest.raises(UsageError, match="has no denoiser"):
             settle(OWN, denoiser=False, **given)
-    with pytest.raises(UsageError, match="unknown preset"):
+    with pytest.raises(UsageError, match="preset is"):
         settle(OWN, denoiser=False, preset="turbo")
 
 

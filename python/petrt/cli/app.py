@@ -136,6 +136,7 @@ def _usage(error: Exception) -> int:
         return 2
     command = context.command_path if context is not None else "petrt"
     text = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+    text = text.replace(": Value error, ", ": ")  # of pydantic, which newer versions of Typer use
     return tell(error, f"{text}; see {command} --help", 2)
 
 

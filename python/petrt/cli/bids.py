@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from petrt.cli.bids_cases import BidsKeys, BidsRunner, case_of
-from petrt.cli.cases import named
+from petrt.cli.cases import log_failed
 from petrt.cli.choices import OneOf
 from petrt.cli.options import (
     INPUT,
@@ -177,7 +177,7 @@ def participants(
         raise found.faults[0]
     faults: list[PetrtError] = [*found.faults] if setup.part_id == 0 else []  # once in all parts
     for fault in faults:
-        logger.error("failed: %s", fault)
+        logger.error("failed: %s", fault, extra={"event": "failed"})
     cases = [case_of(file, out, std, coarse) for file in found.files]
     mine: list[InputCase] = allowing(setup.part(cases), setup.overwrite)
     if not mine:
@@ -230,7 +230,7 @@ def _run(todo: Sequence[InputCase], setup: Setup, keys: Keys, alone: bool) -> li
     except PetrtError as error:
         if alone:
             raise
-        logger.error("failed: %s", named(todo[0].source, str(error)))
+        log_failed(todo[0].source, error)
         return [error]
 
 

@@ -132,7 +132,7 @@ def evaluate(
         if report is not None:
             page = _page(volumes, unit)
             atomic_write_bytes(report, page.encode(), overwrite=overwrite)
-    console = Output(80, err=json_file == STDOUT)
+    console = Output(err=json_file == STDOUT)
     in_unit = f", in {unit}" if unit else ""
     console.print(cell(f"{shown(prediction)} against {shown(reference)}{in_unit}"))
     for number, frame in enumerate(frames, start=1):

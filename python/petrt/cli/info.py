@@ -34,7 +34,8 @@ def info(
 
 
 def capabilities(commands: Sequence[str]) -> dict[str, Any]:
-    """The capabilities, JSON-ready, of a petrt with these ``commands``. No engine is opened and no package of an engine imported."""
+    """The capabilities of a petrt with these ``commands``, JSON-ready. No engine is opened, and no package of
+    one imported."""
     from petrt import __version__
     from petrt.cli.find import SUFFIXES
     from petrt.diffusion.presets import DEFAULT, PRESETS

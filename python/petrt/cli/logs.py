@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from typing import Annotated
 
@@ -94,12 +95,22 @@ class _Text(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """A record is one line of JSON; the last one of a failed command holds its exit code."""
+    """A record is one line of JSON (docs/formats.md); the last one of a failed command holds its exit code.
+
+    ``event``, ``case`` and ``seconds`` are what ``extra`` of the log call holds.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
+        level = record.levelname.lower()
+        case = getattr(record, "case", None)
         content = {
-            "time": self.formatTime(record),
-            "level": record.levelname.lower(),
+            "time": datetime.fromtimestamp(record.created)
+            .astimezone()
+            .isoformat("T", "milliseconds"),
+            "level": level,
+            "event": getattr(record, "event", level),
+            "case": None if case is None else printable(str(case)),
+            "seconds": getattr(record, "seconds", None),
             "message": printable(record.getMessage()),
         }
         for name in ("exit_code", "traceback"):

@@ -27,12 +27,10 @@ def say(value: object, *, err: bool = False) -> None:
 
 
 class Output(Console):
-    """A console for tables: as wide as the terminal, or ``width`` where there is none."""
+    """A console for tables: as wide as the terminal; without one as COLUMNS says, or 80 columns."""
 
-    def __init__(self, width: int = 160, *, err: bool = False) -> None:
+    def __init__(self, *, err: bool = False) -> None:
         super().__init__(stderr=err, markup=False, emoji=False, highlight=False)
-        if not self.is_terminal:
-            self.width = width
 
     def on_broken_pipe(self) -> None:
         raise  # the BrokenPipeError that is being handled

@@ -199,7 +199,7 @@ def _write(where: tuple[Path, bool], page: Path | None, report: dict[str, Any]) 
 
 def _print(report: dict[str, Any]) -> None:
     """A table for each phantom and dose: Q and N in per cent."""
-    console = Output(80)
+    console = Output()
     for kind, doses in report["phantoms"].items():
         for dose, found in doses.items():
             table = Table(box=box.SIMPLE_HEAD, title=f"{kind}, {dose} dose", title_justify="left")

@@ -169,4 +169,4 @@ def _print(report: Any) -> None:
     for row in rows(report.index, report.split_of, report.outcomes):
         cells = dict(zip(COLUMNS, row, strict=True))
         add_row(table, *(cells[column] for column in NARROW))
-    Output(80).print(table)
+    Output().print(table)

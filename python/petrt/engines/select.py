@@ -52,7 +52,7 @@ def select_engine(
 ) -> Engine:
     """The engine that ``choose`` finds. A log line says which and why."""
     choice = choose(bundle, engine, device, precision, threads, verify)
-    logger.info("engine: %s", choice.reason)
+    logger.info("engine: %s", choice.reason, extra={"event": "engine"})
     return choice.engine
 
 
