@@ -80,11 +80,28 @@ class LogOptions:
         if self.quiet or self.verbose:
             level = logging.ERROR if self.quiet else logging.DEBUG
         handler.setLevel(level)
+        handler.addFilter(_Once())
         logger.handlers[:] = [handler]
         logger.setLevel(
             min(level, logging.WARNING)
         )  # a record holds warnings that are not shown, too
         logger.propagate = False
+
+
+class _Once(logging.Filter):
+    """Lets the line of an engine through once, however many reconstructors of a command use it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if getattr(record, "event", "") != "engine":
+            return True
+        known = text in self._told
+        self._told.add(text)
+        return not known
 
 
 class _Text(logging.Formatter):

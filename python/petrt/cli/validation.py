@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+logger = logging.getLogger("petrt")
 
 # What was compared with the full dose, and how it is called here.
 IMAGES = {"low": "input", "coarse": "coarse", "sample": "one sample", "ams": "AMS"}
@@ -59,3 +62,13 @@ def validation_of(training: Mapping[str, Any]) -> Validation | None:
     if not numbers or not isinstance(found.get("step"), int):
         return None
     return Validation(found["step"], protocol, numbers)
+
+
+def tell_validation(training: Mapping[str, Any]) -> None:
+    """Log which step of its training a model is from, and how it did in the last validation."""
+    step, found = training.get("step"), validation_of(training)
+    if step is not None:
+        text = "without a validation" if found is None else str(found)
+        logger.info("exported from step %s of its training, %s", step, text)
+    for warning in () if found is None else found.warnings:
+        logger.warning("warning: %s", warning)
