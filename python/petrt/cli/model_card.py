@@ -99,7 +99,8 @@ def _dose(model: ModelSpec) -> str:
 
 
 def _networks(size: dict[str, Any]) -> str:
-    parts = {name: each["parameters"] for name, each in size.items() if "parameters" in each}
+    counted = {name: each for name, each in size.items() if isinstance(each, dict)}
+    parts = {name: each["parameters"] for name, each in counted.items() if "parameters" in each}
     if not parts:
         return "not counted; petrt flops counts them"
     each = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in parts.items())

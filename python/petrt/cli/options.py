@@ -33,12 +33,12 @@ def number(low: float, high: float = math.inf, *, unit: str = "") -> Callback:
     return checked
 
 
-def whole(low: int, high: int) -> Callable[[typer.CallbackParam, int], int]:
+def whole(low: int, high: int) -> Callable[[typer.CallbackParam, int | None], int | None]:
     """The callback of an option that takes a whole number from ``low`` to ``high``, where Typer's own bounds
     would fill the help."""
 
-    def checked(option: typer.CallbackParam, value: int) -> int:
-        return values.whole(_name(option), value, low, high)
+    def checked(option: typer.CallbackParam, value: int | None) -> int | None:
+        return None if value is None else values.whole(_name(option), value, low, high)
 
     return checked
 
@@ -67,8 +67,7 @@ Model = Annotated[
 Samples = Annotated[
     int | None,
     typer.Option(
-        min=1,
-        max=values.MOST,
+        callback=whole(1, values.MOST),
         help="Samples to average (AMS). Default: 8.",
         show_default=False,
         rich_help_panel=IMAGE,
@@ -87,7 +86,8 @@ Dose = Annotated[
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="One step, the model's own sampler, or no denoiser and no samples. "
+        metavar="PRESET",
+        help="fast (one step), paper (the model's own sampler) or coarse (no denoiser, no samples). "
         "Default: fast; paper for a model without a coarse network.",
         show_default=False,
         rich_help_panel=IMAGE,
@@ -114,7 +114,7 @@ Sampler = Annotated[
 Steps = Annotated[
     int | None,
     typer.Option(
-        min=1, max=1000, help="Sampler steps. Default: the model's.", rich_help_panel=IMAGE
+        callback=whole(1, 1000), help="Sampler steps. Default: the model's.", rich_help_panel=IMAGE
     ),
 ]
 Seed = Annotated[
