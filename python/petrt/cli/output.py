@@ -32,8 +32,24 @@ class Output(Console):
     def __init__(self, *, err: bool = False) -> None:
         super().__init__(stderr=err, markup=False, emoji=False, highlight=False)
 
+    def print(self, *objects: Any, **how: Any) -> None:
+        """As rich does it, but no word of a table is cut or broken while there is room for it."""
+        for each in objects:
+            if isinstance(each, Table):
+                _keep_words(each)
+        super().print(*objects, **how)
+
     def on_broken_pipe(self) -> None:
         raise  # the BrokenPipeError that is being handled
+
+
+def _keep_words(table: Table) -> None:
+    """Each column is as wide as its longest word, unless it may fold, as one of paths."""
+    for column in table.columns:
+        if column.overflow != "fold":
+            texts = (str(each) for each in (column.header, *column.cells))
+            words = (word for text in texts for word in text.split())
+            column.min_width = max(map(len, words), default=0)
 
 
 def cell(value: object, style: str = "") -> Text:

@@ -165,7 +165,10 @@ def _print(report: Any) -> None:
     """Print the subjects as a table, as in summary.html."""
     from petrt.data.prepare.summary import COLUMNS, NARROW, rows
 
-    table = Table(*NARROW, box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for column in NARROW:
+        one_a_line = column in ("doses", "activity ratio", "noise")
+        table.add_column(column, max_width=8 if one_a_line else None)
     for row in rows(report.index, report.split_of, report.outcomes):
         cells = dict(zip(COLUMNS, row, strict=True))
         add_row(table, *(cells[column] for column in NARROW))

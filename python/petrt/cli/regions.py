@@ -72,7 +72,7 @@ def show_table(stats: dict[str, Any], *, err: bool = False) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("name")
     for column in ("ml", *STATISTICS):
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right")
     for row in found["rows"]:
         values = [_interval(row, statistic) for statistic in STATISTICS]
         first = [str(row["frame"])] if frames else []
