@@ -129,7 +129,7 @@ def test_commands_get_plain_texts(monkeypatch):
 
 def test_words_of_a_list_and_of_no_known_type():
     words = OneOf("a", "b-c")
-    (inner,) = get_args(enumerated(options.Annotated[list[str], words]).__origin__)
+    (inner,) = get_args(enumerated(options.Annotated[list[str], words]))
     assert [each.value for each in inner] == ["a", "b-c"]
     assert plain([*inner]) == ["a", "b-c"]
     with pytest.raises(TypeError, match="no choices of"):

@@ -33,7 +33,7 @@ RUN = ("reconstruct", "low.nii", "out.nii")
         ((*RUN, "--threads", "0"), "'--threads'"),
         ((*RUN, "--memory", "0"), "--memory is 0.0"),
         ((*RUN, "--max-voxels", "4"), "--max-voxels 512 lets it in"),
-        ((*RUN, "--series", "1.2"), "the series"),
+        ((*RUN, "--series", "1.2"), "--series 1.2: no such series"),
         ((*RUN, "--out-format", "dicom"), "named as NIfTI"),
         (("evaluate", "low.nii", "low.nii", "--scale", "0"), "--scale is 0.0"),
         (

@@ -29,7 +29,7 @@ def enumerated(annotation: Any) -> Any:
     kind = Enum("Word", {word: word for word in found.words})  # type: ignore[misc]
     others = [each for each in metadata if each is not found]
     whole = (_replaced(annotation.__origin__, kind), *others)
-    return Annotated[whole]
+    return Annotated[whole] if others else whole[0]
 
 
 def _replaced(kind: Any, words: type[Enum]) -> Any:

@@ -237,6 +237,14 @@ Suv = Annotated[
     OneOf("bw", "lbm", "bsa", "ibw", "lbmjames128", "lbmjanma"),
 ]
 
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Run the cases on a Ray cluster: auto (the one of this machine), HOST:PORT, or local.",
+        rich_help_panel=CASES,
+    ),
+]
 NumParts = Annotated[
     int, typer.Option(min=1, help="Number of parts to split the cases into.", rich_help_panel=CASES)
 ]

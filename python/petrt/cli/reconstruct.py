@@ -35,6 +35,7 @@ from petrt.cli.options import (
     PartId,
     Precision,
     Preset,
+    Ray,
     Resume,
     Sampler,
     Samples,
@@ -169,14 +170,7 @@ def reconstruct(
             rich_help_panel=CASES,
         ),
     ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Run the cases on a Ray cluster: auto (the one of this machine), HOST:PORT, or local.",
-            rich_help_panel=CASES,
-        ),
-    ] = None,
+    ray: Ray = None,
 ) -> None:
     """Reconstruct low-dose PET volumes. For several inputs OUT, --std, --coarse, --json, --preview
     and --report are folders.
@@ -197,13 +191,13 @@ def reconstruct(
     if ray is not None and dry_run:
         raise UsageError("--dry-run looks at this machine", "leave --ray out")
     if len(inputs) == 1 and is_dataset(inputs[0]):
-        if std or coarse or record or preview or report or table or ray or regions:
+        if std or coarse or record or preview or report or table or regions:
             raise UsageError(
-                "a BIDS data set: --std, --coarse, --json, --preview, --report, --table, --regions and --ray "
-                "are not for it, since its outputs have names of BIDS",
+                "a BIDS data set: --std, --coarse, --json, --preview, --report, --table and --regions are "
+                "not for it, since its outputs have names of BIDS",
                 "leave them out; petrt bids has --std, --coarse and a table",
             )
-        participants(inputs[0], out, setup)
+        participants(inputs[0], out, setup, ray=ray)
         return
     found, several = find(inputs)
     sources, uids = each_series(found, series, all_series)
