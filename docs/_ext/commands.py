@@ -24,7 +24,8 @@ def reference() -> str:
         parts += [f"## petrt {name}", f"```text\n{_usage(name, command, inner)}\n```"]
         parts += [*_paragraphs(command.help or ""), *_tables(_panels(command, inner), everywhere)]
         if command.epilog:
-            parts += _paragraphs(command.epilog)
+            title, *examples = command.epilog.split("\n\n")
+            parts += [title, "```text\n" + "\n".join(examples) + "\n```"]
     return "\n\n".join(parts) + "\n"
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import inspect
 import re
-import types
 import typing
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from petrt.files.faults import specifications
+from petrt.files.toml_text import BOUNDS, kind, toml
 from petrt.model.spec import ModelSpec
 from petrt.train.config import TrainConfig
-
-BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
 def training() -> str:
@@ -43,19 +41,8 @@ def _sections(models: Iterable[tuple[str, type[BaseModel]]]) -> str:
 def _models(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
     yield path, model
     for name, field in model.model_fields.items():
-        for inner in _inner(field.annotation):
+        for inner in specifications(field.annotation):
             yield from _models(inner, f"{path}.{name}".lstrip("."))
-
-
-def _inner(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    parts = typing.get_args(annotation) if _is_union(annotation) else ()
-    return [model for part in parts for model in _inner(part)]
-
-
-def _is_union(annotation: Any) -> bool:
-    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
 
 def _text(model: type[BaseModel]) -> list[str]:
@@ -73,7 +60,7 @@ def _table(model: type[BaseModel], path: str) -> str:
 
 
 def _values(field: FieldInfo, path: str) -> str:
-    if inner := _inner(field.annotation):
+    if inner := specifications(field.annotation):
         link = f"the table `[{path.lstrip('.')}]` ({inner[0].__name__})"
         return link + (", or none" if type(None) in typing.get_args(field.annotation) else "")
     limits = [
@@ -86,31 +73,6 @@ def _values(field: FieldInfo, path: str) -> str:
     return ", ".join([kind(field.annotation), *limits, *patterns])
 
 
-def kind(annotation: Any) -> str:
-    """A type in words: ``int``, ``(int, int)``, ``"l1"`` or ``"l2"``."""
-    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        limits = [
-            f"{sign} {getattr(bound, key)}"
-            for bound in getattr(parts[1], "metadata", parts[1:])
-            for key, sign in BOUNDS.items()
-            if getattr(bound, key, None) is not None
-        ]
-        return " ".join([kind(parts[0]), *limits])
-    if origin is typing.Literal:
-        return ", ".join(f'`"{part}"`' if isinstance(part, str) else f"`{part}`" for part in parts)
-    if _is_union(annotation):
-        return " or ".join("none" if part is type(None) else kind(part) for part in parts)
-    if origin is tuple:
-        if parts[-1] is Ellipsis:
-            return f"list of {kind(parts[0])}"
-        return f"({', '.join(map(kind, parts))})"
-    if origin is dict:
-        return f"table of {kind(parts[0])} to {kind(parts[1])}"
-    names = {"bool": "true or false", "str": "text", "int": "whole number", "float": "number"}
-    return names.get(annotation.__name__, annotation.__name__)
-
-
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
@@ -118,16 +80,3 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, BaseModel):
         return "its defaults"
     return "none" if value is None else f"`{toml(value)}`"
-
-
-def toml(value: Any) -> str:
-    """A default as it would stand in a TOML file."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(toml, value))}]"
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + " }"
-    return str(value)

@@ -19,7 +19,7 @@ from petrt.engines.store.record import (
     engine_key,
 )
 from petrt.engines.tensorrt.engine import import_tensorrt, install_command, is_installed
-from petrt.errors import DeviceError, UsageError
+from petrt.errors import DeviceError, UsageError, called
 from petrt.export.tensorrt.plan import HardwareCompatibility
 from petrt.export.tensorrt.profile import Profile, Range, default_profile, fixed
 from petrt.hardware.gpus import RTX_TARGETS, serves_rtx
@@ -143,7 +143,7 @@ def _targets(names: list[str]) -> tuple[Capability, ...]:
     for name in names:
         if name not in RTX_TARGETS:
             raise UsageError(
-                f"unknown GPU '{name}'", f"choose from {', '.join(RTX_TARGETS)}, or cuda:0"
+                f"{called('gpu')} is '{name}'", f"choose from {', '.join(RTX_TARGETS)}, or cuda:0"
             )
     return tuple(sorted({RTX_TARGETS[name] for name in names}))
 

@@ -109,6 +109,13 @@ def way(option: str, value: str, effect: str, otherwise: str = "") -> str:
     return " ".join(filter(None, (f"--{option.replace('_', '-')}", value, effect)))
 
 
+def called(option: str) -> str:
+    """The name of an option as the caller writes it: ``--dose`` in a command that has it, else ``dose``."""
+    if _options is None or option not in _options:
+        return option
+    return f"--{option.replace('_', '-')}"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, or the name of its class if the text is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

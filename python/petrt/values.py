@@ -1,8 +1,9 @@
 """Values that come in as options: the one way in for numbers and words, from Python and the command line.
 
-Each function takes the option's name as the caller writes it, ``samples`` or ``--samples``, and gives a plain
-Python value back. Numbers may be of any library: NumPy's, a quotient, an array without axes. A whole number
-may come as a float, such as 8.0. Truth values and texts are no numbers.
+Each function takes the option's name, ``samples`` or ``--samples``, and gives a plain Python value back.
+Errors name the option as the caller writes it (``petrt.errors.called``). Numbers may be of any library:
+NumPy's, a quotient, an array without axes. A whole number may come as a float, such as 8.0. Truth values and
+texts are no numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any
 
-from petrt.errors import PetrtError, UsageError
+from petrt.errors import PetrtError, UsageError, called
 
 Size3 = tuple[float, float, float]
 
@@ -29,12 +30,14 @@ def whole(name: str, value: object, low: int, high: int) -> int:
     """``value`` as a whole number from ``low`` to ``high``. Raises UsageError."""
     number = _number(value)
     if number is None or (isinstance(number, float) and not number.is_integer()):
-        raise UsageError(f"{name} is {shown(value)}", f"give a whole number, {_from(low, high)}")
+        raise UsageError(
+            f"{called(name)} is {shown(value)}", f"give a whole number, {_from(low, high)}"
+        )
     if not low <= number <= high:
         where = f"lie in {_bound(low)} .. {_bound(high)}"
         if high in (MOST, MOST_WORKERS):
             where = f"be at least {low}" if number < low else f"be at most {high}"
-        raise UsageError(f"{name} must {where}, got {shown(value)}")
+        raise UsageError(f"{called(name)} must {where}, got {shown(value)}")
     return int(number)
 
 
@@ -52,7 +55,7 @@ def real(
     number = None if number is None else _float(number)
     if number is None or not math.isfinite(number) or not low <= number <= high:
         of = f" of {unit}" if unit else ""
-        raise error(f"{name} is {shown(value)}", f"give a number{of}, {_from(low, high)}")
+        raise error(f"{called(name)} is {shown(value)}", f"give a number{of}, {_from(low, high)}")
     return number
 
 
@@ -64,7 +67,7 @@ def positive(
     number = None if number is None else _float(number)
     if number is None or not math.isfinite(number) or number <= 0:
         of = f" of {unit}" if unit else ""
-        raise error(f"{name} is {shown(value)}", f"give a number{of} above 0")
+        raise error(f"{called(name)} is {shown(value)}", f"give a number{of} above 0")
     return number
 
 
@@ -74,7 +77,9 @@ def sizes(name: str, value: object, *, error: type[PetrtError] = UsageError) -> 
     numbers = [_number(each) for each in entries]
     found = [_float(number) for number in numbers if number is not None]
     if len(entries) != 3 or len(found) != 3 or not all(0 < f < math.inf for f in found):
-        raise error(f"{name} is {shown(value)}", "expected three sizes above 0 in mm, as in 2 2 2")
+        raise error(
+            f"{called(name)} is {shown(value)}", "expected three sizes above 0 in mm, as in 2 2 2"
+        )
     return found[0], found[1], found[2]
 
 
@@ -82,7 +87,9 @@ def pair(name: str, value: object, low: int, high: int) -> tuple[int, int]:
     """``value`` as two whole numbers from ``low`` to ``high``. Raises UsageError."""
     entries = _entries(value)
     if len(entries) != 2:
-        raise UsageError(f"{name} is {shown(value)}", f"give two whole numbers, {_from(low, high)}")
+        raise UsageError(
+            f"{called(name)} is {shown(value)}", f"give two whole numbers, {_from(low, high)}"
+        )
     first, second = (whole(name, each, low, high) for each in entries)
     return first, second
 
@@ -92,7 +99,8 @@ def word(name: str, value: object, choices: Collection[str] = ()) -> str:
     if not isinstance(value, str) or (choices and value not in choices):
         known = ", ".join(choices)
         raise UsageError(
-            f"{name} is {shown(value)}", f"choose one of {known}" if choices else "give a text"
+            f"{called(name)} is {shown(value)}",
+            f"choose one of {known}" if choices else "give a text",
         )
     return value
 
@@ -103,7 +111,7 @@ def switch(name: str, value: object) -> bool:
     if _without_axes(plain):
         plain = plain.item()
     if not isinstance(plain, bool):
-        raise UsageError(f"{name} is {shown(value)}", "give True or False")
+        raise UsageError(f"{called(name)} is {shown(value)}", "give True or False")
     return plain
 
 

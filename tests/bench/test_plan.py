@@ -80,9 +80,9 @@ def test_a_gpu_engine_on_a_cpu_is_absent(machine, bundle):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"engines": ("nonsense",)}, "unknown engine"),
-        ({"precisions": ("fp8",)}, "unknown precision"),
-        ({"sections": ("nothing",)}, "unknown section"),
+        ({"engines": ("nonsense",)}, "engine has no 'nonsense'"),
+        ({"precisions": ("fp8",)}, "precision has no"),
+        ({"sections": ("nothing",)}, "sections has no"),
         ({"device": "tpu"}, "unknown device"),
         ({"size": (33, 32)}, "size of 33x32"),
     ],

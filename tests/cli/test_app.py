@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 
 import nibabel
 import numpy as np
@@ -117,6 +118,13 @@ def test_json_log_lines(tiny_bundle, tmp_path, capsys):
     arguments += ["--model", str(tiny_bundle), "--allow-activity-change"]
     assert run(["--log-format", "json", *arguments]) == 0
     records = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert any("activity ratio" in record["message"] for record in records)
+    (done,) = (record for record in records if record["event"] == "done")
+    assert "activity ratio" in done["message"]
+    assert (done["case"], done["level"]) == ("low.nii", "info")
+    assert 0 < done["seconds"] < 1000
+    for record in records:
+        assert {"time", "level", "event", "case", "seconds", "message"} <= record.keys()
+        assert datetime.fromisoformat(record["time"]).utcoffset() is not None
+    assert any(record["event"] == "engine" for record in records)
     assert run(["--quiet", *arguments, "--overwrite"]) == 0
     assert capsys.readouterr().err == ""

@@ -47,13 +47,13 @@ def test_a_dry_run_lists_and_measures_nothing(tiny_bundle, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--engine", "nonsense"], 2, "unknown engine 'nonsense'"),
+        (["--engine", "nonsense"], 2, "--engine has no 'nonsense'"),
         (["--size", "32"], 2, "--size 32 is not of the form 128x128"),
         (["--size", "33x32"], 2, "multiples of"),
         (["--batch", "8"], 2, "--batch 8 is not of the form 1x8"),
         (["--samples", "0"], 2, "--samples 0 is not a positive whole number"),
         (["--steps", "few"], 2, "--steps few"),
-        (["--sections", "all,volume"], 2, "unknown section 'all'"),
+        (["--sections", "all,volume"], 2, "--sections has no 'all'"),
         (["--repeats", "0"], 2, ""),
         (["--engine", "tensorrt"], 4, "nothing to measure"),
         (["--device", "cuda:99"], 4, "cannot use cuda:99"),

@@ -211,7 +211,7 @@ def test_the_last_one_left_fails_as_one_of_several(petrt, raw):
         ),
         ("raw out participant --participant-label ../x", 2, "'x' is no label of BIDS"),
         ("raw out participant --session-label x", 3, "no ses-x; it has ses-late, ses-test"),
-        ("raw out participants", 2, "the analysis level is 'participants'; choose participant or"),
+        ("raw out participants", 2, "'participants' is not one of 'participant', 'group'"),
         ("raw/sub-01 out participant", 3, "sub-01: no BIDS data set"),
         ("absent out participant", 3, "absent: not a folder"),
         ("raw raw participant", 2, "the output folder lies in the input data set"),

@@ -166,7 +166,7 @@ def test_the_series_of_each_source(two, study, tmp_path):
     assert each_series([two, one, image], [OTHER], False) == expected
     with pytest.raises(InputError, match=r"no series '1\.2\.8'"):
         each_series([one], ["1.2.8"], False)
-    with pytest.raises(InputError, match=r"no series 1\.2\.8; petrt inspect"):
+    with pytest.raises(InputError, match=r"^--series 1\.2\.8: no such series; petrt inspect"):
         each_series([two, one], [OTHER, "1.2.8"], False)
     with pytest.raises(UsageError, match="both --series and --all-series"):
         each_series([two], [OTHER], True)

@@ -165,7 +165,7 @@ def test_rounded_headers_are_the_same_grid(case, tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--protocol", "Paper"], 2, "unknown protocol 'Paper'"),
+        (["--protocol", "Paper"], 2, "'--protocol': 'Paper' is not one of"),
         (["--background", "1"], 2, "--background needs --labels"),
         (["--mask", "{labels}", "--protocol", "paper"], 2, "mask"),
         (["--labels", "{labels}", "--background", "9"], 3, "background label 9"),

@@ -75,7 +75,7 @@ def test_table_2_beside_a_subject(capsys):
         (["nothing"], 3, "no preset, checkpoint or bundle 'nothing'"),
         (["paper", "--size", "100x128"], 2, "multiples of 8"),
         (["paper", "--size", "large"], 2, "--size is 'large'"),
-        (["paper", "--upsample", "bicubic"], 2, "choose conv or transposed"),
+        (["paper", "--upsample", "bicubic"], 2, "'bicubic' is not one of 'conv', 'transposed'"),
         (["demo", "--upsample", "conv"], 2, "cannot be changed"),
         (["--table2", "--upsample", "conv"], 2, "--table2 has its own networks"),
         (["tiny", "--json", "absent/f.json"], 2, "its folder does not exist"),

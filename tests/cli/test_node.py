@@ -25,7 +25,7 @@ TO = ("--forward", "PACS@127.0.0.1:104")
         (("--port", "0", "--allow", "A", "--forward", "PACS"), "--forward is 'PACS'"),
         (("--dicomweb", "http://user:secret@h/dicom-web"), "--dicomweb holds a password"),
         (("--dicomweb", "http://h/dicom-web", "--study", "x"), "--study is not a UID"),
-        (("--once", *TO, "--nonfinite", "x"), "--nonfinite is 'x'"),
+        (("--once", *TO, "--nonfinite", "x"), "'--nonfinite': 'x' is not one of"),
         (("--once", *TO, "--quiet-seconds", "nan"), "--quiet-seconds"),
         (("--once", *TO, "--dose", "2"), "dose"),
     ],

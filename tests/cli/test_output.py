@@ -40,7 +40,7 @@ def test_foreign_text_is_one_printable_line(text, capsys):
     say(text)
     table = Table("name")
     add_row(table, text)
-    Output(200).print(table)
+    Output().print(table)
     printed = capsys.readouterr().out
     assert printed.splitlines()[0] == printable(text)
     assert all(line.isprintable() for line in printed.splitlines())
@@ -156,7 +156,7 @@ def test_a_fault_of_petrt_is_one_line_and_exit_code_1(monkeypatch, capsys):
         raise KeyError("inside")
 
     monkeypatch.setattr("petrt.cli.inspect.describe_bundle", fail)
-    assert run(["inspect", "demo"]) == 1
+    assert run(["inspect", "demo", "--json"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(
         "petrt: error: a fault of petrt: KeyError: 'inside'; run it with --debug"

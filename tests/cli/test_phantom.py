@@ -69,9 +69,9 @@ def test_a_scan_with_its_full_dose(coarse_grid, tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--kind", "torso"], 2, "choose body or head"),
-        (["--cold", "12"], 2, "no sphere of 12 mm"),
-        (["--contrast", "1"], 2, "a contrast of 1"),
+        (["--kind", "torso"], 2, "'torso' is not one of 'body', 'head'"),
+        (["--cold", "12"], 2, "--cold: no sphere has 12 mm"),
+        (["--contrast", "1"], 2, "--contrast is 1"),
         (["--full", "x.nii"], 2, "are for a scan"),
         (["--scan", "x.nii", "--reduction", "20"], 2, "are simulated"),
         (["--scan", "absent.nii"], 3, "absent.nii"),

@@ -101,8 +101,8 @@ def test_a_folder_of_coarse_predictions_is_resumed(tiny_bundle, low, tmp_path, c
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (("--preset", "turbo"), "unknown preset 'turbo'"),
-        (("--preset", "turbo", "--std", "std.nii.gz"), "unknown preset 'turbo'"),
+        (("--preset", "turbo"), "'--preset': 'turbo' is not one of"),
+        (("--preset", "turbo", "--std", "std.nii.gz"), "'--preset': 'turbo' is not one of"),
         (("--preset", "fast", "--steps", "2"), "fixes sampler and steps"),
         (("--preset", "paper", "--sampler", "ddpm"), "fixes sampler and steps"),
         (("--preset", "coarse", "--std", "std.nii.gz"), "--std needs at least two samples"),

@@ -1,4 +1,4 @@
-"""petrt reconstruct --ray on real clusters of this machine."""
+"""petrt reconstruct and bids --ray on real clusters of this machine."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import pytest
 from petrt.cli.app import run
 from petrt.cli.ray_cluster import QUIET
 from tests.helpers import contents, write_nifti
+from tests.io.bids.data_set import make
 from tests.models import noisy_blob
 
 STORE = 80 << 20  # bytes; Ray takes no smaller one
@@ -178,3 +179,23 @@ def test_ctrl_c_ends_the_workers_and_the_next_run_goes_on(scans, tiny_bundle):
     assert sorted(path.name for path in Path("std").iterdir()) == [
         f"{name}_std.nii.gz" for name in CASES
     ]
+
+
+def test_a_bids_data_set_gives_the_files_of_a_serial_run(
+    cluster, tmp_path, monkeypatch, tiny_bundle, capfd
+):
+    make(tmp_path / "raw")
+    monkeypatch.chdir(tmp_path)
+    command = ["--model", str(tiny_bundle), "--allow-activity-change", "--threads", "1", "--std"]
+    command += ["--samples", "2", "--steps", "1"]
+    assert run(["bids", "raw", "one", "participant", *command]) == 0, capfd.readouterr().err
+    again = ["bids", "raw", "two", "participant", *command, "--ray", cluster]
+    assert run(again) == 0, capfd.readouterr().err
+    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
+    assert one.keys() == two.keys()
+    images = [name for name in one if name.endswith(".nii.gz")]
+    assert len(images) > 2
+    assert [name for name in images if one[name] != two[name]] == []
+    capfd.readouterr()
+    assert run(again) == 0  # all is done
+    assert "are done already" in capfd.readouterr().err

@@ -155,7 +155,7 @@ def change_subject(**fields):
         (lambda index: index.update(version=2), "version 2 .* this petrt reads 1"),
         (lambda index: index.update(format="other"), "describes no prepared data set"),
         (lambda index: index.update(dtype="float32"), "full: float16 .* on disk, float32"),
-        (lambda index: index.update(more=1), "more: Extra inputs"),
+        (lambda index: index.update(more=1), "more: unknown key"),
         (lambda index: index.update(subjects={}), "subjects"),
         (change_subject(shape=[16, 32, 32]), r"placement gives \(16, 40, 32\)"),
         (change_subject(weights=[1.0]), "weights must be one per slice"),

@@ -64,16 +64,13 @@ def test_without_a_driver_the_cpu_runs_it_and_says_why(computer, tiny: Bundle, c
     with caplog.at_level(logging.INFO, "petrt"):
         engine = select_engine(tiny)
     assert (engine.name, engine.device, engine.precision) == ("native", "cpu", "fp32")
-    assert caplog.messages == [
-        f"engine: native {engine.version}, fp32 on the CPU: "
-        "no NVIDIA driver: libnvidia-ml.so.1 is not found (see petrt doctor)"
-    ]
+    assert caplog.messages == [f"engine: native {engine.version}, fp32 on the CPU (no GPU found)"]
 
 
 def test_without_nvidia_ml_py_a_machine_with_a_card_is_told_the_extra(computer, tiny, monkeypatch):
     computer()
     monkeypatch.setattr(gpus, "why_none", lambda: f"{gpus.NO_NVML}: pip install 'petrt[cuda]'")
-    assert choose(tiny).reason.endswith("on the CPU: no NVIDIA card seen (see petrt doctor)")
+    assert choose(tiny).reason.endswith("on the CPU (no GPU found)")
     monkeypatch.setattr(machine, "_card", lambda: True)
     with pytest.raises(DeviceError, match=r"nvidia-ml-py, .* pip install 'petrt\[cuda\]'"):
         choose(tiny, device="cuda")
@@ -89,7 +86,9 @@ def test_without_onnxruntime_the_cpu_has_its_own_engine(computer, tiny: Bundle):
 @pytest.mark.parametrize("engine", ["auto", "torch", "onnxruntime"])
 def test_cuda_fails_without_a_driver(computer, tiny: Bundle, engine):
     computer(onnxruntime=RUNTIME, torch=TORCH)
-    with pytest.raises(DeviceError, match=r"cannot use cuda: no NVIDIA driver: .*petrt doctor"):
+    with pytest.raises(
+        DeviceError, match=r"cannot use cuda: no GPU found; see petrt doctor; device='cpu' does"
+    ):
         choose(tiny, engine, device="cuda")
 
 
@@ -117,7 +116,7 @@ def test_tensorrt_needs_a_gpu(computer, tiny: Bundle, engine):
     computer(onnxruntime=RUNTIME)
     with pytest.raises(UsageError, match="runs on a GPU only"):
         choose(tiny, engine, device="cpu")
-    with pytest.raises(DeviceError, match="needs a GPU: no NVIDIA driver"):
+    with pytest.raises(DeviceError, match="needs a GPU: no GPU found"):
         choose(tiny, engine)
 
 
@@ -126,8 +125,8 @@ def test_tensorrt_needs_a_gpu(computer, tiny: Bundle, engine):
     [
         ({"engine": "abacus"}, "choose from auto, native, onnxruntime, openvino, torch, tensorrt"),
         ({"device": "tpu"}, "choose auto, cpu, cuda or cuda:N"),
-        ({"device": "cuda:"}, "unknown device"),
-        ({"device": "cuda:-1"}, "unknown device"),
+        ({"device": "cuda:"}, "device is "),
+        ({"device": "cuda:-1"}, "device is "),
         ({"precision": "int8"}, "choose from fp32, fp16, bf16"),
     ],
 )
@@ -193,7 +192,7 @@ def test_a_candidate_has_the_version_of_its_engine(tiny: Bundle, name):
 
 @pytest.mark.parametrize("name", ["native", "openvino"])
 def test_engines_that_run_on_a_cpu_only(computer, tiny: Bundle, name):
-    with pytest.raises(UsageError, match="runs on a CPU only; use --device cpu"):
+    with pytest.raises(UsageError, match="runs on a CPU only; device='cpu' uses it"):
         choose(tiny, name, "cuda")
     assert choose(tiny, name).engine.device == "cpu"
 
@@ -260,7 +259,7 @@ def test_the_record_of_a_run_tells_engine_and_reason(tiny: Bundle):
 
 
 def test_the_help_of_commands_names_every_engine():
-    (help_text,) = (option.help for option in EngineName.__metadata__)
+    help_text = EngineName.__metadata__[0].help
     assert set(re.findall(r"[a-z-]{4,}", help_text)) == set(ENGINES)
 
 

@@ -44,5 +44,5 @@ def test_names_of_labels():
 
 @pytest.mark.parametrize("text", ["", "liver", "1=", "0=air", "1=a,1=b", "1=a;2=b", "1=a\nb"])
 def test_what_names_no_label(text):
-    with pytest.raises(UsageError, match="label names"):
+    with pytest.raises(UsageError, match="names is "):
         parse_names(text)

@@ -255,7 +255,7 @@ def test_only_dicom_has_suv(tmp_path):
     nifti.write(tmp_path / "a.nii", volume.data, volume)
     with pytest.raises(InputError, match="no DICOM series"):
         petrt.suv.factors(nifti.read(tmp_path / "a.nii"))
-    with pytest.raises(UsageError, match="SUV of kind 'peak'"):
+    with pytest.raises(UsageError, match="suv is 'peak'"):
         petrt.suv.factors(volume, "peak")
 
 

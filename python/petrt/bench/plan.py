@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from petrt.engines.candidates import NAMES, ON_CPU, ON_GPU, Missing, Ready, candidates, find_gpu
 from petrt.engines.select import ENGINES, PRECISIONS
-from petrt.errors import DeviceError, UsageError
+from petrt.errors import DeviceError, UsageError, called
 from petrt.hardware.gpus import Gpu
 from petrt.model.bundle import Bundle
 from petrt.model.half_precision import Precision
@@ -130,17 +130,17 @@ def _check(bundle: Bundle, settings: Settings) -> None:
     for what, given, allowed in (
         ("engine", settings.engines, known),
         ("precision", settings.precisions, [None, *PRECISIONS]),
-        ("section", settings.sections, list(SECTIONS)),
+        ("sections", settings.sections, list(SECTIONS)),
     ):
         for value in given:
             if value not in allowed:
                 names = ", ".join(name for name in allowed if name)
-                raise UsageError(f"unknown {what} '{value}'", f"choose from {names}")
+                raise UsageError(f"{called(what)} has no '{value}'", f"choose from {names}")
     multiple = 2**bundle.model.network.scales
     if any(side % multiple or side < multiple for side in settings.size):
         height, width = settings.size
         raise UsageError(
-            f"a size of {height}x{width} does not fit model '{bundle.model.name}'",
+            f"{called('size')} {height}x{width} does not fit model '{bundle.model.name}'",
             f"give multiples of {multiple}",
         )
 
@@ -149,7 +149,7 @@ def _gpu(device: str) -> Gpu | None:
     """The GPU asked for, or for "auto" the first one if petrt can use it; None for the CPU."""
     match = re.fullmatch(r"auto|cpu|cuda(?::(\d{1,3}))?", device)
     if match is None:
-        raise UsageError(f"unknown device '{device}'", "choose auto, cpu, cuda or cuda:N")
+        raise UsageError(f"{called('device')} is '{device}'", "choose auto, cpu, cuda or cuda:N")
     if device == "cpu":
         return None
     gpu = find_gpu(int(match[1] or 0))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from petrt.bench.measure import STAGES
 
 Found = Mapping[str, Any]
+WIDTH = 80
 
 
 def text(result: Found) -> str:
-    """The whole run, for a terminal 100 columns wide."""
+    """The whole run, in lines of at most 80 columns."""
     blocks = [
         _machine(result["machine"]),
         [f"warning: {warning}" for warning in result["warnings"]],
@@ -23,13 +25,21 @@ def text(result: Found) -> str:
         _scaling(result["scaling"]) if result["scaling"] else [],
         _left_out(result),
     ]
-    return "\n\n".join("\n".join(block) for block in map(list, blocks) if block)
+    return "\n\n".join("\n".join(map(_wrapped, block)) for block in map(list, blocks) if block)
+
+
+def _wrapped(line: str) -> str:
+    return line if len(line) <= WIDTH else textwrap.fill(line, WIDTH, subsequent_indent="  ")
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns as wide as their content: the first to the left, the others to the right."""
+    """Columns as wide as their content: the first to the left, the others to the right. Where they would
+    not fit, what is in the first stands on a line of its own."""
     lines = [head, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    if widths[0] and sum(widths) + 2 * len(widths) - 2 > WIDTH:
+        below = grid(("", *head[1:]), [("", *row[1:]) for row in rows])
+        return [part for line, rest in zip(lines, below, strict=True) for part in (line[0], rest)]
     return [
         "  ".join(
             cell.ljust(width) if i == 0 else cell.rjust(width)

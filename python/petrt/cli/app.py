@@ -14,6 +14,7 @@ from petrt.cli.bench import bench
 from petrt.cli.bids import BidsCommand, bids
 from petrt.cli.build_engine import build_engine
 from petrt.cli.calibrate import calibrate
+from petrt.cli.command import add_command
 from petrt.cli.convert import convert
 from petrt.cli.demo import demo
 from petrt.cli.doctor import doctor
@@ -21,6 +22,7 @@ from petrt.cli.evaluate import evaluate
 from petrt.cli.export import export
 from petrt.cli.flops import flops
 from petrt.cli.import_official import import_official
+from petrt.cli.info import info
 from petrt.cli.inspect import inspect
 from petrt.cli.logs import (
     Debug,
@@ -31,7 +33,6 @@ from petrt.cli.logs import (
     before_command,
     logging_for,
     tell,
-    with_log_options,
 )
 from petrt.cli.node import node
 from petrt.cli.output import say
@@ -53,29 +54,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = (
-    reconstruct,
-    demo,
-    evaluate,
-    report,
-    convert,
-    inspect,
-    node,
-    doctor,
-    simulate,
-    prepare,
-    train,
-    export,
-    calibrate,
-    phantom,
-    bench,
-    flops,
-)
-for command in COMMANDS:
-    app.command()(with_log_options(command))
-app.command("import-official")(with_log_options(import_official))
-app.command(cls=BidsCommand)(with_log_options(bids))
-app.command("build-engine")(with_log_options(build_engine))
+COMMANDS = {
+    "Images": (reconstruct, demo, evaluate, report, convert, inspect, phantom),
+    "Data sets, networks of machines": (bids, node),
+    "This machine": (doctor, info, build_engine, bench, flops),
+    "Training": (simulate, prepare, train, export, calibrate, import_official),
+}
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        add_command(app, command, panel, cls=BidsCommand if command is bids else None)
 
 # Typer's own usage errors; the class lies in click or in Typer, as its version has it.
 _Refused: type[Exception] = next(
@@ -149,6 +136,7 @@ def _usage(error: Exception) -> int:
         return 2
     command = context.command_path if context is not None else "petrt"
     text = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+    text = text.replace(": Value error, ", ": ")  # of pydantic, which newer versions of Typer use
     return tell(error, f"{text}; see {command} --help", 2)
 
 

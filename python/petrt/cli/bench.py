@@ -43,7 +43,10 @@ def bench(
         typer.Option(callback=number(0), help="Seconds after which no new measurement starts."),
     ] = 60,
     sections: Annotated[
-        str, typer.Option(help="What to measure: peaks,volume,memory,startup,scaling.")
+        str,
+        typer.Option(
+            help="What to measure, as peaks,volume; of peaks, volume, memory, startup, scaling."
+        ),
     ] = "all",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the candidates only.")] = False,
     as_json: Annotated[

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from petrt.cli.bids_cases import BidsKeys, BidsRunner, case_of
-from petrt.cli.cases import named
+from petrt.cli.bids_cases import BidsKeys, case_of, runner_of
+from petrt.cli.cases import Runner, log_failed
+from petrt.cli.choices import OneOf
+from petrt.cli.cluster import ClusterRunner
 from petrt.cli.options import (
+    INPUT,
+    OUTPUTS,
     AllowActivityChange,
     AllSlices,
     Device,
@@ -28,6 +34,7 @@ from petrt.cli.options import (
     PartId,
     Precision,
     Preset,
+    Ray,
     Resume,
     Sampler,
     Samples,
@@ -37,13 +44,13 @@ from petrt.cli.options import (
     Threads,
 )
 from petrt.cli.plan import InputCase, allowing
+from petrt.cli.ray_cluster import connected
 from petrt.cli.resume import Keys, remaining
 from petrt.cli.setup import Setup
 from petrt.errors import PartialFailure, PetrtError, UsageError
-from petrt.files.names import shown
 
 if TYPE_CHECKING:
-    from petrt.io.bids.layout import Dataset
+    from petrt.io.bids.layout import Dataset, PetFile
 
 logger = logging.getLogger("petrt")
 
@@ -88,21 +95,29 @@ def bids(
         typer.Argument(
             metavar="LEVEL", help="participant: reconstruct; group: the cohort's table."
         ),
+        OneOf(*LEVELS),
     ],
     participant_label: Annotated[
-        list[str] | None, typer.Option(help=_LABELS["--participant-label"])
+        list[str] | None, typer.Option(help=_LABELS["--participant-label"], rich_help_panel=INPUT)
     ] = None,
     session_label: Annotated[
-        list[str] | None, typer.Option(help=_LABELS["--session-label"])
+        list[str] | None, typer.Option(help=_LABELS["--session-label"], rich_help_panel=INPUT)
     ] = None,
     std: Annotated[
         bool,
         typer.Option(
-            "--std", help="Write the samples' standard deviation, too (desc-uncertainty)."
+            "--std",
+            help="Write the samples' standard deviation, too (desc-uncertainty).",
+            rich_help_panel=OUTPUTS,
         ),
     ] = False,
     coarse: Annotated[
-        bool, typer.Option("--coarse", help="Write the coarse prediction, too (desc-coarse).")
+        bool,
+        typer.Option(
+            "--coarse",
+            help="Write the coarse prediction, too (desc-coarse).",
+            rich_help_panel=OUTPUTS,
+        ),
     ] = False,
     model: Model = "demo",
     samples: Samples = None,
@@ -126,6 +141,7 @@ def bids(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     resume: Resume = False,
+    ray: Ray = None,
 ) -> None:
     """Reconstruct the PET files of a BIDS data set into a derivative data set.
 
@@ -134,10 +150,6 @@ def bids(
     """
     from petrt.io.bids.layout import labels_of
 
-    if analysis_level not in LEVELS:
-        raise UsageError(
-            f"the analysis level is '{shown(analysis_level)}'", f"choose {' or '.join(LEVELS)}"
-        )
     subjects = labels_of("sub", participant_label or ())
     sessions = labels_of("ses", session_label or ())
     if analysis_level == "group":
@@ -147,7 +159,10 @@ def bids(
         return
     setup = Setup.given(locals())
     setup.check(std)
-    participants(bids_dir, output_dir, setup, subjects, sessions, std=std, coarse=coarse)
+    if ray is not None and dry_run:
+        raise UsageError("--dry-run looks at this machine", "leave --ray out")
+    how: dict[str, Any] = {"std": std, "coarse": coarse, "ray": ray}
+    participants(bids_dir, output_dir, setup, subjects, sessions, **how)
 
 
 def participants(
@@ -159,11 +174,15 @@ def participants(
     *,
     std: bool = False,
     coarse: bool = False,
+    ray: str | None = None,
 ) -> None:
-    """Reconstruct the PET files of the data set ``root`` into the derivative data set ``out``."""
+    """Reconstruct the PET files of the data set ``root`` into the derivative data set ``out``; ``ray``: the
+    address of a cluster that does it."""
     from petrt.cli.dry_run import dry_run as show
     from petrt.io.bids import derivatives, layout
 
+    if ray is not None:  # for processes in other working folders
+        root, out = root.absolute(), out.absolute()
     dataset = layout.open_dataset(root)
     derivatives.check_place(dataset, out)
     found = layout.find(dataset, subjects, sessions)
@@ -171,25 +190,40 @@ def participants(
         raise found.faults[0]
     faults: list[PetrtError] = [*found.faults] if setup.part_id == 0 else []  # once in all parts
     for fault in faults:
-        logger.error("failed: %s", fault)
+        logger.error("failed: %s", fault, extra={"event": "failed"})
     cases = [case_of(file, out, std, coarse) for file in found.files]
     mine: list[InputCase] = allowing(setup.part(cases), setup.overwrite)
     if not mine:
         logger.info("nothing in this part: %d cases in %d parts", len(cases), setup.num_parts)
         _tell_failures(faults, len(faults))
         return
-    keys = BidsKeys(setup, found.files)
     if setup.dry_run:
         sources = [case.source for case in mine]
-        show(mine, sources, setup.reconstructor, keys, setup.max_voxels, folders=True)
+        now = BidsKeys(setup, found.files)
+        show(mine, sources, setup.reconstructor, now, setup.max_voxels, folders=True)
         _tell_failures(faults, len(mine) + len(faults))
         return
-    todo = remaining(mine, keys, again=setup.resume)
     wrong = len(faults)
-    if todo:
-        _prepare(dataset, out, todo)
-        faults += _run(todo, setup, keys, alone=len(mine) + wrong == 1)
+    with _runner(found.files, setup, ray) as (runner, keys):
+        todo = remaining(mine, keys, again=setup.resume)
+        if todo:
+            _prepare(dataset, out, todo)
+            faults += _run(todo, runner, alone=len(mine) + wrong == 1)
     _tell_failures(faults, len(todo) + wrong)
+
+
+@contextmanager
+def _runner(
+    files: Sequence[PetFile], setup: Setup, ray: str | None
+) -> Iterator[tuple[Runner, Keys]]:
+    """What runs the cases: this machine, or the cluster ``ray``; and the keys of its results."""
+    if ray is None:
+        here = runner_of(files, setup)
+        assert here.keys is not None
+        yield here, here.keys
+        return
+    with connected(ray, setup, partial(runner_of, files)) as cluster:
+        yield ClusterRunner(cluster), cluster.keys
 
 
 def _prepare(dataset: Dataset, out: Path, cases: Sequence[InputCase]) -> None:
@@ -215,16 +249,15 @@ def group(root: Path, out: Path) -> None:
     logger.info("%s: %d images, not for diagnostic use", group.TABLE, len(rows))
 
 
-def _run(todo: Sequence[InputCase], setup: Setup, keys: Keys, alone: bool) -> list[PetrtError]:
+def _run(todo: Sequence[InputCase], runner: Runner, alone: bool) -> list[PetrtError]:
     """Run the cases and return the errors of those that failed. The error of a case that is ``alone`` is
     raised; of the last one left of several it fails that one only."""
-    runner = BidsRunner(setup.reconstructor, setup.dose, setup.nonfinite, setup.max_voxels, keys)
     try:
         return runner.run(todo)
     except PetrtError as error:
         if alone:
             raise
-        logger.error("failed: %s", named(todo[0].source, str(error)))
+        log_failed(todo[0].source, error)
         return [error]
 
 

@@ -78,6 +78,12 @@ class BidsKeys(Keys):
         ).hexdigest()[:KEY_LENGTH]
 
 
+def runner_of(files: Sequence[PetFile], setup: Setup) -> BidsRunner:
+    """What runs cases of ``files``, on this machine or on another one."""
+    keys = BidsKeys(setup, files)
+    return BidsRunner(setup.reconstructor, setup.dose, setup.nonfinite, setup.max_voxels, keys)
+
+
 class BidsRunner(CaseRunner):
     """Checks metadata before it reads a volume, and writes sidecars as BIDS has them."""
 

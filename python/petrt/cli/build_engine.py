@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from petrt.cli.options import number
+from petrt.cli.choices import OneOf, offering
+from petrt.cli.options import PRECISIONS, number
 from petrt.cli.output import Output, add_row, cell, say
 from petrt.errors import DeviceError, UsageError
 from petrt.files.names import shown
@@ -23,14 +24,22 @@ def build_engine(
     model: Annotated[
         str | None, typer.Argument(help="Bundle, or name of a shipped model.", show_default=False)
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, tensorrt or tensorrt-rtx.")] = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(help="The first of both that is installed, or one of them."),
+        OneOf("auto", "tensorrt", "tensorrt-rtx"),
+    ] = "auto",
     precision: Annotated[
         str | None,
-        typer.Option(help="fp32, fp16 or bf16 (the default from compute capability 8.0 on)."),
+        typer.Option(help="Default: bf16 from compute capability 8.0 on, else fp16."),
+        OneOf(*PRECISIONS),
     ] = None,
     gpu: Annotated[
         str | None,
-        typer.Option(help="rtx30,rtx40,rtx50 (needs no such GPU), or cuda:1. Default: cuda:0."),
+        typer.Option(
+            help="rtx30,rtx40,rtx50 (needs no such GPU), or cuda:1. Default: cuda:0.",
+            autocompletion=offering("rtx30", "rtx40", "rtx50", "cuda:0", "cuda:1"),
+        ),
     ] = None,
     slices: Annotated[
         str | None,
@@ -62,8 +71,7 @@ def build_engine(
         ),
     ] = None,
     compatible: Annotated[
-        str,
-        typer.Option(help="Other GPUs that a TensorRT engine runs on: none, same-cc, ampere-plus."),
+        str, typer.Option(help="Other GPUs that a TensorRT engine runs on."), OneOf(*COMPATIBLE)
     ] = "none",
     force: Annotated[bool, typer.Option("--force", help="Build even if it is installed.")] = False,
     no_wait: Annotated[
@@ -83,8 +91,6 @@ def build_engine(
         return
     if model is None:
         raise UsageError("no model given", "petrt build-engine MODEL, for example demo")
-    if compatible not in COMPATIBLE:
-        raise UsageError(f"--compatible is '{compatible}'", f"choose {', '.join(COMPATIBLE)}")
     ranges = {"slices": counts("--slices", slices), "samples": counts("--samples", samples)}
     sizes = [height_width(each) for each in size or []]
     names = [name for name in (gpu or "").split(",") if name]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from petrt.cli.calibrate_report import Case, Done, show, write_numbers
+from petrt.cli.choices import OneOf
 from petrt.cli.options import (
     Device,
     EngineName,
@@ -49,7 +50,9 @@ def calibrate(
     check: Annotated[
         bool, typer.Option("--check", help="Write no model; evaluate MODEL's own calibration.")
     ] = False,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
+    split: Annotated[
+        str, typer.Option(help="The subjects of the fit."), OneOf("train", "validation", "test")
+    ] = "validation",
     dose: Annotated[
         str | None,
         typer.Option(help="Only this dose, as 1/100 or 0.01. Default: all that all subjects have."),
@@ -97,15 +100,12 @@ def calibrate(
     model.json, so calibrate before petrt build-engine.
     """
     from petrt.data.dataset import open_dataset
-    from petrt.data.index import SPLITS
     from petrt.diffusion.dose import parse_dose
     from petrt.inference.calibrate import check_subjects, reduction, reductions, uncertainty
     from petrt.model.bundle import load_bundle
 
     if [out is not None, in_place, check].count(True) != 1:
         raise UsageError("say where the result goes", "one of -o NEW_MODEL, --in-place, --check")
-    if split not in SPLITS:
-        raise UsageError(f"--split is '{split}'", f"choose {', '.join(SPLITS)}")
     not_stdout(plot=plot, out=out)
     only = None if dose is None else reduction(parse_dose(dose))
     check_outputs(model, out, in_place, files(json_file, plot), overwrite)

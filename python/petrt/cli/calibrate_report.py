@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from petrt.model.spec import SamplerSpec, SamplesSpec
 
 
+GAIN = "log-likelihood above\nthat of intensity alone"
+
+
 @dataclass(frozen=True)
 class Case:
     """A preset's sampler and samples to fit for; ``fitted``: what the model has for it, to judge."""
@@ -83,13 +86,12 @@ def curves(done: list[Done]) -> dict[str, list[ErrorBin]]:
 
 def show(content: dict[str, Any], title: str, *, err: bool = False) -> None:
     """Print what the fit covers: voxels by dose, and means and peaks of regions by kind."""
-    voxels = Table(title=cell(f"active voxels: covered at {100 * content['level']:g} %, {title}"))
-    for column in ("preset", "dose", "all", "lowest fifth", "highest fifth"):
-        voxels.add_column(column)
-    voxels.add_column("log-likelihood above that of the intensity alone")
-    regions = Table(title=cell(f"regions: covered at {100 * content['level']:g} %, {title}"))
-    for column in ("preset", "dose", "region", "number", "mean", "peak", "max"):
-        regions.add_column(column)
+    out = Output(err=err)
+    out.print(cell(f"covered at {100 * content['level']:g} %, {title}"))
+    voxels = _table(
+        "active voxels", "preset", "dose", "all", "lowest\nfifth", "highest\nfifth", GAIN
+    )
+    regions = _table("regions", "preset", "dose", "region", "number", "mean", "peak", "max")
     level = f"{content['level']:g}"
     for preset, record in content["presets"].items():
         for dose, judged in record["doses"].items():
@@ -101,4 +103,12 @@ def show(content: dict[str, Any], title: str, *, err: bool = False) -> None:
                 shown = [f"{100 * by[s]['coverage']:.0f} %" for s in ("mean", "peak", "max")]
                 regions.add_row(preset, dose, kind, str(by["mean"]["regions"]), *shown)
     for table in (voxels, regions):
-        Output(120, err=err).print(table)
+        out.print(table)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        named = column in ("preset", "region")
+        table.add_column(column, justify="left" if named else "right", vertical="bottom")
+    return table

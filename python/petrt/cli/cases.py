@@ -37,7 +37,8 @@ Told = Callable[[InputCase, Outcome], None]
 
 @dataclass(frozen=True)
 class Written:
-    """A case whose outputs are written: its log lines, its record, and the SHA-256 of the record's file."""
+    """A case whose outputs are written: its log lines, that of its outcome last; its record; and the SHA-256
+    of the record's file."""
 
     lines: Sequence[Line]
     record: dict[str, Any]
@@ -62,8 +63,11 @@ class Reporter:
 
     def done(self, case: InputCase, written: Written) -> None:
         """The outputs of ``case`` are written."""
-        for level, text in written.lines:
-            logger.log(level, "%s", text)
+        name, seconds = shown(case.source), written.record["seconds"]["total"]
+        *before, (level, text) = written.lines
+        for each in before:
+            logger.log(each[0], "%s", each[1], extra={"case": name})
+        logger.log(level, "%s", text, extra={"event": "done", "case": name, "seconds": seconds})
         if self.told is not None:
             self.told(case, outcome.done(case, written.record, written.record_sha256))
         if case.regions is not None and case.regions.table is None:
@@ -78,7 +82,7 @@ class Reporter:
             self.told(case, outcome.failed(case, error))
         if self.total == 1:
             raise error
-        logger.error("failed: %s", named(case.source, str(error)))
+        log_failed(case.source, error)
         return error
 
 
@@ -234,6 +238,12 @@ def coarse_of(case: InputCase, result: Reconstruction) -> Any:
     if case.coarse is None:
         return None
     return np.maximum(result.coarse.get_fdata(dtype="float32"), 0)
+
+
+def log_failed(source: Path, error: PetrtError) -> None:
+    """Log that the case of several with this ``source`` failed."""
+    extra = {"event": "failed", "case": shown(source), "exit_code": error.exit_code}
+    logger.error("failed: %s", named(source, str(error)), extra=extra)
 
 
 def named(source: Path, text: str) -> str:

@@ -111,7 +111,8 @@ class ClusterRunner:
                 lost[ended.index] += 1
                 if lost[ended.index] < MOST_TRIES:
                     text = f"its worker is lost ({result.why}), another one does it again"
-                    logger.warning("warning: %s", named(case.source, text))
+                    told_of = {"event": "lost", "case": shown(case.source)}
+                    logger.warning("warning: %s", named(case.source, text), extra=told_of)
                     waiting.appendleft(ended.index)
                     continue
                 result = DeviceError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, Overwrite, SeriesUids, Suv
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError
 from petrt.files.names import shown
 from petrt.io.volume import MAX_VOXELS
 
@@ -43,8 +43,6 @@ def convert(
     from petrt.io.dicom.series import read
     from petrt.io.source import is_dicom
 
-    if nonfinite not in ("refuse", "zero"):
-        raise UsageError(f"--nonfinite is '{nonfinite}'", "choose refuse or zero")
     nifti.check_nifti_name(out)
     if source.is_file() and not is_dicom(source):
         raise InputError(f"{shown(source)}: not a DICOM series", "give a folder, DICOMDIR or .zip")

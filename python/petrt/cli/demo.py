@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from petrt.cli.options import Strength
+from petrt.cli.choices import OneOf
+from petrt.cli.options import Overwrite, Strength
 from petrt.cli.output import Output, not_stdout
 from petrt.diffusion.presets import SAMPLES
 from petrt.files.names import shown
@@ -41,14 +42,15 @@ def demo(
     ] = SAMPLES,
     preset: Annotated[
         str | None,
-        typer.Option(help="fast or paper. Default: that of petrt reconstruct.", show_default=False),
+        typer.Option(help="Default: that of petrt reconstruct.", show_default=False),
+        OneOf("fast", "paper"),
     ] = None,
     strength: Strength = 1.0,
     subject: Annotated[int, typer.Option(min=0, help="Number of the simulated subject.")] = 0,
     threads: Annotated[
         int | None, typer.Option(min=1, max=MOST_WORKERS, help="CPU threads. Default: all cores.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Simulate an FDG brain at 1/100 dose, reconstruct it and compare. Needs no download."""
     not_stdout(out=out)
@@ -189,17 +191,16 @@ def hot_lesion(person: Subject) -> tuple[tuple[int, int, int] | None, float | No
 
 
 def show(scores: dict[str, dict[str, dict[str, float]]]) -> None:
-    """Print PSNR (dB), SSIM and NMSE by protocol, with a row for each volume."""
-    protocols = next(iter(scores.values()))
-    table = Table(title="against the full-dose image, by protocol")
-    table.add_column("")
-    for protocol in protocols:
-        for column in COLUMNS:
-            unit = " dB" if column == "psnr" else ""
-            table.add_column(f"{protocol}\n{column.upper()}{unit}", justify="right")
-    for label, by_protocol in scores.items():
-        cells = [by_protocol[p][c] for p in protocols for c in COLUMNS]
-        table.add_row(
-            label, *(f"{v:.2f}" if i % 3 == 0 else f"{v:.4f}" for i, v in enumerate(cells))
-        )
-    Output(120).print(table)
+    """Print PSNR (dB), SSIM and NMSE of each volume, protocol by protocol."""
+    table = Table(title="against the full-dose image, by protocol", title_justify="left")
+    for heading in ("protocol", "image"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("PSNR dB", "SSIM", "NMSE"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for protocol in next(iter(scores.values())):
+        for number, (label, by_protocol) in enumerate(scores.items()):
+            psnr, ssim, nmse = (by_protocol[protocol][column] for column in COLUMNS)
+            first = "" if number else protocol
+            table.add_row(first, label, f"{psnr:.2f}", f"{ssim:.4f}", f"{nmse:.4f}")
+        table.add_section()
+    Output().print(table)

@@ -13,9 +13,19 @@ from numpy.typing import NDArray
 
 import petrt
 from petrt import suv as uptake
+from petrt.cli.choices import OneOf
 from petrt.cli.evaluate_tables import Frame, print_frame, rules_of
 from petrt.cli.evaluate_volumes import Reading, Turned, check_same_grid, common_unit, in_suv, read
-from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, SeriesUids, Suv, above_zero
+from petrt.cli.options import (
+    OUTPUTS,
+    ForceUnits,
+    MaxVoxels,
+    Nonfinite,
+    Overwrite,
+    SeriesUids,
+    Suv,
+    above_zero,
+)
 from petrt.cli.output import STDOUT, Output, cell, files, not_stdout, write_json
 from petrt.data.prepare.metadata import read_metadata
 from petrt.errors import InputError, UsageError
@@ -37,8 +47,7 @@ def evaluate(
         Path, typer.Argument(metavar="REF", help="Full-dose reference on the same grid.")
     ],
     protocol: Annotated[
-        list[str] | None,
-        typer.Option(help=f"{', '.join(PROTOCOLS)}; repeat for more. Default: all."),
+        list[str] | None, typer.Option(help="Repeat for more. Default: all."), OneOf(*PROTOCOLS)
     ] = None,
     mask: Annotated[
         Path | None,
@@ -78,12 +87,18 @@ def evaluate(
     nonfinite: Nonfinite = "refuse",
     max_voxels: MaxVoxels = MAX_VOXELS,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all numbers here; - is stdout.")
+        Path | None,
+        typer.Option(
+            "--json", help="Write all numbers here; - is stdout.", rich_help_panel=OUTPUTS
+        ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write a page with planes and plots here (.html).")
+        Path | None,
+        typer.Option(
+            help="Write a page with planes and plots here (.html).", rich_help_panel=OUTPUTS
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare PRED with REF: PSNR, SSIM, NMSE and NRMSE by protocol, activity, regions."""
     paths = {"prediction": prediction, "reference": reference, "mask": mask, "labels": labels}
@@ -97,8 +112,6 @@ def evaluate(
     if metadata is not None and suv is not None:
         raise UsageError("both --suv and --metadata are given", "--suv is for DICOM series")
     called = None if names is None else parse_names(names)
-    if nonfinite not in ("refuse", "zero"):
-        raise UsageError(f"--nonfinite is '{nonfinite}'", "choose refuse or zero")
     let_in = Reading(series, force_units, nonfinite, max_voxels)
     kind = None if suv is None else uptake.check_kind(suv)
     volumes = {
@@ -119,7 +132,7 @@ def evaluate(
         if report is not None:
             page = _page(volumes, unit)
             atomic_write_bytes(report, page.encode(), overwrite=overwrite)
-    console = Output(80, err=json_file == STDOUT)
+    console = Output(err=json_file == STDOUT)
     in_unit = f", in {unit}" if unit else ""
     console.print(cell(f"{shown(prediction)} against {shown(reference)}{in_unit}"))
     for number, frame in enumerate(frames, start=1):

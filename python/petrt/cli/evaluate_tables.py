@@ -82,7 +82,8 @@ def _roi_table(rois: list[RoiStatistics]) -> Table:
     }
     if all(roi.cnr is None for roi in rois):
         del columns["CNR"], columns["CRC"]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    # With contrast the numbers of a volume in Bq/ml leave no room for more than a space between columns.
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, int("CNR" not in columns), 0, 0))
     for heading in ("label", *columns):
         table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
     for roi in rois:

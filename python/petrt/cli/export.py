@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from petrt.cli.choices import OneOf
 from petrt.cli.output import not_stdout, say
+from petrt.cli.validation import tell_validation
 from petrt.errors import UsageError
 from petrt.files.names import shown
 
@@ -40,16 +42,20 @@ def export(
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="fp32, or fp16-weights: rounded weights, half the size.")
+        str,
+        typer.Option(help="fp16-weights: rounded weights, half the size."),
+        OneOf("fp32", "fp16-weights"),
     ] = "fp32",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle.")] = False,
 ) -> None:
-    """Fold the networks, write them as steps and ONNX, verify them, and record the errors in model.json."""
+    """Fold the networks, write them as steps and ONNX, verify them, and record the errors in model.json.
+
+    Of a run its newest checkpoint. A line says which step of the training that is and how it did in its
+    last validation; a coarse prediction that is worse than the input gives a warning.
+    """
     not_stdout(out=out)
     if (checkpoint is None) == (source is None):
         raise UsageError("export takes a checkpoint or --from BUNDLE", "give one of them")
-    if precision not in ("fp32", "fp16-weights"):
-        raise UsageError(f"--precision is '{precision}'", "choose fp32 or fp16-weights")
     told = None if card is None else _card(card)
     if source is not None:
         if precision != "fp32":
@@ -64,7 +70,8 @@ def export(
 
         assert checkpoint is not None
         how: dict[str, Any] = {"precision": precision, "overwrite": overwrite, "card": told}
-        export_bundle(newest(checkpoint), out, **how)
+        manifest = export_bundle(newest(checkpoint), out, **how)
+        tell_validation(manifest.export.get("source", {}))
     say(out)
 
 

@@ -73,7 +73,8 @@ def each_series(
     absent = sorted(set(wanted or ()) - {uid for _, uid in pairs if uid})
     if absent:
         raise InputError(
-            f"no series {printable(absent[0])}", "petrt inspect lists those of a folder"
+            f"--series {printable(absent[0])}: no such series",
+            "petrt inspect lists those of a folder",
         )
     return [source for source, _ in pairs], [uid for _, uid in pairs]
 

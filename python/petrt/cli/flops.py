@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from petrt.cli.choices import OneOf
 from petrt.cli.output import STDOUT, Output, cell, files, write_json
 from petrt.errors import UsageError
 
@@ -29,9 +31,8 @@ def flops(
     samples: Annotated[int, typer.Option(min=1, help="Samples per slice (AMS).")] = 1,
     upsample: Annotated[
         str | None,
-        typer.Option(
-            help="Upsampling when folded: conv or transposed. Default: conv, or the bundle's."
-        ),
+        typer.Option(help="Upsampling when folded. Default: conv, or the bundle's."),
+        OneOf("conv", "transposed"),
     ] = None,
     table2: Annotated[
         bool,
@@ -79,8 +80,6 @@ def _subject(
     from petrt.flops.report import describe
     from petrt.flops.subject import count_subject
 
-    if upsample not in (None, "conv", "transposed"):
-        raise UsageError(f"--upsample is '{upsample}'", "choose conv or transposed")
     counted = count_subject(subject, *height_width(size), upsample)  # type: ignore[arg-type]
     found = describe(counted, steps or counted.steps, samples)
     return found, tables_of(found)
@@ -96,7 +95,7 @@ def _table2() -> tuple[dict[str, Any], list[Table | Text]]:
         raise UsageError("petrt flops --table2 needs PyTorch", TORCH)
 
     found = describe_table2(table2())
-    return found, [table2_of(found)]
+    return found, table2_of(found)
 
 
 def tables_of(found: dict[str, Any]) -> list[Table | Text]:
@@ -123,82 +122,67 @@ def tables_of(found: dict[str, Any]) -> list[Table | Text]:
 
 
 def _form_table(form: dict[str, Any]) -> Table:
-    table = _table(
-        "part",
-        "parameters",
-        "of norms",
-        "M MACs a call",
-        "attention, M MACs",
-        "M FLOPs a call",
-        "calls",
-        "M FLOPs",
-        "share",
-    )
-    for name, part in form["parts"].items():
-        table.add_row(
-            name,
-            *_sizes(part),
-            f"{part['calls']}",
-            _million(part["calls"] * part["flops"]),
-            f"{100 * part['share']:.2f} %",
-        )
+    """A column for each network, and one for all calls of them."""
+    total, parts = form["total"], form["parts"].values()
+    table = _table("", *form["parts"], "all calls")
+
+    def row(label: str, of_total: str, of_parts: Iterable[str]) -> None:
+        table.add_row(label, *of_parts, of_total)
+
+    for label, key in (("parameters", "parameters"), ("  of norms", "norm_parameters")):
+        row(label, f"{total[key]:,}", (f"{part[key]:,}" for part in parts))
+    row("calls", "", (f"{part['calls']}" for part in parts))
+    for label, key in (
+        ("M MACs a call", "macs"),
+        ("  of attention", "attention_macs"),
+        ("M FLOPs a call", "flops"),
+    ):
+        row(label, _million(total[key]), (_million(part[key]) for part in parts))
+    works = [part["calls"] * part["flops"] for part in parts]
+    row("M FLOPs of all", _million(total["flops"]), map(_million, works))
+    row("share", "100 %", (f"{100 * part['share']:.2f} %" for part in parts))
     if form["noise_bias_parameters"]:
-        table.add_row("noise bias table", f"{form['noise_bias_parameters']:,}")
-    total = form["total"]
-    parameters, norms, macs, attention, work = _sizes(total)
-    table.add_section()
-    table.add_row("all calls", parameters, norms, macs, attention, "", "", work, "100 %")
+        table.caption = f"the noise bias table has {form['noise_bias_parameters']:,} parameters"
+        table.caption_justify = "left"
     return table
-
-
-def _sizes(count: dict[str, int]) -> tuple[str, str, str, str, str]:
-    return (
-        f"{count['parameters']:,}",
-        f"{count['norm_parameters']:,}",
-        _million(count["macs"]),
-        _million(count["attention_macs"]),
-        _million(count["flops"]),
-    )
 
 
 def _million(value: int) -> str:
     return f"{value / 1e6:,.2f}"
 
 
-def table2_of(found: dict[str, Any]) -> Table:
-    """The result of ``petrt.flops.report.describe_table2`` as a table."""
-    table = _table(
-        "row",
-        "networks",
-        "steps",
-        "M parameters",
-        "paper",
-        "off",
-        "G MACs",
-        "as the authors run it",
-        "paper",
-        "off",
-    )
+def table2_of(found: dict[str, Any]) -> list[Table | Text]:
+    """The result of ``petrt.flops.report.describe_table2`` as tables: of parameters, and of MACs."""
+    sizes = _table("row", "networks", "steps", "M parameters", "paper", "off")
+    work = _table("row", "G MACs", "as the authors run it", "paper", "off")
     for row in found["rows"]:
-        table.add_row(
+        sizes.add_row(
             row["row"],
             row["configuration"],
             str(row["steps"]),
             f"{row['parameters'] / 1e6:.3f}",
             f"{row['paper_parameters_m']:.3f}",
             f"{row['parameters_off_m']:+.3f}",
+        )
+        work.add_row(
+            row["row"],
             f"{row['macs'] / 1e9:.2f}",
             f"{row['macs_as_printed'] / 1e9:.2f}",
             f"{row['paper_macs_g']:.0f}",
             f"{row['macs_off_g']:+.2f}",
         )
-    return table
+    return [sizes, Text(""), work]
 
 
 def _table(*columns: str) -> Table:
-    """A table with right-aligned numbers and left-aligned names."""
+    """A table with right-aligned numbers, which are never cut, and left-aligned names."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        named = column in ("part", "row", "networks")
-        table.add_column(column, justify="left" if named else "right")
+        named = column in ("", "row", "networks")
+        table.add_column(
+            column,
+            justify="left" if named else "right",
+            vertical="bottom" if not named else "top",
+            no_wrap=column != "networks",
+        )
     return table

@@ -10,12 +10,15 @@ import typer
 from rich.table import Table
 
 from petrt.cli.options import AllSeries, ForceUnits, SeriesUids
-from petrt.cli.output import Output, add_row, print_json
+from petrt.cli.output import Output, add_row, cell, print_json
 from petrt.errors import InputError, UsageError
 from petrt.files.names import shown
 
 if TYPE_CHECKING:
     from petrt.io.dicom.series import SeriesInfo
+    from petrt.model.bundle import Bundle
+
+WIDEST_NAME = 30
 
 
 def inspect(
@@ -29,38 +32,79 @@ def inspect(
     series: SeriesUids = None,
     all_series: AllSeries = False,
     force_units: ForceUnits = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Of a bundle, all of its model.json.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: all of it.")] = False,
 ) -> None:
-    """Show a bundle's contents, precision and measured errors, or a volume's grid and values.
+    """Show the card of a model, or a volume's grid and values.
 
     Of a DICOM input with several PET series, and no choice, the list of its series.
     """
-    facts = describe(what, series, all_series, force_units)
+    path = Path(what)
+    if not is_volume(path):
+        if series or all_series:
+            raise UsageError("--series and --all-series are for DICOM", "leave them out")
+        show_bundle(what, everything, as_json)
+        return
+    facts = describe(path, series, all_series, force_units)
     if as_json:
         print_json(facts)
         return
-    console = Output()
     for each in facts if isinstance(facts, list) else [facts]:
-        table = Table(show_header=False, box=None, pad_edge=False)
-        for key, value in flatten(each):
-            add_row(table, key, value)
-        console.print(table)
+        show(each)
+
+
+def show_bundle(source: str, everything: bool, as_json: bool) -> None:
+    """Print the card of a bundle, or ``everything``."""
+    from petrt.cli.model_card import show_card
+    from petrt.model.bundle import load_bundle
+
+    bundle = load_bundle(source)
+    if as_json:
+        print_json(describe_bundle(bundle))
+    elif everything:
+        show(describe_bundle(bundle))
+    else:
+        show_card(bundle, source)
+
+
+def show(facts: dict[str, Any]) -> None:
+    """Print facts as a table, or, where their names take most of a line, one after the other."""
+    rows, console = flatten(facts), Output()
+    if max(len(key) for key, _ in rows) > WIDEST_NAME:
+        for key, value in rows:
+            console.print(cell(f"{key}: {value}"))
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in rows:
+        add_row(table, key, value)
+    console.print(table)
+
+
+def is_volume(path: Path) -> bool:
+    """Whether this is, or is named as, a volume and no bundle."""
+    from petrt.io.source import is_dicom, is_dicom_folder
+
+    if path.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):
+        return True
+    holds = is_dicom_folder(path) if path.is_dir() else is_dicom(path)
+    return holds and not is_bundle(path)
 
 
 def describe(
-    what: str, series: list[str] | None, every: bool, force_units: bool
+    path: Path, series: list[str] | None, every: bool, force_units: bool
 ) -> dict[str, Any] | list[dict[str, Any]]:
-    """The facts of a bundle or a volume; of DICOM those of all series, or of all that are asked for."""
+    """The facts of a volume; of DICOM those of all series, or of all that are asked for."""
     from petrt.io.source import is_dicom, is_dicom_folder
 
-    path = Path(what)
-    holds = is_dicom_folder(path) if path.is_dir() else is_dicom(path)
-    if holds and not is_bundle(path):
+    if is_dicom_folder(path) if path.is_dir() else is_dicom(path):
         return describe_dicom(path, series, every, force_units)
     if series or every:
         raise UsageError("--series and --all-series are for DICOM", "leave them out")
-    volume = what.lower().endswith((".nii", ".nii.gz", ".hdr", ".img"))
-    return describe_volume(path) if volume else describe_bundle(what)
+    return describe_volume(path)
 
 
 def is_bundle(path: Path) -> bool:
@@ -105,11 +149,8 @@ def catalogued(info: SeriesInfo) -> dict[str, Any]:
     return facts | {"frames": info.frames, "units": info.units, "manufacturer": info.manufacturer}
 
 
-def describe_bundle(source: str) -> dict[str, Any]:
+def describe_bundle(bundle: Bundle) -> dict[str, Any]:
     """The model card, the bundle's identity and the content of ``model.json``."""
-    from petrt.model.bundle import load_bundle
-
-    bundle = load_bundle(source)
     manifest = bundle.manifest.model_dump(mode="json")
     card = manifest["model"].pop("card")
     return {"card": card} | {"identity": bundle.identity, **manifest}

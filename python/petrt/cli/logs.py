@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from petrt.cli.choices import offering
 from petrt.errors import speak_of
 from petrt.files.names import printable
 
@@ -28,7 +28,12 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.", rich
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=PANEL)]
 LogFormat = Annotated[
     str | None,
-    typer.Option(help="text (the default) or json.", metavar="FORMAT", rich_help_panel=PANEL),
+    typer.Option(
+        help="text (the default) or json.",
+        metavar="FORMAT",
+        autocompletion=offering(*FORMATS),
+        rich_help_panel=PANEL,
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", rich_help_panel=PANEL)]
 
@@ -64,7 +69,7 @@ class LogOptions:
         """Raise a usage error for an unknown format."""
         if self.log_format is not None and self.log_format not in FORMATS:
             raise typer.BadParameter(
-                f"log format is '{self.log_format}'; choose {' or '.join(FORMATS)}"
+                f"--log-format is '{self.log_format}'; choose {' or '.join(FORMATS)}"
             )
 
     def apply(self) -> None:
@@ -75,11 +80,28 @@ class LogOptions:
         if self.quiet or self.verbose:
             level = logging.ERROR if self.quiet else logging.DEBUG
         handler.setLevel(level)
+        handler.addFilter(_Once())
         logger.handlers[:] = [handler]
         logger.setLevel(
             min(level, logging.WARNING)
         )  # a record holds warnings that are not shown, too
         logger.propagate = False
+
+
+class _Once(logging.Filter):
+    """Lets the line of an engine through once, however many reconstructors of a command use it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if getattr(record, "event", "") != "engine":
+            return True
+        known = text in self._told
+        self._told.add(text)
+        return not known
 
 
 class _Text(logging.Formatter):
@@ -90,12 +112,22 @@ class _Text(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """A record is one line of JSON; the last one of a failed command holds its exit code."""
+    """A record is one line of JSON (docs/formats.md); the last one of a failed command holds its exit code.
+
+    ``event``, ``case`` and ``seconds`` are what ``extra`` of the log call holds.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
+        level = record.levelname.lower()
+        case = getattr(record, "case", None)
         content = {
-            "time": self.formatTime(record),
-            "level": record.levelname.lower(),
+            "time": datetime.fromtimestamp(record.created)
+            .astimezone()
+            .isoformat("T", "milliseconds"),
+            "level": level,
+            "event": getattr(record, "event", level),
+            "case": None if case is None else printable(str(case)),
+            "seconds": getattr(record, "seconds", None),
             "message": printable(record.getMessage()),
         }
         for name in ("exit_code", "traceback"):
@@ -134,41 +166,11 @@ def before_command(options: LogOptions) -> None:
     _Log.now.apply()
 
 
-def with_log_options(command: Callable[..., None]) -> Callable[..., None]:
-    """``command`` with the options of the log after it, too. Errors name the options that it has."""
-    signature = inspect.signature(command, eval_str=True)
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        given = LogOptions(**{field.name: kwargs.pop(field.name) for field in fields(LogOptions)})
-        given.check()
-        _Log.now = _Log.before | given
-        _Log.now.apply()
-        speak_of(signature.parameters)
-        try:
-            command(*args, **kwargs)
-        except KeyboardInterrupt as stop:  # of which some versions of Typer say nothing
-            raise typer.Abort from stop
-
-    more = {"verbose": Verbose, "quiet": Quiet, "log_format": LogFormat, "debug": Debug}
-    defaults = LogOptions()
-    own = {name: each.annotation for name, each in signature.parameters.items()}
-    run.__annotations__ = {**own, **more}
-    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[
-            *signature.parameters.values(),
-            *(
-                inspect.Parameter(
-                    name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=getattr(defaults, name),
-                    annotation=annotation,
-                )
-                for name, annotation in more.items()
-            ),
-        ]
-    )
-    return run
+def for_command(given: LogOptions) -> None:
+    """The options that stand after the command, beside those before it."""
+    given.check()
+    _Log.now = _Log.before | given
+    _Log.now.apply()
 
 
 def tell(error: BaseException, text: str, exit_code: int) -> int:

@@ -32,6 +32,7 @@ from petrt.cli.options import (
     Strength,
     Threads,
     number,
+    whole,
 )
 from petrt.cli.setup import Setup
 from petrt.errors import PartialFailure, UsageError
@@ -54,8 +55,7 @@ def node(
     port: Annotated[
         int | None,
         typer.Option(
-            min=0,
-            max=65535,
+            callback=whole(0, 65535),
             rich_help_panel=NETWORK,
             show_default=False,
             help="Listen here for C-STORE; 0 is a free port.",

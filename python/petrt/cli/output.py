@@ -27,15 +27,29 @@ def say(value: object, *, err: bool = False) -> None:
 
 
 class Output(Console):
-    """A console for tables: as wide as the terminal, or ``width`` where there is none."""
+    """A console for tables: as wide as the terminal; without one as COLUMNS says, or 80 columns."""
 
-    def __init__(self, width: int = 160, *, err: bool = False) -> None:
+    def __init__(self, *, err: bool = False) -> None:
         super().__init__(stderr=err, markup=False, emoji=False, highlight=False)
-        if not self.is_terminal:
-            self.width = width
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """As rich does it, but no word of a table is cut or broken while there is room for it."""
+        for each in objects:
+            if isinstance(each, Table):
+                _keep_words(each)
+        super().print(*objects, **how)
 
     def on_broken_pipe(self) -> None:
         raise  # the BrokenPipeError that is being handled
+
+
+def _keep_words(table: Table) -> None:
+    """Each column is as wide as its longest word, unless it may fold, as one of paths."""
+    for column in table.columns:
+        if column.overflow != "fold":
+            texts = (str(each) for each in (column.header, *column.cells))
+            words = (word for text in texts for word in text.split())
+            column.min_width = max(map(len, words), default=0)
 
 
 def cell(value: object, style: str = "") -> Text:

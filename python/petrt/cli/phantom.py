@@ -9,6 +9,7 @@ import typer
 from rich import box
 from rich.table import Table
 
+from petrt.cli.choices import OneOf
 from petrt.cli.options import (
     Device,
     Dose,
@@ -53,8 +54,9 @@ def phantom(
     kind: Annotated[
         list[str] | None,
         typer.Option(
-            help="body (NEMA's) or head (its spheres in 20 cm). Default: both; body of a scan."
+            help="NEMA's body, or its spheres in a head of 20 cm. Default: both; body of a scan."
         ),
+        OneOf("body", "head"),
     ] = None,
     contrast: Annotated[float, typer.Option(help="Activity of the spheres / background.")] = 4.0,
     cold: Annotated[
@@ -197,11 +199,11 @@ def _write(where: tuple[Path, bool], page: Path | None, report: dict[str, Any]) 
 
 def _print(report: dict[str, Any]) -> None:
     """A table for each phantom and dose: Q and N in per cent."""
-    console = Output(80)
+    console = Output()
     for kind, doses in report["phantoms"].items():
         for dose, found in doses.items():
             table = Table(box=box.SIMPLE_HEAD, title=f"{kind}, {dose} dose", title_justify="left")
-            heads = ("sphere", "Q in", "N in", "Q out", "N out", "Q Gaussian\\nat N out", "gain %")
+            heads = ("sphere", "Q in", "N in", "Q out", "N out", "Q Gaussian\nat N out", "gain %")
             for head in heads:
                 table.add_column(head, justify="right", vertical="bottom")
             for row in found["spheres"]:

@@ -9,6 +9,7 @@ import typer
 from rich import box
 from rich.table import Table
 
+from petrt.cli.choices import OneOf
 from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, SeriesUids
 from petrt.cli.output import Output, add_row, not_stdout, say
 from petrt.data.prepare.sources import LAYOUTS
@@ -25,16 +26,24 @@ def prepare(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the data set.")],
-    layout: Annotated[str, typer.Option(help=f"{', '.join(LAYOUTS)}.")] = "auto",
+    layout: Annotated[
+        str,
+        typer.Option(metavar="LAYOUT", help=f"{', '.join(LAYOUTS)}; see above."),
+        OneOf(*LAYOUTS),
+    ] = "auto",
     voxel_mm: Annotated[
         tuple[float, float, float] | None,
         typer.Option(
             metavar="X Y Z", help="Voxel size of the model grid. Default: the first subject's."
         ),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    dtype: Annotated[
+        str, typer.Option(help="Type of the stored values."), OneOf("float16", "float32")
+    ] = "float16",
     scale: Annotated[
-        str, typer.Option(help="Scale of a volume: smoothed-hottest or maximum.")
+        str,
+        typer.Option(metavar="RULE", help="Scale of a volume: smoothed-hottest or maximum."),
+        OneOf("smoothed-hottest", "maximum"),
     ] = "smoothed-hottest",
     split: Annotated[
         str | None,
@@ -107,9 +116,6 @@ def prepare(
     from petrt.data.prepare.scan import Reading
     from petrt.data.prepare.splits import parse_fractions
 
-    _one_of("dtype", dtype, ("float16", "float32"))
-    _one_of("nonfinite", nonfinite, ("refuse", "zero"))
-    _one_of("scale", scale, ("smoothed-hottest", "maximum"))
     options = Options(
         layout=cast(Any, layout),
         voxel_mm=None if voxel_mm is None else sizes("--voxel-mm", voxel_mm),
@@ -151,21 +157,19 @@ def _doses(text: str) -> tuple[int, ...]:
     except ValueError:
         doses = ()
     if not doses or min(doses) < 2:
-        raise UsageError(f"doses '{text}'", "whole reductions from 2, as in 100,20")
+        raise UsageError(f"--doses is '{text}'", "give whole reductions from 2 on, as in 100,20")
     return doses
-
-
-def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"{option} '{value}'", f"choose {' or '.join(choices)}")
 
 
 def _print(report: Any) -> None:
     """Print the subjects as a table, as in summary.html."""
     from petrt.data.prepare.summary import COLUMNS, NARROW, rows
 
-    table = Table(*NARROW, box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for column in NARROW:
+        one_a_line = column in ("doses", "activity ratio", "noise")
+        table.add_column(column, max_width=8 if one_a_line else None)
     for row in rows(report.index, report.split_of, report.outcomes):
         cells = dict(zip(COLUMNS, row, strict=True))
         add_row(table, *(cells[column] for column in NARROW))
-    Output(80).print(table)
+    Output().print(table)

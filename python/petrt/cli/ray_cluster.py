@@ -1,4 +1,4 @@
-"""Ray as the cluster of petrt reconstruct --ray. Only this file imports Ray.
+"""Ray as the cluster of petrt reconstruct and bids --ray. Only this file imports Ray.
 
 No usage statistics leave the machine, and Ray prints nothing: stdout belongs to records, and what matters
 is told by the log. Every machine needs petrt, Ray and the model, and sees inputs and outputs under the same
@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -45,11 +45,28 @@ POLL = 5.0  # seconds
 PATIENCE = 300.0  # seconds without any worker
 
 
+# Makes what runs cases under a setup, in the process of a worker.
+MakeRunner = Callable[[Setup], CaseRunner]
+
+
+def case_runner(setup: Setup) -> CaseRunner:
+    """Runs the cases of petrt reconstruct."""
+    keys = Keys(setup.reconstructor, setup.fraction, setup.nonfinite)
+    return CaseRunner(setup.reconstructor, setup.dose, setup.nonfinite, setup.max_voxels, keys)
+
+
 class CaseWorker:
     """A Ray actor: holds the model and runs one case after the other."""
 
-    def __init__(self, setup: Setup, options: frozenset[str] | None, side_by_side: int) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        options: frozenset[str] | None,
+        side_by_side: int,
+        make: MakeRunner = case_runner,
+    ) -> None:
         self._setup, self._options, self._side_by_side = setup, options, side_by_side
+        self._make = make
         self._runner: CaseRunner
 
     def ready(self) -> Keys | PetrtError:
@@ -61,13 +78,11 @@ class CaseWorker:
         if setup.memory is None and setup.device == "cpu" and free is not None:
             setup = replace(setup, memory=SHARE * free / self._side_by_side / 2**30)
         try:
-            keys = Keys(setup.reconstructor, setup.fraction, setup.nonfinite)
+            self._runner = self._make(setup)
         except PetrtError as error:
             return error
-        self._runner = CaseRunner(
-            setup.reconstructor, setup.dose, setup.nonfinite, setup.max_voxels, keys
-        )
-        return keys
+        assert self._runner.keys is not None
+        return self._runner.keys
 
     def run(self, case: InputCase, again: bool) -> Written | PetrtError | OSError:
         """Run a case. ``again``: outputs of it with its key may exist and may be replaced."""
@@ -107,7 +122,8 @@ def _collected() -> Iterator[list[Line]]:
 class RayCluster:
     """A Cluster (petrt.cli.cluster). ``keys``: those of all its workers, which must agree."""
 
-    def __init__(self, ray: Any, setup: Setup) -> None:
+    def __init__(self, ray: Any, setup: Setup, make: MakeRunner = case_runner) -> None:
+        self._make = make
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         gpu = setup.device == "cuda"
         self._ray, self._room = ray, room(machines, setup.threads, gpu)
@@ -141,7 +157,7 @@ class RayCluster:
     def want(self, cases: int) -> None:
         """See Cluster."""
         while len(self._starting) + len(self._running) + len(self._idle) < min(cases, self._most):
-            worker = self._actor.remote(self._setup, spoken(), self._room.side_by_side)
+            worker = self._actor.remote(self._setup, spoken(), self._room.side_by_side, self._make)
             self._starting[worker.ready.remote()] = worker
 
     def idle(self) -> bool:
@@ -225,9 +241,9 @@ class RayCluster:
 
 
 @contextmanager
-def connected(address: str, setup: Setup) -> Iterator[RayCluster]:
+def connected(address: str, setup: Setup, make: MakeRunner = case_runner) -> Iterator[RayCluster]:
     """The cluster at ``address``: "auto" is the one that this machine belongs to, "local" one of this machine
-    alone. In the end its workers are gone. Raises UsageError and DeviceError."""
+    alone; ``make``: what runs its cases. In the end its workers are gone. Raises UsageError, DeviceError."""
     if setup.device not in ("auto", "cpu", "cuda"):
         raise UsageError(
             f"--device {setup.device} with --ray", "say --device cuda: Ray chooses the GPUs"
@@ -239,7 +255,7 @@ def connected(address: str, setup: Setup) -> Iterator[RayCluster]:
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminate)  # Ray's own ends with another exit code
-        cluster = RayCluster(ray, setup)
+        cluster = RayCluster(ray, setup, make)
         try:
             yield cluster
         finally:

@@ -12,9 +12,12 @@ import typer
 
 from petrt.cli.bids import participants
 from petrt.cli.cases import CaseRunner, Runner
+from petrt.cli.choices import OneOf
 from petrt.cli.cluster import ClusterRunner
 from petrt.cli.find import each_series, find
 from petrt.cli.options import (
+    CASES,
+    OUTPUTS,
     AllowActivityChange,
     AllSeries,
     AllSlices,
@@ -32,6 +35,7 @@ from petrt.cli.options import (
     PartId,
     Precision,
     Preset,
+    Ray,
     Resume,
     Sampler,
     Samples,
@@ -68,7 +72,8 @@ def reconstruct(
         Path | None,
         typer.Option(
             help="Write the samples' standard deviation here, calibrated if the model has a calibration. Of "
-            "DICOM a second series, or a Parametric Map if this ends in .dcm."
+            "DICOM a second series, or a Parametric Map if this ends in .dcm.",
+            rich_help_panel=OUTPUTS,
         ),
     ] = None,
     coarse: Annotated[
@@ -76,6 +81,7 @@ def reconstruct(
         typer.Option(
             help="Write the coarse prediction here. Of DICOM a series of its own.",
             show_default=False,
+            rich_help_panel=OUTPUTS,
         ),
     ] = None,
     regions: Annotated[
@@ -85,6 +91,7 @@ def reconstruct(
             help="Label map (NIfTI) on the grid of a single input: mean, peak and maximum of each label, "
             "with intervals. Names from LABELS.tsv (index, name) beside it.",
             show_default=False,
+            rich_help_panel=OUTPUTS,
         ),
     ] = None,
     regions_out: Annotated[
@@ -92,10 +99,11 @@ def reconstruct(
         typer.Option(
             help="Write the table of the regions here: .tsv or .json. Default: it is printed.",
             show_default=False,
+            rich_help_panel=OUTPUTS,
         ),
     ] = None,
     regions_level: Annotated[
-        float, typer.Option(help="Probability of the regions' intervals.")
+        float, typer.Option(help="Probability of the regions' intervals.", rich_help_panel=OUTPUTS)
     ] = 0.9,
     dose: Dose = None,
     seed: Seed = 0,
@@ -113,29 +121,37 @@ def reconstruct(
     out_format: Annotated[
         str | None,
         typer.Option(
-            help="nifti, or dicom: derived PET series, each a folder. Default: what came in; NIfTI if OUT is "
-            "named so.",
+            help="dicom: derived PET series, each a folder. Default: what came in; NIfTI if OUT is named so.",
             show_default=False,
+            rich_help_panel=OUTPUTS,
         ),
+        OneOf("nifti", "dicom"),
     ] = None,
     compress: Annotated[
         str | None,
         typer.Option(
-            help="Compress DICOM outputs without loss: rle or jpegls.", show_default=False
+            help="Compress DICOM outputs without loss.", show_default=False, rich_help_panel=OUTPUTS
         ),
+        OneOf("rle", "jpegls"),
     ] = None,
     series: SeriesUids = None,
     all_series: AllSeries = False,
     force_units: ForceUnits = False,
     record: Annotated[
-        Path | None, typer.Option("--json", help="Write the record of the run here; - is stdout.")
+        Path | None,
+        typer.Option(
+            "--json", help="Write the record of the run here; - is stdout.", rich_help_panel=OUTPUTS
+        ),
     ] = None,
-    preview: Annotated[Path | None, typer.Option(help="Write a picture (PNG) here.")] = None,
+    preview: Annotated[
+        Path | None, typer.Option(help="Write a picture (PNG) here.", rich_help_panel=OUTPUTS)
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(
             help="Write a page with planes and numbers here (.html), self-contained; of several inputs a "
-            "folder with an index."
+            "folder with an index.",
+            rich_help_panel=OUTPUTS,
         ),
     ] = None,
     nonfinite: Nonfinite = "refuse",
@@ -151,15 +167,10 @@ def reconstruct(
             help="Write the table of the run here (.tsv, and .json beside it). Default: cases.tsv in the "
             "folder OUT.",
             show_default=False,
+            rich_help_panel=CASES,
         ),
     ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Run the cases on a Ray cluster: auto (the one of this machine), HOST:PORT, or local.",
-        ),
-    ] = None,
+    ray: Ray = None,
 ) -> None:
     """Reconstruct low-dose PET volumes. For several inputs OUT, --std, --coarse, --json, --preview
     and --report are folders.
@@ -180,13 +191,13 @@ def reconstruct(
     if ray is not None and dry_run:
         raise UsageError("--dry-run looks at this machine", "leave --ray out")
     if len(inputs) == 1 and is_dataset(inputs[0]):
-        if std or coarse or record or preview or report or table or ray or regions:
+        if std or coarse or record or preview or report or table or regions:
             raise UsageError(
-                "a BIDS data set: --std, --coarse, --json, --preview, --report, --table, --regions and --ray "
-                "are not for it, since its outputs have names of BIDS",
+                "a BIDS data set: --std, --coarse, --json, --preview, --report, --table and --regions are "
+                "not for it, since its outputs have names of BIDS",
                 "leave them out; petrt bids has --std, --coarse and a table",
             )
-        participants(inputs[0], out, setup)
+        participants(inputs[0], out, setup, ray=ray)
         return
     found, several = find(inputs)
     sources, uids = each_series(found, series, all_series)

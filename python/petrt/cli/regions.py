@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
-from petrt.cli.output import Output, add_row, cell
+from petrt.cli.output import Output, cell
 from petrt.cli.plan import InputCase, RegionsWanted
 from petrt.errors import UsageError
 
@@ -63,19 +64,26 @@ def write_table(path: Path, stats: dict[str, Any], key: str, *, overwrite: bool)
 def show_table(stats: dict[str, Any], *, err: bool = False) -> None:
     """Print the regions, with their intervals."""
     found = stats["regions"]
-    title = f"regions, {100 * found['level']:g} % intervals; {stats['label']}"
-    table = Table(title=cell(title))
-    for column in ("frame", "label", "name", "ml", *STATISTICS):
-        table.add_column(column)
+    out = Output(err=err)
+    out.print(cell(f"regions, {100 * found['level']:g} % intervals; {stats['label']}"))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    frames = len({row["frame"] for row in found["rows"]}) > 1
+    for column in (*(("frame",) if frames else ()), "label"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("name")
+    for column in ("ml", *STATISTICS):
+        table.add_column(column, justify="right")
     for row in found["rows"]:
         values = [_interval(row, statistic) for statistic in STATISTICS]
-        add_row(table, row["frame"], row["label"], row["name"], f"{row['ml']:.4g}", *values)
-    out = Output(120, err=err)
+        first = [str(row["frame"])] if frames else []
+        names: list[Any] = [*first, str(row["label"]), cell(row["name"] or ""), f"{row['ml']:.4g}"]
+        table.add_row(*names, *values)
     out.print(table)
     for reason in dict.fromkeys(row["reason"] for row in found["rows"] if row["reason"]):
         out.print(cell(f"no intervals: {reason}"))
 
 
 def _interval(row: dict[str, Any], statistic: str) -> str:
+    """A value, and below it its interval."""
     value, low, high = (row[f"{statistic}{end}"] for end in ("", "_low", "_high"))
-    return f"{value:.4g}" if low is None else f"{value:.4g} ({low:.4g} to {high:.4g})"
+    return f"{value:.4g}" if low is None else f"{value:.4g}\n{low:.4g} to {high:.4g}"

@@ -65,8 +65,6 @@ class Setup:
                 "--overwrite does every case again, --resume those that changed",
                 "choose one of them",
             )
-        if self.nonfinite not in ("refuse", "zero"):
-            raise UsageError(f"--nonfinite is '{self.nonfinite}'", "choose refuse or zero")
         if self.dose not in (None, AUTO):
             parse_dose(self.dose)
 

@@ -9,10 +9,11 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from petrt.cli.choices import OneOf
 from petrt.cli.options import number
 from petrt.cli.output import not_stdout, say
 from petrt.data.simulate import write_dataset
-from petrt.data.simulate.subject import MOST_SEED
+from petrt.data.simulate.subject import MOST_SEED, SCANNERS
 from petrt.errors import UsageError
 from petrt.values import MOST, MOST_WORKERS
 
@@ -47,6 +48,7 @@ def simulate(
         typer.Option(
             help="basic: one scanner, FDG. varied: tracer, patient, scanner drawn per subject."
         ),
+        OneOf(*SCANNERS),
     ] = "basic",
     own_grid: Annotated[
         bool,

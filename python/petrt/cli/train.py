@@ -6,15 +6,20 @@ import logging
 import os
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from petrt.cli.options import NoVerify
+from petrt.cli.choices import OneOf
+from petrt.cli.options import OUTPUTS, NoVerify
 from petrt.cli.output import not_stdout, say
+from petrt.cli.validation import tell_validation
 from petrt.errors import UsageError
 from petrt.model.spec import Spec
 from petrt.values import MOST_SEED, MOST_WORKERS
+
+if TYPE_CHECKING:
+    from petrt.train.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +30,12 @@ def train(
     config: Annotated[
         str, typer.Argument(help="A TOML file, or a preset: demo, default, paper, official.")
     ],
-    data: Annotated[Path, typer.Option(help="Data set folder, as petrt prepare writes it.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, log, curves.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Data set folder, as petrt prepare writes it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run: checkpoints, log, curves.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in OUT from its newest checkpoint.")
     ] = False,
@@ -61,13 +70,28 @@ def train(
         ),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="fp32 or bf16. Default: the configuration's.")
+        str | None, typer.Option(help="Default: the configuration's."), OneOf("fp32", "bf16")
     ] = None,
     export_to: Annotated[
         Path | None,
         typer.Option("--export", metavar="BUNDLE", help="Make a bundle of the trained model here."),
     ] = None,
     no_verify: NoVerify = False,
+    write_config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the whole configuration here (.toml), with what each key may be and its default, "
+            "to be edited; and train nothing.",
+            rich_help_panel=OUTPUTS,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace the file of --write-config.", rich_help_panel=OUTPUTS
+        ),
+    ] = False,
 ) -> None:
     """Train a model. --resume continues a run that was stopped or killed.
 
@@ -75,7 +99,18 @@ def train(
     batch size is that of all processes together. The precision is the configuration's, not the
     launcher's.
     """
-    not_stdout(out=out)
+    not_stdout(out=out, write_config=write_config)
+    if write_config is not None:
+        values = _resolved(config, seed=seed, steps=steps, precision=precision, workers=workers)
+        _write_config(write_config, values, config, overwrite)
+        return
+    if overwrite:
+        raise UsageError("--overwrite is for --write-config", "a run is continued by --resume")
+    if data is None or out is None:
+        missing = " and ".join(
+            name for name, given in (("--data", data), ("--out", out)) if given is None
+        )
+        raise UsageError(f"{missing} missing", "give the data set and the folder of the run")
     from petrt.cli.needs import need_exporter, need_trainer
 
     need_trainer("petrt train")
@@ -88,22 +123,12 @@ def train(
 
     from petrt.cli.progress import bar
     from petrt.hardware.cpu import default_threads
-    from petrt.train.config import load_config
     from petrt.train.fit import fit
     from petrt.train.interrupt import TrainingStopped
 
     if init is not None and (resume or resume_from is not None):
         raise UsageError("--init begins a new run, --resume continues one", "give one of them")
-    if precision not in (None, "fp32", "bf16"):
-        raise UsageError(f"--precision is '{precision}'", "choose fp32 or bf16")
-    settings = load_config(config)
-    loading = _changed(settings.data, workers=workers)
-    settings = _changed(settings, seed=seed, steps=steps, precision=precision, data=loading)
-    if settings.coarse_steps > settings.steps:
-        raise UsageError(
-            f"{settings.steps} steps end before the denoiser joins at {settings.coarse_steps}",
-            "raise --steps, or lower coarse_steps in the configuration",
-        )
+    settings = _resolved(config, seed=seed, steps=steps, precision=precision, workers=workers)
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     main = os.environ.get("RANK", "0") == "0"
     with bar("training", "steps") if main else nullcontext(lambda *_: None) as progress:
@@ -129,8 +154,40 @@ def train(
     if main and export_to is not None:
         from petrt.export import export_bundle
 
-        export_bundle(checkpoint, export_to)
+        manifest = export_bundle(checkpoint, export_to)
+        tell_validation(manifest.export.get("source", {}))
         say(export_to)
+
+
+def _resolved(source: str, *, workers: int | None, **changes: object) -> TrainConfig:
+    """The configuration with what the command line changes. Raises InputError, UsageError."""
+    from petrt.train.config import load_config
+
+    settings = load_config(source)
+    loading = _changed(settings.data, workers=workers)
+    settings = _changed(settings, data=loading, **changes)
+    if settings.coarse_steps > settings.steps:
+        raise UsageError(
+            f"{settings.steps} steps end before the denoiser joins at {settings.coarse_steps}",
+            "raise --steps, or lower coarse_steps in the configuration",
+        )
+    return settings
+
+
+def _write_config(path: Path, settings: TrainConfig, source: str, overwrite: bool) -> None:
+    """Write all keys of ``settings``, which came from ``source``."""
+    from petrt import __version__
+    from petrt.files.atomic import atomic_write_bytes, check_output
+    from petrt.files.names import printable, shown
+    from petrt.files.toml_text import written
+
+    if path.suffix != ".toml":
+        raise UsageError(f"--write-config {shown(path)}: not a name of TOML", "end it in .toml")
+    check_output(path, [Path(source)], overwrite=overwrite)
+    name = printable(Path(source).name)
+    title = f"Every key of {name}, as petrt {__version__} reads it. A key that is left out has its default."
+    atomic_write_bytes(path, written(settings, title).encode(), overwrite=overwrite)
+    say(path)
 
 
 def _changed(settings: Settings, **changes: object) -> Settings:

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from petrt.errors import InputError
+from petrt.files.faults import first_fault
 from petrt.files.names import shown
 from petrt.imaging.grid import Placement, Size3
 from petrt.model.spec import ScaleRule, Spec
@@ -145,6 +146,5 @@ def read_index(folder: Path) -> DatasetIndex:
     try:
         return DatasetIndex.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{shown(folder)}: {INDEX}: {key}: {first['msg']}", AGAIN) from error
+        fault = first_fault(error, DatasetIndex)
+        raise InputError(f"{shown(folder)}: {INDEX}: {fault}", AGAIN) from error

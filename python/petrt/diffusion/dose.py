@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from petrt.errors import UsageError
+from petrt.errors import UsageError, called
 from petrt.model.spec import DomainSpec, ModelSpec
 from petrt.values import real
 
@@ -26,13 +26,13 @@ def parse_dose(text: str) -> float:
     try:
         return checked(float(above) / (float(below) if slash else 1.0))
     except (ValueError, ZeroDivisionError) as error:
-        raise UsageError(f"dose {text[:40]!r} is not a fraction", HINT) from error
+        raise UsageError(f"{called('dose')} {text[:40]!r} is not a fraction", HINT) from error
 
 
 def checked(fraction: float) -> float:
     """``fraction``, unchanged. Raises UsageError if it is not in (0, 1]."""
     if not LEAST <= fraction <= 1:  # also refuses NaN
-        raise UsageError(f"dose {fraction:g} is not in (0, 1]", HINT)
+        raise UsageError(f"{called('dose')} {fraction:g} is not in (0, 1]", HINT)
     return fraction
 
 
@@ -64,7 +64,7 @@ def told(given: Any, model: ModelSpec) -> Told:
         return settle(given, model)
     if not able:
         why = "takes no dose" if not model.network.dose else "cannot tell it from the noise"
-        raise UsageError(f"dose auto: model '{model.name}' {why}", HINT)
+        raise UsageError(f"{called('dose')} auto: model '{model.name}' {why}", HINT)
     return AUTO
 
 

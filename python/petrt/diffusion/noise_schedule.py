@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from petrt.arrays import Array64
-from petrt.errors import UsageError
+from petrt.errors import UsageError, called, way
 from petrt.model.spec import SamplerSpec, ScheduleSpec
 
 COLUMNS = ("x0_r", "x0_eps", "a", "b", "c", "s")
@@ -136,7 +136,8 @@ def step_table(schedule: ScheduleSpec, sampler: SamplerSpec) -> StepTable:
     if sampler.kind == "mean":
         if sampler.steps != 1:
             raise UsageError(
-                f"sampler 'mean' has a single step, got --steps {sampler.steps}", "use --steps 1"
+                f"the sampler 'mean' has a single step, {called('steps')} is {sampler.steps}",
+                way("steps", "1", "suits it", "choose another sampler"),
             )
         gamma = gammas(schedule, 1)
         solution = np.array([[0.0, 1.0, 0.0, 0.0]])

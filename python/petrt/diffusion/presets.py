@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from petrt.errors import UsageError
+from petrt.errors import UsageError, called, way
 from petrt.model.spec import SamplerSpec
-from petrt.values import MOST, whole, word
+from petrt.values import MOST, shown, whole, word
 
 KINDS = ("ddpm", "ddim", "dpmpp2m", "mean")
 MOST_STEPS = 1000
@@ -84,7 +84,7 @@ def settle(
     if preset is not None:
         given = "a sampler" if sampler is not None else "a number of steps"
         raise UsageError(
-            f"preset '{preset}' fixes sampler and steps, and {given} is given too",
+            f"{called('preset')} {preset} fixes sampler and steps, and {given} is given too",
             "give one of them",
         )
     return Process(_explicit(own, sampler, steps), samples or SAMPLES, None)
@@ -103,12 +103,13 @@ def _of_preset(own: SamplerSpec, preset: str | None, samples: int | None, coarse
     chosen = PRESETS[name]
     if name != "paper" and not coarse:
         raise UsageError(
-            f"preset '{name}' needs a model with a coarse network", "leave it out, or give --steps"
+            f"{called('preset')} {name} needs a model with a coarse network",
+            way("steps", "10", "samples the whole image", "leave it out"),
         )
     if not chosen.samples:
         if samples is not None:
             raise UsageError(
-                f"preset '{name}' draws no samples, and a number of them is given too",
+                f"{called('preset')} {name} draws no samples, and a number of them is given too",
                 "give one of them",
             )
         return COARSE
@@ -122,9 +123,9 @@ def _without_denoiser(
     preset: str | None, sampler: str | None, steps: int | None, samples: int | None
 ) -> Process:
     given = {"sampler": sampler, "steps": steps, "samples": samples}
-    wrong = [name for name, value in given.items() if value is not None]
+    wrong = [called(name) for name, value in given.items() if value is not None]
     if preset not in (None, "coarse"):
-        wrong.insert(0, f"preset '{preset}'")
+        wrong.insert(0, f"{called('preset')} {preset}")
     if wrong:
         raise UsageError(
             f"{wrong[0]}: the model has no denoiser, so it gives its coarse prediction alone",
@@ -136,14 +137,18 @@ def _without_denoiser(
 def _named(preset: str) -> Preset:
     if word("preset", preset) not in PRESETS:
         *others, last = PRESETS
-        raise UsageError(f"unknown preset '{preset}'", f"choose {', '.join(others)} or {last}")
+        raise UsageError(
+            f"{called('preset')} is {shown(preset)}", f"choose {', '.join(others)} or {last}"
+        )
     return PRESETS[preset]
 
 
 def _explicit(own: SamplerSpec, kind: str | None, steps: int | None) -> SamplerSpec:
     """The model's own sampler with its kind or its steps replaced."""
     if kind is not None and word("sampler", kind) not in KINDS:
-        raise UsageError(f"unknown sampler '{kind}'", "choose ddpm, ddim, dpmpp2m or mean")
+        raise UsageError(
+            f"{called('sampler')} is {shown(kind)}", "choose ddpm, ddim, dpmpp2m or mean"
+        )
     if steps is not None:
         steps = whole("steps", steps, 1, MOST_STEPS)
     if steps is None:

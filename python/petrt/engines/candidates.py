@@ -31,6 +31,7 @@ NAMES = {
 }
 
 DOCTOR = "see petrt doctor"
+NO_GPU = "no GPU found"  # petrt doctor says what was asked, and what it answered
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def find_gpu(index: int) -> Gpu | Missing:
     """The GPU ``cuda:index``, or Missing if the driver or petrt's CUDA module cannot use it."""
     name = f"cuda:{index}"
     driver = machine.driver()
+    if driver.problem and not driver.card:
+        return Missing(name, NO_GPU, DOCTOR)
     if driver.problem:
         needs_nvml = driver.problem == gpus.NO_NVML
         return Missing(name, driver.problem, packages.CUDA if needs_nvml else DOCTOR)

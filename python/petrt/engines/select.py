@@ -9,14 +9,23 @@ from dataclasses import dataclass
 from typing import cast
 
 from petrt.engines.base import Engine
-from petrt.engines.candidates import DOCTOR, NAMES, ON_CPU, ON_GPU, Missing, candidates, find_gpu
+from petrt.engines.candidates import (
+    DOCTOR,
+    NAMES,
+    NO_GPU,
+    ON_CPU,
+    ON_GPU,
+    Missing,
+    candidates,
+    find_gpu,
+)
 from petrt.engines.store.open import Verify
-from petrt.errors import DeviceError, UsageError
+from petrt.errors import DeviceError, UsageError, called, way
 from petrt.hardware.cpu import default_threads as default_threads
 from petrt.hardware.gpus import Gpu
 from petrt.model.bundle import Bundle
 from petrt.model.half_precision import Precision
-from petrt.values import MOST_WORKERS, whole
+from petrt.values import MOST_WORKERS, shown, whole
 
 logger = logging.getLogger("petrt")
 
@@ -43,7 +52,7 @@ def select_engine(
 ) -> Engine:
     """The engine that ``choose`` finds. A log line says which and why."""
     choice = choose(bundle, engine, device, precision, threads, verify)
-    logger.info("engine: %s", choice.reason)
+    logger.info("engine: %s", choice.reason, extra={"event": "engine"})
     return choice.engine
 
 
@@ -102,20 +111,27 @@ def _check(engine: str, device: str, precision: str | None, threads: int) -> int
     """The GPU's index, None for the CPU. Raises UsageError."""
     whole("threads", threads, 1, MOST_WORKERS)
     if engine not in ENGINES:
-        raise UsageError(f"unknown engine '{engine}'", f"choose from {', '.join(ENGINES)}")
+        raise UsageError(
+            f"{called('engine')} is {shown(engine)}", f"choose from {', '.join(ENGINES)}"
+        )
     if precision not in (None, *PRECISIONS):
-        raise UsageError(f"unknown precision '{precision}'", f"choose from {', '.join(PRECISIONS)}")
+        raise UsageError(
+            f"{called('precision')} is {shown(precision)}", f"choose from {', '.join(PRECISIONS)}"
+        )
     text = device if isinstance(device, str) else ""
     match = re.fullmatch(r"auto|cpu|cuda(?::(\d{1,3}))?", text)
     if match is None:
-        raise UsageError(f"unknown device '{device}'", "choose auto, cpu, cuda or cuda:N")
+        raise UsageError(
+            f"{called('device')} is {shown(device)}", "choose auto, cpu, cuda or cuda:N"
+        )
     if device == "cpu" and engine in GPU_ONLY:
         raise UsageError(
-            f"{NAMES[engine]} runs on a GPU only", "use --device cuda, or another engine"
+            f"{NAMES[engine]} runs on a GPU only",
+            f"{way('device', 'cuda', 'uses one')}; or choose another engine",
         )
     cpu_only = engine not in ("auto", *ON_GPU)
     if cpu_only and device.startswith("cuda"):
-        raise UsageError(f"{NAMES[engine]} runs on a CPU only", "use --device cpu")
+        raise UsageError(f"{NAMES[engine]} runs on a CPU only", way("device", "cpu", "uses it"))
     return None if device == "cpu" or cpu_only else int(match[1] or 0)
 
 
@@ -152,6 +168,9 @@ def _first(
 
 
 def _because(text: str, passed: Sequence[Missing]) -> str:
+    """``text`` with the first reason. That a machine has no GPU is nothing to look into."""
+    if passed and passed[0].reason == NO_GPU:
+        return f"{text} ({NO_GPU})"
     return f"{text}: {passed[0]}" if passed else text
 
 
@@ -159,7 +178,9 @@ def _no_gpu(engine: str, device: str, gpu: Missing) -> DeviceError:
     """The error for a GPU that is asked for or needed and not available."""
     if engine in GPU_ONLY:
         return DeviceError(f"{NAMES[engine]} needs a GPU: {gpu.reason}", gpu.hint)
-    return DeviceError(f"cannot use {device}: {gpu.reason}", f"{gpu.hint}, or use --device cpu")
+    return DeviceError(
+        f"cannot use {device}: {gpu.reason}", f"{gpu.hint}; {way('device', 'cpu', 'does without')}"
+    )
 
 
 def _nothing(where: str, passed: Sequence[Missing]) -> DeviceError:

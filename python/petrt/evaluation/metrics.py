@@ -41,7 +41,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from petrt.arrays import Array64, plain
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, UsageError, called
 from petrt.values import positive, shown
 
 # scikit-image is imported inside the functions, because it takes longer to load than the rest of petrt.
@@ -85,10 +85,13 @@ def evaluate(
     names = list(PROTOCOLS) if protocols is None else list(dict.fromkeys(protocols))
     for name in names:
         if name not in PROTOCOLS:
-            raise UsageError(f"unknown protocol {name!r}", f"known: {', '.join(PROTOCOLS)}")
+            raise UsageError(
+                f"{called('protocol')} {name!r} is unknown", f"choose among {', '.join(PROTOCOLS)}"
+            )
     if mask is not None and "standard" not in names:
         raise UsageError(
-            "a mask applies to 'standard' only", "add 'standard' or leave out the mask"
+            f"{called('mask')} applies to the protocol 'standard' only",
+            "add it, or leave out the mask",
         )
     pred, ref = checked_pair(prediction, reference)
     peak = float(ref.max())

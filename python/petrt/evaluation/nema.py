@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from petrt.arrays import Array64
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, UsageError, called
 
 DIAMETERS_MM = (10.0, 13.0, 17.0, 22.0, 28.0, 37.0)
 RING_MM = 57.2  # radius of the circle of the spheres' centres
@@ -93,11 +93,16 @@ def phantom(
     """The phantom of ``kind``; ``cold``: diameters without activity. The smallest sphere lies ``turn_deg``
     from x to y, the others 60 degrees further each, or back if ``clockwise``. Raises UsageError."""
     if kind not in KINDS:
-        raise UsageError(f"phantom {kind[:40]!r}", f"choose {' or '.join(KINDS)}")
+        raise UsageError(f"{called('kind')} is {kind[:40]!r}", f"choose {' or '.join(KINDS)}")
     if unknown := set(cold) - set(DIAMETERS_MM):
-        raise UsageError(f"no sphere of {min(unknown):g} mm", "10, 13, 17, 22, 28, 37")
+        raise UsageError(
+            f"{called('cold')}: no sphere has {min(unknown):g} mm",
+            "choose 10, 13, 17, 22, 28 or 37",
+        )
     if not (contrast > 1 and math.isfinite(contrast)):
-        raise UsageError(f"a contrast of {contrast:g}", "give one above 1; NEMA's are 4 and 8")
+        raise UsageError(
+            f"{called('contrast')} is {contrast:g}", "give one above 1; NEMA's are 4 and 8"
+        )
     spheres = []
     for number, diameter in enumerate(DIAMETERS_MM):
         angle = math.radians(turn_deg + (-60.0 if clockwise else 60.0) * number)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, UsageError, called
 from petrt.evaluation.activity import RoiStatistics
 from petrt.values import shown
 
@@ -54,7 +54,7 @@ def parse_names(text: str) -> dict[int, str]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,6})\s*=\s*([\w -]{1,40}?)\s*", part)
         if match is None or int(match[1]) in names or not int(match[1]):
-            raise UsageError(f"label names {shown(text)}", "give them as 1=liver,2=heart")
+            raise UsageError(f"{called('names')} is {shown(text)}", "give them as 1=liver,2=heart")
         names[int(match[1])] = match[2]
     return names
 

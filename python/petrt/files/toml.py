@@ -8,6 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from petrt.errors import InputError
+from petrt.files.faults import first_fault
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,6 +25,4 @@ def parsed(kind: type[Kind], text: str, name: str) -> Kind:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{name} is not valid TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{name}: {key}: {first['msg']}") from error
+        raise InputError(f"{name}: {first_fault(error, kind)}") from error

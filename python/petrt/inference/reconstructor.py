@@ -390,7 +390,7 @@ class Reconstructor:
     ) -> Results:
         """Frame ``index`` of a series through the networks; NonfiniteOutput unless it comes out finite."""
         if not self._announced:  # once, and not before an error that needs no engine
-            logger.info("engine: %s", self._choice.reason)
+            logger.info("engine: %s", self._choice.reason, extra={"event": "engine"})
             self._announced = True
         results = self._pipeline.run(
             seen(grid, self.bundle.model.transform),

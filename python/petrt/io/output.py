@@ -38,7 +38,7 @@ def format_for(source: VolumeSource, wanted: str | None, path: Path | None = Non
     named_nifti = path is not None and path.name.lower().endswith(NIFTI_NAMES)
     if wanted is None:
         return "dicom" if not named_nifti and is_dicom(source) else "nifti"
-    if word("out-format", wanted, FORMATS) == "nifti":
+    if word("out_format", wanted, FORMATS) == "nifti":
         return "nifti"
     if named_nifti:
         assert path is not None

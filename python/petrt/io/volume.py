@@ -13,7 +13,7 @@ from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Header, Nifti2Image
 
 from petrt.arrays import plain
-from petrt.errors import InputError, UsageError, way
+from petrt.errors import InputError, UsageError, called, way
 from petrt.files.names import shown
 from petrt.imaging.affine import check_affine
 from petrt.io.header import affine_header, check_orientations, check_shape, grid_header
@@ -148,7 +148,7 @@ def as_float32(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray
 def count_voxels(data: np.ndarray, name: str, nonfinite: Nonfinite) -> VoxelStats:
     """Count negative and non-finite voxels. Raises InputError for the latter, or zeroes them in place."""
     if nonfinite not in ("refuse", "zero"):
-        raise UsageError(f"nonfinite is {nonfinite!r}", "expected 'refuse' or 'zero'")
+        raise UsageError(f"{called('nonfinite')} is {nonfinite!r}", "expected 'refuse' or 'zero'")
     finite = np.isfinite(data)
     bad = data.size - int(np.count_nonzero(finite))
     if bad and nonfinite == "refuse":

@@ -28,6 +28,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
 from petrt.errors import InputError, NonfiniteOutput, UsageError
+from petrt.files.faults import first_fault
 from petrt.files.names import shown
 from petrt.files.system import reading
 from petrt.model.spec import ModelSpec, Spec
@@ -252,9 +253,8 @@ def _parse_manifest(text: bytes, path: Path) -> Manifest:
             )
         manifest = Manifest.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {MANIFEST}: {key}: {first['msg']}") from error
+        fault = first_fault(error, Manifest)
+        raise InputError(f"{path}: {MANIFEST}: {fault}") from error
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise

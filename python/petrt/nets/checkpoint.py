@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from petrt.errors import InputError
+from petrt.files.faults import first_fault
 from petrt.files.folder import atomic_folder
 from petrt.model.spec import ModelSpec
 from petrt.nets.model import Model
@@ -82,9 +83,8 @@ def load_checkpoint(path: str | Path) -> tuple[Model, ModelSpec, dict[str, Any]]
     try:
         spec = ModelSpec.model_validate(header["spec"])
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path / HEADER}: spec.{where}: {first['msg']}") from error
+        fault = first_fault(error, ModelSpec)
+        raise InputError(f"{path / HEADER}: spec.{fault}") from error
     tensors = _read_tensors(path, header, WEIGHTS)
     with torch.device("meta"):
         model = Model(spec.network)

@@ -64,4 +64,6 @@ class SeriesRunner:
         write_series(folder, result.image.get_fdata(dtype="float32"), volume, derivation)
         seconds = stats["seconds"]["total"]
         outcome = figures(stats["frames"])
-        logger.info("%s: %s, %.1f s, %s", folder.name, outcome, seconds, stats["label"])
+        extra = {"event": "done", "seconds": seconds}
+        line = "%s: %s, %.1f s, %s"
+        logger.info(line, folder.name, outcome, seconds, stats["label"], extra=extra)

@@ -27,10 +27,11 @@ def without(text: str, uid: str, name: str) -> str:
 
 @contextmanager
 def logged_without(uid: str, name: str) -> Iterator[None]:
-    """Within the block no log line of petrt holds the series' UID."""
+    """Within the block no log line of petrt holds the series' UID; as JSON it names the case."""
 
     def neutral(record: logging.LogRecord) -> bool:
         record.msg, record.args = without(record.getMessage(), uid, name), ()
+        record.case = label_of(name)
         return True
 
     handlers = logging.getLogger("petrt").handlers[:]

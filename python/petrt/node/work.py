@@ -90,9 +90,14 @@ class Node:
         """Move series on that have become complete, and work on one; whether there was one."""
         for case, reason in self.queue.settle(self.quiet, self.patience):
             if reason:
-                logger.warning("%s: kept aside as incomplete: %s", case.label, reason)
+                logger.warning(
+                    "%s: kept aside as incomplete: %s",
+                    case.label,
+                    reason,
+                    extra=_of(case, "incomplete"),
+                )
             else:
-                logger.info("%s: complete", case.label)
+                logger.info("%s: complete", case.label, extra=_of(case, "complete"))
         now = time.monotonic()
         due = [
             each for each in self.queue.cases() if self._later.get(each.name, (0, now))[1] <= now
@@ -109,7 +114,7 @@ class Node:
                 files = sorted(case.derived.iterdir())
                 self.target.send(files)
                 case.mark_sent()
-                logger.info("%s: sent, %d objects", case.label, len(files))
+                logger.info("%s: sent, %d objects", case.label, len(files), extra=_of(case, "sent"))
             record = {
                 "objects": sum(1 for _ in case.objects.glob("*.dcm")),
                 "settings": self.settings,
@@ -144,14 +149,20 @@ class Node:
             return
         pause = min(LONGEST_PAUSE_S, self.pause * 2 ** (count - 1))
         self._later[case.name] = count, time.monotonic() + pause
-        logger.warning("%s: not sent: %s; again in %.0f s", case.label, error.reason, pause)
+        text = "%s: not sent: %s; again in %.0f s"
+        logger.warning(text, case.label, error.reason, pause, extra=_of(case, "not sent"))
 
     def _fail(self, case: Case, reason: str) -> None:
         line = printable(" ".join(reason.split()))
         self._later.pop(case.name, None)
         self.failures += 1
         self.queue.fail(case, line)
-        logger.error("failed: %s: %s", case.label, line)
+        logger.error("failed: %s: %s", case.label, line, extra=_of(case, "failed"))
+
+
+def _of(case: Case, event: str) -> dict[str, str]:
+    """What a log line as JSON says beside its text."""
+    return {"event": event, "case": case.label}
 
 
 @contextmanager

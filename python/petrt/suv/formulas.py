@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from petrt.errors import UsageError
+from petrt.errors import UsageError, called
 
 Kind = Literal["bw", "lbm", "lbmjames128", "lbmjanma", "bsa", "ibw"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -31,7 +31,7 @@ def check_kind(text: str) -> Kind:
     for kind in KINDS:
         if str(text).lower() == kind:
             return kind
-    raise UsageError(f"SUV of kind {str(text)!r}", f"choose {', '.join(KINDS)}")
+    raise UsageError(f"{called('suv')} is {str(text)!r}", f"choose {', '.join(KINDS)}")
 
 
 def decay_constant(half_life_s: float) -> float:

@@ -144,7 +144,7 @@ def test_ids_are_free_ones(tmp_path):
         ("empty", "auto", InputError, "no subjects found"),
         ("file.txt", "auto", InputError, "neither a folder nor a .csv"),
         ("file.txt", "bids", InputError, "not a folder"),
-        ("empty", "dicom", UsageError, "layout 'dicom'"),
+        ("empty", "dicom", UsageError, "layout is 'dicom'"),
     ],
 )
 def test_sources_that_are_none(tmp_path, name, layout, error, words):

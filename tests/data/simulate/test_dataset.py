@@ -173,7 +173,7 @@ def test_a_second_run_into_one_folder_is_refused(tmp_path: Path) -> None:
     ("change", "words"),
     [
         ({"subjects": ()}, "no subject"),
-        ({"doses": (100, 7)}, "dose reduction 7"),
+        ({"doses": (100, 7)}, "a reduction of 7"),
         ({"workers": 0}, "0 workers"),
         ({"subjects": (0, -1)}, "subject is -1"),
     ],

@@ -107,8 +107,8 @@ def test_images_get_worse_with_less_dose_and_smoothing_helps() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"doses": (3,)}, "dose reduction 3 is not simulated; choose from 4, 10, 20, 50, 100"),
-        ({"doses": (100, 0)}, "dose reduction 0"),
+        ({"doses": (3,)}, "a reduction of 3 is not simulated; choose from 4, 10, 20, 50, 100"),
+        ({"doses": (100, 0)}, "a reduction of 0"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2**32}, "seed is 4294967296"),
         ({"subject": -1}, "subject is -1"),

@@ -65,7 +65,7 @@ def test_auto_takes_what_is_installed_and_serves_the_gpu(
         ([(9, 0)], ["tensorrt"], {"gpus": ["cuda:3"]}, DeviceError, "no cuda:3, only 1"),
         ([(9, 0)], ["tensorrt"], {"engine": "fast"}, UsageError, "unknown engine 'fast'"),
         ([(9, 0)], ["tensorrt"], {"engine": "openvino"}, UsageError, "unknown engine"),
-        ([(9, 0)], ["tensorrt"], {"gpus": ["rtx20"]}, UsageError, "unknown GPU 'rtx20'"),
+        ([(9, 0)], ["tensorrt"], {"gpus": ["rtx20"]}, UsageError, "gpu is 'rtx20'"),
         ([(9, 0)], [], {"gpus": ["rtx40"], "engine": "tensorrt"}, UsageError, "this machine only"),
         ([], [], {"gpus": ["rtx40"], "compatible": "ampere-plus"}, UsageError, "--compatible"),
         ([(9, 0)], ["tensorrt"], {"precision": "int8"}, UsageError, "unknown precision"),

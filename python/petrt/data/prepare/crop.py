@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from petrt.data.index import Crop
 from petrt.data.prepare.scan import LoadedScan
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, UsageError, called
 from petrt.imaging.grid import plan
 
 Box = tuple[tuple[int | None, int | None], ...]
@@ -22,7 +22,7 @@ def parse_box(text: str) -> Box:
         (x0, x1), (y0, y1), (z0, z1) = ends
     except ValueError:
         raise UsageError(
-            f"crop '{text}' is not x0:x1,y0:y1,z0:z1", "as in --crop 166:294,191:319,-129:-1"
+            f"{called('crop')} '{text}' is not x0:x1,y0:y1,z0:z1", "as in 166:294,191:319,-129:-1"
         ) from None
     return (x0, x1), (y0, y1), (z0, z1)
 

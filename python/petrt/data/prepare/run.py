@@ -16,7 +16,7 @@ from petrt.data.prepare.scan import FULL, FoundScan, Reading
 from petrt.data.prepare.sources import Layout, find, load
 from petrt.data.prepare.subject import Job, Settings, nameless
 from petrt.data.prepare.summary import SUMMARY, summary
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, UsageError, called
 from petrt.files.atomic import atomic_write_bytes, atomic_write_json
 from petrt.files.names import shown
 from petrt.hardware.processes import in_workers
@@ -147,7 +147,9 @@ def _given_splits(subjects: Mapping[str, FoundScan], options: Options) -> dict[s
     """Id -> split from the split file or the source; None if the splits are to be drawn."""
     if options.split_file is not None:
         if options.split is not None:
-            raise UsageError("both split shares and a split file are given", "give one of them")
+            raise UsageError(
+                f"both {called('split')} and {called('split_file')} are given", "give one of them"
+            )
         return splits.read_split_file(options.split_file, subjects)
     if options.split is not None:
         return None

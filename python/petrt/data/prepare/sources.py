@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from petrt.data.prepare.known import read_names, without
 from petrt.data.prepare.metadata import Metadata, read_metadata, stem
 from petrt.data.prepare.scan import FULL, FoundScan, LoadedScan, Reading, Scan
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, UsageError, called
 from petrt.files import system
 from petrt.files.names import shown
 
@@ -129,7 +129,7 @@ def _find_one(source: Path, layout: Layout) -> list[FoundScan]:
     if not there:
         raise InputError(f"{shown(source)}: no such file or folder")
     if layout not in LAYOUTS:
-        raise UsageError(f"layout '{layout}'", f"choose one of {', '.join(LAYOUTS)}")
+        raise UsageError(f"{called('layout')} is '{layout}'", f"choose one of {', '.join(LAYOUTS)}")
     kind = detect(source) if layout == "auto" else layout
     if kind != "csv" and not source.is_dir():
         raise InputError(f"{shown(source)}: not a folder", f"the layout {kind} is a folder")

@@ -11,7 +11,7 @@ import numpy as np
 from petrt.data.index import SPLITS
 from petrt.data.prepare.scan import FoundScan
 from petrt.data.prepare.table import read_rows
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, UsageError, called
 from petrt.files.names import shown
 
 Fractions = tuple[float, float, float]
@@ -23,10 +23,14 @@ def parse_fractions(text: str) -> Fractions:
     try:
         train, validation, test = (float(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"split '{text}' is not three numbers", "as in 0.8,0.1,0.1") from None
+        raise UsageError(
+            f"{called('split')} '{text}' is not three numbers", "as in 0.8,0.1,0.1"
+        ) from None
     fractions = (train, validation, test)
     if not all(0 <= share <= 1 for share in fractions) or abs(sum(fractions) - 1) > 1e-6:
-        raise UsageError(f"split '{text}'", "give three fractions from 0 to 1 that add up to 1")
+        raise UsageError(
+            f"{called('split')} '{text}'", "give three fractions from 0 to 1 that add up to 1"
+        )
     return fractions
 
 

@@ -14,7 +14,7 @@ from petrt.arrays import Array
 from petrt.data.simulate import scanner as basic
 from petrt.data.simulate.phantom import make_phantom
 from petrt.data.simulate.varied import Drawn, draw, simulate_varied
-from petrt.errors import UsageError
+from petrt.errors import UsageError, called, way
 from petrt.values import real, whole
 
 Shape = tuple[int, int, int]
@@ -156,7 +156,10 @@ def check_request(
     unknown = sorted(set(doses) - set(DOSES))
     if unknown:
         known = ", ".join(map(str, DOSES))
-        raise UsageError(f"dose reduction {unknown[0]} is not simulated", f"choose from {known}")
+        raise UsageError(
+            f"{called('dose')}: a reduction of {unknown[0]} is not simulated",
+            f"choose from {known}",
+        )
     if len(shape) != 3 or min(shape[:2]) < 16 or shape[2] < 1 or max(shape) > 512:
         raise UsageError(
             f"cannot simulate a grid of {' x '.join(map(str, shape))} voxels",
@@ -167,5 +170,6 @@ def check_request(
         real("the voxel size", voxel_mm, 0.5, 16, unit="mm")
     elif scanner == "basic":
         raise UsageError(
-            "the basic scanner has no grid of its own", "give a voxel size, or take varied"
+            "the basic scanner has no grid of its own",
+            way("scanner", "varied", "draws one that has; or give the voxel size"),
         )

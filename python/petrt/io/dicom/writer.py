@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from petrt.errors import InputError, UsageError, way
+from petrt.errors import InputError, UsageError, called, way
 from petrt.files.atomic import check_outside, sync
 from petrt.files.folder import atomic_folder, check_folder
 from petrt.files.names import shown
@@ -119,7 +119,7 @@ def check_compression(compress: str | None) -> None:
     if compress is None:
         return
     if compress not in get_args(Compression):
-        raise UsageError(f"compress is {compress!r}", "choose rle or jpegls")
+        raise UsageError(f"{called('compress')} is {compress!r}", "choose rle or jpegls")
     from pydicom.pixels.encoders.base import get_encoder
 
     if not get_encoder(_syntax(compress)).is_available:
