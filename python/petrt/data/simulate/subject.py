@@ -75,8 +75,9 @@ def simulate_subject(
 ) -> Subject:
     """Subject number ``subject`` of ``seed``. The same arguments give bit-equal volumes.
 
-    ``doses``: such as 100 or "1/100". ``scanner``: ``basic`` or ``varied`` (docs/simulation.md). ``voxel_mm`` None: the grid of the subject's
-    own scanner, for ``varied``; ``shape`` does not count then. A volume depends only on (seed, subject,
+    ``doses``: such as 100 or "1/100". ``scanner``: ``basic`` or ``varied`` (docs/simulation.md).
+    ``voxel_mm`` None: the grid of the subject's own scanner, for ``varied``; ``shape`` does not count then. A
+    volume depends only on (seed, subject,
     dose, grid, scanner). Raises UsageError for an unknown dose or scanner, a seed or number outside
     0..2^32-1, or a grid out of bounds.
     """
