@@ -59,7 +59,7 @@ def save(
     overwrite: bool,
 ) -> None:
     """``Reconstruction.save``."""
-    origin, role = made_of(result), ROLES[ROLES.index(word("what", what, ROLES))]  # type: ignore[arg-type]
+    origin, role = made_of(result), ROLES[ROLES.index(word("what", what, ROLES))]
     name = os.fspath(path).lower() if isinstance(path, str | os.PathLike) else ""
     if name.endswith((PICTURE, PAGE)):
         if role != "image" or out_format is not None or compress is not None:

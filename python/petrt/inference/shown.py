@@ -147,7 +147,7 @@ def _window(picture: bytes) -> None:
     """A window of matplotlib with the picture. Raises DeviceError where there is no screen."""
     matplotlib = import_matplotlib()
     from matplotlib import pyplot
-    from matplotlib.backends import BackendFilter, backend_registry
+    from matplotlib.backends.registry import BackendFilter, backend_registry
 
     backend = matplotlib.get_backend().lower()
     if backend in backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE):
