@@ -275,6 +275,20 @@ def test_a_window_shows_the_picture(result, window, tmp_path):
     np.testing.assert_array_equal(image.get_array(), pyplot.imread(tmp_path / "view.png"))
 
 
+def test_a_notebook_shows_the_picture_below_the_cell(result, monkeypatch, tmp_path):
+    shown: list[bytes] = []
+    package: Any = types.ModuleType("IPython")
+    package.version_info = (9, 0)  # matplotlib asks
+    package.get_ipython = lambda: types.SimpleNamespace(kernel=object())
+    screen: Any = types.ModuleType("IPython.display")
+    screen.Image, screen.display = bytes, shown.append
+    monkeypatch.setitem(sys.modules, "IPython", package)
+    monkeypatch.setitem(sys.modules, "IPython.display", screen)
+    result.show()
+    result.save(tmp_path / "view.png")
+    assert shown == [(tmp_path / "view.png").read_bytes()]
+
+
 def test_without_a_screen_it_says_so(result):
     from matplotlib import pyplot
 
