@@ -14,6 +14,7 @@ version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated", "mathml"]
 exclude_patterns = ["_ext"]
+napoleon_use_ivar = True
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 4
 myst_dmath_double_inline = True

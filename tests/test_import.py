@@ -56,7 +56,8 @@ def test_import_loads_no_heavy_package():
     heavy = python(
         """
         import sys, petrt
-        names = ("torch", "onnxruntime", "onnx", "scipy", "matplotlib", "skimage", "pydantic", "typer")
+        names = ("torch", "onnxruntime", "onnx", "scipy", "matplotlib", "skimage", "pydantic", "typer",
+            "rich", "IPython", "nibabel", "pydicom", "petrt.errors")
         print([n for n in names if n in sys.modules])
         """
     )

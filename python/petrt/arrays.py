@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,3 +40,15 @@ def plain(values: Any, name: str) -> np.ndarray:
             "pass the values alone, as in numpy.asarray(values)",
         )
     return np.asarray(values)
+
+
+def grid_text(shape: Sequence[int], voxel_mm: Sequence[float] | None = None) -> str:
+    """A grid in words: "128 x 128 x 89, 2 mm"."""
+    size = " x ".join(map(str, shape))
+    return size if voxel_mm is None else f"{size}, {mm_text(voxel_mm)}"
+
+
+def mm_text(voxel_mm: Sequence[float]) -> str:
+    """A voxel's size in words: "2 mm", or "2 x 2 x 3 mm" where it is no cube."""
+    sides = [f"{float(mm):.3g}" for mm in voxel_mm]
+    return f"{sides[0] if len({*sides}) == 1 else ' x '.join(sides)} mm"

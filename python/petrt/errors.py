@@ -81,6 +81,10 @@ class DomainWarning(UserWarning):
     """A volume is unlike those that the model was trained on, or its noise is not that of the given dose."""
 
 
+class AssumedGrid(UserWarning):
+    """An array came without ``affine`` and ``voxel_mm``, and is taken to lie on the model's grid."""
+
+
 # Options of the command that runs; None in Python.
 _options: frozenset[str] | None = None
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from petrt.diffusion.dose import dose_text, dose_warnings, parse_dose
+from petrt.diffusion.dose import dose_text, dose_warnings, parse_dose, reduction
 from petrt.errors import UsageError
 from petrt.export.bundle import export_model
 from petrt.inference.reconstruction import Reconstruction
@@ -71,6 +71,28 @@ def test_a_call_with_a_bad_dose_is_refused(dosed, plain, volume, dose):
     for reconstructor in (dosed, plain):
         with pytest.raises(UsageError, match=r"not in \(0, 1\]"):
             reconstructor(volume, dose=dose)
+
+
+@pytest.mark.parametrize("given", [20, 20.0, np.int64(20), 0.05, "1/20", "0.05", np.float32(0.05)])
+def test_a_reduced_dose_is_a_reduction_or_a_fraction(given):
+    assert reduction(given) == 20
+
+
+@pytest.mark.parametrize(
+    "given", [0, 1, "1", 1.5, "20", "2/3", 0.7, -20, math.nan, "x", None, True]
+)
+def test_what_is_no_reduced_dose_is_refused(given):
+    with pytest.raises(UsageError, match=r"dose|1/20"):
+        reduction(given)
+
+
+@pytest.mark.parametrize("dose", ["1/20", 0.05])
+def test_on_the_grid_a_dose_is_a_quotient_or_a_number(dosed, volume, dose):
+    scaled = (volume / volume.max()).transpose(2, 0, 1)
+    expected = dosed.on_grid(scaled, dose=1 / 20)
+    np.testing.assert_array_equal(dosed.on_grid(scaled, dose=dose), expected)
+    mean, _, _ = dosed.drawn_on_grid(scaled, dose=dose)
+    np.testing.assert_array_equal(mean, expected[0])
 
 
 def test_doses_in_words():

@@ -159,9 +159,11 @@ def test_they_run(page, here, capsys):
 
 # The stand-ins are too small to be heads.
 @pytest.mark.filterwarnings("ignore::petrt.errors.DomainWarning")
-@pytest.mark.parametrize("page", ["README.md", "first.md", "suv.md"])
-def test_its_python_runs(page, here):
+@pytest.mark.parametrize("page", ["README.md", "first.md", "python.md", "suv.md"])
+def test_its_python_runs(page, here, dose_bundle):
     folder = here(page)
+    if page == "python.md":  # it has no commands
+        stand_ins.place(folder, {"low.nii.gz"}, dose_bundle)
     names: dict[str, Any] = {
         "array": np.random.default_rng(0).gamma(2, 300, (16, 16, 2)).astype(np.float32)
     }

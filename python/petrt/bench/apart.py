@@ -102,7 +102,8 @@ def reconstruct(options: dict[str, Any], volume: dict[str, int]) -> dict[str, An
             event("first slice")
             first = False
 
-    reconstructor(data, progress=progress)
+    voxel_mm = reconstructor.bundle.model.domain.voxel_mm
+    reconstructor(data, voxel_mm=voxel_mm, progress=progress)
     event("done")
     return {"peak_bytes": peak_bytes()}
 

@@ -100,14 +100,14 @@ def calibrate(
     model.json, so calibrate before petrt build-engine.
     """
     from petrt.data.dataset import open_dataset
-    from petrt.diffusion.dose import parse_dose
-    from petrt.inference.calibrate import check_subjects, reduction, reductions, uncertainty
+    from petrt.diffusion.dose import reduction
+    from petrt.inference.calibrate import check_subjects, reductions, uncertainty
     from petrt.model.bundle import load_bundle
 
     if [out is not None, in_place, check].count(True) != 1:
         raise UsageError("say where the result goes", "one of -o NEW_MODEL, --in-place, --check")
     not_stdout(plot=plot, out=out)
-    only = None if dose is None else reduction(parse_dose(dose))
+    only = None if dose is None else reduction(dose)
     check_outputs(model, out, in_place, files(json_file, plot), overwrite)
     bundle = load_bundle(model)
     cases = asked(bundle.model, preset, samples, level, check=check)

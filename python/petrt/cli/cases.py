@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("petrt")
 
-COARSE = "petrt coarse prediction; not for diagnostic use"
-
 Told = Callable[[InputCase, Outcome], None]
 
 
@@ -177,27 +175,19 @@ class CaseRunner:
         self, case: InputCase, volume: Volume, result: Reconstruction, key: str
     ) -> Written:
         """Write the outputs, the record last, since it holds the hashes of the others."""
-        from petrt.evaluation.calibration import std_description
         from petrt.files.atomic import atomic_write_json, unpublished
         from petrt.files.hashes import output_sha256
+        from petrt.inference.save import written_as
         from petrt.inference.settings import derivation_of
         from petrt.io import output
-        from petrt.io.volume import DESCRIPTION
 
         stats, said = result.stats, []
-        image = result.image.get_fdata(dtype="float32")
-        deviation = None if result.std is None else result.std.get_fdata(dtype="float32")
         settings = self.keys.settings_at(case.dose) if self.keys else ""
         how: dict[str, Any] = {"compress": case.compress, "overwrite": case.overwrite}
         written: dict[str, Path] = {}
-        values = {
-            "image": (image, DESCRIPTION),
-            "std": (deviation, std_description(stats["std"])),
-            "coarse": (coarse_of(case, result), COARSE),
-        }
         for role, path, kind in case.results:
             by = derivation_of(settings, key, stats, role)
-            data, description = values[role]
+            data, description = written_as(result, role)
             output.write(path, data, volume, kind, by, description=description, **how)
             written[role] = path
         if case.std is not None:
@@ -215,7 +205,7 @@ class CaseRunner:
         outputs = {kind: output_sha256(unpublished(path)) for kind, path in written.items()}
         stats = stats | {"hashes": stats.get("hashes", {}) | {"outputs": outputs}}
         if case.report is not None:
-            said += write_report(case, volume, replace(result, stats=stats))
+            said += write_report(case, replace(result, stats=stats))
             outputs["report"] = output_sha256(unpublished(case.report))
         record_sha256 = None
         if case.record is not None and case.record != STDOUT:
@@ -228,16 +218,6 @@ class CaseRunner:
     def _content(self, case: InputCase, stats: dict[str, Any], key: str) -> dict[str, Any]:
         """What the record's file holds."""
         return stats | {"key": key}
-
-
-def coarse_of(case: InputCase, result: Reconstruction) -> Any:
-    """The coarse prediction as it is written: not below 0, as the image of the preset ``coarse``. None where
-    it is not wanted."""
-    import numpy as np
-
-    if case.coarse is None:
-        return None
-    return np.maximum(result.coarse.get_fdata(dtype="float32"), 0)
 
 
 def log_failed(source: Path, error: PetrtError) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petrt.arrays import grid_text, mm_text
 from petrt.data.index import (
     AGAIN,
     INDEX,
@@ -38,8 +39,9 @@ from petrt.data.index import (
     file_hash,
     read_index,
 )
+from petrt.diffusion.dose import Given, reduction
 from petrt.errors import InputError
-from petrt.files.names import shown
+from petrt.files.names import printable, shown
 from petrt.imaging.grid import Placement, Size3
 from petrt.model.spec import ScaleRule
 
@@ -66,7 +68,7 @@ HASHING_THREADS = 4
 MAX_OPEN = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pair:
     """One subject at one dose, memory-mapped: ``low`` and ``full`` [Z, H, W], float16 or float32.
 
@@ -83,6 +85,9 @@ class Pair:
     weights: NDArray[np.float64]
     scale: float
 
+    def __repr__(self) -> str:
+        return f"Pair({printable(self.name)}, dose 1/{self.dose}, [Z, H, W] {grid_text(self.low.shape)})"
+
 
 class Dataset:
     """A data set on disk, opened by ``open_dataset``. Pickling it copies no voxels."""
@@ -92,6 +97,13 @@ class Dataset:
     ) -> None:
         self.folder, self.index, self._splits = folder, index, splits
         self._open: dict[str, NDArray[Any]] = {}
+
+    def __repr__(self) -> str:
+        doses = sorted({dose for name in self.ids for dose in self.doses(name)})
+        listed = ", ".join(f"1/{dose}" for dose in doses)
+        return (
+            f"Dataset({len(self.ids)} subjects, {mm_text(self.voxel_mm)}, doses {listed or 'none'})"
+        )
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -125,9 +137,10 @@ class Dataset:
         """The dose reductions of subject ``name``, rising."""
         return tuple(sorted(self.subject(name).low))
 
-    def pair(self, name: str, dose: int) -> Pair:
-        """Subject ``name`` at 1/``dose`` and full dose. Raises InputError if it has no such dose."""
-        entry = self.subject(name)
+    def pair(self, name: str, dose: Given) -> Pair:
+        """Subject ``name`` at a ``dose``, such as 100 or "1/100", and full dose. Raises InputError if it has
+        no such dose."""
+        entry, dose = self.subject(name), reduction(dose)
         if dose not in entry.low:
             there = ", ".join(f"1/{d}" for d in self.doses(name))
             raise InputError(f"{name} has no 1/{dose} dose", f"it has {there}")

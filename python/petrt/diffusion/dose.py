@@ -36,6 +36,28 @@ def checked(fraction: float) -> float:
     return fraction
 
 
+Given = int | float | str
+"""A reduced dose: its reduction, such as 100, or its fraction, such as 0.01 or "1/100"."""
+
+
+def reduction(given: Given) -> int:
+    """The whole number that the full dose is divided by: 100 for 100, 0.01 and "1/100". Raises UsageError for
+    a fraction that is not one over such a number."""
+    if isinstance(given, str):
+        fraction = parse_dose(given)
+    else:
+        number = _number(given)
+        if number >= 2 and number.is_integer():
+            return int(number)
+        fraction = checked(number)
+    whole = round(1 / fraction)
+    if whole < 2 or abs(whole * fraction - 1) > ROUNDING:
+        raise UsageError(
+            f"{called('dose')} {fraction:g} is no reduced dose", "give one such as 1/20 or 0.05"
+        )
+    return whole
+
+
 def settle(given: Any, model: ModelSpec) -> float | None:
     """The dose for ``model``: ``given``, a number or a text such as 1/20, or the model's own dose, or None
     if it has none and needs none.

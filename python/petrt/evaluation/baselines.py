@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from petrt.arrays import Array
+from petrt.arrays import Array, grid_text
 from petrt.errors import InputError
 from petrt.evaluation.metrics import checked_pair, psnr, standard_mask
 
@@ -25,13 +25,17 @@ NLM_DISTANCE = 2
 NLM_STRENGTHS = (1.2, 1.8, 2.6)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Baseline:
     """A denoised volume [X, Y, Z] float32, its parameter, and its PSNR (``standard``, dB)."""
 
     image: Array
     parameter: float
     psnr: float
+
+    def __repr__(self) -> str:
+        grid = grid_text(self.image.shape)
+        return f"Baseline({grid}, parameter {self.parameter:.3g}, PSNR {self.psnr:.1f} dB)"
 
 
 def best_gaussian(image: ArrayLike, reference: ArrayLike) -> Baseline:

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from petrt.arrays import Array
 from petrt.data.dataset import Dataset
-from petrt.diffusion.dose import ROUNDING
 from petrt.diffusion.presets import PRESETS, settle
-from petrt.errors import InputError, UsageError, called
+from petrt.errors import InputError
 from petrt.evaluation.metrics import standard_mask
 from petrt.evaluation.uncertainty.errors import kept_voxels, region_errors, voxel_errors
 from petrt.evaluation.uncertainty.fit import Errors, chosen, covering, fit, varying
@@ -76,16 +75,6 @@ def reductions(dataset: Dataset, ids: Sequence[str]) -> list[int]:
     if not common:
         raise InputError("the subjects have no dose in common", "give --dose, or other data")
     return sorted(common)
-
-
-def reduction(fraction: float) -> int:
-    """100 for a dose of 0.01. Raises UsageError for what is not one over a whole number from 2 on."""
-    whole = round(1 / fraction)
-    if whole < 2 or abs(whole * fraction - 1) > ROUNDING:
-        raise UsageError(
-            f"{called('dose')} {fraction:g} is no reduced dose", "give one such as 1/20 or 0.05"
-        )
-    return whole
 
 
 def check_subjects(dataset: Dataset, ids: Sequence[str], model: ModelSpec) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from petrt.arrays import Array
+from petrt.arrays import Array, grid_text
 from petrt.diffusion.dose import AUTO, HINT, Told, clipped, dose_text
-from petrt.errors import DomainWarning, UsageError, spoken
+from petrt.errors import AssumedGrid, DomainWarning, UsageError, spoken
 from petrt.evaluation.noise_domain import Judgement, doubts, judge
 from petrt.evaluation.noise_level import signature
 from petrt.model.spec import ModelSpec
@@ -121,6 +121,27 @@ def dose_line(stats: Record) -> str:
         "" if abs(about - stats["dose_fraction"]) < 1e-3 * about else f"; the model is told {told}"
     )
     return f"dose from the noise: {text}{limited}"
+
+
+def dose_words(stats: Record) -> str:
+    """The dose of a run and where it comes from; "" where nothing is known of it."""
+    if stats["dose_fraction"] is None:
+        return ""
+    source = {"given": "given", "estimated": "from the noise", "model": "the model's"}
+    known = source.get(stats["dose"]["source"])
+    return f"dose {dose_text(stats['dose_fraction'])}{f' ({known})' if known else ''}"
+
+
+def warn_assumed(shape: Sequence[int], model: ModelSpec) -> None:
+    """Warn a caller in Python of an array of this ``shape`` that came without a voxel size."""
+    if spoken() is not None:
+        return
+    text = (
+        f"array: no affine and no voxel_mm, so it is taken as on the grid of model '{model.name}': "
+        f"{grid_text(shape, model.domain.voxel_mm)}, x to the right, y to the front, z up; give voxel_mm or "
+        "affine"
+    )
+    python_warnings.warn(text, AssumedGrid, stacklevel=3)
 
 
 def warn_python(found: Sequence[str], name: str) -> None:

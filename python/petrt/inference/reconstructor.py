@@ -24,24 +24,28 @@ from petrt.engines.select import ChosenEngine, choose
 from petrt.errors import InputError, UsageError
 from petrt.evaluation.activity import change
 from petrt.evaluation.uncertainty.regions import Regions
+from petrt.files.names import printable
 from petrt.hardware.cpu import default_threads
 from petrt.imaging.grid import Placement, plan
 from petrt.imaging.scaling import scale_of
 from petrt.imaging.transform import seen, unseen
+from petrt.inference import defaults
 from petrt.inference.background import active_slices
 from petrt.inference.calibrated import calibrated
 from petrt.inference.device import Results, Tally, linear
-from petrt.inference.domain import domain_warnings, look, warn_python
+from petrt.inference.domain import domain_warnings, look, warn_assumed, warn_python
 from petrt.inference.given_noise import given_noise
 from petrt.inference.judgement import refuse_change
+from petrt.inference.notebook import watched
+from petrt.inference.origin import Origin
 from petrt.inference.pipeline import check_finite, pipeline_of
 from petrt.inference.reconstruction import Frame, Reconstruction, given_back, unchanged
 from petrt.inference.regions import RegionsOfRun, drawn_regions, given_regions
 from petrt.inference.run_record import run_record
 from petrt.inference.samples import sample_store
+from petrt.inference.settings import settings_of
 from petrt.inference.verify_engine import verify_first_use
-from petrt.io import nifti
-from petrt.io.inputs import Loaded, load
+from petrt.io.inputs import Loaded, load, paths_of
 from petrt.io.volume import Nonfinite
 from petrt.model.bundle import Bundle, load_bundle
 
@@ -85,21 +89,21 @@ class Reconstructor:
 
     def __init__(
         self,
-        model: str | Path | Bundle = "demo",
+        model: str | Path | Bundle = defaults.MODEL,
         *,
         samples: int | None = None,
         preset: str | None = None,
         steps: int | None = None,
         sampler: str | None = None,
-        strength: float = 1.0,
-        seed: int = 0,
-        engine: str | Engine = "auto",
-        device: str = "auto",
+        strength: float = defaults.STRENGTH,
+        seed: int = defaults.SEED,
+        engine: str | Engine = defaults.ENGINE,
+        device: str = defaults.DEVICE,
         precision: str | None = None,
         threads: int | None = None,
         batch: tuple[int, int] | None = None,
         memory: int | None = None,
-        skip_background: bool = True,
+        skip_background: bool = defaults.SKIP_BACKGROUND,
         allow_activity_change: bool = False,
     ) -> None:
         batch = None if batch is None else values.pair("batch", batch, 1, values.MOST)
@@ -148,22 +152,25 @@ class Reconstructor:
         voxel_mm: ArrayLike | None = None,
         dose: float | str | None = None,
         noise: NDArray[np.float32] | None = None,
-        nonfinite: Nonfinite = "refuse",
-        max_voxels: int = nifti.MAX_VOXELS,
+        nonfinite: Nonfinite = defaults.NONFINITE,
+        max_voxels: int = defaults.MAX_VOXELS,
         series: str | None = None,
         force_units: bool = False,
         allow_activity_change: bool | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
         regions: Any = None,
     ) -> Reconstruction:
         """Reconstruct a path, nibabel image, NumPy, CuPy or torch array [X, Y, Z] or [X, Y, Z, T].
 
         A path is a NIfTI file, or a DICOM folder, file, DICOMDIR or zip; a list of paths is the files of a
         DICOM series. These give nibabel images, anything else its own kind. A bare array without ``affine``
-        and ``voxel_mm`` lies on the model's grid already (x to the right, y to the front, z up).
+        and ``voxel_mm`` is taken to lie on the model's grid already (x to the right, y to the front, z up);
+        the warning AssumedGrid says so.
         ``stats["warnings"]`` says what is unusual, also about the result: its activity, its maximum.
 
         Args:
+            affine: [4, 4], from the voxels of an array to RAS millimetres.
+            voxel_mm: the three voxel sizes of an array in mm, instead of an affine.
             dose: the fraction of the full dose, in (0, 1], as 0.05 or "1/20"; by default "auto", the one
                 that the noise of each frame tells, or for a model that cannot tell it the one it was mostly
                 trained on. A model that takes no dose is only compared with it.
@@ -174,7 +181,8 @@ class Reconstructor:
             series: the SeriesInstanceUID to read, where a DICOM folder holds several PET series.
             force_units: take DICOM series that are not quantitative, values unchanged.
             allow_activity_change: instead of the Reconstructor's own, for this volume.
-            progress: called with (slices done, slices in all).
+            progress: called with (slices done, slices in all). True is a progress bar, False none; by
+                default there is one in a notebook and at a Python prompt.
             regions: labels on the volume's grid, a NIfTI path, a nibabel image or an array; whole numbers, 0
                 is outside. Each is measured in every sample, see ``Reconstruction.regions``.
 
@@ -189,11 +197,11 @@ class Reconstructor:
         allowed = self.allow_activity_change
         if allow_activity_change is not None:
             allowed = values.switch("allow_activity_change", allow_activity_change)
-        if progress is not None and not callable(progress):
-            raise UsageError(f"progress is a {type(progress).__name__}", "give a function")
         max_voxels = values.whole("max_voxels", max_voxels, 1, MOST_VOXELS)
         force_units = values.switch("force_units", force_units)
         loaded = load(volume, affine, voxel_mm, nonfinite, max_voxels, series, force_units)
+        if loaded.voxel_mm is None:
+            warn_assumed(loaded.data.shape, self.bundle.model)
         placement = self._placement(loaded)
         if noise is not None:
             noise = given_noise(noise, len(loaded.frames), self._noise_shape(placement))
@@ -208,14 +216,15 @@ class Reconstructor:
         started, tally = time.perf_counter(), Tally()
         slices, frames = placement.network_shape[0], []
         drawn = None if marked is None else self._store(placement.network_shape)
-        for index, frame in enumerate(loaded.frames):
-            report = _shifted(progress, index * slices, len(loaded.frames) * slices)
-            done = self._frame(
-                frame, loaded, placement, index, noise, told, report, tally, drawn, marked
-            )
-            if not allowed:  # at once: a series may run for hours
-                refuse_change(loaded.name, done.record, index, len(loaded.frames))
-            frames.append(done)
+        with watched(progress) as watcher:
+            for index, frame in enumerate(loaded.frames):
+                report = _shifted(watcher, index * slices, len(loaded.frames) * slices)
+                done = self._frame(
+                    frame, loaded, placement, index, noise, told, report, tally, drawn, marked
+                )
+                if not allowed:  # at once: a series may run for hours
+                    refuse_change(loaded.name, done.record, index, len(loaded.frames))
+                frames.append(done)
         stats = run_record(
             self.bundle,
             self._choice,
@@ -233,7 +242,13 @@ class Reconstructor:
         stats["seconds"] = self._pipeline.device.times(tally.seconds, seconds)
         warn_python(domain_warnings(told, self.bundle.model, stats["frames"]), loaded.name)
         measured = self._measured(marked, frames, stats["dose_fraction"])
-        return given_back(loaded, frames, stats, measured)
+        origin = Origin(
+            loaded.as_volume(self.bundle.model.domain.voxel_mm),
+            paths_of(volume),
+            series,
+            settings_of(self, told, nonfinite),
+        )
+        return given_back(loaded, frames, stats, measured, origin)
 
     @property
     def side_by_side(self) -> int:
@@ -244,6 +259,19 @@ class Reconstructor:
         """Bytes, by estimate, that this process has while it runs a volume of ``network_shape`` [Z, H, W]
         on a CPU, beside the volume and its results; None on a GPU. Raises DeviceError if it may not."""
         return self._pipeline.device.memory_for(network_shape, self.samples)
+
+    def __repr__(self) -> str:
+        engine, drawn = self.engine, "coarse prediction, no samples"
+        if self.sampler is not None:
+            steps = f"{self.sampler.steps} step{'s' if self.sampler.steps > 1 else ''}"
+            drawn = f"{self.samples} sample{'s' if self.samples > 1 else ''} of {self.sampler.kind}, {steps}"
+        parts = [
+            *(f"model {printable(self.bundle.model.name)}", drawn, f"seed {self.seed}"),
+            f"{engine.name} {engine.precision} on {engine.device}",
+        ]
+        if self.strength != 1:
+            parts.insert(2, f"strength {self.strength:g}")
+        return f"Reconstructor({', '.join(parts)})"
 
     def __reduce__(self) -> NoReturn:
         raise UsageError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from petrt.arrays import Array
 from petrt.evaluation.uncertainty.choice import dose_of, fitted_for, size_reason
-from petrt.evaluation.uncertainty.regions import Drawn, Region, Regions, regions_of, table
+from petrt.evaluation.uncertainty.regions import Drawn, Regions, RegionTable, regions_of, table
 from petrt.imaging.grid import Placement
 from petrt.io.inputs import Loaded
 from petrt.io.labels import label_map
@@ -53,11 +53,11 @@ class RegionsOfRun:
     samples: int
     dose: float | None
 
-    def table(self, level: float) -> list[Region]:
+    def table(self, level: float) -> RegionTable:
         """Every region of every frame, with its intervals at ``level``."""
         fit, reason = fitted_for(self.model, self.sampler, self.samples, self.dose)
         why = ["" if fit else reason] * len(self.regions.labels)
         if fit is not None:
             why = [size_reason(self.model, float(ml)) for ml in self.regions.ml]
         dose = dose_of(self.model, self.dose)
-        return table(self.regions, self.drawn, fit, why, dose, level)
+        return RegionTable(table(self.regions, self.drawn, fit, why, dose, level), level)

@@ -15,6 +15,7 @@ from petrt.arrays import plain
 from petrt.errors import InputError, UsageError
 from petrt.imaging.affine import check_affine
 from petrt.io import nifti, source
+from petrt.io.header import affine_header
 from petrt.io.volume import Nonfinite, Volume, VoxelStats, count_voxels
 from petrt.values import sizes
 
@@ -27,6 +28,7 @@ class Loaded:
 
     ``affine_mm`` [4, 4] and ``voxel_mm`` (along the data's axes) are None for a bare array, which lies
     on the model's grid. ``restore`` converts an array of the input's shape to the input's kind.
+    ``data``: the frames as they came, [X, Y, Z] or [X, Y, Z, T]. ``volume``: None for an array.
     """
 
     name: str
@@ -36,7 +38,25 @@ class Loaded:
     stats: VoxelStats
     restore: Callable[[NDArray[np.float32]], Any]
     series: bool
-    warnings: tuple[str, ...] = ()
+    data: NDArray[np.float32]
+    volume: Volume | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was odd about the file."""
+        return () if self.volume is None else self.volume.warnings
+
+    def as_volume(self, voxel_mm: Sequence[float]) -> Volume:
+        """The volume, or one of the array: in RAS from the origin on where it has no affine, with voxels of
+        ``voxel_mm`` (the model's) where it has no size either."""
+        if self.volume is not None:
+            return self.volume
+        affine = self.affine_mm
+        if affine is None:
+            affine = np.diag([*(self.voxel_mm or voxel_mm), 1.0])
+        header = affine_header(affine, self.data.shape)
+        header.set_xyzt_units("mm")
+        return Volume(self.data, affine, header, self.stats, source="array")
 
 
 def load(
@@ -55,7 +75,7 @@ def load(
     Raises InputError for an unsuitable volume, and UsageError for ``affine`` or ``voxel_mm`` with a
     volume that has its own.
     """
-    if isinstance(volume, str | os.PathLike) or _are_paths(volume):
+    if paths_of(volume) is not None:
         _no_grid(affine, voxel_mm, "a file")
         return _from_volume(
             source.read(
@@ -77,17 +97,29 @@ def load(
     return _from_array(volume, affine, voxel_mm, nonfinite)
 
 
-def _are_paths(volume: Any) -> bool:
-    return (
-        isinstance(volume, list | tuple)
-        and bool(volume)
-        and all(isinstance(each, str | os.PathLike) for each in volume)
-    )
+def paths_of(volume: Any) -> source.VolumeSource | None:
+    """``volume`` where it is a path or a list of paths; None for a volume in memory."""
+    if isinstance(volume, str | os.PathLike):
+        return volume
+    if not isinstance(volume, list | tuple) or not volume:
+        return None
+    return volume if all(isinstance(each, str | os.PathLike) for each in volume) else None
 
 
 def give_back(loaded: Loaded, frames: Sequence[NDArray[np.float32]]) -> Any:
     """Results, one per frame, as the input's kind of volume."""
     return loaded.restore(np.stack(frames, axis=-1) if loaded.series else frames[0])
+
+
+def values_of(image: Any) -> NDArray[np.float32]:
+    """The values of a result, as NumPy has them: of a nibabel image, a torch or a CuPy array, or its own."""
+    if hasattr(image, "dataobj"):
+        return np.asarray(image.dataobj, np.float32)
+    if hasattr(image, "detach"):
+        image = image.detach().cpu().numpy()
+    elif hasattr(image, "get"):
+        image = image.get()
+    return np.asarray(image, np.float32)
 
 
 def _from_volume(volume: Volume) -> Loaded:
@@ -100,7 +132,8 @@ def _from_volume(volume: Volume) -> Loaded:
         stats=volume.stats,
         restore=lambda data: nifti.to_image(data, volume),
         series=series,
-        warnings=volume.warnings,
+        data=volume.data,
+        volume=volume,
     )
 
 
@@ -152,7 +185,7 @@ def _from_array(volume: Any, affine: Any, voxel_mm: Any, nonfinite: Nonfinite) -
         voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
     if voxel_mm is not None:
         voxel_mm = sizes("array: voxel_mm", voxel_mm, error=InputError)
-    return Loaded("array", _split(data), affine, voxel_mm, stats, restore, data.ndim == 4)
+    return Loaded("array", _split(data), affine, voxel_mm, stats, restore, data.ndim == 4, data)
 
 
 def _split(data: NDArray[np.float32]) -> Frames:

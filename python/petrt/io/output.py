@@ -30,20 +30,22 @@ NIFTI_NAMES = (".nii", ".nii.gz")
 MAP_NAME = ".dcm"
 
 
-def format_for(source: VolumeSource, wanted: str | None, path: Path | None = None) -> Format:
-    """The format of a result: ``wanted``, or what ``path`` is named as, or what came in.
+def format_for(source: VolumeSource | None, wanted: str | None, path: Path | None = None) -> Format:
+    """The format of a result: ``wanted``, or what ``path`` is named as, or what came in. ``source``: None for
+    a volume that came from no file.
 
     Raises UsageError for DICOM where the input is none, and for a name that says otherwise.
     """
     named_nifti = path is not None and path.name.lower().endswith(NIFTI_NAMES)
+    from_dicom = source is not None and is_dicom(source)
     if wanted is None:
-        return "dicom" if not named_nifti and is_dicom(source) else "nifti"
+        return "dicom" if not named_nifti and from_dicom else "nifti"
     if word("out_format", wanted, FORMATS) == "nifti":
         return "nifti"
     if named_nifti:
         assert path is not None
         raise UsageError(f"{shown(path)}: named as NIfTI, and the format is dicom", "name a folder")
-    if not is_dicom(source):
+    if not from_dicom:
         name = shown(source) if isinstance(source, str | os.PathLike) else "the input"
         raise UsageError(
             f"{name}: not DICOM, so there is no series to derive one from", "write NIfTI"

@@ -12,7 +12,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Header, Nifti2Image
 
-from petrt.arrays import plain
+from petrt.arrays import grid_text, plain
 from petrt.errors import InputError, UsageError, called, way
 from petrt.files.names import shown
 from petrt.imaging.affine import check_affine
@@ -43,7 +43,7 @@ class VoxelStats:
     replaced: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Volume:
     """A PET volume or series in memory.
 
@@ -61,6 +61,9 @@ class Volume:
     source: str = ""
     series: PetSeries | None = None
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Volume({grid_text(self.data.shape, self.voxel_mm)}, {self.source or 'unknown source'})"
 
     @property
     def affine_mm(self) -> np.ndarray:

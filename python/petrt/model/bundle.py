@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
+from petrt.arrays import mm_text
 from petrt.errors import InputError, NonfiniteOutput, UsageError
 from petrt.files.faults import first_fault
-from petrt.files.names import shown
+from petrt.files.names import printable, shown
 from petrt.files.system import reading
 from petrt.model.spec import ModelSpec, Spec
 
@@ -97,7 +98,7 @@ def noise_bias_table(
     return (h @ w["film.weight"].T + w["film.bias"]).astype(np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle:
     """A checked bundle in memory. ``identity``: SHA-256 of the manifest, which holds all files' hashes."""
 
@@ -109,6 +110,16 @@ class Bundle:
     @property
     def model(self) -> ModelSpec:
         return self.manifest.model
+
+    def __repr__(self) -> str:
+        model = self.model
+        parts = [
+            repr(printable(model.name)),
+            " + ".join(self.graphs),
+            mm_text(model.domain.voxel_mm),
+            f"sha256 {self.identity[:12]}",
+        ]
+        return f"Bundle({', '.join(parts)})"
 
     @cached_property
     def _checked(self) -> set[str]:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petrt import values
-from petrt.arrays import Array
+from petrt.arrays import Array, grid_text
 from petrt.data.simulate import scanner as basic
 from petrt.data.simulate.phantom import make_phantom
 from petrt.data.simulate.varied import Drawn, draw, simulate_varied
+from petrt.diffusion.dose import Given, reduction
 from petrt.errors import UsageError, called, way
 from petrt.values import real, whole
 
@@ -33,7 +34,7 @@ FWHM_MM = (4.0, 6.0)
 MOST_SEED = 2**32 - 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Subject:
     """One simulated scan; volumes are [X,Y,Z] float32 in Bq/ml on one RAS+ grid.
 
@@ -55,26 +56,34 @@ class Subject:
     affine: NDArray[np.float64]
     drawn: Drawn | None = None
 
+    def __repr__(self) -> str:
+        voxel_mm = np.linalg.norm(self.affine[:3, :3], axis=0)
+        doses = ", ".join(f"1/{dose}" for dose in self.low)
+        return (
+            f"Subject({grid_text(self.full.shape, voxel_mm)}, Bq/ml, doses {doses or 'full alone'})"
+        )
+
 
 def simulate_subject(
     seed: int,
     subject: int = 0,
     *,
-    doses: Sequence[int] = (100,),
+    doses: Sequence[Given] = (100,),
     shape: Shape = (128, 128, 128),
     voxel_mm: float | None = 2.0,
     scanner: str = "basic",
 ) -> Subject:
     """Subject number ``subject`` of ``seed``. The same arguments give bit-equal volumes.
 
-    ``scanner``: ``basic`` or ``varied`` (docs/simulation.md). ``voxel_mm`` None: the grid of the subject's
-    own scanner, for ``varied``; ``shape`` does not count then. A volume depends only on (seed, subject,
+    ``doses``: such as 100 or "1/100". ``scanner``: ``basic`` or ``varied`` (docs/simulation.md).
+    ``voxel_mm`` None: the grid of the subject's own scanner, for ``varied``; ``shape`` does not count then. A
+    volume depends only on (seed, subject,
     dose, grid, scanner). Raises UsageError for an unknown dose or scanner, a seed or number outside
     0..2^32-1, or a grid out of bounds.
     """
-    check_request(seed, subject, doses, shape, voxel_mm, scanner)
+    chosen = sorted({reduction(dose) for dose in doses})
+    check_request(seed, subject, chosen, shape, voxel_mm, scanner)
     anatomy, system, noise = np.random.SeedSequence([seed, subject]).spawn(3)
-    chosen = sorted(set(doses))
     if scanner == "varied" or voxel_mm is None:
         return _varied(anatomy, draw(np.random.default_rng(system)), noise, chosen, shape, voxel_mm)
     phantom = make_phantom(anatomy, shape, voxel_mm)

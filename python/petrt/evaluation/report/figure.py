@@ -23,9 +23,10 @@ NOT_FOR_DIAGNOSIS = "not for diagnostic use"
 DPI = 100
 
 
-def png(draw: Callable[[], Figure]) -> bytes:
-    """The figure made by ``draw``, as PNG. It needs no display, ignores user settings and has no date."""
-    return _drawn(draw, {}, format="png", metadata={"Software": None})
+def png(draw: Callable[[], Figure], dpi: float | None = None) -> bytes:
+    """The figure made by ``draw``, as PNG, at its own ``dpi`` or another. It needs no display, ignores user
+    settings and has no date."""
+    return _drawn(draw, {}, format="png", metadata={"Software": None}, dpi=dpi or "figure")
 
 
 def svg(draw: Callable[[], Figure], settings: Mapping[str, Any]) -> str:

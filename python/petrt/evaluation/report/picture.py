@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from petrt.arrays import Array
 from petrt.errors import InputError
 from petrt.evaluation.report.case import Kind, activity_centre, window_top
-from petrt.evaluation.report.figure import png
-from petrt.evaluation.report.planes import Sheet, draw_sheet
+from petrt.evaluation.report.figure import DPI, png
+from petrt.evaluation.report.planes import WIDTH_PX, Sheet, draw_sheet
 from petrt.files.atomic import atomic_write_bytes
 from petrt.imaging.affine import check_affine
 
@@ -84,8 +84,9 @@ def comparison_png(
     title: str = "",
     notes: Sequence[str] = (),
     ring_mm: float | None = None,
+    width_px: int | None = None,
 ) -> bytes:
-    """A PNG, 1200 pixels wide, of axial, coronal and sagittal planes of ``columns``.
+    """A PNG, 1200 pixels wide or ``width_px``, of axial, coronal and sagittal planes of ``columns``.
 
     ``columns``: title (of one or two lines) -> Panel, or an array [X, Y, Z] for a grey image; all on one
     grid. ``affine`` [4, 4] in mm gives orientation and voxel size (default: RAS, 1 mm). ``centre``: the
@@ -113,7 +114,8 @@ def comparison_png(
     top = maximum or window_top(*clean)
     sheet = Sheet(at, voxel_mm, top, unit, place, ring_mm)
     shown = [(n, volumes[n], p.kind) for n, p in panels.items()]
-    return png(lambda: draw_sheet(shown, sheet, title, notes))
+    dpi = None if width_px is None else DPI * width_px / WIDTH_PX
+    return png(lambda: draw_sheet(shown, sheet, title, notes), dpi)
 
 
 def _shape_of(panels: Mapping[str, Panel]) -> tuple[int, ...]:

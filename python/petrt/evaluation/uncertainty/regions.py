@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from statistics import NormalDist
 from typing import Any
 
@@ -12,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from petrt.arrays import Array, Array64
 from petrt.evaluation.activity import bounding_box, compact_labels, peak_map
+from petrt.evaluation.report.figure import NOT_FOR_DIAGNOSIS
+from petrt.files.names import printable
 from petrt.imaging.scaling import smoothed
 from petrt.model.spec import RegionSpec, SamplesSpec
 
@@ -115,8 +118,13 @@ class Value:
     low: float | None = None
     high: float | None = None
 
+    def __str__(self) -> str:
+        if self.low is None:
+            return f"{self.value:.4g}"
+        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Region:
     """One region of one frame. ``reason``: why it has no intervals; "" where it has."""
 
@@ -130,6 +138,11 @@ class Region:
     max: Value
     reason: str = ""
 
+    def __repr__(self) -> str:
+        name = f" {self.name!r}" if self.name else ""
+        shown = ", ".join(f"{key} {getattr(self, key)}" for key in STATISTICS)
+        return f"Region({self.label}{name}, {self.ml:.4g} ml, {shown})"
+
     def record(self) -> dict[str, Any]:
         """One flat row; JSON-ready."""
         row: dict[str, Any] = {"frame": self.frame, "label": self.label, "name": self.name}
@@ -138,6 +151,52 @@ class Region:
             each: Value = getattr(self, key)
             row |= {key: each.value, f"{key}_low": each.low, f"{key}_high": each.high}
         return row | {"reason": self.reason}
+
+
+COLUMNS = ("frame", "label", "name", "ml", *STATISTICS)
+
+
+class RegionTable(list[Region]):
+    """Regions by frame and label, with intervals at ``level``. It prints as a table, and shows as one."""
+
+    def __init__(self, rows: Iterable[Region], level: float) -> None:
+        super().__init__(rows)
+        self.level = level
+
+    def __repr__(self) -> str:
+        frames = len({row.frame for row in self})
+        of = f" of {frames} frames" if frames > 1 else ""
+        return f"RegionTable({len(self)} regions{of}, {100 * self.level:g} % intervals)"
+
+    def __str__(self) -> str:
+        rows = [COLUMNS, *self._cells()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+        lines = [
+            "  ".join(each.ljust(width) for each, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        return "\n".join([*lines, *(f"no intervals: {reason}" for reason in self._reasons())])
+
+    def _repr_html_(self) -> str:
+        def row(cells: Iterable[str], tag: str) -> str:
+            return f"<tr>{''.join(f'<{tag}>{escape(each)}</{tag}>' for each in cells)}</tr>"
+
+        body = "".join(row(cells, "td") for cells in self._cells())
+        below = "".join(f"<div>no intervals: {escape(each)}</div>" for each in self._reasons())
+        title = f"<caption>{100 * self.level:g} % intervals; {NOT_FOR_DIAGNOSIS}</caption>"
+        return f"<table>{title}{row(COLUMNS, 'th')}{body}</table>{below}"
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                *(str(each.frame), str(each.label), printable(each.name), f"{each.ml:.4g}"),
+                *(str(getattr(each, key)) for key in STATISTICS),
+            )
+            for each in self
+        ]
+
+    def _reasons(self) -> list[str]:
+        return [*dict.fromkeys(printable(each.reason) for each in self if each.reason)]
 
 
 def features(
