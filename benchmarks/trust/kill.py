@@ -87,10 +87,11 @@ class _Trials:
             shutil.rmtree(folder)
         names = ("killed", "half_written", "inputs_changed", "next_run_failed")
         names += ("left_after_next_run", "left_by_the_kill", "none_new", "some_new", "all_new")
+        names += ("old_not_there_until_the_next_run", "rows_without_numbers")
         return {
             "seconds": round(self.seconds, 3),
             "calls_of_the_file_system": self.calls,
-            **{name: counts[name] for name in (*names, "old_not_there_until_the_next_run")},
+            **{name: counts[name] for name in names},
         }
 
     def _judge(self, folder: Path, counts: Counter[str]) -> None:
@@ -108,6 +109,7 @@ class _Trials:
         code = jobs.run_to_end(folder, self.job.command())
         counts["next_run_failed"] += code != 0 or self._stamps(folder) != self.new
         counts["left_after_next_run"] += bool(jobs.rest(folder))
+        counts["rows_without_numbers"] += self._without_numbers(folder)
         counts["inputs_changed"] += self._changed(folder)
 
     def _whole_output(self, name: str, found: jobs.Stamp | None) -> bool:
@@ -117,6 +119,11 @@ class _Trials:
             done = {row for row in found if " done " in row}
             return done <= {*new} and len(found) <= len(new)
         return found == new
+
+    def _without_numbers(self, folder: Path) -> int:
+        """Rows of cases whose image was whole already, and known by its key, but had no row yet."""
+        tables = [folder / name for name in self.job.outputs if name.endswith(".tsv")]
+        return sum(path.read_text().count("\tdone\t0\tn/a\t") for path in tables)
 
     def _changed(self, folder: Path) -> bool:
         before = {name.replace(str(self.ready), ""): value for name, value in self.inputs.items()}
