@@ -47,7 +47,8 @@ def test_the_tests_of_a_requirement_exist(requirement, nodes):
 def shown() -> Any:
     path = ROOT / "docs" / "_ext" / "trust.py"
     spec = importlib.util.spec_from_file_location("docs_trust", path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

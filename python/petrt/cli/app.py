@@ -114,7 +114,9 @@ def run(arguments: Sequence[str]) -> int:
                 sys.stdout.flush()
         except BrokenPipeError as error:
             code = 1 if _nobody_reads() else tell(error, first_line(error), 1)
-        except OSError as error:  # no room for what stdout still held; it may have been told already
+        except (
+            OSError
+        ) as error:  # no room for what stdout still held; it may have been told already
             refused = refusal(error)
             code = code or tell(error, str(refused), refused.exit_code)
     return CLOSED_PIPE if code == 1 and _nobody_reads() else code
