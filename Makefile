@@ -1,4 +1,4 @@
-# make demo · test · lint · docs · wheel · sbom · bench: each sets itself up in .venv
+# make demo · test · lint · docs · wheel · sbom · bench · trust · accept: each sets itself up in .venv
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +9,7 @@ SOURCES := $(shell find csrc export python -type f ! -name '*.pyc' ! -name '*.so
 # The address of the repository, where there is one: the wheel's description then links to it.
 REPOSITORY :=
 
-.PHONY: demo test lint docs wheel sbom bench clean
+.PHONY: demo test lint docs wheel sbom bench trust accept clean
 
 demo: $(VENV)/runtime.stamp
 	$(BIN)/petrt demo --out demo_output --overwrite
@@ -43,6 +43,13 @@ bench: $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks.quality samplers --head --every 8
 	$(BIN)/python -m benchmarks.flops
 	$(BIN)/python -m benchmarks.latency --device cpu --no-compile
+
+trust: $(VENV)/test.stamp
+	$(BIN)/python -m benchmarks.trust
+
+# make accept OLD=demo NEW=build/new_model DATA=TEST: may NEW replace OLD? The bars: benchmarks/accept/policy.toml.
+accept: $(VENV)/test.stamp
+	$(BIN)/python -m benchmarks.accept $(OLD) $(NEW) $(if $(DATA),--data $(DATA))
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -27,6 +27,7 @@ def tables(text: str) -> list[list[str]]:
 
 MEANING, FAULTS = (tables(part) for part in PAGE.split("\n## Input: files", 1))
 CODES = {int(row[0]): row for row in MEANING}
+ANY_ERROR = "an error raised in a pool"  # its test takes every class that there is
 SIGNALS = ("TrainingStopped", "Stopped")  # their codes are those of signals
 
 
@@ -70,6 +71,35 @@ def test_the_code_of_a_row_is_that_of_its_class(row, codes):
             assert numbers[0] in (130, 143)
         else:
             assert codes[name] == numbers[0]
+
+
+def words_of(path: Path, name: str) -> set[str]:
+    """Names and numbers in a test, and in what it uses of its own file."""
+    tree = ast.parse(path.read_text())
+    own: dict[str, ast.stmt] = {}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            own[node.name] = node
+        elif isinstance(node, ast.Assign):
+            own |= {each.id: node for each in node.targets if isinstance(each, ast.Name)}
+    found, waiting = set[str](), [name]
+    while waiting:
+        for node in ast.walk(own.pop(waiting.pop(), ast.Pass())):
+            each = getattr(node, "id", getattr(node, "attr", getattr(node, "value", None)))
+            if isinstance(each, str | int):
+                found.add(str(each))
+                waiting += [str(each)] if str(each) in own else []
+    return found
+
+
+@pytest.mark.parametrize("row", FAULTS, ids=lambda row: row[0][:40])
+def test_the_test_of_a_row_asks_for_its_class_or_code(row):
+    """So a row that says 3 `InputError` has a test that would fail if another one came."""
+    path, name = row[3].strip("`").split("::")
+    classes, codes = re.findall(r"`(\w+)`", row[2]), re.findall(r"\d+", re.sub("`.*?`", "", row[2]))
+    if codes != ["0"] and row[0] != ANY_ERROR:
+        signals = {"SIGTERM"} if "143" in codes else set()
+        assert {*classes, *codes, *signals} & words_of(ROOT / "tests" / path, name)
 
 
 def test_every_class_is_in_the_table_of_codes(codes):

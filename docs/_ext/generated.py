@@ -8,6 +8,7 @@ from typing import Any
 import card
 import commands
 import settings
+import trust
 from sphinx.application import Sphinx
 
 PARTS = {
@@ -15,6 +16,10 @@ PARTS = {
     "commands": commands.reference,
     "training keys": settings.training,
     "bundle keys": settings.bundle,
+    "trust fuzzing": trust.fuzzing,
+    "trust policy": trust.policy,
+    "trust proofs": trust.proofs,
+    "trust stress": trust.stress,
 }
 MARK = re.compile(r"^<!-- generated: (.+) -->$", re.MULTILINE)
 

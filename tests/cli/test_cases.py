@@ -112,6 +112,7 @@ def test_an_error_of_the_system_fails_its_case_only(what, caplog):
     assert str(failure).startswith("b.nii: the system refuses: Stale file handle; ")
     told = [r.message.partition(":")[0] for r in caplog.records]
     assert told == ["a done", "failed", "c done"]
+    assert failure.exit_code == 4
     with pytest.raises(PetrtError, match="Stale file handle"):
         Stale().run(cases("b"))
 

@@ -109,6 +109,21 @@ def test_a_closed_pipe_ends_with_141_and_no_word(tmp_path):
     os.close(write)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [("--version",), ("inspect", "demo")])
+def test_stdout_on_a_full_disk_is_one_line(arguments, buffered):
+    environment = {**os.environ, "PYTHONUNBUFFERED": buffered}
+    command = [sys.executable, "-m", "petrt", *arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, env=environment, text=True, check=False
+        )
+    assert done.returncode == 4
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("petrt: error: the system refuses: No space left on device")
+
+
 def test_a_log_that_nobody_reads_does_not_end_a_run(tmp_path, tiny_bundle):
     low = write_nifti(tmp_path / "low.nii", VOLUME)
     read, write = os.pipe()

@@ -93,7 +93,7 @@ def options(
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. The error that ends it is the last line of the log."""
-    arguments = list(arguments)
+    arguments, code = list(arguments), 0
     with logging_for(arguments):
         try:
             code = _run(arguments)
@@ -101,6 +101,11 @@ def run(arguments: Sequence[str]) -> int:
                 sys.stdout.flush()
         except BrokenPipeError as error:
             code = 1 if _nobody_reads() else tell(error, first_line(error), 1)
+        except (
+            OSError
+        ) as error:  # no room for what stdout still held; it may have been told already
+            refused = refusal(error)
+            code = code or tell(error, str(refused), refused.exit_code)
     return CLOSED_PIPE if code == 1 and _nobody_reads() else code
 
 

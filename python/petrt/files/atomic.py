@@ -2,7 +2,8 @@
 
 Content is written to a scratch file in the target's folder, flushed and fsynced, and then gets the
 target's name. A failure or interrupt leaves the old file unchanged and no new one. On Linux
-(``O_TMPFILE``) the scratch file has no name, so even a killed process leaves nothing behind.
+(``O_TMPFILE``) the scratch file has no name while it is written, so that a process that is killed then leaves
+nothing behind. What it leaves at other moments a later run removes (petrt.files.stale).
 
 Every problem with an output (it exists, it is an input, its folder is missing or read-only, the disk is
 full, whatever else the system says) is a UsageError, exit code 2, because another output path solves it.
@@ -13,7 +14,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,9 +26,11 @@ from typing import Any, Protocol
 
 from petrt.errors import UsageError, first_line, way
 from petrt.files.names import shown
+from petrt.files.stale import Hold, scratch_path, sweep
 
 PathLike = str | os.PathLike[str]
 
+SCRATCH = ".tmp"  # the end of a scratch file's name
 # Errors with a reason in our words. All others have the system's.
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -78,6 +80,7 @@ class _Written:
     scratch: Path
     target: Path
     overwrite: bool
+    hold: Hold
     old: Path | None = None
 
     @property
@@ -98,11 +101,13 @@ class _Written:
                 self.target.unlink()
 
     def settle(self) -> None:
+        self.hold.release()
         if self.old is not None:
             _discard(self.old)
 
     def discard(self) -> None:
         _discard(self.scratch)
+        self.hold.release()
 
 
 # The outputs of the open ``together`` block of this thread or task; None outside of one.
@@ -167,20 +172,26 @@ def atomic_file(path: PathLike, *, overwrite: bool = False) -> Iterator[Buffered
     target = Path(path)
     check_output(target, overwrite=overwrite)
     scratch: Path | None = None
+    hold: Hold | None = None
     try:
         with explained(target):
             descriptor, scratch = _open_scratch(target.parent)
+            hold = None if scratch is None else Hold(scratch)
             with os.fdopen(descriptor, "w+b") as handle:
                 yield handle
                 handle.flush()
                 sync(descriptor)
                 if scratch is None:
-                    scratch = _scratch_name(target.parent)
+                    scratch = scratch_path(target.parent, SCRATCH)
                     _give_name(handle, scratch)
-        hand_over(_Written(scratch, target, overwrite))
+                    hold = Hold(scratch)
+        assert hold is not None
+        hand_over(_Written(scratch, target, overwrite, hold))
     except BaseException:
         if scratch is not None:
             _discard(scratch)
+        if hold is not None:
+            hold.release()
         raise
 
 
@@ -239,13 +250,14 @@ def _publish_all(outputs: Sequence[Staged]) -> None:
         output.settle()
     for folder in {output.target.parent for output in outputs}:
         sync_folder(folder)
+        sweep(folder)
 
 
 def _keep_old(target: Path) -> Path | None:
     """A second name for the file at ``target``, so that it can come back; None if there is none."""
     if not os.path.lexists(target):
         return None
-    second = _scratch_name(target.parent)
+    second = scratch_path(target.parent, SCRATCH)
     try:
         os.link(target, second, follow_symlinks=False)
     except OSError:  # no hard links on this file system
@@ -276,7 +288,7 @@ def atomic_write_json(path: PathLike, value: Any, *, overwrite: bool = False) ->
 
 def is_scratch(name: str) -> bool:
     """Whether this is the name of a scratch file, left by a killed process."""
-    return name.startswith(".petrt-") and name.endswith(".tmp")
+    return name.startswith(".petrt-") and name.endswith(SCRATCH)
 
 
 def _exists(target: Path) -> bool:
@@ -323,11 +335,6 @@ def explained(target: Path) -> Iterator[None]:
         ) from error
 
 
-def _scratch_name(folder: Path) -> Path:
-    # Independent of the target's name, which may already have the maximum length.
-    return folder / f".petrt-{secrets.token_hex(8)}.tmp"
-
-
 def _open_scratch(folder: Path) -> tuple[int, Path | None]:
     """An open scratch file in ``folder`` and its name, None if it has none."""
     nameless = getattr(os, "O_TMPFILE", None)
@@ -335,7 +342,7 @@ def _open_scratch(folder: Path) -> tuple[int, Path | None]:
         # Old kernels and some file systems refuse the flag. Other errors occur again below.
         with suppress(OSError):
             return os.open(folder, nameless | os.O_RDWR, 0o666), None
-    scratch = _scratch_name(folder)
+    scratch = scratch_path(folder, SCRATCH)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     return os.open(scratch, flags, 0o666), scratch
 

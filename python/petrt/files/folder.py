@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from petrt.errors import UsageError
 from petrt.files.atomic import explained, hand_over, sync, sync_folder
 from petrt.files.names import shown
+from petrt.files.stale import Hold, scratch_path
 
 # A file that an old folder holds, or a test of the folder: shows that it is of the same kind.
 Kind = str | Callable[[Path], bool] | None
@@ -36,8 +36,9 @@ def atomic_folder(path: Path, *, replaces: Kind = None, into_empty: bool = False
             raise UsageError(
                 f"{shown(path)}: cannot write: its folder is a file", "choose another output path"
             ) from error
-        staging = Path(tempfile.mkdtemp(prefix=".petrt-", dir=path.parent))
-        folder = _Folder(staging, path, replaces, into_empty)
+        staging = scratch_path(path.parent)
+        staging.mkdir(mode=0o700)
+        folder = _Folder(staging, path, replaces, into_empty, Hold(staging))
         try:
             folder.made.mkdir()
             yield folder.made
@@ -59,6 +60,7 @@ class _Folder:
     target: Path
     replaces: Kind
     into_empty: bool
+    hold: Hold
 
     @property
     def made(self) -> Path:
@@ -66,13 +68,15 @@ class _Folder:
 
     @property
     def old(self) -> Path:
-        return self.staging / "old"
+        """Holds the target's name, so that a later run can give it back (petrt.files.stale)."""
+        return self.staging / "old" / self.target.name
 
     def publish(self, alone: bool) -> None:
         # Another process may have written it meanwhile.
         check_folder(self.target, replaces=self.replaces, into_empty=self.into_empty)
         try:
             if self.target.exists():
+                self.old.parent.mkdir(exist_ok=True)
                 self.target.rename(self.old)
             self.made.rename(self.target)
         except BaseException:
@@ -88,6 +92,7 @@ class _Folder:
 
     def settle(self) -> None:
         shutil.rmtree(self.staging, ignore_errors=True)
+        self.hold.release()
 
     def discard(self) -> None:
         self.settle()

@@ -115,7 +115,8 @@ def test_reasons_are_quoted_once_each_and_not_all(tmp_path, capsys):
     for k, each in enumerate(units):
         for dose, name in ((1, "NORMAL"), (10, "D10")):
             write_series(tmp_path / "s" / f"case {k}" / name, scan(k, dose), AFFINE, Units=each)
-    _, text = said(tmp_path / "s", tmp_path, capsys)
+    code, text = said(tmp_path / "s", tmp_path, capsys)
+    assert code == 3
     assert "sub-0000: series 1.2.3.4: DICOM field Units is 1CM" in text
     assert "sub-0002" in text
     assert "and 1 more" in text

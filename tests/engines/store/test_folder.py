@@ -300,7 +300,7 @@ def test_a_user_without_a_home_has_no_engines_and_is_told_what_to_set(monkeypatc
     assert private_root() is None
     assert installed() == ([], [])
     for use in (cache_root, lambda: private_root(create=True)):
-        with pytest.raises(DeviceError, match=r"no home folder.*set PETRT_CACHE") as caught:
+        with pytest.raises(cache.NoHome, match=r"no home folder.*set PETRT_CACHE") as caught:
             use()
         assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 

@@ -1,0 +1,1 @@
+"""Whether a model or an engine may replace another: ``python -m benchmarks.accept``."""
