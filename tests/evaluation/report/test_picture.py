@@ -144,7 +144,7 @@ def sheet_of(shape, monkeypatch, count=4, **options):
     """The figure that a picture of volumes of this shape is made of, drawn."""
     figures = []
 
-    def keep(draw):
+    def keep(draw, dpi):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         figure = draw()

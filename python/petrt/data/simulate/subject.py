@@ -81,7 +81,7 @@ def simulate_subject(
     dose, grid, scanner). Raises UsageError for an unknown dose or scanner, a seed or number outside
     0..2^32-1, or a grid out of bounds.
     """
-    chosen = sorted({reduction(dose) for dose in doses})
+    chosen = sorted({d if isinstance(d, int | np.integer) else reduction(d) for d in doses})
     check_request(seed, subject, chosen, shape, voxel_mm, scanner)
     anatomy, system, noise = np.random.SeedSequence([seed, subject]).spawn(3)
     if scanner == "varied" or voxel_mm is None:
