@@ -34,7 +34,7 @@ STRESS: dict[str, Section] = {
 }
 SECTIONS: dict[str, Section] = STRESS | {
     "proofs": lambda options: tests_run.proofs(),
-    "fuzz": lambda options: tests_run.fuzz(options.times, options.seed),
+    "fuzz": lambda options: tests_run.fuzz(options.times, options.seed, options.hostile),
 }
 
 
@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=8, help="of the section cache")
     parser.add_argument("--kills", type=int, default=100, help="of the section kill")
     parser.add_argument("--times", type=float, default=5, help="as many examples, of fuzz")
+    parser.add_argument("--hostile", action="store_true", help="of fuzz, only hostile input")
     parser.add_argument("--seed", type=int, default=0, help="of kill and fuzz")
     parser.add_argument("--out", type=Path, default=RESULTS / "trust.json")
     options = parser.parse_args()

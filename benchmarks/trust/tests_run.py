@@ -56,12 +56,13 @@ def _state(node: str, outcomes: Outcomes) -> str:
     return "passed" if "passed" in states else "skipped" if states else "absent"
 
 
-def fuzz(times: float, seed: int) -> dict[str, Any]:
-    """Every property test of Hypothesis with ``times`` as many examples."""
+def fuzz(times: float, seed: int, hostile: bool = False) -> dict[str, Any]:
+    """Every property test of Hypothesis, or those of ``hostile`` input, with ``times`` as many examples."""
     files = [
         str(path.relative_to(ROOT / "tests"))
         for path in sorted((ROOT / "tests").rglob("test_*.py"))
         if re.search(r"^@given\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+        and (not hostile or str(path).endswith(HOSTILE))
     ]
     more = ("--times", str(times), "--hypothesis-seed", str(seed), "-m", "not slow and not gpu")
     return summed(run(files, *more)) | {"times": times, "seed": seed}

@@ -120,7 +120,11 @@ def fuzzing() -> str:
     found = results().get("fuzz")
     if found is None:
         return NOT_YET
-    groups = [(name, found[name]["tests"], f"{found[name]['examples']:,}") for name in GROUPS]
+    groups = [
+        (name, found[name]["tests"], f"{found[name]['examples']:,}")
+        for name in GROUPS
+        if name in found
+    ]
     text = table(("what is drawn", "tests", "examples"), groups)
     failed = ", ".join(f"`{node}`" for node in found["failed"]) or "none"
     return f"{text}\n{found['times']:g} times the usual examples, {found['date'][:10]}. Failed: {failed}.\n"
