@@ -101,7 +101,7 @@ def test_what_is_foreign_is_told_once(able):
 def test_each_frame_of_a_series_has_its_dose(able):
     series = np.stack([volume(0.05), np.zeros_like(volume(0.05)), volume(0.25)], axis=-1)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", DomainWarning)
         result = able(series)
     first, empty, last = result.stats["frames"]
     assert first["dose_fraction"] < last["dose_fraction"]
