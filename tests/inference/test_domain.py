@@ -83,7 +83,7 @@ def test_a_given_dose_is_used_and_compared(able):
     assert (about_domain(near), dose_line(near.stats)) == ([], "")
     with pytest.warns(DomainWarning, match="the noise is that of a dose of about 1/") as caught:
         wrong = able(volume(0.05), dose="1/4")
-    assert len(caught) == 1
+    assert [each.category for each in caught].count(DomainWarning) == 1
     assert wrong.stats["dose_fraction"] == 0.25
     [line] = about_domain(wrong)
     assert line.endswith("; 1/4 is given")
@@ -93,7 +93,7 @@ def test_what_is_foreign_is_told_once(able):
     clean = np.ascontiguousarray(ellipsoid(100).transpose(1, 2, 0))
     with pytest.warns(DomainWarning, match="array: outside the model's domain: unlike") as caught:
         result = able(clean)
-    assert len(caught) == 1
+    assert [each.category for each in caught].count(DomainWarning) == 1
     assert not result.stats["frames"][0]["noise"]["inside"]
     assert len(about_domain(result)) == 1
 
@@ -101,7 +101,7 @@ def test_what_is_foreign_is_told_once(able):
 def test_each_frame_of_a_series_has_its_dose(able):
     series = np.stack([volume(0.05), np.zeros_like(volume(0.05)), volume(0.25)], axis=-1)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", DomainWarning)
         result = able(series)
     first, empty, last = result.stats["frames"]
     assert first["dose_fraction"] < last["dose_fraction"]
