@@ -126,4 +126,4 @@ def show(criteria: list[Criterion]) -> None:
         ends = ("" if value is None else f"{value:.4g}" for value in (each.old, each.new))
         verdict = {True: "met", False: "MISSED", None: "not measured"}[each.met]
         add_row(table, each.criterion, each.at, each.bar, *ends, verdict)
-    Output(width=100).print(table)
+    Output().print(table)

@@ -87,7 +87,9 @@ def test_what_neither_has_is_not_judged_and_what_is_lost_is_refused():
 def test_a_policy_with_a_wrong_key_is_refused(tmp_path):
     path = tmp_path / "policy.toml"
     path.write_text(DEFAULT.read_text().replace("ssim", "ssmi"))
-    with pytest.raises(InputError, match=r"policy\.toml: against_old\.ssim"):
+    with pytest.raises(
+        InputError, match=r"policy\.toml: against_old\.ssmi: unknown key; the nearest is ssim"
+    ):
         read_policy(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_policy(tmp_path / "absent.toml")

@@ -113,9 +113,9 @@ def test_beds_without_decay_correction_stay_as_they_are(tmp_path, capsys):
         (LATER | {"FrameReferenceTime": None}, ["--suv", "bw"], 3, "the start of the scan"),
         ({"Units": "PROPCNTS"}, [], 3, "--force-units"),
         ({"Units": "PROPCNTS"}, ["--force-units", "--suv", "bw"], 3, "not quantitative"),
-        ({}, ["--suv", "max"], 2, "choose bw, lbm"),
+        ({}, ["--suv", "max"], 2, "'max' is not one of 'bw', 'lbm'"),
         ({}, ["--series", "1.2"], 3, "no series '1.2'"),
-        ({}, ["--nonfinite", "keep"], 2, "choose refuse or zero"),
+        ({}, ["--nonfinite", "keep"], 2, "'keep' is not one of 'refuse', 'zero'"),
     ],
 )
 def test_refusals_leave_nothing(tmp_path, capsys, changes, options, code, message):

@@ -128,7 +128,7 @@ def test_the_format_is_what_came_in_unless_chosen(cli, scan, tmp_path):
     assert "a series is a folder" in text
     code, _, text = cli(scan, tmp_path / "y", "--compress", "zip")
     assert code == 2
-    assert "choose rle or jpegls" in text
+    assert "'zip' is not one of 'rle', 'jpegls'" in text
     code, _, text = cli(scan, tmp_path / "z", "--compress", "rle")
     assert code == 0, text
     first = pydicom.dcmread(tmp_path / "z" / "0001.dcm")

@@ -198,7 +198,7 @@ def test_a_model_card_is_kept_in_the_bundle_and_shown_first(tmp_path, capsys):
     assert first.files == second.files
     capsys.readouterr()
     assert run(["inspect", str(again)]) == 0
-    assert capsys.readouterr().out.split()[:3] == ["card.population", "Simulated", "bodies"]
+    assert "trained on  Simulated bodies" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

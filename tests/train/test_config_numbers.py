@@ -24,7 +24,7 @@ DEMO = (files("petrt.train") / "presets" / "demo.toml").read_text(encoding="utf-
         ("batch = 4", "batch = inf", "batch"),
         ("shift = 6", "shift = 6\nworkers = 1000000", "data.workers"),
         ("shift = 6", "shift = 6\nintensity = inf", "data.intensity"),
-        ("100 = 0.6", "100 = nan", "data.doses"),
+        ("100 = 0.48", "100 = nan", "data.doses"),
         ("[[96, 112], [96, 112], [112, 112], [128, 128]]", "[[0, 112]]", "data.crops"),
         ("[[96, 112], [96, 112], [112, 112], [128, 128]]", "[]", "data.crops"),
         ("[2.0, 2.0, 2.0]", "[0.0, 2.0, 2.0]", "model.domain.voxel_mm"),

@@ -68,10 +68,11 @@ def test_a_cold_cache(tmp_path):
 
 
 @linux
+@pytest.mark.slow  # the allocator's own caches grow over the first 200 volumes
 def test_memory(tmp_path):
-    found = trust(tmp_path, "memory", "--volumes", 30)
+    found = trust(tmp_path, "memory", "--volumes", 500)
     assert found["met"], found
-    assert found["volumes"] == found["resident_MiB"][-1][0] == 30
+    assert found["volumes"] == found["resident_MiB"][-1][0] == 500
 
 
 def test_a_leak_is_noticed():
