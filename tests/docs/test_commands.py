@@ -23,7 +23,7 @@ COMMANDS = list({each.arguments: each for found in BY_PAGE.values() for each in 
 # What a line of the README's shell blocks begins with.
 SHELL = ("make ", "pip ", "petrt ")
 OTHERS = {"--nv", "--device", "--target", "--signal"}  # of container engines and schedulers
-OTHERS |= {"--install-completion", "--hostile"}  # of Typer and of benchmarks.trust
+OTHERS |= {"--install-completion", "--hostile", "--engine-old", "--engine-new"}  # Typer, benchmarks
 
 # What is parsed only. It takes long, needs a GPU, a cluster or a network; its own tests run it.
 PARSED = {
