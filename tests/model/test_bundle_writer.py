@@ -144,18 +144,19 @@ def test_both_versions_compute_the_same_bits(tmp_path, precision):
 
 @pytest.mark.filterwarnings("ignore::petrt.errors.DomainWarning")
 def test_export_from_a_bundle_of_the_first_version(tmp_path, capsys):
-    out = tmp_path / "new"
-    assert run(["export", "--from", "demo", "-o", str(out)]) == 0
-    new, demo = load_bundle(out), load_bundle("demo")
-    assert new.model == demo.model
-    assert new.files.keys() - demo.files.keys() == {
-        f"{graph}.{suffix}" for graph in demo.graphs for suffix in ("json", "safetensors")
+    out, shipped = tmp_path / "new", load_bundle("demo")
+    first = write_bundle(first_version(shipped), shipped.model, tmp_path / "first")
+    assert run(["export", "--from", str(tmp_path / "first"), "-o", str(out)]) == 0
+    new = load_bundle(out)
+    assert new.model == first.model
+    assert new.files.keys() - first.files.keys() == {
+        f"{graph}.{suffix}" for graph in first.graphs for suffix in ("json", "safetensors")
     }
-    np.testing.assert_array_equal(images(new, "native"), images(demo, "native"))
+    np.testing.assert_array_equal(images(new, "native"), images(first, "native"))
     capsys.readouterr()
     for arguments, says in (
         (["--from", str(out), "-o", str(tmp_path / "x")], "of version 2 already"),
-        (["--from", "demo", "-o", str(out)], "new exists"),
+        (["--from", str(tmp_path / "first"), "-o", str(out)], "new exists"),
         (["--from", "demo", "-o", str(out), "--precision", "fp16-weights"], "does not change"),
         (["--from", "demo", "run", "-o", str(tmp_path / "x")], "a checkpoint or --from"),
         (["-o", str(tmp_path / "x")], "a checkpoint or --from"),
