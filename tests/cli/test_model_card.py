@@ -29,7 +29,8 @@ def test_inspect_begins_with_the_card(capsys):
     for sentence in (model.card.population, *model.card.biases):
         assert sentence in words
     assert load_bundle("demo").identity in text
-    assert "dB: input 22.77, coarse 30.55" in words
+    said = load_bundle("demo").manifest.export["source"]["validation"]["psnr"]["standard"]
+    assert f"dB: input {said['low']:.2f}, coarse {said['coarse']:.2f}" in words
     assert "export.verified" not in text
     assert len(lines) < 60
     assert lines[-1] == "all of it: petrt inspect demo --all"
