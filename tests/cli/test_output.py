@@ -18,8 +18,8 @@ from petrt.cli.app import run
 from petrt.cli.logs import LogOptions
 from petrt.cli.output import Output, add_row, say
 from petrt.errors import UsageError
-from petrt.files.atomic import check_output
 from petrt.files.names import printable
+from petrt.files.outputs import check_output
 from tests.helpers import write_nifti
 
 HOSTILE = "a\npetrt: error: forged \x1b[31m[red] [/] \u202e"

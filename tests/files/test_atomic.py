@@ -15,14 +15,8 @@ import pytest
 
 from petrt.errors import UsageError
 from petrt.files import atomic
-from petrt.files.atomic import (
-    atomic_file,
-    atomic_write_bytes,
-    atomic_write_json,
-    check_output,
-    check_outputs,
-    together,
-)
+from petrt.files.atomic import atomic_file, atomic_write_bytes, atomic_write_json, together
+from petrt.files.outputs import check_output, check_outputs
 
 OLD, NEW = b"old content", b"new content"
 

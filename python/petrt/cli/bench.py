@@ -65,7 +65,7 @@ def bench(
     linearly. Every combination of the lists is a candidate.
     """
     from petrt.bench.plan import SECTIONS, Settings
-    from petrt.files.atomic import check_outputs
+    from petrt.files.outputs import check_outputs
     from petrt.model.bundle import load_bundle
 
     not_stdout(plot=plot)

@@ -229,7 +229,7 @@ def _runner(
 def _prepare(dataset: Dataset, out: Path, cases: Sequence[InputCase]) -> None:
     """Make the derivative data set ``out``, if all outputs can be written. Raises UsageError."""
     from petrt.cli.dry_run import check_unmade
-    from petrt.files.atomic import explained
+    from petrt.files.outputs import explained
     from petrt.io.bids.derivatives import write_description
 
     for case in cases:

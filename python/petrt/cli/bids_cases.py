@@ -92,7 +92,7 @@ class BidsRunner(CaseRunner):
         return super()._read(case)
 
     def _write(self, case: InputCase, volume: Volume, result: Reconstruction) -> Written:
-        from petrt.files.atomic import explained
+        from petrt.files.outputs import explained
 
         with explained(case.image.parent):
             case.image.parent.mkdir(parents=True, exist_ok=True)

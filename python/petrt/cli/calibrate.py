@@ -169,7 +169,7 @@ def check_outputs(
     model: str, out: Path | None, in_place: bool, files: list[Path], overwrite: bool
 ) -> None:
     """Raise UsageError for outputs that cannot be written or are the model's own files."""
-    from petrt.files import atomic
+    from petrt.files.outputs import check_outputs as check_files
     from petrt.model.bundle_writer import check_bundle_output, check_in_place
 
     if out is not None:
@@ -178,7 +178,7 @@ def check_outputs(
         check_in_place(model)
     source = Path(model)
     inputs = [*source.iterdir()] if source.is_dir() else [source]
-    atomic.check_outputs(files, inputs, overwrite=overwrite)
+    check_files(files, inputs, overwrite=overwrite)
 
 
 def asked(

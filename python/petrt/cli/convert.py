@@ -38,7 +38,8 @@ def convert(
     axes. The .json file holds unit, timing and dose, nothing about the patient. Not for
     diagnostic use.
     """
-    from petrt.files.atomic import atomic_write_json, check_outputs, together
+    from petrt.files.atomic import atomic_write_json, together
+    from petrt.files.outputs import check_outputs
     from petrt.io import nifti
     from petrt.io.dicom.series import read
     from petrt.io.source import is_dicom

@@ -62,13 +62,8 @@ def demo(
     from petrt.evaluation.baselines import best_gaussian, nonlocal_means
     from petrt.evaluation.calibration import std_description
     from petrt.evaluation.metrics import evaluate
-    from petrt.files.atomic import (
-        atomic_write_bytes,
-        atomic_write_json,
-        check_output,
-        explained,
-        together,
-    )
+    from petrt.files.atomic import atomic_write_bytes, atomic_write_json, together
+    from petrt.files.outputs import check_output, explained
     from petrt.inference.reconstructor import Reconstructor
     from petrt.io import nifti
 

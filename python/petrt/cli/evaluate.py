@@ -33,8 +33,9 @@ from petrt.evaluation.activity import change, roi_statistics
 from petrt.evaluation.metrics import PROTOCOLS, json_number
 from petrt.evaluation.metrics import evaluate as compare
 from petrt.evaluation.organs import organ_errors, parse_names
-from petrt.files.atomic import atomic_write_bytes, check_outputs, together
+from petrt.files.atomic import atomic_write_bytes, together
 from petrt.files.names import shown
+from petrt.files.outputs import check_outputs
 from petrt.io import source
 from petrt.io.volume import MAX_VOXELS
 

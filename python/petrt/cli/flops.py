@@ -51,7 +51,7 @@ def flops(
     Both the PyTorch modules and the networks' steps are counted; if the counts differ, nothing is
     printed. Without PyTorch a bundle is counted from its steps only.
     """
-    from petrt.files.atomic import check_outputs
+    from petrt.files.outputs import check_outputs
 
     check_outputs(files(json_file), overwrite=overwrite)
     if subject is None:

@@ -139,7 +139,7 @@ def phantom(
 
 def _folder(out: Path, page: Path | None, overwrite: bool) -> tuple[Path, bool]:
     """The folder, made, and whether its files may be replaced. Raises UsageError for files that exist."""
-    from petrt.files.atomic import check_output, explained
+    from petrt.files.outputs import check_output, explained
 
     with explained(out):
         out.mkdir(parents=True, exist_ok=True)

@@ -174,7 +174,7 @@ def plan_cases(
 
 def check(cases: Iterable[InputCase], sources: Sequence[Path], *, folders: bool) -> None:
     """Raise UsageError for outputs that cannot be written. With ``folders``, make their folders."""
-    from petrt.files.atomic import check_output, explained
+    from petrt.files.outputs import check_output, explained
     from petrt.io import output
 
     cases = list(cases)

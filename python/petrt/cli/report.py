@@ -166,7 +166,7 @@ def _beside(output: Path, run: Path) -> Path:
 def _write_all(cases: list[Files], folder: Path, let_in: dict[str, Any], overwrite: bool) -> None:
     """The pages of several cases and their index. Pages are named by the hash of their input."""
     from petrt.evaluation.report.index import check_index, write_index
-    from petrt.files.atomic import explained
+    from petrt.files.outputs import explained
     from petrt.io.source import sha256
 
     with explained(folder):
@@ -182,7 +182,8 @@ def _write_all(cases: list[Files], folder: Path, let_in: dict[str, Any], overwri
 
 def _write(files: Files, path: Path, let_in: dict[str, Any], overwrite: bool) -> None:
     from petrt.evaluation.report.page import case_page
-    from petrt.files.atomic import atomic_write_bytes, check_output
+    from petrt.files.atomic import atomic_write_bytes
+    from petrt.files.outputs import check_output
 
     known = (files.input, files.output, files.std, files.coarse, files.reference, files.record)
     check_output(path, [each for each in known if each is not None], overwrite=overwrite)

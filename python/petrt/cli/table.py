@@ -65,7 +65,7 @@ class CaseTable:
 
     def start(self, rows: Iterable[tuple[InputCase, Outcome]]) -> None:
         """Write the table with ``rows`` of cases that are done already; the others wait."""
-        from petrt.files.atomic import check_output, explained
+        from petrt.files.outputs import check_output, explained
 
         with explained(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)

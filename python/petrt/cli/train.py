@@ -177,8 +177,9 @@ def _resolved(source: str, *, workers: int | None, **changes: object) -> TrainCo
 def _write_config(path: Path, settings: TrainConfig, source: str, overwrite: bool) -> None:
     """Write all keys of ``settings``, which came from ``source``."""
     from petrt import __version__
-    from petrt.files.atomic import atomic_write_bytes, check_output
+    from petrt.files.atomic import atomic_write_bytes
     from petrt.files.names import printable, shown
+    from petrt.files.outputs import check_output
     from petrt.files.toml_text import written
 
     if path.suffix != ".toml":

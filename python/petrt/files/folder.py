@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from petrt.errors import UsageError
-from petrt.files.atomic import explained, hand_over, sync, sync_folder
+from petrt.files.atomic import hand_over
 from petrt.files.names import shown
+from petrt.files.outputs import explained
+from petrt.files.scratch import sync, sync_folder
 from petrt.files.stale import Hold, scratch_path
 
 # A file that an old folder holds, or a test of the folder: shows that it is of the same kind.

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petrt.errors import UsageError
-from petrt.files.atomic import explained
 from petrt.files.names import shown
+from petrt.files.outputs import explained
 
 if TYPE_CHECKING:
     from filelock import FileLock

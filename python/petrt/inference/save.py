@@ -11,7 +11,8 @@ import numpy as np
 from petrt.arrays import Array
 from petrt.errors import UsageError
 from petrt.evaluation.calibration import std_description
-from petrt.files.atomic import atomic_write_bytes, check_output
+from petrt.files.atomic import atomic_write_bytes
+from petrt.files.outputs import check_output
 from petrt.inference.origin import Origin, made_of
 from petrt.inference.settings import derivation_of
 from petrt.io import output

@@ -21,8 +21,9 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 
 from petrt.errors import InputError, UsageError
-from petrt.files.atomic import atomic_file, check_output
+from petrt.files.atomic import atomic_file
 from petrt.files.names import shown
+from petrt.files.outputs import check_output
 from petrt.imaging.affine import check_affine
 from petrt.io.header import (
     LONGEST_HEADER,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from petrt.errors import UsageError
-from petrt.files.atomic import check_output
 from petrt.files.names import shown
+from petrt.files.outputs import check_output
 from petrt.io import nifti
 from petrt.io.dicom import parametric_map, writer
 from petrt.io.source import is_dicom

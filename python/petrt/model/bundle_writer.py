@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from petrt.errors import UsageError
-from petrt.files.atomic import atomic_file, atomic_write_bytes, check_output
+from petrt.files.atomic import atomic_file, atomic_write_bytes
 from petrt.files.folder import atomic_folder, check_folder
+from petrt.files.outputs import check_output
 from petrt.model.bundle import MANIFEST, VERSION, Bundle, file_entry, load_bundle, manifest_bytes
 from petrt.model.network_file import to_files
 from petrt.model.spec import ModelSpec

@@ -26,8 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from petrt.errors import PetrtError, UsageError, first_line
-from petrt.files.atomic import atomic_write_bytes, atomic_write_json, explained, sync_folder
+from petrt.files.atomic import atomic_write_bytes, atomic_write_json
 from petrt.files.locks import owned
+from petrt.files.outputs import explained
+from petrt.files.scratch import sync_folder
 from petrt.node.limits import Limits
 from petrt.node.names import label_of, name_of
 from petrt.node.objects import DUPLICATE, FULL, Received, Refused

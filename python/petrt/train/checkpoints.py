@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from petrt.errors import InputError, TrainingCollapsed, UsageError
-from petrt.files.atomic import explained
 from petrt.files.names import shown
+from petrt.files.outputs import explained
 from petrt.model.bundle import MANIFEST, load_bundle, shipped_models
 from petrt.model.spec import ModelSpec
 from petrt.nets import Model

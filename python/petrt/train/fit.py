@@ -16,9 +16,9 @@ from accelerate.utils import gather_object
 
 from petrt.data.dataset import Dataset, open_dataset
 from petrt.errors import InputError, UsageError
-from petrt.files.atomic import explained
 from petrt.files.locks import LockHeld, locked
 from petrt.files.names import shown
+from petrt.files.outputs import explained
 from petrt.train import checkpoints
 from petrt.train.collapse import Watch
 from petrt.train.config import TrainConfig

@@ -21,8 +21,9 @@ from accelerate import Accelerator
 
 from petrt import __version__
 from petrt.data.dataset import INDEX, SPLITS, Dataset
-from petrt.files.atomic import atomic_write_bytes, atomic_write_json, explained
+from petrt.files.atomic import atomic_write_bytes, atomic_write_json
 from petrt.files.names import shown
+from petrt.files.outputs import explained
 from petrt.hardware.cpu import default_threads
 from petrt.train.board import Board
 from petrt.train.config import TrainConfig

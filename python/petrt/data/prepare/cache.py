@@ -19,9 +19,10 @@ from pydantic import ValidationError
 from petrt.data.index import INDEX, VOLUMES, ArrayFile, VolumeFile, file_hash
 from petrt.data.prepare.outcome import Outcome
 from petrt.errors import InputError, UsageError, way
-from petrt.files.atomic import atomic_file, atomic_write_bytes, atomic_write_json, explained
+from petrt.files.atomic import atomic_file, atomic_write_bytes, atomic_write_json
 from petrt.files.locks import OWNER, owned
 from petrt.files.names import shown
+from petrt.files.outputs import explained
 from petrt.files.system import reading
 
 Dtype = Literal["float16", "float32"]

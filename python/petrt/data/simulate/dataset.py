@@ -30,15 +30,10 @@ from numpy.typing import NDArray
 from petrt.data.simulate.phantom import LABELS
 from petrt.data.simulate.subject import Shape, check_request, drawn_parameters, simulate_subject
 from petrt.errors import UsageError
-from petrt.files.atomic import (
-    atomic_write_bytes,
-    atomic_write_json,
-    check_output,
-    explained,
-    together,
-)
+from petrt.files.atomic import atomic_write_bytes, atomic_write_json, together
 from petrt.files.locks import owned
 from petrt.files.names import shown
+from petrt.files.outputs import check_output, explained
 from petrt.hardware.processes import in_workers
 from petrt.values import MOST_WORKERS, whole
 

@@ -39,9 +39,10 @@ from petrt.engines.store.record import (
     parse_record,
 )
 from petrt.errors import DeviceError, UsageError
-from petrt.files.atomic import atomic_write_bytes, is_scratch, sync, sync_folder
+from petrt.files.atomic import atomic_write_bytes
 from petrt.files.locks import LockHeld, locked
 from petrt.files.names import shown
+from petrt.files.scratch import is_scratch, sync, sync_folder
 from petrt.model.bundle import Bundle
 
 logger = logging.getLogger("petrt")

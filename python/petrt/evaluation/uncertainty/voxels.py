@@ -61,11 +61,12 @@ def features(variance: Array, image: Array, slope: Array, dose: float) -> Array6
 def predicted_std(spec: MapSpec, std: Array, image: Array, dose: float, threads: int = 1) -> Array:
     """The calibrated standard deviation [Z, H, W] from that of the samples and their mean, over the scale."""
     d = np.log(dose)
-    v = np.log(smoothed_variance(std, threads) + np.float32(FLOOR_VARIANCE))
     i = np.log(np.maximum(image, 0) + np.float32(FLOOR_IMAGE))
     constant = spec.constant + spec.dose * d
-    log_variance = np.float32(spec.samples + spec.samples_dose * d) * v
-    log_variance += np.float32(spec.image + spec.image_dose * d) * i
+    log_variance = np.float32(spec.image + spec.image_dose * d) * i
+    if spec.samples or spec.samples_dose:
+        v = np.log(smoothed_variance(std, threads) + np.float32(FLOOR_VARIANCE))
+        log_variance += np.float32(spec.samples + spec.samples_dose * d) * v
     if spec.gradient or spec.gradient_dose:
         g = np.log(gradient(image, threads) + np.float32(FLOOR_GRADIENT))
         log_variance += np.float32(spec.gradient + spec.gradient_dose * d) * g

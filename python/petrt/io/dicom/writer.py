@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from petrt.errors import InputError, UsageError, called, way
-from petrt.files.atomic import check_outside, sync
 from petrt.files.folder import atomic_folder, check_folder
 from petrt.files.names import shown
+from petrt.files.outputs import check_outside
+from petrt.files.scratch import sync
 from petrt.hardware.packages import extra
 from petrt.io.dicom import checks, multiframe
 from petrt.io.dicom.derivation import IMPLEMENTATION_UID, MAKER, Derivation, key_and_files
