@@ -67,7 +67,7 @@ def measure(repeats: int) -> list[float]:
     from petrt.inference.reconstructor import Reconstructor
 
     reconstructor = Reconstructor("demo", samples=1)
-    instant = reconstructor._pipeline = Instant()
+    instant = reconstructor._frames.pipeline = Instant()
     volume, seconds = make_volume(SIZE, SIZE, SIZE), []
     for _ in range(repeats + 2):
         started = time.perf_counter()

@@ -80,12 +80,12 @@ def runs(
         )
 
     rule = make()
-    plan = rule._pipeline.device._planner.plan(volume.shape, slices, samples)
+    plan = rule._frames.pipeline.device._planner.plan(volume.shape, slices, samples)
     chosen = dataclasses.replace(plan, because="usual")
     found = {}
     for way in dict.fromkeys([chosen, *alternatives(slices, samples, cores)]):
         fixed = make()
-        fixed._pipeline.device._planner = Fixed(fixed._pipeline.device._planner, way)
+        fixed._frames.pipeline.device._planner = Fixed(fixed._frames.pipeline.device._planner, way)
         found[name_of(way)] = partial(fixed.on_grid, volume)
     return found, name_of(chosen)
 

@@ -78,7 +78,7 @@ def _agreement(
                 "psnr_db": decibels(image[::every], given),
                 "drawn_db": decibels(runs[-1][::every], drawn),
                 "same_bits": all(np.array_equal(run, runs[0]) for run in runs),
-                "launches": device._pipeline.device.record["launches"],
+                "launches": device._frames.pipeline.device.record["launches"],
                 "slices": slices,
                 "compared": len(given),
             }

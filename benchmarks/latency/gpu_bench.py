@@ -170,7 +170,7 @@ def through(
     grid, scale and checks.
     """
     dose = settle(None, reconstructor.bundle.model)
-    return reconstructor._pipeline.run(
+    return reconstructor._frames.pipeline.run(
         planes,
         reconstructor.samples,
         reconstructor.seed,

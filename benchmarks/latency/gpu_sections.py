@@ -139,7 +139,7 @@ def _against_usual(bench: Bench, options: dict[str, Any]) -> dict[str, Any]:
         "options": options,
         "first_run_s": first,
         **{name: each.record() for name, each in times.items()},
-        "run": {name: each._pipeline.device.record for name, each in made.items()},
+        "run": {name: each._frames.pipeline.device.record for name, each in made.items()},
         "psnr_db": decibels(changed, usual),
         "times_faster": round(times["usual"].median / times["changed"].median, 4),
     }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks.quality.cases import Source
 from benchmarks.quality.unlike import Image, drawn, makers
-from petrt.data.simulate.subject import DOSES
 from petrt.errors import UsageError
 from petrt.evaluation.noise_domain import Judgement, doubts, judge
 from petrt.evaluation.noise_level import signature
@@ -22,15 +21,16 @@ DRAWN = 24  # images of a kind
 SEED = 16
 
 
-def domain_record(model: ModelSpec, source: Source, numbers: range) -> Record:
-    """All of it for ``model``. ``source``: the test subjects. Raises UsageError without a noise domain."""
+def domain_record(model: ModelSpec, source: Source, numbers: range, doses: Sequence[int]) -> Record:
+    """All of it for ``model``. ``source``: the test subjects, at 1/``doses``. Raises UsageError without a
+    noise domain."""
     noise = model.domain.noise
     if noise is None:
         raise UsageError(f"model '{model.name}' has no noise domain", "petrt calibrate fits one")
-    inside: dict[int, list[Judgement]] = {dose: [] for dose in DOSES}
+    inside: dict[int, list[Judgement]] = {dose: [] for dose in doses}
     unlike: dict[str, list[Judgement]] = {}
     for number in numbers:
-        for dose in DOSES:
+        for dose in doses:
             case = source(number, dose)
             inside[dose].append(_judged(model, (case.low, case.affine)))
         unlike.setdefault("full dose", []).append(_judged(model, (case.full, case.affine)))

@@ -146,7 +146,8 @@ def uncertainty(options: Options) -> Record:
 def domain(options: Options) -> Record:
     """What the noise tells of test subjects, and of what is none of the model's business."""
     cases = simulated_cases(options)
-    return domain_record(load_bundle(options.model).model, cases.source, cases.numbers)
+    model = load_bundle(options.model).model
+    return domain_record(model, cases.source, cases.numbers, options.doses)
 
 
 def figure_arrays(options: Options) -> Arrays:

@@ -123,7 +123,7 @@ class Stand:
 def model(tiny_bundle) -> Callable[..., Reconstructor]:
     def made(stand: Stand, **options: Any) -> Reconstructor:
         run = Reconstructor(tiny_bundle, threads=1, **options)
-        run._pipeline = stand  # type: ignore[assignment]
+        run._frames.pipeline = stand  # type: ignore[assignment]
         return run
 
     return made
@@ -232,7 +232,7 @@ def test_the_label_of_the_model_is_told_as_the_models(own, label):
 @pytest.mark.filterwarnings("ignore::petrt.errors.DomainWarning")
 def test_the_record_of_the_demo_model_says_whose_label_it_is():
     run = Reconstructor("demo", threads=1)
-    run._pipeline = Stand()  # type: ignore[assignment]
+    run._frames.pipeline = Stand()  # type: ignore[assignment]
     stats = run(noisy_blob(SHAPE)).stats
     assert stats["label"].startswith("the model's label: simulated data")
     assert stats["model"]["label"] == "simulated data; not for diagnostic use"

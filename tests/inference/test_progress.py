@@ -82,7 +82,7 @@ def test_a_bar_stays_where_something_failed(run, page, monkeypatch):
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(run, "_frame", fail)
+    monkeypatch.setattr(run._frames, "frame", fail)
     with pytest.raises(RuntimeError, match="broken"):
         run(noisy_blob(SHAPE))
     assert "<progress" in page[-1]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import ArrayLike
 
 from petrt.inference import defaults
-from petrt.inference.reconstructor import Progress, Reconstructor
+from petrt.inference.frames import Progress
+from petrt.inference.reconstructor import Reconstructor
 from petrt.inference.save import target_of
 from petrt.io.inputs import paths_of
 from petrt.io.volume import Nonfinite

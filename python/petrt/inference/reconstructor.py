@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,45 +11,34 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from petrt import values
-from petrt.arrays import Array, plain
-from petrt.diffusion.dose import Told
 from petrt.diffusion.dose import told as told_dose
 from petrt.diffusion.noise_schedule import step_table
 from petrt.diffusion.presets import settle as settle_process
-from petrt.diffusion.strength import blend
 from petrt.engines.base import Engine
 from petrt.engines.select import ChosenEngine, choose
-from petrt.errors import InputError, UsageError
-from petrt.evaluation.activity import change
+from petrt.errors import UsageError
 from petrt.evaluation.uncertainty.regions import Regions
 from petrt.files.names import printable
 from petrt.hardware.cpu import default_threads
 from petrt.imaging.grid import Placement, plan
-from petrt.imaging.scaling import scale_of
-from petrt.imaging.transform import seen, unseen
 from petrt.inference import defaults
-from petrt.inference.background import active_slices
-from petrt.inference.calibrated import calibrated
-from petrt.inference.device import Results, Tally, linear
-from petrt.inference.domain import domain_warnings, look, warn_assumed, warn_python
+from petrt.inference.device import Tally
+from petrt.inference.domain import domain_warnings, warn_assumed, warn_python
+from petrt.inference.frames import Frames, Progress, shifted
 from petrt.inference.given_noise import given_noise
 from petrt.inference.judgement import refuse_change
 from petrt.inference.notebook import watched
 from petrt.inference.origin import Origin
-from petrt.inference.pipeline import check_finite, pipeline_of
-from petrt.inference.reconstruction import Frame, Reconstruction, given_back, unchanged
-from petrt.inference.regions import RegionsOfRun, drawn_regions, given_regions
+from petrt.inference.pipeline import pipeline_of
+from petrt.inference.reconstruction import Frame, Reconstruction, given_back
+from petrt.inference.regions import RegionsOfRun, given_regions
 from petrt.inference.run_record import run_record
-from petrt.inference.samples import sample_store
 from petrt.inference.settings import settings_of
 from petrt.inference.verify_engine import verify_first_use
 from petrt.io.inputs import Loaded, load, paths_of
 from petrt.io.volume import Nonfinite
 from petrt.model.bundle import Bundle, load_bundle
 
-logger = logging.getLogger("petrt")
-
-Progress = Callable[[int, int], None]
 MOST_VOXELS = (1 << 62) - 1
 
 
@@ -129,19 +116,27 @@ class Reconstructor:
             denoiser=networks.denoiser is not None,
         )
         self.sampler, self.samples, self.preset = process.sampler, process.samples, process.preset
-        self._process, self.seed, self.skip_background = process, seed, skip_background
-        self._threads = threads or default_threads()  # of the host's own work, before and after
+        self.seed, self.skip_background = seed, skip_background
+        ours = isinstance(engine, str)
         if isinstance(engine, str):
-            self._choice = choose(self.bundle, engine, device, precision, verify=verify_first_use)
+            choice = choose(self.bundle, engine, device, precision, verify=verify_first_use)
         else:
-            self._choice = ChosenEngine(engine, "given")
-        self.engine: Engine = self._choice.engine
-        self._announced = not isinstance(engine, str)  # one that was given needs no reason
+            choice = ChosenEngine(engine, "given")
+        self.engine: Engine = choice.engine
         schedule, sampling = self.bundle.model.schedule, self.sampler
         self.table = None if sampling is None else step_table(schedule, sampling)
-        ours = isinstance(engine, str)
-        self._pipeline = pipeline_of(
-            self.bundle, self.engine, self.table, threads, batch, memory, ours=ours
+        self._frames = Frames(
+            bundle=self.bundle,
+            choice=choice,
+            process=process,
+            pipeline=pipeline_of(
+                self.bundle, self.engine, self.table, threads, batch, memory, ours=ours
+            ),
+            seed=seed,
+            strength=self.strength,
+            skip_background=skip_background,
+            threads=threads or default_threads(),
+            announced=not ours,  # one that was given needs no reason
         )
 
     def __call__(
@@ -192,7 +187,7 @@ class Reconstructor:
             DeviceError: non-finite output, or a process forked after this Reconstructor was made, in
             which its engine would wait for ever.
         """
-        self._pipeline.check_process()
+        self._frames.pipeline.check_process()
         asked, told = dose is not None, told_dose(dose, self.bundle.model)
         allowed = self.allow_activity_change
         if allow_activity_change is not None:
@@ -215,11 +210,11 @@ class Reconstructor:
             marked = given_regions(regions, loaded, self.bundle.model)
         started, tally = time.perf_counter(), Tally()
         slices, frames = placement.network_shape[0], []
-        drawn = None if marked is None else self._store(placement.network_shape)
+        drawn = None if marked is None else self._frames.store(placement.network_shape)
         with watched(progress) as watcher:
             for index, frame in enumerate(loaded.frames):
-                report = _shifted(watcher, index * slices, len(loaded.frames) * slices)
-                done = self._frame(
+                report = shifted(watcher, index * slices, len(loaded.frames) * slices)
+                done = self._frames.frame(
                     frame, loaded, placement, index, noise, told, report, tally, drawn, marked
                 )
                 if not allowed:  # at once: a series may run for hours
@@ -227,8 +222,8 @@ class Reconstructor:
                 frames.append(done)
         stats = run_record(
             self.bundle,
-            self._choice,
-            self._process,
+            self._frames.choice,
+            self._frames.process,
             self.seed,
             told,
             asked,
@@ -239,7 +234,7 @@ class Reconstructor:
             self.strength,
         )
         seconds = time.perf_counter() - started
-        stats["seconds"] = self._pipeline.device.times(tally.seconds, seconds)
+        stats["seconds"] = self._frames.pipeline.device.times(tally.seconds, seconds)
         warn_python(domain_warnings(told, self.bundle.model, stats["frames"]), loaded.name)
         measured = self._measured(marked, frames, stats["dose_fraction"])
         origin = Origin(
@@ -253,12 +248,12 @@ class Reconstructor:
     @property
     def side_by_side(self) -> int:
         """Slices that are computed at once where there are enough of them."""
-        return self._pipeline.device.side_by_side
+        return self._frames.pipeline.device.side_by_side
 
     def memory_for(self, network_shape: tuple[int, int, int]) -> int | None:
         """Bytes, by estimate, that this process has while it runs a volume of ``network_shape`` [Z, H, W]
         on a CPU, beside the volume and its results; None on a GPU. Raises DeviceError if it may not."""
-        return self._pipeline.device.memory_for(network_shape, self.samples)
+        return self._frames.pipeline.device.memory_for(network_shape, self.samples)
 
     def __repr__(self) -> str:
         engine, drawn = self.engine, "coarse prediction, no samples"
@@ -294,7 +289,7 @@ class Reconstructor:
         Raises as calling the Reconstructor does.
         """
         every = values.whole("every", every, 1, values.MOST)
-        placement, results, _ = self._on_grid(volume, dose, every, progress, False)
+        placement, results, _ = self._frames.on_grid(volume, dose, every, progress, False)
         mean, std, coarse = (placement.from_network(r).transpose(2, 0, 1) for r in results)
         return mean, std, coarse
 
@@ -309,91 +304,12 @@ class Reconstructor:
 
         Raises also UsageError where there is no more than one sample.
         """
-        placement, results, kept = self._on_grid(volume, dose, 1, progress, True)
+        placement, results, kept = self._frames.on_grid(volume, dose, 1, progress, True)
         if kept is None:
             raise UsageError("a single sample is drawn", "give samples=8")
         mean, std, _ = (placement.from_network(r).transpose(2, 0, 1) for r in results)
         samples = np.stack([placement.from_network(s).transpose(2, 0, 1) for s in kept])
         return mean, std, samples
-
-    def _on_grid(
-        self,
-        volume: NDArray[Any],
-        dose: float | str | None,
-        every: int,
-        progress: Progress | None,
-        drawn: bool,
-    ) -> tuple[Placement, Results, Array | None]:
-        self._pipeline.check_process()
-        told = told_dose(dose, self.bundle.model)
-        zyx = np.asarray(plain(volume, "volume"), np.float32)
-        if zyx.ndim != 3:
-            raise InputError(f"array of shape {zyx.shape}", "expected [Z, H, W]")
-        xyz = zyx.transpose(1, 2, 0)
-        placement = plan(xyz.shape, multiple=2**self.bundle.model.network.scales)
-        grid = placement.to_network(xyz, self._threads)
-        kept = self._store(placement.network_shape) if drawn else None
-        report = _shifted(progress, 0, -(-len(grid) // every))
-        known = look(grid, self.bundle.model, told, self._threads, judged=False)
-        active = self._active(grid)
-        results = self._run(grid, "volume", 0, None, known.dose, report, active, every, drawn=kept)
-        return placement, results, kept
-
-    def _frame(
-        self,
-        frame: Array,
-        loaded: Loaded,
-        placement: Placement,
-        index: int,
-        noise: Array | None,
-        told: Told,
-        report: Callable[[int], None],
-        tally: Tally,
-        drawn: Array | None,
-        marked: Regions | None,
-    ) -> Frame:
-        """One frame: to the network grid and the scale, through the networks, and back."""
-        voxel_mm = loaded.voxel_mm or self.bundle.model.domain.voxel_mm
-        scale = scale_of(frame, self.bundle.model.scale, voxel_mm, self._threads)
-        negative = loaded.stats.negative  # counted already; of a series it is that of all frames
-        if negative and len(loaded.frames) > 1:
-            negative = int(np.count_nonzero(frame < 0))
-        if scale == 0.0:
-            return unchanged(frame, self.samples, negative / frame.size, marked)
-        grid = placement.to_network(frame, self._threads)
-        grid /= np.float32(scale)
-        active = self._active(grid)
-        known = look(grid, self.bundle.model, told, self._threads)
-        results = self._run(
-            grid, loaded.name, index, noise, known.dose, report, active, tally=tally, drawn=drawn
-        )
-        results = calibrated(
-            results, self.bundle.model, self._process, known.dose, active, self._threads
-        )
-        # The standard deviation of one sample is not brought back: there is none.
-        wanted = results if self.samples > 1 else (results.mean, results.coarse)
-        for result in wanted:
-            result *= np.float32(scale)
-        own, *std, coarse = (placement.from_network(r, self._threads) for r in wanted)
-        image, away = blend(frame, own, self.strength)
-        measured = None
-        if marked is not None:
-            measured = drawn_regions(marked, image, drawn, placement, scale, self._threads)
-        skipped = 0 if active is None else int((~active).sum())
-        record = {
-            "scale": scale,
-            **asdict(change(image, frame)),
-            "negative_fraction": negative / frame.size,
-            "background_slices": skipped,
-            **known.record,
-        }
-        return Frame(
-            image, std[0] if std else None, coarse, record, away if std else None, measured
-        )
-
-    def _store(self, shape: tuple[int, int, int]) -> Array | None:
-        """Where the samples of a volume are kept; None where there is no more than one."""
-        return sample_store(self.samples, shape) if self.samples > 1 else None
 
     def _measured(
         self, marked: Regions | None, frames: Sequence[Frame], dose: float | None
@@ -402,47 +318,6 @@ class Reconstructor:
             return None
         drawn = tuple(frame.regions for frame in frames if frame.regions is not None)
         return RegionsOfRun(marked, drawn, self.bundle.model, self.sampler, self.samples, dose)
-
-    def _run(
-        self,
-        grid: Array,
-        name: str,
-        index: int,
-        noise: Array | None,
-        dose: float | None,
-        report: Callable[[int], None],
-        active: NDArray[np.bool_] | None,
-        every: int = 1,
-        tally: Tally | None = None,
-        drawn: Array | None = None,
-    ) -> Results:
-        """Frame ``index`` of a series through the networks; NonfiniteOutput unless it comes out finite."""
-        if not self._announced:  # once, and not before an error that needs no engine
-            logger.info("engine: %s", self._choice.reason, extra={"event": "engine"})
-            self._announced = True
-        results = self._pipeline.run(
-            seen(grid, self.bundle.model.transform),
-            self.samples,
-            self.seed,
-            first_id=index * self._pipeline.ids(len(grid)),
-            noise=noise,
-            report=report,
-            dose=dose,
-            active=active,
-            every=every,
-            tally=tally,
-            drawn=drawn,
-        )
-        wanted = results if self.samples > 1 else (results.mean, results.coarse)
-        check_finite(wanted, name, self.bundle, self.engine)
-        transform = self.bundle.model.transform
-        if drawn is not None and transform.kind != "linear":
-            for sample in drawn:
-                sample[:] = unseen(sample, transform)
-        return linear(results, transform)
-
-    def _active(self, grid: Array) -> NDArray[np.bool_] | None:
-        return active_slices(grid) if self.skip_background else None
 
     def _placement(self, loaded: Loaded) -> Placement:
         """Where the volume lies on the model's network grid."""
@@ -464,13 +339,3 @@ class Reconstructor:
             )
         slices, height, width = placement.network_shape
         return self.table.steps + 1, self.samples, slices, 1, height, width
-
-
-def _shifted(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
-    """A frame's progress as that of the whole series: ``before`` slices were done when it began."""
-
-    def report(done: int) -> None:
-        if progress:
-            progress(before + done, total)
-
-    return report

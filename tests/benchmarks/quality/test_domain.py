@@ -21,12 +21,11 @@ def case(number: int, dose: int) -> QualityCase:
 
 
 def test_rates_and_errors(monkeypatch):
-    monkeypatch.setattr(section, "DOSES", (4, 100))
     monkeypatch.setattr(section, "makers", lambda: {"CT of a head": tomogram})
     monkeypatch.setattr(section, "DRAWN", 1)
     spec = tiny_spec()
     spec = spec.model_copy(update={"domain": spec.domain.model_copy(update={"noise": domain()})})
-    record = domain_record(spec, case, range(100, 102))
+    record = domain_record(spec, case, range(100, 102), (4, 100))
     assert record["false_alarms"] == record["false_alarms"] | {
         "volumes": 4,
         "outside": 0,
@@ -43,7 +42,7 @@ def test_rates_and_errors(monkeypatch):
 
 def test_a_model_without_a_domain_is_refused():
     with pytest.raises(UsageError, match="no noise domain"):
-        domain_record(tiny_spec(), case, range(1))
+        domain_record(tiny_spec(), case, range(1), (100,))
 
 
 def test_images_are_drawn_again():
