@@ -132,7 +132,12 @@ def uncertainty(options: Options) -> Record:
         store = Store(
             options.work,
             "uncertainty",
-            {"weights": weights_key(bundle), "sampler": name, "seed": options.seed},
+            {
+                "weights": weights_key(bundle),
+                "sampler": name,
+                "seed": options.seed,
+                "features": quality_uncertainty.FEATURES,
+            },
         )
 
         def measure(case: QualityCase, fit: SamplesSpec = fit) -> Measured:

@@ -18,6 +18,8 @@ from petrt.model.bundle import Bundle
 from petrt.model.spec import SamplesSpec
 
 Record = dict[str, Any]
+# What is kept of a case depends on them.
+FEATURES = (*of_voxels.NAMES, *of_regions.NAMES)
 KINDS = ("1 ml", "5 ml", "20 ml", "100 ml", "lesion", "tissue")
 
 

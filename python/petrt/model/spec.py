@@ -228,7 +228,8 @@ class RegionSpec(Spec):
 
     centre = (1 + bias) value + (recovery + recovery_dose log(dose)) detail, and
     log s = constant + samples log(s of the samples) + volume log(ml) + value log(value)
-    + detail log |detail| + dose log(dose).
+    + detail log |detail| + dose log(dose) + volume2 log(ml)^2 + detail2 log^2 |detail|
+    + detail_volume log |detail| log(ml).
 
     detail: the value less that of the same image blurred a little.
     """
@@ -242,6 +243,9 @@ class RegionSpec(Spec):
     value: float = 0.0
     detail: float = 0.0
     dose: float = 0.0
+    volume2: float = 0.0
+    detail2: float = 0.0
+    detail_volume: float = 0.0
 
 
 class SamplesSpec(Spec):

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from petrt.errors import InputError
-from petrt.evaluation.uncertainty.fit import WORTH, Errors, chosen, covering, fit, left_out
+from petrt.evaluation.uncertainty.fit import (
+    MOST_GROUPS,
+    WORTH,
+    Errors,
+    chosen,
+    covering,
+    fit,
+    left_out,
+)
 
 NAMES = ("constant", "a", "b")
 TRUE = np.array([-3.0, 0.8, -0.4])
@@ -74,6 +84,17 @@ def test_features_that_do_not_help_are_left_out():
     assert chosen(parts).names == NAMES
     without = left_out(parts, ("constant", "a"))
     assert without > left_out(parts, NAMES) + WORTH
+
+
+def test_a_left_out_subject_is_unknown_to_the_fit_also_in_a_group_of_many():
+    """Each subject has a level of its own. Whoever saw it would find it likelier."""
+    parts = [
+        replace(part, subject=f"{part.subject}-{k}", error=part.error * np.exp(k / 4))
+        for k in range(MOST_GROUPS)
+        for part in subjects(2, n=200)
+    ]
+    seen = np.mean([fit(parts, NAMES).nll(part) for part in parts])
+    assert left_out(parts, NAMES) > seen
 
 
 def test_intervals_cover_what_is_asked_also_with_long_tails():

@@ -22,6 +22,9 @@ SPEC = RegionSpec(
     value=0.5,
     detail=0.1,
     dose=-0.2,
+    volume2=0.02,
+    detail2=0.01,
+    detail_volume=-0.03,
 )
 FIT = SamplesSpec(
     sampler=SamplerSpec(),
@@ -114,7 +117,9 @@ def test_the_interval_is_that_of_its_formula(volumes):
     spread = np.std([regions.measured(s)[0, 0] for s in samples], ddof=1) / 5
     ln = np.log
     log_s = -1 + 0.3 * ln(spread + 1e-4) - 0.2 * ln(regions.ml[0]) + 0.5 * ln(value + 1e-4)
-    log_s += 0.1 * ln(abs(detail) + 1e-4) - 0.2 * ln(0.01)
+    log_g, log_m = ln(abs(detail) + 1e-4), ln(regions.ml[0])
+    log_s += 0.1 * log_g - 0.2 * ln(0.01)
+    log_s += 0.02 * log_m**2 + 0.01 * log_g**2 - 0.03 * log_g * log_m
     centre = 1.02 * value + (0.1 - 0.05 * ln(0.01)) * detail
     assert row.mean.high == pytest.approx(5 * (centre + 1.644854 * np.exp(log_s)), rel=1e-4)
 

@@ -19,7 +19,11 @@ from petrt.imaging.scaling import smoothed
 from petrt.model.spec import RegionSpec, SamplesSpec
 
 STATISTICS = ("mean", "peak", "max")
-NAMES = ("constant", "samples", "volume", "value", "detail", "dose")
+# The last three bend the line: spheres, lesions and whole tissues do not lie on one.
+NAMES = (
+    *("constant", "samples", "volume", "value", "detail", "dose"),
+    *("volume2", "detail2", "detail_volume"),
+)
 # Over the scale, added before logarithms: a region of air has no value, and samples may agree.
 FLOOR = 1e-4
 # Width of the Gaussian that shows how much a statistic depends on the resolution, in mm.
@@ -202,20 +206,24 @@ class RegionTable(list[Region]):
 def features(
     deviation: Array64, ml: Array64, value: Array64, detail: Array64, dose: float
 ) -> Array64:
-    """The features [n, 6] of ``NAMES`` of n regions, over the scale.
+    """The features [n, 9] of ``NAMES`` of n regions, over the scale.
 
     ``deviation``: standard deviation of the samples' statistic. ``value``: the statistic of the image.
     ``detail``: the same less that of the blurred image.
     """
-    ones = np.ones_like(deviation)
+    ones, log_ml = np.ones_like(deviation), np.log(ml)
+    log_detail = np.log(np.abs(detail) + FLOOR)
     return np.stack(
         [
             ones,
             np.log(deviation + FLOOR),
-            np.log(ml),
+            log_ml,
             np.log(np.maximum(value, 0) + FLOOR),
-            np.log(np.abs(detail) + FLOOR),
+            log_detail,
             np.log(dose) * ones,
+            log_ml**2,
+            log_detail**2,
+            log_detail * log_ml,
         ],
         axis=1,
     )
@@ -233,7 +241,8 @@ def bias_of(spec: RegionSpec) -> Array64:
 
 def deviation_of(spec: RegionSpec, features_: Array64) -> Array64:
     """The standard deviation of the statistic [n] by the fit, over the scale."""
-    log_s = features_ @ np.array([getattr(spec, name) for name in NAMES])
+    # Row by row: a product of matrices may round a region by its place among the others.
+    log_s = (features_ * np.array([getattr(spec, name) for name in NAMES])).sum(axis=1)
     result: Array64 = np.exp(np.clip(log_s, -30, 30))
     return result
 
