@@ -226,15 +226,16 @@ class MapSpec(Spec):
 class RegionSpec(Spec):
     """The interval of a region's statistic (docs/uncertainty.md), values over the scale:
 
-    centre = (1 + bias) value + (recovery + recovery_dose log(dose)) detail, and
+    centre = (1 + bias + bias_dose log(dose)) value + (recovery + recovery_dose log(dose)) detail, and
     log s = constant + samples log(s of the samples) + volume log(ml) + value log(value)
     + detail log |detail| + dose log(dose) + volume2 log(ml)^2 + detail2 log^2 |detail|
-    + detail_volume log |detail| log(ml).
+    + detail_volume log |detail| log(ml) + volume_dose log(ml) log(dose).
 
     detail: the value less that of the same image blurred a little.
     """
 
     bias: float
+    bias_dose: float = 0.0
     recovery: float = 0.0
     recovery_dose: float = 0.0
     constant: float
@@ -246,6 +247,7 @@ class RegionSpec(Spec):
     volume2: float = 0.0
     detail2: float = 0.0
     detail_volume: float = 0.0
+    volume_dose: float = 0.0
 
 
 class SamplesSpec(Spec):

@@ -14,6 +14,7 @@ from petrt.model.spec import MapSpec, RegionSpec, SamplerSpec, SamplesSpec
 MM = (2.0, 2.0, 3.0)
 SPEC = RegionSpec(
     bias=0.02,
+    bias_dose=-0.01,
     recovery=0.1,
     recovery_dose=-0.05,
     constant=-1.0,
@@ -25,6 +26,7 @@ SPEC = RegionSpec(
     volume2=0.02,
     detail2=0.01,
     detail_volume=-0.03,
+    volume_dose=0.02,
 )
 FIT = SamplesSpec(
     sampler=SamplerSpec(),
@@ -120,7 +122,8 @@ def test_the_interval_is_that_of_its_formula(volumes):
     log_g, log_m = ln(abs(detail) + 1e-4), ln(regions.ml[0])
     log_s += 0.1 * log_g - 0.2 * ln(0.01)
     log_s += 0.02 * log_m**2 + 0.01 * log_g**2 - 0.03 * log_g * log_m
-    centre = 1.02 * value + (0.1 - 0.05 * ln(0.01)) * detail
+    log_s += 0.02 * log_m * ln(0.01)
+    centre = (1.02 - 0.01 * ln(0.01)) * value + (0.1 - 0.05 * ln(0.01)) * detail
     assert row.mean.high == pytest.approx(5 * (centre + 1.644854 * np.exp(log_s)), rel=1e-4)
 
 

@@ -96,7 +96,9 @@ def test_simulated_errors_give_their_parameters_back(volumes):
 
 def test_what_a_bundle_keeps_is_the_fit():
     assert map_spec(of_map(SPEC)) == SPEC
-    region = RegionSpec(bias=0.1, recovery=0.2, recovery_dose=0.3, constant=1, samples=2, volume=3)
+    region = RegionSpec(
+        bias=0.1, bias_dose=0.4, recovery=0.2, recovery_dose=0.3, constant=1, volume=3
+    )
     assert region_spec(of_region(region)) == region
     assert isinstance(of_region(region), LogLinear)
 

@@ -38,8 +38,7 @@ def map_spec(model: LogLinear) -> MapSpec:
 
 def region_spec(model: LogLinear) -> RegionSpec:
     """What a bundle keeps of a fit of regions: exponents of the standard deviation, not the variance."""
-    names = ("bias", "recovery", "recovery_dose")
-    bias = {name: float(each) for name, each in zip(names, model.bias, strict=True)}
+    bias = {n: float(each) for n, each in zip(of_regions.BIASES, model.bias, strict=True)}
     halves = {name: value / 2 for name, value in model.spec().items()}
     return RegionSpec(**bias, **halves)
 

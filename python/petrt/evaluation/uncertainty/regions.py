@@ -19,11 +19,13 @@ from petrt.imaging.scaling import smoothed
 from petrt.model.spec import RegionSpec, SamplesSpec
 
 STATISTICS = ("mean", "peak", "max")
-# The last three bend the line: spheres, lesions and whole tissues do not lie on one.
+# The last four bend the line: spheres, lesions and whole tissues do not lie on one.
 NAMES = (
     *("constant", "samples", "volume", "value", "detail", "dose"),
-    *("volume2", "detail2", "detail_volume"),
+    *("volume2", "detail2", "detail_volume", "volume_dose"),
 )
+# The factors of ``values``.
+BIASES = ("bias", "bias_dose", "recovery", "recovery_dose")
 # Over the scale, added before logarithms: a region of air has no value, and samples may agree.
 FLOOR = 1e-4
 # Width of the Gaussian that shows how much a statistic depends on the resolution, in mm.
@@ -206,7 +208,7 @@ class RegionTable(list[Region]):
 def features(
     deviation: Array64, ml: Array64, value: Array64, detail: Array64, dose: float
 ) -> Array64:
-    """The features [n, 9] of ``NAMES`` of n regions, over the scale.
+    """The features [n, 10] of ``NAMES`` of n regions, over the scale.
 
     ``deviation``: standard deviation of the samples' statistic. ``value``: the statistic of the image.
     ``detail``: the same less that of the blurred image.
@@ -224,19 +226,20 @@ def features(
             log_ml**2,
             log_detail**2,
             log_detail * log_ml,
+            log_ml * np.log(dose),
         ],
         axis=1,
     )
 
 
 def values(value: Array64, detail: Array64, dose: float) -> Array64:
-    """What the mean error is proportional to [n, 3]; how much detail is lost depends on the dose."""
-    return np.stack([value, detail, detail * np.log(dose)], axis=1)
+    """What the mean error is proportional to [n, 4]; it depends on the dose, too."""
+    return np.stack([value, value * np.log(dose), detail, detail * np.log(dose)], axis=1)
 
 
 def bias_of(spec: RegionSpec) -> Array64:
-    """The factors of ``values`` [3]."""
-    return np.array([spec.bias, spec.recovery, spec.recovery_dose])
+    """The factors of ``values`` [4]."""
+    return np.array([getattr(spec, name) for name in BIASES])
 
 
 def deviation_of(spec: RegionSpec, features_: Array64) -> Array64:
