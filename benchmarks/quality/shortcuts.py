@@ -23,7 +23,8 @@ from benchmarks.quality.model import Settings
 from benchmarks.quality.samplers import LEVEL
 from benchmarks.quality.scores import Numbers, plain_psnr
 from benchmarks.quality.store import Measured
-from petrt.arrays import Array
+from petrt._core import slice_weights
+from petrt.arrays import Array, Array64
 from petrt.bench.timing import interleaved
 from petrt.diffusion.dose import settle
 from petrt.diffusion.noise_schedule import StepTable, gammas, step_table
@@ -155,17 +156,27 @@ class Walk:
         std = np.empty((1, height, width), np.float32)
         worker = Worker(self.process, self.engine, Shape(1, 1, height, width), Clock())
         told = settle(dose, self.process.model)
+        weights = slice_weights(self.process.model.noise_sigma_z)
+        reach, shape = len(weights) - 1, (table.steps + 1, 1, 1, 1, height, width)
         for z in range(depth):
             worker.prepare(planes, z, told)
-            ids = np.array([z], np.int64)
+            ids = np.array([z + reach], np.int64)
             for pair in range(-(-count // 2)):
-                rng = np.random.default_rng([seed, z, pair])
-                noise = rng.standard_normal((table.steps + 1, 1, 1, 1, height, width), np.float32)
+                noise = coherent(weights, shape, seed, z + reach, pair)
                 noise[0] *= np.float32(self.start)
                 for n, signed in zip(range(2 * pair, count), (noise, -noise), strict=False):
                     worker.sample(1, seed, ids, signed)
                     worker.finish(found[n, z : z + 1], std, np.empty_like(std))
         return found
+
+
+def coherent(weights: Array64, shape: tuple[int, ...], seed: int, number: int, pair: int) -> Array:
+    """N(0, 1) noise of slice ``number``, combined along z as the model's own (petrt._core.slice_weights)."""
+    noise, reach = np.zeros(shape, np.float32), len(weights) - 1
+    for k in range(-reach, reach + 1):
+        stream = np.random.default_rng([seed, number + k, pair])
+        noise += np.float32(weights[abs(k)]) * stream.standard_normal(shape, np.float32)
+    return noise
 
 
 class ReusingEngine(NativeEngine):

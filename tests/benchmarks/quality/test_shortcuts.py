@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmarks.quality import spheres
-from benchmarks.quality.shortcuts import ReusingEngine, Walk, Way, split, ways
+from benchmarks.quality.shortcuts import ReusingEngine, Walk, Way, coherent, split, ways
 from benchmarks.quality.shortcuts_table import conclusion, table
+from petrt._core import slice_weights
 from petrt.diffusion.noise_schedule import gammas, step_table
 from petrt.inference.forward import ReverseProcess
 from petrt.model.bundle import load_bundle
@@ -115,3 +118,22 @@ def test_the_conclusion_is_the_quickest_way_that_keeps_both():
     assert any(
         line.startswith("| good | 1.0 | 0.500 |") for line in table(made(whole=30.0, good=30.0))
     )
+
+
+def test_noise_is_that_of_the_model_along_z():
+    """Neighbours share what the weights say, slices far apart nothing, and each is N(0, 1)."""
+    weights = slice_weights(1.33)
+    noise = np.stack([coherent(weights, (200, 200), 0, 10 + z, 0) for z in range(12)])
+    assert noise.std() == pytest.approx(1, abs=0.01)
+    line = np.concatenate([weights[:0:-1], weights])
+    shared = np.correlate(line, line, "full")[len(line) - 1 :]
+    for apart in (1, 2, 9):
+        found = np.mean(noise[apart:] * noise[:-apart])
+        assert found == pytest.approx(shared[apart] if apart < len(shared) else 0, abs=0.01)
+
+
+def test_a_model_with_coherent_noise(bundle, planes):
+    model = bundle.model.model_copy(update={"noise_sigma_z": 1.33})
+    walk = Walk.of(bundle, Way(None))
+    walk = replace(walk, process=replace(walk.process, model=model))
+    assert walk.samples(planes, 2, 0, 0.01).shape == (2, *planes.shape)
