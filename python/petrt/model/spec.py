@@ -268,9 +268,9 @@ class SamplesSpec(Spec):
 class UncertaintySpec(Spec):
     """The calibration of voxels and regions: petrt.evaluation.uncertainty; ``petrt calibrate`` writes it.
 
-    A normal interval at ``level`` covers this fraction of voxels and of regions of the ``subjects`` of the
-    fit. It holds for the ``samples`` that were fitted, and for doses within ``doses``; regions have sizes
-    within ``volumes_ml``.
+    A normal interval at ``level`` covers this fraction of voxels and of regions of the subjects of the
+    fit, ``subjects`` or more for each of the ``fits``. It holds for the ``samples`` that were fitted, and
+    for doses within ``doses``; regions have sizes within ``volumes_ml``.
     """
 
     level: float = Field(gt=0, lt=1)

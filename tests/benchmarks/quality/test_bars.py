@@ -111,6 +111,32 @@ def test_coverage_bar(share, met):
     )
 
 
+def judged(worst: float, share: float) -> dict:
+    voxels = {"subjects": 12, "paired": [worst - 0.01, worst], "by_fifth": [share, 0.9]}
+    voxels["by_tissue"] = {"grey": 0.9, "csf": 0.2, "lesion": share}
+    statistics = {"mean": {"coverage": 0.95}, "peak": {"coverage": share}}
+    return {"voxels": voxels, "regions": {"5 ml": statistics, "lesion": statistics}}
+
+
+def test_intervals_of_voxels_and_regions():
+    found = verdicts({"uncertainty": {"samplers": {"fast": {"1/20": judged(-0.001, 0.8)}}}})
+    assert {
+        what.removeprefix("fast, 1/20: "): met for what, met in found.items() if met is not None
+    } == {
+        "map less than the intensity, worst subject": True,
+        "90 % of voxels, lowest fifth of the std": False,
+        "90 % of voxels, highest fifth of the std": True,
+        "90 % of voxels, grey": True,
+        "90 % of voxels, lesion": False,
+        "90 % of mean, 5 ml": True,
+        "90 % of peak, lesion": False,
+    }
+    worse = {"uncertainty": {"samplers": {"fast": {"1/20": judged(0.001, 0.9)}}}}
+    assert [w for w, met in verdicts(worse).items() if met is False] == [
+        "fast, 1/20: map less than the intensity, worst subject"
+    ]
+
+
 def test_what_was_not_measured_is_neither_met_nor_missed():
     assert set(verdicts({}).values()) == {None}
     assert verdicts({"model": model()})["AMS over low-dose"] is None
