@@ -25,7 +25,8 @@ KINDS = ("1 ml", "5 ml", "20 ml", "100 ml", "lesion", "tissue")
 
 def name_of(fit: SamplesSpec) -> str:
     """The fit's sampler in words."""
-    return f"{fit.sampler.kind} of {fit.sampler.steps} steps, {fit.samples} samples"
+    steps = fit.sampler.steps
+    return f"{fit.sampler.kind} of {steps} step{'s' if steps > 1 else ''}, {fit.samples} samples"
 
 
 def measure(
