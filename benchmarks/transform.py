@@ -72,7 +72,7 @@ def trained(data: Path, work: Path, kind: str, args: argparse.Namespace) -> Reco
     """The network, run by the runtime."""
     run = fit(config(kind, args.seed, args.steps), data, work / kind, threads=args.threads)
     export_bundle(run, work / f"{kind}-bundle")
-    options: dict[str, Any] = {"samples": 1, "threads": args.threads, "engine": "native"}
+    options: dict[str, Any] = {"threads": args.threads, "engine": "native"}
     return Reconstructor(work / f"{kind}-bundle", **options, allow_activity_change=True)
 
 

@@ -106,7 +106,7 @@ class CpuDevice:
             worker = idle.pop()
         except IndexError:
             worker = Worker(self._process, engine, shape, clock)
-        worker.clock = clock
+        worker.user.clock = clock
         try:
             yield worker
         finally:

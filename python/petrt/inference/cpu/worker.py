@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +41,18 @@ class Clock:
                 self.seconds[inside] -= elapsed
 
 
+@dataclass
+class User:
+    """The clock of whoever uses a worker now."""
+
+    clock: Clock
+
+
 class Worker:
-    """The buffers of one worker. Times of guides, networks and loop go to ``clock``, that of its user."""
+    """The buffers of one worker. Times of guides, networks and loop go to the clock of its ``user``."""
 
     def __init__(self, process: ReverseProcess, engine: Engine, shape: Shape, clock: Clock) -> None:
-        self._process, self._engine, self._shape, self.clock = process, engine, shape, clock
+        self._process, self._engine, self._shape, self.user = process, engine, shape, User(clock)
         slices, height, width = shape.slices, shape.height, shape.width
         self._x = np.empty((slices, 1, height, width), np.float32)
         nas = np.empty((slices, NEIGHBOURS, height, width), np.float32)
@@ -74,7 +82,7 @@ class Worker:
             self._dose[:] = dose
         self._x[:, 0] = volume[first : first + count]
         guides = self._process.model.network.guide_count
-        with self.clock.timed("guides"):
+        with self.user.clock.timed("guides"):
             if guides > 0:
                 neighbours(volume, first, self._guides["nas"])
             if guides > 1:
@@ -94,7 +102,7 @@ class Worker:
         to ``drawn`` [samples, slices, H, W], where it is given."""
         if self.loop is None or self.denoise is None:
             return
-        with self.clock.timed("loop"):
+        with self.user.clock.timed("loop"):
             self.loop.reset()
             for first in range(0, samples, self._shape.samples):
                 part = slice(first, first + self._shape.samples)
@@ -119,11 +127,13 @@ class Worker:
     def _bind(self, graph: str, inputs: Buffers, outputs: Buffers) -> Callable[[], None]:
         run = self._engine.bind(graph, inputs, outputs)
         inside = "loop" if graph == "denoiser" else None
+        # Not the worker itself: its buffers would stay until the collector of cycles comes by.
+        user = self.user
 
         def timed() -> None:
-            if self.clock.given_up:  # a batch may take minutes, and nobody waits for it any more
+            if user.clock.given_up:  # a batch may take minutes, and nobody waits for it any more
                 raise CancelledError
-            with self.clock.timed(graph, inside):
+            with user.clock.timed(graph, inside):
                 run()
 
         return timed
