@@ -4,12 +4,14 @@
     python -m benchmarks.report VOLUME --dose 1/20
 
 Commands with and without ``--report`` take turns. The browser is Chromium without a window and with a new
-profile each time; it draws in software. "Ready" is when all planes are drawn.
+profile each time; it draws in software, without a GPU. "Painted" is the first text, "loaded" the event of the
+page, "drawn" when all planes are there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,10 @@ from petrt.data.simulate import write_dataset
 from tests.browser import CHROMIUM, Browser
 
 PAGE_S, OPEN_S, PAGE_MB = 10.0, 2.0, 15.0
+TIMES = (
+    "JSON.stringify([performance.getEntriesByType('paint')[0].startTime,"
+    " performance.getEntriesByType('navigation')[0].loadEventEnd])"
+)
 READY = "document.documentElement?.matches('.all-ready, .still')"
 
 
@@ -38,11 +44,13 @@ def command(volume: Path, folder: Path, dose: str, *more: str) -> None:
     subprocess.run([sys.executable, "-m", "petrt", *words, "-q", *more], check=True)
 
 
-def opened(page: Path) -> float:
-    """Seconds from the navigation until the page is ready."""
+def opened(page: Path) -> dict[str, float]:
+    """Seconds from the navigation until the page is painted, loaded and drawn."""
     with tempfile.TemporaryDirectory() as profile, Browser(Path(profile)) as browser:
         browser.size(1200, 1000)
-        return browser.open(page, READY)
+        drawn = browser.open(page, READY)
+        painted, loaded = json.loads(browser.run(TIMES))
+    return {"painted": painted / 1000, "loaded": loaded / 1000, "drawn": drawn}
 
 
 def main() -> None:
@@ -76,10 +84,9 @@ def main() -> None:
             "added_s": {"median": round(added, 2), "bar": PAGE_S, "met": added <= PAGE_S},
             "page_MB": {"size": round(size, 2), "bar": PAGE_MB, "met": size <= PAGE_MB},
             "opened_s": {
-                "each": [round(each, 2) for each in shown],
-                "median": round(median(shown), 2),
+                **{key: round(median(each[key] for each in shown), 2) for key in shown[0]},
                 "bar": OPEN_S,
-                "met": median(shown) <= OPEN_S,
+                "met": median(each["drawn"] for each in shown) <= OPEN_S,
             },
         },
     )
