@@ -98,7 +98,7 @@ class Reconstructor:
             threads = values.whole("threads", threads, 1, values.MOST_WORKERS)
         if memory is not None:
             memory = int(values.real("memory", memory, 1, unit="bytes"))
-        self.strength = values.real("strength", strength, 0, 1)
+        strength = values.real("strength", strength, 0, 1)
         seed = values.whole("seed", seed, 0, values.MOST_SEED)
         skip_background = values.switch("skip_background", skip_background)
         self.allow_activity_change = values.switch("allow_activity_change", allow_activity_change)
@@ -116,7 +116,6 @@ class Reconstructor:
             denoiser=networks.denoiser is not None,
         )
         self.sampler, self.samples, self.preset = process.sampler, process.samples, process.preset
-        self.seed, self.skip_background = seed, skip_background
         ours = isinstance(engine, str)
         if isinstance(engine, str):
             choice = choose(self.bundle, engine, device, precision, verify=verify_first_use)
@@ -133,7 +132,7 @@ class Reconstructor:
                 self.bundle, self.engine, self.table, threads, batch, memory, ours=ours
             ),
             seed=seed,
-            strength=self.strength,
+            strength=strength,
             skip_background=skip_background,
             threads=threads or default_threads(),
             announced=not ours,  # one that was given needs no reason
@@ -244,6 +243,26 @@ class Reconstructor:
             settings_of(self, told, nonfinite),
         )
         return given_back(loaded, frames, stats, measured, origin)
+
+    @property
+    def seed(self) -> int:
+        return self._frames.seed
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        self._frames.seed = seed
+
+    @property
+    def strength(self) -> float:
+        return self._frames.strength
+
+    @property
+    def skip_background(self) -> bool:
+        return self._frames.skip_background
+
+    @skip_background.setter
+    def skip_background(self, skip_background: bool) -> None:
+        self._frames.skip_background = skip_background
 
     @property
     def side_by_side(self) -> int:
