@@ -40,7 +40,7 @@ def digest() -> str:
 def unfit(architecture: str, note: Path) -> str | None:
     """Why the modules that are there cannot be used; None if they can."""
     done = subprocess.run(
-        [sys.executable, "-c", LOAD],
+        [sys.executable, "-B", "-c", LOAD],
         capture_output=True,
         text=True,
         check=False,

@@ -63,9 +63,7 @@ def _uncertainty(results: Results) -> list[Record]:
     """The calibration of voxels and regions, for each sampler and dose: likelihood and coverage."""
     made = []
     samplers = results.sections.get("uncertainty", {}).get("samplers", {})
-    for name, dose, judged in (
-        (n, d, j) for n, doses in samplers.items() for d, j in doses.items()
-    ):
+    for name, dose, judged in [(n, d, j) for n, at in samplers.items() for d, j in at.items()]:
         voxels, regions, at = judged["voxels"], judged["regions"], f"{name}, {dose}"
         worst = voxels["paired"][1]
         bar = _bar(f"{at}: map less than the intensity, worst subject", "< 0", "", None, worst < 0)

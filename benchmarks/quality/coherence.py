@@ -30,6 +30,7 @@ from petrt.evaluation.coherence import neighbour_correlation, sigma_of, slice_co
 from petrt.evaluation.metrics import standard_mask
 from petrt.evaluation.report.figure import DPI, png
 from petrt.files.atomic import atomic_write_bytes
+from petrt.inference.reconstructor import Reconstructor
 from petrt.model.bundle import Bundle, load_bundle
 
 if TYPE_CHECKING:
@@ -108,6 +109,26 @@ def measure(
     return {"apart": list(APART), "fitted_sigma_z": sigma_z, "widths": rows}, shown
 
 
+def calibrated(
+    bundle: Bundle, case: QualityCase, settings: Settings, options: dict[str, Any]
+) -> list[float] | None:
+    """Correlations of the calibrated map of standard deviations; None where the model has none."""
+    run = Reconstructor(
+        bundle,
+        samples=settings.samples,
+        seed=settings.seed,
+        threads=settings.threads,
+        allow_activity_change=True,
+        **options,
+    )
+    done = run(case.low, affine=case.affine, dose=1 / case.dose)
+    if not done.stats["std"]["calibrated"]:
+        return None
+    # Slices that are pure background keep 0.
+    mask = standard_mask(case.full) & (done.std > 0)
+    return correlations(np.moveaxis(done.std, 2, 0), np.moveaxis(mask, 2, 0))
+
+
 def save_figure(path: Path, shown: Mapping[str, Seen], voxel_mm: tuple[float, ...]) -> None:
     """Sagittal views through the middle: a row for each width. 256 colours, for a small file."""
     with Image.open(io.BytesIO(png(lambda: _draw(shown, voxel_mm)))) as picture:
@@ -165,10 +186,12 @@ def main() -> None:
     found, shown = measure(bundle, case, settings, process)
     about = {"model": bundle.model.name, "identity": bundle.identity, "case": case.name}
     about |= {"samples": options.samples, **process}
+    found["calibrated_std"] = calibrated(bundle, case, settings, process)
     write_json(options.out / "coherence.json", {"machine": describe(), **about, **found})
     save_figure(options.out / "coherence.png", shown, case.voxel_mm)
     for row in found["widths"]:
         print(row)
+    print("calibrated map:", found["calibrated_std"])
 
 
 if __name__ == "__main__":

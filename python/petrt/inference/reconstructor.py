@@ -246,6 +246,7 @@ class Reconstructor:
 
     @property
     def seed(self) -> int:
+        """Of the noise; it may be set for the next volume."""
         return self._frames.seed
 
     @seed.setter
@@ -254,10 +255,12 @@ class Reconstructor:
 
     @property
     def strength(self) -> float:
+        """How far the image goes from the input to the model's."""
         return self._frames.strength
 
     @property
     def skip_background(self) -> bool:
+        """Whether slices of pure background are left out; it may be set for the next volume."""
         return self._frames.skip_background
 
     @skip_background.setter
