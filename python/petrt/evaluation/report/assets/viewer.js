@@ -9,10 +9,8 @@
     document.documentElement.classList.add("still");
     $("viewer-fault").textContent = why;
   };
-  if (!document.createElement("canvas").getContext("webgl2")) {
-    fail("This browser has no WebGL 2, so the picture below stands still.");
-    return;
-  }
+  // The planes hold the browser up, so that the text comes first.
+  const painted = new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
   const ramp = (stops) => ({
     R: stops.map((c) => c[0]), G: stops.map((c) => c[1]), B: stops.map((c) => c[2]),
     A: stops.map(() => 255), I: stops.map((_, i) => Math.round((255 * i) / (stops.length - 1))),
@@ -28,15 +26,21 @@
     isRadiologicalConvention: true, multiplanarLayout: 3, multiplanarShowRender: 0, multiplanarPadPixels: 6,
     crosshairWidth: 0.7, crosshairWidthUnit: "mm", crosshairColor: [0.05, 0.55, 0.65, 0.8], crosshairGap: 6, show3Dcrosshair: false,
     isColorbar: false, isOrientationTextVisible: true, showAllOrientationMarkers: true, fontMinPx: 14, dragMode: 3,
-    dragAndDropEnabled: false, loadingText: "", logLevel: "silent", isAntiAlias: false,
+    dragAndDropEnabled: false, loadingText: "", logLevel: "silent",
     isSliceMM: true, sagittalNoseLeft: true, backColor: [1, 1, 1, 1], fontColor: [0.35, 0.4, 0.45, 1],
   });
   const lower = { nv: new niivue.Niivue(options()), name: null };
   const upper = { nv: new niivue.Niivue(options()), name: null };
   const attach = async (side, id) => {
-    await side.nv.attachToCanvas($(id));
+    // NiiVue gets this very context from the canvas.
+    if (!$(id).getContext("webgl2", { alpha: true, antialias: false })) {
+      fail("This browser has no WebGL 2, so the picture below stands still.");
+      return false;
+    }
+    await side.nv.attachToCanvas($(id), false);
     for (const [name, stops] of Object.entries(MAPS)) side.nv.addColormap(name, ramp(stops));
     side.nv.setSliceType(side.nv.sliceTypeMultiplanar);
+    return true;
   };
 
   const layers = new Map(page.layers.map((layer) => [layer.name, layer]));
@@ -75,13 +79,17 @@
       if (cell && layer.image && vox) cell.textContent = number(layer.image.getValue(vox[0], vox[1], vox[2]));
     }
   };
-  const paint = (side) => {
-    const layer = layers.get(side.name), shown = side.nv.volumes[0], dark = map_of(layer) === "grey" || map_of(layer) === "hot" || layer.kind === "uncertainty";
-    if (!shown) return;
-    shown.colormap = map_of(layer); // this sets a window, too
+  const dress = (side, shown) => {
+    const layer = layers.get(side.name), map = map_of(layer), dark = map === "grey" || map === "hot" || layer.kind === "uncertainty";
+    if (shown.colormap !== map) shown.colormap = map; // this sets a window, too
     [shown.cal_min, shown.cal_max] = window_of(layer);
     side.nv.opts.backColor = dark ? [0, 0, 0, 1] : layer.kind === "difference" ? [0.97, 0.97, 0.97, 1] : [1, 1, 1, 1];
     side.nv.opts.fontColor = dark ? [0.7, 0.74, 0.78, 1] : [0.35, 0.4, 0.45, 1];
+  };
+  const paint = (side) => {
+    const shown = side.nv.volumes[0];
+    if (!shown) return;
+    dress(side, shown);
     side.nv.updateGLVolume();
   };
   const put = async (side, name) => {
@@ -89,10 +97,12 @@
     const loaded = await image(name, side === lower ? "<" : ">");
     const keep = side.nv.volumes.length ? { at: [...side.nv.scene.crosshairPos], pan: [...side.nv.scene.pan2Dxyzmm] } : null;
     side.name = name;
+    dress(side, loaded);
     side.nv.volumes = [];
-    side.nv.addVolume(loaded);
-    if (keep) { side.nv.scene.crosshairPos = keep.at; side.nv.scene.pan2Dxyzmm = keep.pan; }
-    paint(side);
+    side.nv.addVolume(loaded); // and draws it
+    if (!keep) return;
+    side.nv.scene.crosshairPos = keep.at; side.nv.scene.pan2Dxyzmm = keep.pan;
+    side.nv.drawScene();
   };
   const legend = () => {
     const layer = layers.get(upper.name), [low, high] = window_of(layer);
@@ -171,7 +181,9 @@
   }
 
   try {
-    await attach(upper, "upper");
+    await painted;
+    image("output", ">"); // it is unpacked in the meantime
+    if (!(await attach(upper, "upper"))) return;
     await put(upper, "output");
     legend(); fade(1); go(page.centre);
     document.documentElement.classList.add("ready");
