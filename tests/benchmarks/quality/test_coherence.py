@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from benchmarks.quality import coherence
+from benchmarks.quality.cases import View, simulated
+from benchmarks.quality.model import Settings
 from petrt import _core
 from petrt.data.simulate import write_dataset
+from petrt.model.spec import MapSpec, SamplerSpec, UncertaintySpec
+from tests.evaluation.uncertainty.test_regions import FIT
 
 
 def test_correlations_of_slices_apart_are_those_of_the_noise() -> None:
@@ -35,3 +40,19 @@ def test_widths_are_compared_and_drawn(tmp_path, tiny_bundle, monkeypatch) -> No
     assert coherent["noise"][0] == pytest.approx(independent["error"][0], abs=0.002)
     assert coherent["deviation"][0] > independent["deviation"][0] + 0.3
     assert (tmp_path / "coherence.png").read_bytes().startswith(b"\x89PNG")
+    assert found["calibrated_std"] is None  # this model has no fit
+
+
+def test_a_calibrated_map_of_the_image_alone_is_as_coherent_as_the_image(tmp_path, tiny) -> None:
+    write_dataset(tmp_path, [900], 2023, (100,), shape=(40, 40, 12))
+    case = simulated(tmp_path)(900, 100)
+    process = {"sampler": "mean", "steps": 1}
+    of_the_image = MapSpec(constant=-4, samples=0, image=0.5)
+    fit = FIT.model_copy(update={"sampler": SamplerSpec(kind="mean", steps=1), "map": of_the_image})
+    spec = UncertaintySpec(level=0.9, subjects=3, doses=(0.01, 0.1), volumes_ml=(1, 2), fits=(fit,))
+    model = tiny.model.model_copy(update={"uncertainty": spec})
+    bundle = replace(tiny, manifest=tiny.manifest.model_copy(update={"model": model}))
+    found = coherence.calibrated(bundle, case, Settings(4, 0, 1, {100: View(head=True)}), process)
+    assert found is not None
+    assert len(found) == len(coherence.APART)
+    assert found[0] > found[-1]
