@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 import pickle
-import pkgutil
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
 import pytest
 
-import petrt
-import petrt.export
 from petrt.errors import NonfiniteOutput, PetrtError, UsageError
 from petrt.train.interrupt import TrainingStopped
+from tests.error_classes import load_all, subclasses
 
 # What the parameters of errors' constructors are called, and a value for each.
 VALUES: dict[str, Any] = {"number": 15, "step": 7, "count": 3}
-
-
-def load_all() -> None:
-    """Every module of petrt, so that all error classes are there."""
-    for package in (petrt, petrt.export):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if "__main__" not in module.name and "petrt._" not in module.name:
-                try:
-                    importlib.import_module(module.name)
-                except (ImportError, PetrtError):  # needs what is not installed here
-                    continue
-
-
-def subclasses(kind: type[PetrtError]) -> Iterator[type[PetrtError]]:
-    yield kind
-    for each in kind.__subclasses__():
-        yield from subclasses(each)
 
 
 def made(kind: type[PetrtError]) -> PetrtError:

@@ -12,7 +12,7 @@ import pytest
 from petrt import errors
 from petrt.cli.app import CLOSED_PIPE, app
 from petrt.errors import PetrtError
-from tests.test_errors import load_all, subclasses
+from tests.error_classes import load_all, subclasses
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "faults.md").read_text()

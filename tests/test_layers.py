@@ -103,3 +103,9 @@ def test_no_import_goes_in_a_circle(known):
 
     for name in sorted(graph):
         walk(name, ())
+
+
+def test_helpers_of_tests_stand_beside_them():
+    known = modules(ROOT / "tests", "tests")
+    tests = {name for name in known if name.rpartition(".")[2].startswith("test_")}
+    assert {name: found for name in known if (found := imports(name, known) & tests)} == {}

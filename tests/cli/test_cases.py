@@ -6,7 +6,6 @@ import errno
 import json
 import logging
 import threading
-from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -16,6 +15,7 @@ import pytest
 from petrt.cli.app import run
 from petrt.cli.cases import CaseRunner, InputCase, Written, summary
 from petrt.errors import InputError, PetrtError
+from tests.cli.input_cases import cases
 from tests.models import noisy_blob
 
 WAIT = 20.0  # seconds until a test that hangs fails
@@ -51,10 +51,6 @@ class Staged(CaseRunner):
         assert case.source.name == volume == result
         self.step("written", volume)
         return Written([(logging.INFO, f"{volume} done")], {"seconds": {"total": 1.0}})
-
-
-def cases(names: str) -> list[InputCase]:
-    return [InputCase(Path(name), Path(f"{name}.nii"), None, None, None) for name in names]
 
 
 def test_lines_come_in_the_order_of_the_cases_from_one_thread(caplog):

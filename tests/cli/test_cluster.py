@@ -16,7 +16,7 @@ from petrt.cli.plan import InputCase
 from petrt.cli.ray_cluster import QUIET, connected
 from petrt.cli.setup import Setup
 from petrt.errors import DeviceError, InputError, PetrtError, UsageError
-from tests.cli.test_cases import cases
+from tests.cli.input_cases import cases
 
 RECORD = {"frames": [], "seconds": {"total": 1.0}, "warnings": [], "model": {"sha256": "m"}}
 End = Callable[[str, bool], Written | PetrtError | Lost]

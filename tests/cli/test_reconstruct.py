@@ -22,9 +22,8 @@ from petrt.model.bundle import load_bundle
 from petrt.model.bundle_writer import write_bundle
 from petrt.model.spec import CalibrationSpec, SamplerSpec
 from tests.helpers import contents, write_nifti
-from tests.io.test_nifti import GRID_FIELDS
-from tests.io.test_nifti_bad_input import FILES, HEADERS, with_fields
-from tests.model.test_bundle import rewrite
+from tests.io.nifti_files import FILES, GRID_FIELDS, HEADERS, with_fields
+from tests.model.rewritten import rewrite
 
 SHAPE = (17, 22, 4)
 

@@ -13,9 +13,9 @@ from scipy import stats
 
 from petrt import _core
 from tests.core import twin
-from tests.core.test_loop import COEFS, FILM, SEED, H, W, coarse_of, enqueue_of
-from tests.core.test_noise import SEED as SEEDS
-from tests.core.test_noise import WORD, draw
+from tests.core.draws import SEED as SEEDS
+from tests.core.draws import WORD, draw
+from tests.core.loops import COEFS, FILM, SEED, H, W, coarse_of, enqueue_of
 
 WIDTHS = st.one_of(st.just(0.0), st.floats(0.01, 3))
 INSIDE = st.integers(9, 2**32 - 10)  # ids with room for every width

@@ -10,18 +10,7 @@ from scipy import stats
 
 from petrt import _core
 from tests.core import twin
-
-WORD = st.integers(0, 2**32 - 1)
-SEED = st.integers(0, 2**64 - 1)
-
-
-def draw(
-    seed: int, slice_id: int, sample: int, step: int, n: int, threads: int = 1, sigma_z: float = 0.0
-) -> twin.Floats:
-    out = np.full(n, np.nan, np.float32)
-    _core.normals(seed, slice_id, sample, step, out, threads, sigma_z)
-    return out
-
+from tests.core.draws import SEED, WORD, draw
 
 # Known answers published with Random123 (kat_vectors, philox4x32-10).
 PI = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)

@@ -11,7 +11,7 @@ from petrt.engines.openvino.engine import OpenVINOEngine
 from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import DeviceError, InputError, UsageError
 from petrt.model.bundle import Bundle
-from tests.engines.torch.test_torch import golden_inputs
+from tests.engines.golden import golden_inputs
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 KINDS = {

@@ -12,8 +12,8 @@ from petrt.engines.onnxruntime import OnnxRuntimeEngine, cuda_options
 from petrt.errors import DeviceError, OutOfDeviceMemory, UsageError
 from petrt.export.graphs.check import relative_error
 from petrt.model.bundle import Bundle
+from tests.engines.golden import forward, golden_inputs
 from tests.engines.tensorrt.fake_tensorrt import DeviceArray
-from tests.engines.torch.test_torch import forward, golden_inputs
 
 CUDA = "CUDAExecutionProvider"
 REAL = onnxruntime.InferenceSession

@@ -10,7 +10,7 @@ from petrt.engines.select import choose, select_engine
 from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import UsageError
 from petrt.model.bundle import Bundle, load_bundle
-from tests.engines.torch.test_torch import forward, golden_inputs, worst_error
+from tests.engines.golden import forward, golden_inputs, worst_error
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

@@ -19,7 +19,7 @@ from petrt.errors import DeviceError, InputError, UsageError
 from petrt.export.bundle import export_model
 from petrt.nets import Model
 from tests.export.conftest import NETWORKS, model_spec, scrambled
-from tests.model.test_bundle import rewrite
+from tests.model.rewritten import rewrite
 from tests.models import Reconstructor, Unfolded, noisy_blob, tiny_model, tiny_spec
 
 SHAPE = (16, 21, 5)

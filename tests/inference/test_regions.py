@@ -13,7 +13,7 @@ from petrt.evaluation.uncertainty.voxels import predicted_std
 from petrt.inference import samples as samples_module
 from petrt.inference.samples import sample_store
 from petrt.model.spec import MapSpec, SamplerSpec, UncertaintySpec
-from tests.evaluation.uncertainty.test_regions import FIT
+from tests.evaluation.uncertainty.fits import FIT
 from tests.models import Reconstructor, noisy_blob
 
 SHAPE = (16, 21, 7)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from petrt.errors import InputError
 from petrt.io import nifti
-from tests.io.test_nifti_bad_input import FIELDS, good_bytes
+from tests.io.nifti_files import FIELDS, good_bytes
 
 HEADER = 352  # bytes, of which most decide something
 MOST_BYTES = 16 << 20

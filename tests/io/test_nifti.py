@@ -14,16 +14,12 @@ from nibabel.nifti2 import Nifti2Header
 
 from petrt.errors import InputError, UsageError
 from petrt.io import nifti
+from tests.io.nifti_files import GRID_FIELDS
 
 # Numbers that float32 cannot hold exactly, so that recomputing any of them would show.
 ROTATION = nibabel.eulerangles.euler2mat(0.1, 0.2, 0.3)
 OBLIQUE = nibabel.affines.from_matvec(ROTATION @ np.diag([2.1, 2.3, 3.27]), [-90.1, 12.3, 70.7])
 LAS = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
-GRID_FIELDS = (
-    *("pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
-    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
-    *("xyzt_units", "toffset"),
-)
 
 
 def make(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import stat
@@ -16,28 +15,13 @@ import pytest
 from petrt.engines import select_engine
 from petrt.errors import InputError
 from petrt.model.bundle import GOLDEN, KNOWN, MANIFEST, load_bundle
+from tests.model.rewritten import rewrite, zipped
 
 
 @pytest.fixture
 def copy(tiny_bundle: Path, tmp_path: Path) -> Path:
     """A bundle that a test may damage."""
     return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
-
-
-def rewrite(bundle: Path, name: str, data: bytes) -> None:
-    """Replace a file and make the manifest agree, as somebody with bad intent would."""
-    (bundle / name).write_bytes(data)
-    manifest = json.loads((bundle / MANIFEST).read_text())
-    digest = hashlib.sha256(data).hexdigest()
-    manifest["files"][name] = {"bytes": len(data), "sha256": digest}
-    (bundle / MANIFEST).write_text(json.dumps(manifest))
-
-
-def zipped(bundle: Path, target: Path) -> Path:
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(bundle.iterdir()):
-            archive.write(file, file.name)
-    return target
 
 
 def test_directory_and_archive_are_the_same(tiny_bundle, tmp_path):

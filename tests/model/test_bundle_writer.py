@@ -23,7 +23,7 @@ from petrt.model.bundle_writer import (
 from petrt.model.spec import CalibrationSpec, ModelSpec, SamplerSpec
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.helpers import contents
-from tests.model.test_bundle import zipped
+from tests.model.rewritten import zipped
 from tests.models import Reconstructor, noisy_blob
 
 FITTED = CalibrationSpec(factor=3.25, level=0.9, sampler=SamplerSpec(), samples=8, subjects=2)

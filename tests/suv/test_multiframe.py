@@ -10,7 +10,7 @@ import pytest
 
 import petrt.suv
 from petrt.io.dicom import series as dicom
-from tests.io.dicom.test_multiframe import enhanced, group
+from tests.io.dicom.multiframe import enhanced, group
 from tests.suv.series_files import HALF_LIFE, RATE, drug
 
 PER_DOSE = 70e3 / 3.5e8

@@ -14,7 +14,7 @@ from benchmarks.quality.model import Settings
 from petrt import _core
 from petrt.data.simulate import write_dataset
 from petrt.model.spec import MapSpec, SamplerSpec, UncertaintySpec
-from tests.evaluation.uncertainty.test_regions import FIT
+from tests.evaluation.uncertainty.fits import FIT
 
 
 def test_correlations_of_slices_apart_are_those_of_the_noise() -> None:

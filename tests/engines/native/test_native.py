@@ -19,7 +19,7 @@ from petrt.model.bundle import Bundle, load_bundle
 from petrt.model.half_precision import WIDE_INTERFACE
 from petrt.model.network import Network
 from petrt.model.steps import Add, AddMap, Concat, Conv, Step
-from tests.engines.torch.test_torch import blob, worst_error
+from tests.engines.golden import blob, worst_error
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.models import Reconstructor
 

@@ -22,7 +22,7 @@ from petrt.errors import DeviceError, InputError, UsageError
 from petrt.export.graphs.check import relative_error
 from petrt.hardware import cpu, packages
 from petrt.model.bundle import GRAPHS, Bundle, load_bundle
-from tests.engines.torch.test_torch import forward, golden_inputs, worst_error
+from tests.engines.golden import forward, golden_inputs, worst_error
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

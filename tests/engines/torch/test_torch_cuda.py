@@ -23,8 +23,8 @@ from petrt.engines.torch.engine import TorchEngine
 from petrt.errors import OutOfDeviceMemory
 from petrt.export.graphs.check import relative_error
 from petrt.model.bundle import Bundle
+from tests.engines.golden import forward, golden_inputs
 from tests.engines.tensorrt.fake_tensorrt import DeviceArray
-from tests.engines.torch.test_torch import forward, golden_inputs
 
 
 class Stream:

@@ -7,7 +7,7 @@ import pytest
 from petrt.errors import UsageError
 from petrt.evaluation.report.html import SUMMARY, data, page
 from petrt.evaluation.report.index import check_index, write_index
-from tests.evaluation.report.test_page import Document
+from tests.evaluation.report.document import Document
 
 
 def summary(name: str, ratio: float | None, *warnings: str, **more: object) -> dict[str, object]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -13,44 +12,7 @@ from petrt.evaluation.report.html import card, table, text
 from petrt.evaluation.report.made import command_of
 from petrt.evaluation.report.page import case_page
 from tests.evaluation.report.cases import RECORD, case, truth
-
-VOID = {"meta", "link", "input", "img", "br"}
-
-
-class Document(HTMLParser):
-    """Checks that tags are closed in order; keeps ids, links and the text outside scripts."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.words: list[str] = []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        known = dict(attrs)
-        if "id" in known and tag not in ("g", "path", "defs", "clipPath", "use"):
-            self.ids.append(known["id"])
-        self.links += [known[key] for key in ("src", "href") if key in known]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        pass
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "script" not in self.open and "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
+from tests.evaluation.report.document import Document
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from petrt.evaluation.report.phantom_page import phantom_page
 from tests.evaluation.report.cases import case
-from tests.evaluation.report.test_page import Document
+from tests.evaluation.report.document import Document
 
 ROW = {"diameter_mm": 22.0, "input": 61.25, "input_variability": 20.0, "output": 55.0}
 ROW |= {"output_variability": 4.0, "gaussian": None, "gain_percent": 12.5}

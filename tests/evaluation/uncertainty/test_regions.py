@@ -9,34 +9,9 @@ from petrt.errors import InputError
 from petrt.evaluation.activity import roi_statistics
 from petrt.evaluation.uncertainty.regions import Drawn, regions_of, table
 from petrt.evaluation.uncertainty.spheres import lesion_labels, sphere, sphere_labels
-from petrt.model.spec import MapSpec, RegionSpec, SamplerSpec, SamplesSpec
+from tests.evaluation.uncertainty.fits import FIT
 
 MM = (2.0, 2.0, 3.0)
-SPEC = RegionSpec(
-    bias=0.02,
-    bias_dose=-0.01,
-    recovery=0.1,
-    recovery_dose=-0.05,
-    constant=-1.0,
-    samples=0.3,
-    volume=-0.2,
-    value=0.5,
-    detail=0.1,
-    dose=-0.2,
-    volume2=0.02,
-    detail2=0.01,
-    detail_volume=-0.03,
-    volume_dose=0.02,
-)
-FIT = SamplesSpec(
-    sampler=SamplerSpec(),
-    samples=4,
-    map=MapSpec(constant=0),
-    intensity_only=MapSpec(constant=0),
-    mean=SPEC,
-    peak=SPEC,
-    max=SPEC,
-)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from petrt.evaluation.uncertainty.voxels import (
     smoothed_variance,
 )
 from petrt.model.spec import CalibrationSpec, MapSpec, RegionSpec, SamplerSpec, UncertaintySpec
-from tests.evaluation.uncertainty.test_regions import FIT
+from tests.evaluation.uncertainty.fits import FIT
 from tests.models import tiny_spec
 
 SPEC = MapSpec(

@@ -6,8 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ from petrt.inference.verify_engine import verify
 from petrt.model.bundle import GRAPHS, Bundle
 from tests.engines.store.records import H100, VERIFIED
 from tests.engines.tensorrt.fake_tensorrt import make_module
+from tests.export.tensorrt.progress import silent
 from tests.locks import held
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,11 +54,6 @@ class Builder:
         options["progress"](50, 100)
         count = len(self.calls)
         return SerializedEngine(b"plan %d " % count * 10, b"timings %d" % count, 0.5, ())
-
-
-@contextmanager
-def silent(label: str, unit: str) -> Iterator[Any]:
-    yield lambda done, total: None
 
 
 @pytest.fixture
@@ -274,7 +268,7 @@ from petrt.export.tensorrt.request import Request
 from petrt.export.tensorrt.profile import Profile
 from petrt.model.bundle import load_bundle
 from petrt.engines.store.record import Flags, Verified
-from tests.export.tensorrt.test_install import silent
+from tests.export.tensorrt.progress import silent
 from tests.engines.tensorrt.fake_tensorrt import make_module
 
 def slowly(trt, model, profile, **options):

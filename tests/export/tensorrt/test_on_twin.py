@@ -35,7 +35,7 @@ from tests.engines.tensorrt.fake_tensorrt import (
     make_module,
     make_plan,
 )
-from tests.export.tensorrt.test_install import silent
+from tests.export.tensorrt.progress import silent
 from tests.models import Reconstructor
 
 FIXED = Profile((4,) * 3, (1,) * 3, (32,) * 3, (48,) * 3)

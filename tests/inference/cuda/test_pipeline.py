@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from petrt.engines.onnxruntime import OnnxRuntimeEngine
 from petrt.errors import DeviceError
 from petrt.export.bundle import export_model
 from petrt.inference.cuda.launches import Launches
 from petrt.inference.cuda.transfer import Transfer
-from petrt.inference.reconstruction import Reconstruction
 from petrt.model.bundle import load_bundle
-from tests import models
 from tests.export.conftest import NETWORKS, model_spec, scrambled
 from tests.inference.cuda.conftest import QueuedEngine
+from tests.inference.cuda.twins import Reconstructor, equal, on_cpu
 from tests.models import noisy_blob
 
 SHAPE = (16, 24, 9)
@@ -25,27 +23,6 @@ SHAPE = (16, 24, 9)
 @pytest.fixture(scope="module")
 def volume() -> np.ndarray:
     return noisy_blob(SHAPE)
-
-
-def equal(found: Reconstruction, expected: Reconstruction) -> None:
-    for part in ("image", "std", "coarse"):
-        a, b = (getattr(result, part) for result in (found, expected))
-        if b is not None:
-            np.testing.assert_array_equal(a, b, err_msg=part)
-
-
-class Reconstructor(models.Reconstructor):
-    """By all steps of the model; one without a denoiser takes no samples."""
-
-    def __init__(self, bundle: Any, samples: int = 1, **options: Any) -> None:
-        if bundle.model.network.denoiser is not None:
-            options = {"preset": "paper", "samples": samples} | options
-        super().__init__(bundle, **options)
-
-
-def on_cpu(bundle: Any, volume: np.ndarray, samples: int, **call: Any) -> Reconstruction:
-    engine = OnnxRuntimeEngine(bundle)
-    return Reconstructor(bundle, engine=engine, samples=samples, seed=7, threads=1)(volume, **call)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from petrt.errors import DeviceError
 from petrt.inference.reconstruction import Reconstruction
 from tests.inference.cuda.conftest import QueuedEngine
-from tests.inference.cuda.test_pipeline import equal, on_cpu
+from tests.inference.cuda.twins import equal, on_cpu
 from tests.models import Reconstructor, noisy_blob
 
 

@@ -13,6 +13,10 @@ from pydicom.uid import ExplicitVRLittleEndian, PositronEmissionTomographyImageS
 
 PATIENT = "DOE^JANE"
 SERIES, STUDY, FRAME = "1.2.3.4", "1.2.3", "1.2.9"
+# A volume, and its grid in RAS: rows to the left, columns to the back.
+AFFINE = np.array([[-2.0, 0, 0, 90], [0, -2, 0, 126], [0, 0, 3, -72], [0, 0, 0, 1]])
+SHAPE = (8, 9, 7)
+DATA = np.random.default_rng(0).gamma(2.0, 100.0, SHAPE)
 
 
 def write_series(

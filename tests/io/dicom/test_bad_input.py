@@ -17,11 +17,15 @@ from pydicom.uid import JPEGLosslessSV1, NuclearMedicineImageStorage
 
 from petrt.errors import InputError, UsageError
 from petrt.io.dicom import series as dicom
-from tests.io.dicom.dicom_files import SERIES, change, energy_window, write_series
-
-AFFINE = np.array([[-2.0, 0, 0, 90], [0, -2, 0, 126], [0, 0, 3, -72], [0, 0, 0, 1]])
-SHAPE = (8, 9, 7)
-DATA = np.random.default_rng(0).gamma(2.0, 100.0, SHAPE)
+from tests.io.dicom.dicom_files import (
+    AFFINE,
+    DATA,
+    SERIES,
+    SHAPE,
+    change,
+    energy_window,
+    write_series,
+)
 
 
 def refused(source: Any, words: str, **options: Any) -> str:

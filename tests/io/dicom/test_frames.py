@@ -13,34 +13,8 @@ import pytest
 from petrt.errors import InputError
 from petrt.io.dicom import series as dicom
 from petrt.io.dicom.timing import time_of_day
-from tests.io.dicom.dicom_files import radiopharmaceutical, write_series
-
-AFFINE = np.array([[-2.0, 0, 0, 90], [0, -2, 0, 126], [0, 0, 3, -72], [0, 0, 0, 1]])
-SHAPE = (8, 9, 7)
-DATA = np.random.default_rng(0).gamma(2.0, 100.0, SHAPE)
-FRAMES = 4
-# F-18; a constant slope, so that equal volumes are stored equally.
-HALF_LIFE_S = 6586.2
-
-
-def write_frames(folder: Path, *, files_from: int = 0, **by_frame: Callable[[int], Any]) -> None:
-    """Frame t is t + 1 times DATA. The files' names and numbers say nothing about the frames' order."""
-    for t in range(FRAMES):
-        mixed = (t + files_from) * 3 % FRAMES
-        write_series(
-            folder / str(mixed),
-            DATA * (t + 1),
-            AFFINE,
-            SOPInstanceUID=lambda k, t=t: f"1.2.{t + 1}.{k + 1}",
-            InstanceNumber=None,
-            RescaleSlope=0.5,
-            **{field: value(t) for field, value in by_frame.items()},
-        )
-
-
-def times(t: int) -> str:
-    return f"10{10 + 5 * t:02}12.5"
-
+from tests.io.dicom.dicom_files import AFFINE, SHAPE, radiopharmaceutical, write_series
+from tests.io.dicom.dynamic import FRAMES, HALF_LIFE_S, times, write_frames
 
 ORDERS: dict[str, dict[str, Callable[[int], Any]]] = {
     "acquisition time": {"AcquisitionTime": times},

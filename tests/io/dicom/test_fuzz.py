@@ -32,12 +32,11 @@ from pydicom.uid import (
 from petrt.errors import InputError
 from petrt.io import source
 from petrt.io.dicom import series as dicom
-from tests.io.dicom.dicom_files import radiopharmaceutical, usual_fields, write_series
-from tests.io.dicom.test_multiframe import enhanced
-from tests.io.dicom.test_sources import disc
-from tests.io.dicom.test_stored_values import compress
+from tests.io.dicom.compressed import compress
+from tests.io.dicom.dicom_files import AFFINE, radiopharmaceutical, usual_fields, write_series
+from tests.io.dicom.discs import disc
+from tests.io.dicom.multiframe import enhanced
 
-AFFINE = np.array([[-2.0, 0, 0, 90], [0, -2, 0, 126], [0, 0, 3, -72], [0, 0, 0, 1]])
 DATA = np.random.default_rng(0).gamma(2.0, 100.0, (8, 9, 4))
 LARGE = np.random.default_rng(0).gamma(2.0, 100.0, (36, 40, 2))  # JPEG 2000 needs 32 pixels
 MOST_BYTES = 64 << 20

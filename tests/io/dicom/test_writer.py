@@ -23,17 +23,15 @@ from petrt.errors import InputError, UsageError
 from petrt.io import nifti
 from petrt.io.dicom import series as dicom
 from petrt.io.dicom import writer
-from petrt.io.dicom.derivation import Derivation
 from petrt.io.dicom.header import quiet
 from petrt.io.dicom.writer import derived_key, write_series
 from tests.helpers import write_nifti
 from tests.io.dicom.clinical import SECRET, activity, clinical
 from tests.io.dicom.dicom_files import change, radiopharmaceutical
 from tests.io.dicom.dicom_files import write_series as write_plain
-from tests.io.dicom.test_frames import HALF_LIFE_S, times, write_frames
-from tests.io.dicom.test_multiframe import enhanced
-
-BY = Derivation("demo", "ab" * 32, "0.1.0", '{"seed": 0}', "2 samples.", key="0123456789abcde")
+from tests.io.dicom.dynamic import HALF_LIFE_S, times, write_frames
+from tests.io.dicom.multiframe import enhanced
+from tests.io.dicom.written import BY, assert_written_back
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -42,26 +40,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def slices(folder: Path) -> list[pydicom.Dataset]:
     return [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
-
-
-def assert_written_back(volume: nifti.Volume, out: Path, **how: Any) -> nifti.Volume:
-    """Write a volume unchanged and read it again: half a step in each slice, the same grid and total."""
-    write_series(out, volume.data, volume, BY, **how)
-    again = dicom.read(out, force_units=True)
-    assert volume.series is not None
-    assert again.series is not None
-    assert again.series.units == volume.series.units
-    np.testing.assert_array_equal(again.affine, volume.affine)
-    np.testing.assert_array_equal(again.header["pixdim"], volume.header["pixdim"])
-    frames = zip(volume.series.frames, again.series.frames, strict=True)
-    for t, (before, after) in enumerate(frames):
-        for k, (source, result) in enumerate(zip(before, after, strict=True)):
-            index = (..., k, t) if volume.data.ndim == 4 else (..., k)
-            step = float(result.header.text("RescaleSlope")) * source.factor
-            assert np.abs(again.data[index] - volume.data[index]).max() <= 0.502 * step
-    total = volume.data.sum(dtype=np.float64)
-    assert again.data.sum(dtype=np.float64) == pytest.approx(total, rel=1e-5)
-    return again
 
 
 def test_values_and_grid_come_back(tmp_path):
@@ -395,7 +373,7 @@ def test_a_full_disk_leaves_nothing_and_the_rerun_succeeds(tmp_path, monkeypatch
 KILLED = """
 import sys, numpy as np
 from petrt.io.dicom import series, writer
-from tests.io.dicom.test_writer import BY
+from tests.io.dicom.written import BY
 volume = series.read(sys.argv[1])
 print("ready", flush=True)
 for number in range(1000):
