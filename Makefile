@@ -39,7 +39,7 @@ sbom: wheel
 	  --output-reproducible --of JSON -o dist/petrt.cdx.json
 
 bench: $(VENV)/test.stamp
-	$(BIN)/python -m benchmarks.quality classical model calibration --head
+	$(BIN)/python -m benchmarks.quality classical model --head
 	$(BIN)/python -m benchmarks.quality samplers --head --every 8
 	$(BIN)/python -m benchmarks.flops
 	$(BIN)/python -m benchmarks.latency --device cpu --no-compile

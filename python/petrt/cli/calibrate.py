@@ -16,7 +16,6 @@ from petrt.cli.options import (
     NoVerify,
     Overwrite,
     Precision,
-    Preset,
     Seed,
     Threads,
     above_zero,
@@ -63,7 +62,15 @@ def calibrate(
     samples: Annotated[
         int | None, typer.Option(max=MOST, help="Samples to average (AMS). Default: 8.")
     ] = None,
-    preset: Preset = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PRESET",
+            help="Only this preset. Default: all that draw samples.",
+            show_default=False,
+        ),
+        OneOf("fast", "paper"),
+    ] = None,
     subjects: Annotated[
         int | None, typer.Option(min=1, help="Use the first N subjects. Default: all.", metavar="N")
     ] = None,
