@@ -97,6 +97,7 @@ def test_options_of_a_run_stand_in_panels():
         ("evaluate", "--suv", SUVS),
         ("prepare", "--layout", LAYOUTS),
         ("calibrate", "--split", SPLITS),
+        ("calibrate", "--preset", [name for name, each in PRESETS.items() if each.samples]),
         ("phantom", "--kind", PHANTOMS),
         ("build-engine", "--precision", PRECISIONS),
     ],

@@ -43,7 +43,7 @@ def test_widths_are_compared_and_drawn(tmp_path, tiny_bundle, monkeypatch) -> No
     assert found["calibrated_std"] is None  # this model has no fit
 
 
-def test_a_calibrated_map_of_the_image_alone_is_as_coherent_as_the_image(tmp_path, tiny) -> None:
+def test_the_calibrated_map_is_judged_where_the_model_has_one(tmp_path, tiny) -> None:
     write_dataset(tmp_path, [900], 2023, (100,), shape=(40, 40, 12))
     case = simulated(tmp_path)(900, 100)
     process = {"sampler": "mean", "steps": 1}

@@ -9,7 +9,7 @@
     document.documentElement.classList.add("still");
     $("viewer-fault").textContent = why;
   };
-  // The planes hold the browser up, so that the text comes first.
+  // The browser paints nothing while the planes are set up; so the text is painted before.
   const painted = new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
   const ramp = (stops) => ({
     R: stops.map((c) => c[0]), G: stops.map((c) => c[1]), B: stops.map((c) => c[2]),
@@ -34,13 +34,11 @@
   const attach = async (side, id) => {
     // NiiVue gets this very context from the canvas.
     if (!$(id).getContext("webgl2", { alpha: true, antialias: false })) {
-      fail("This browser has no WebGL 2, so the picture below stands still.");
-      return false;
+      throw new Error("this browser has no WebGL 2, so the picture below stands still.");
     }
     await side.nv.attachToCanvas($(id), false);
     for (const [name, stops] of Object.entries(MAPS)) side.nv.addColormap(name, ramp(stops));
     side.nv.setSliceType(side.nv.sliceTypeMultiplanar);
-    return true;
   };
 
   const layers = new Map(page.layers.map((layer) => [layer.name, layer]));
@@ -183,7 +181,7 @@
   try {
     await painted;
     image("output", ">"); // it is unpacked in the meantime
-    if (!(await attach(upper, "upper"))) return;
+    await attach(upper, "upper");
     await put(upper, "output");
     legend(); fade(1); go(page.centre);
     document.documentElement.classList.add("ready");
