@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 
 from petrt.arrays import Array64
 from petrt.inference import reconstructor
+from petrt.model.bundle import load_bundle
+from petrt.model.bundle_writer import write_bundle
 from petrt.model.spec import DomainSpec, ModelSpec
 from petrt.nets import Model
 from petrt.nets.presets import PRESETS
@@ -28,6 +31,14 @@ def tiny_model() -> Model:
     """Random weights, the same in every test."""
     torch.manual_seed(0)
     return Model(tiny_spec().network).eval()
+
+
+def with_voxels(model: Path, voxel_mm: float, out: Path) -> Path:
+    """Write the bundle ``model`` as ``out``, for cubic voxels of another size. Returns ``out``."""
+    bundle = load_bundle(model)
+    domain = bundle.model.domain.model_copy(update={"voxel_mm": (voxel_mm,) * 3})
+    write_bundle(bundle, bundle.model.model_copy(update={"domain": domain}), out)
+    return out
 
 
 def noisy_blob(shape: tuple[int, int, int]) -> np.ndarray:

@@ -12,17 +12,13 @@ import pytest
 from petrt.cli.app import run
 from petrt.data.simulate.iq_phantom import scan
 from petrt.evaluation.nema import phantom
-from petrt.model.bundle import load_bundle
-from petrt.model.bundle_writer import write_bundle
+from tests.models import with_voxels
 
 
 @pytest.fixture(scope="module")
 def coarse_grid(tiny_bundle, tmp_path_factory):
     """The tiny model for voxels of 6 mm, so that its phantom is small."""
-    bundle = load_bundle(tiny_bundle)
-    domain = bundle.model.domain.model_copy(update={"voxel_mm": (6.0, 6.0, 6.0)})
-    out = tmp_path_factory.mktemp("phantom") / "model"
-    write_bundle(bundle, bundle.model.model_copy(update={"domain": domain}), out)
+    out = with_voxels(tiny_bundle, 6.0, tmp_path_factory.mktemp("phantom") / "model")
     return ["--model", str(out), "--threads", "1", "--samples", "1"]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,26 +17,34 @@ _OTHER = re.compile(r"^```(?:\{|python|mermaid|toml|json).*?^```$", re.DOTALL | 
 
 @dataclass(frozen=True)
 class Command:
-    """One ``petrt ...`` of a page: its arguments, and the options that the comment of its line names."""
+    """One ``petrt ...`` of a page: its arguments, and the options that the comment of its line names.
+
+    ``patterns``: the arguments that the shell replaces by the names of files.
+    """
 
     page: str
     arguments: tuple[str, ...]
     named: tuple[str, ...]
+    patterns: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.page}: {' '.join(self.arguments)}"
 
 
-def code_lines(text: str) -> list[str]:
-    """The lines of indented and fenced blocks, with their comments; a line that goes on is one."""
+def blocks(text: str) -> list[list[str]]:
+    """The lines of each indented and each fenced block, with their comments; a line that goes on is one."""
     text = _OTHER.sub("", text)
-    fenced = [
-        line
-        for block in re.findall(r"^```\w*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-        for line in block.splitlines()
+    fenced = re.findall(r"^```\w*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    indented = [
+        re.sub(r"^    ", "", block, flags=re.MULTILINE)
+        for block in re.findall(r"(?:^    +\S.*\n)+", text, re.MULTILINE)
     ]
-    lines = "\n".join([*re.findall(r"^    ( *\S.*)$", text, re.MULTILINE), *fenced])
-    return re.sub(r"\\\n\s*", " ", lines).splitlines()
+    return [re.sub(r"\\\n\s*", " ", block).splitlines() for block in (*indented, *fenced)]
+
+
+def code_lines(text: str) -> list[str]:
+    """The lines of all blocks."""
+    return [line for block in blocks(text) for line in block]
 
 
 def commands(page: Path) -> list[Command]:
@@ -45,9 +55,19 @@ def commands(page: Path) -> list[Command]:
         if not re.search(r"(?:^|\s)petrt\s", code) or line.startswith("#"):
             continue
         words = shlex.split(re.sub(r"\$\w+", "0", code))
+        quoted = {*re.findall(r"['\"]([^'\"]*)['\"]", code)}
         while "petrt" in words:
             words = words[words.index("petrt") + 1 :]
             end = words.index("&&") if "&&" in words else len(words)
             options = tuple(re.findall(r"--[a-z][a-z0-9-]*", comment))
-            found.append(Command(page.name, tuple(words[:end]), options))
+            arguments = tuple(words[:end])
+            patterns = tuple(word for word in arguments if "*" in word and word not in quoted)
+            found.append(Command(page.name, arguments, options, patterns))
     return found
+
+
+@cache
+def tests_in(path: Path) -> frozenset[str]:
+    """The names of the tests, and of the other functions, at the top of a file."""
+    found = ast.parse(path.read_text(encoding="utf-8")).body
+    return frozenset(node.name for node in found if isinstance(node, ast.FunctionDef))

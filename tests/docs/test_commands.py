@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import math
 import re
 from pathlib import Path
@@ -13,38 +14,16 @@ import pytest
 import typer.main
 
 from petrt.cli.app import app, run
-from petrt.train.config import TrainConfig
 from tests.docs import stand_ins
-from tests.docs.pages import PAGES, ROOT, Command, code_lines, commands
-from tests.train.prepared import config
+from tests.docs.pages import PAGES, ROOT, Command, code_lines, tests_in
+from tests.docs.selection import BY_PAGE, COMMANDS, ELSEWHERE, RUNNING, words
+from tests.docs.small import keep_to_this_machine, make_small
 
-BY_PAGE = {page.name: commands(page) for page in PAGES}
-COMMANDS = list({each.arguments: each for found in BY_PAGE.values() for each in found}.values())
 # What a line of the README's shell blocks begins with.
 SHELL = ("make ", "pip ", "petrt ")
 OTHERS = {"--nv", "--device", "--target", "--signal"}  # of container engines and schedulers
+REPLACING = {"reconstruct", "simulate", "phantom", "export"}
 OTHERS |= {"--install-completion", "--hostile", "--engine-old", "--engine-new"}  # Typer, benchmarks
-
-# What is parsed only. It takes long, needs a GPU, a cluster or a network; its own tests run it.
-PARSED = {
-    "bench",
-    "build-engine",
-    "demo",
-    "flops",
-    "import-official",
-    "node",
-    "phantom",
-    "simulate",
-}
-ELSEWHERE = {
-    "cuda",
-    "--ray",
-    "demo",
-    "demo_output",
-    "checkpoint/",
-}  # the demo's networks and the authors' are large
-# The commands of a training run on its page, where one follows from the other.
-TRAINING = {"prepare", "train", "export", "calibrate"}
 
 
 @functools.cache
@@ -97,26 +76,16 @@ def test_options_in_its_prose_exist(page: Path):
             assert names <= known, span
 
 
-def can_run(command: Command) -> bool:
-    name = command.arguments[0]
-    if name in PARSED or ELSEWHERE & {*command.arguments}:
-        return False
-    return name not in TRAINING or command.page == "training.md"
+@pytest.mark.parametrize("command", ELSEWHERE)
+def test_what_runs_elsewhere_is_on_a_page_and_its_test_exists(command: str):
+    assert command in {words(each) for each in COMMANDS}
+    path, name = ELSEWHERE[command].test.split("::")
+    assert name in tests_in(ROOT / "tests" / path)
 
 
-RUNNING = {page: [each for each in found if can_run(each)] for page, found in BY_PAGE.items()}
-
-
-def test_the_training_of_the_readme_is_that_of_its_page():
-    readme = {each.arguments for each in BY_PAGE["README.md"] if each.arguments[0] in TRAINING}
-    assert readme < {each.arguments for each in RUNNING["training.md"]}
-
-
-def small_preset(_: object) -> TrainConfig:
-    """A preset for a few steps of small networks."""
-    small = config(steps=2, coarse_steps=1, validation={"subjects": 1, "every": 8, "samples": 2})
-    domain = small.model.domain.model_copy(update={"dose_fraction": 0.01})
-    return small.model_copy(update={"model": small.model.model_copy(update={"domain": domain})})
+def test_every_other_command_runs_with_a_page():
+    run_here = {each.arguments for found in RUNNING.values() for each in found}
+    assert {words(each) for each in COMMANDS if each.arguments not in run_here} == {*ELSEWHERE}
 
 
 @pytest.fixture
@@ -126,26 +95,30 @@ def here(tmp_path, monkeypatch, dose_bundle):
     monkeypatch.setenv("PETRT_CACHE", str(tmp_path / "cache"))
     # Noise is not what the demo model was trained on, and loses its activity.
     monkeypatch.setattr("petrt.inference.judgement.ALLOWED_RATIO", (0.0, math.inf))
-    monkeypatch.setattr("petrt.train.config.load_config", small_preset)
+    make_small(monkeypatch)
+    keep_to_this_machine(monkeypatch)
 
     def place(page: str) -> Path:
-        training = page == "training.md"
-        words = {word for each in RUNNING[page] for word in each.arguments}
-        if training:
-            stand_ins.for_training(tmp_path)
-            words -= {"scans/", "model/"}  # the page itself makes the model
-        stand_ins.place(tmp_path, words, dose_bundle)
+        stand_ins.place(tmp_path, page, [each.arguments for each in RUNNING[page]], dose_bundle)
         return tmp_path
 
     return place
 
 
 def arguments_of(command: Command, folder: Path) -> list[str]:
-    """As on the page, but for the UID of the series that is there; a second run replaces the first."""
-    arguments = list(command.arguments)
-    if "UID" in arguments:
-        arguments[arguments.index("UID")] = stand_ins.uid_of(folder / "STUDY.zip")
-    if arguments[0] == "reconstruct" and not {"--resume", "--dry-run"} & {*arguments}:
+    """As on the page, but for the UID of the series that is there, and for what the shell replaces.
+
+    Absolute paths lie in ``folder``. A second run replaces the first.
+    """
+    arguments: list[str] = []
+    for word in command.arguments:
+        if word in command.patterns:
+            arguments += sorted(glob.glob(word)) or [word]
+        elif word == "UID":
+            arguments.append(stand_ins.uid_of(folder / "STUDY.zip"))
+        else:
+            arguments.append(f"{folder}{word}" if word.startswith("/") else word)
+    if arguments[0] in REPLACING and not {"--resume", "--dry-run"} & {*arguments}:
         arguments.append("--overwrite")
     return arguments
 
@@ -154,7 +127,7 @@ def arguments_of(command: Command, folder: Path) -> list[str]:
 def test_they_run(page, here, capsys):
     folder = here(page)
     for command in RUNNING[page]:
-        code = run(arguments_of(command, folder))
+        code = run([*arguments_of(command, folder)])
         assert code == 0, (str(command), capsys.readouterr().err)
 
 
@@ -164,7 +137,7 @@ def test_they_run(page, here, capsys):
 def test_its_python_runs(page, here, dose_bundle):
     folder = here(page)
     if page == "python.md":  # it has no commands
-        stand_ins.place(folder, {"low.nii.gz"}, dose_bundle)
+        stand_ins.place(folder, page, [["reconstruct", "low.nii.gz"]], dose_bundle)
     names: dict[str, Any] = {
         "array": np.random.default_rng(0).gamma(2, 300, (16, 16, 2)).astype(np.float32)
     }

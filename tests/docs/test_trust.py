@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import json
 import re
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.trust.tables import REQUIREMENTS, proofs, rows
-from tests.docs.pages import ROOT
+from tests.docs.pages import ROOT, tests_in
 
 PAGE = (ROOT / REQUIREMENTS).read_text(encoding="utf-8")
 STRESS = ("memory", "cache", "kill", "disk")
 PROOFS = proofs(REQUIREMENTS)
-
-
-@cache
-def names_in(path: Path) -> frozenset[str]:
-    found = ast.parse(path.read_text(encoding="utf-8")).body
-    return frozenset(node.name for node in found if isinstance(node, ast.FunctionDef))
 
 
 def test_every_requirement_is_one_row_with_a_test():
@@ -39,7 +30,7 @@ def test_the_tests_of_a_requirement_exist(requirement, nodes):
     assert len(nodes) == len(set(nodes))
     for node in nodes:
         path, name = node.split("::")
-        assert name in names_in(ROOT / "tests" / path), node
+        assert name in tests_in(ROOT / "tests" / path), node
     (row,) = [cells for cells in rows(PAGE) if cells[0] == requirement]
     assert len(nodes) == row[1].count("`") / 2  # nothing else stands there
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy import ndimage
 
 from petrt.errors import InputError
 from petrt.evaluation.noise_domain import Case, doubts, fit_noise_domain, fit_signatures, judge
-from petrt.evaluation.noise_level import signature
+from petrt.evaluation.noise_level import FEATURES, signature
 from petrt.model.spec import DomainSpec, NoiseDomain
 from tests.population import DOSES, MM, cases, domain, ellipsoid, scan, seen
 
@@ -82,6 +83,27 @@ def test_a_wrong_dose_is_doubted_and_a_near_one_is_not():
 def test_a_cropped_volume_is_judged_by_what_is_left():
     crop = judge(signature(scan(100, 0.05)[:, 4:52, 4:52], MM), domain())
     assert crop.dose == pytest.approx(0.05, rel=0.5)
+
+
+def test_what_is_unknown_in_all_volumes_of_the_fit_is_left_out():
+    doses = DOSES[::2]
+    plain = [(f"sub-{n}", dose, seen(n, dose)) for n in range(8) for dose in doses]
+    air = [*FEATURES].index("air")
+    without = [
+        (
+            name,
+            dose,
+            replace(
+                each, features=np.where(np.arange(len(FEATURES)) == air, np.nan, each.features)
+            ),
+        )
+        for name, dose, each in plain
+    ]
+    found = fit_signatures(*zip(*without, strict=True))
+    assert {*FEATURES} - {*found.features} == {"air"}
+    other = seen(OTHERS[0], 0.05)
+    assert math.isfinite(judge(other, found).distance)
+    assert judge(other, found).dose == pytest.approx(judge(other, domain()).dose, rel=0.2)
 
 
 def test_the_scale_of_the_volumes_does_not_matter():

@@ -12,12 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from petrt.model.spec import NetworkSpec, UNetSpec
 from petrt.nets import Model
 from petrt.nets.blocks import Attention, Block, Down, GuidedBlock, Up
 from petrt.nets.guidance import Extractor
 from petrt.nets.unet import UNet
 
 State = dict[str, Any]
+# The smallest U-Nets that the authors' 32 norm groups allow.
+SMALL = NetworkSpec(coarse=UNetSpec(base=32, blocks=1), denoiser=UNetSpec(base=32, blocks=1))
 STEMS = ["PreNet", "DenoiseNet"] + [
     f"guide_{guide}_{k}" for guide in ("3D", "spectrum") for k in (1, 2, 3)
 ]

@@ -20,10 +20,8 @@ from petrt.model.spec import GuidanceSpec, NetworkSpec, SamplerSpec, ScheduleSpe
 from petrt.nets import Model, load_checkpoint, save_checkpoint
 from petrt.nets.official import import_official
 from tests.export.conftest import model_spec, scrambled
-from tests.nets.official_files import STEMS, State, write_official
+from tests.nets.official_files import SMALL, STEMS, State, write_official
 
-# The smallest U-Nets that their 32 norm groups allow.
-SMALL = NetworkSpec(coarse=UNetSpec(base=32, blocks=1), denoiser=UNetSpec(base=32, blocks=1))
 # Sizes that the defaults don't have, and attention beside the middle.
 OTHER = NetworkSpec(
     coarse=UNetSpec(base=64, multipliers=(1, 1, 2, 2), blocks=1, attention_levels=(3,)),

@@ -28,6 +28,7 @@ from petrt.model.spec import NoiseDomain
 Floats = NDArray[np.float64]
 
 FEWEST_SUBJECTS = 8
+FEWEST_KNOWN = 3  # volumes that a parabola needs
 SLACK = 2.0  # some twenty subjects show little of a distribution's tail
 # Differences of a feature below this, in natural logarithms, are never unusual: scans of one population
 # differ less in simulation than between scanners.
@@ -101,7 +102,10 @@ def fit_noise_domain(
 def fit_signatures(
     subjects: Sequence[str], doses: Sequence[float], signatures: Sequence[Signature]
 ) -> NoiseDomain:
-    """``fit_noise_domain`` from signatures; all three of one length."""
+    """``fit_noise_domain`` from signatures; all three of one length.
+
+    A feature that is unknown for most volumes, such as air of cropped ones, is left out: never judged.
+    """
     names = sorted(set(subjects))
     if len(names) < FEWEST_SUBJECTS:
         raise InputError(
@@ -111,6 +115,8 @@ def fit_signatures(
         raise InputError("one dose does not show how noise falls with it", "give several doses")
     level = np.array([each.level for each in signatures])
     features = np.array([each.features for each in signatures])
+    known = np.isfinite(features).sum(axis=0) >= FEWEST_KNOWN
+    features = features[:, known]
     owner = np.array([names.index(each) for each in subjects])
     line = _dose_line(level, np.log(np.asarray(doses, float)), len(names))
     expected, covariance = _normal(level, features, len(names))
@@ -121,7 +127,7 @@ def fit_signatures(
         for at, found in zip(level[own], features[own], strict=True):
             farthest = max(farthest, _distance(_left(others[0], at, found), others[1]))
     return NoiseDomain(
-        features=tuple(FEATURES),
+        features=tuple(name for name, there in zip(FEATURES, known, strict=True) if there),
         level=(float(level.min()) - LEVEL_MARGIN, float(level.max()) + LEVEL_MARGIN),
         dose=(line[0], line[1]),
         dose_std=line[2],
@@ -204,7 +210,7 @@ def _normal(level: Floats, features: Floats, subjects: int) -> tuple[Floats, Flo
 
 def _parabola(level: Floats, column: Floats) -> Floats:
     known = np.isfinite(column)
-    if known.sum() < 3:  # unknown for most volumes, such as air of cropped ones: never judged
+    if known.sum() < FEWEST_KNOWN:  # without one subject
         return np.full(3, math.nan)
     degree = min(2, len(np.unique(level[known])) - 1)
     found = np.polynomial.polynomial.polyfit(level[known], column[known], degree)

@@ -37,13 +37,15 @@ def save(path: Path, data: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
     return path
 
 
-def challenge(folder: Path, subjects: int = 4, doses: tuple[int, ...] = (20, 100)) -> Path:
+def challenge(
+    folder: Path, subjects: int = 4, doses: tuple[int, ...] = (20, 100), affine: np.ndarray = AFFINE
+) -> Path:
     """Subjects of a Siemens folder, each scan one NIfTI file."""
     for k in range(subjects):
         place = folder / "Subject_1-4" / f"29052{k}_DOE"
-        save(place / "Full_dose" / "DOE.nii", scan(k))
+        save(place / "Full_dose" / "DOE.nii", scan(k), affine)
         for dose in doses:
-            save(place / f"1-{dose} dose" / "DOE.nii", scan(k, dose))
+            save(place / f"1-{dose} dose" / "DOE.nii", scan(k, dose), affine)
     return folder
 
 
