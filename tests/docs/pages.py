@@ -67,7 +67,7 @@ def commands(page: Path) -> list[Command]:
 
 
 @cache
-def tests_in(path: Path) -> frozenset[str]:
-    """The names of the tests, and of the other functions, at the top of a file."""
+def functions_in(path: Path) -> frozenset[str]:
+    """The names of the functions of a file, tests among them."""
     found = ast.parse(path.read_text(encoding="utf-8")).body
     return frozenset(node.name for node in found if isinstance(node, ast.FunctionDef))

@@ -22,7 +22,11 @@ SIMULATED = 1  # subjects of a data set
 
 
 def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few voxels, subjects and repetitions, and networks of a few channels."""
+    """Few voxels, subjects and repetitions, networks of a few channels, and one thread.
+
+    Other tests run beside, and threads that wait for each other take long on busy cores.
+    """
+    monkeypatch.setattr("petrt.hardware.cpu.default_threads", lambda: 1)
     monkeypatch.setattr("petrt.train.config.load_config", small_training)
     monkeypatch.setitem(PRESETS, "paper", PRESETS["tiny"])
     monkeypatch.setattr("petrt.cli.demo.SHAPE", (32, 40, 16))

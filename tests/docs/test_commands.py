@@ -1,4 +1,4 @@
-"""Every command of the README and the pages is one: it parses, and what a small machine can run runs."""
+"""Every command of the README and the pages parses, and runs on small data where a small machine can."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ import typer.main
 
 from petrt.cli.app import app, run
 from tests.docs import stand_ins
-from tests.docs.pages import PAGES, ROOT, Command, code_lines, tests_in
+from tests.docs.pages import PAGES, ROOT, Command, code_lines, functions_in
 from tests.docs.selection import BY_PAGE, COMMANDS, ELSEWHERE, RUNNING, words
 from tests.docs.small import keep_to_this_machine, make_small
 
 # What a line of the README's shell blocks begins with.
 SHELL = ("make ", "pip ", "petrt ")
 OTHERS = {"--nv", "--device", "--target", "--signal"}  # of container engines and schedulers
-REPLACING = {"reconstruct", "simulate", "phantom", "export"}
 OTHERS |= {"--install-completion", "--hostile", "--engine-old", "--engine-new"}  # Typer, benchmarks
+# Commands that a page shows several times with one output.
+REPLACING = {"reconstruct", "simulate", "phantom", "export"}
 
 
 @functools.cache
@@ -80,7 +81,7 @@ def test_options_in_its_prose_exist(page: Path):
 def test_what_runs_elsewhere_is_on_a_page_and_its_test_exists(command: str):
     assert command in {words(each) for each in COMMANDS}
     path, name = ELSEWHERE[command].test.split("::")
-    assert name in tests_in(ROOT / "tests" / path)
+    assert name in functions_in(ROOT / "tests" / path)
 
 
 def test_every_other_command_runs_with_a_page():
@@ -138,15 +139,14 @@ def test_its_python_runs(page, here, dose_bundle):
     folder = here(page)
     if page == "python.md":  # it has no commands
         stand_ins.place(folder, page, [["reconstruct", "low.nii.gz"]], dose_bundle)
-    names: dict[str, Any] = {
-        "array": np.random.default_rng(0).gamma(2, 300, (16, 16, 2)).astype(np.float32)
-    }
+    array = np.random.default_rng(0).gamma(2, 300, (16, 16, 2)).astype(np.float32)
+    names: dict[str, Any] = {"array": array, "low": array, "full": array, "affine": np.eye(4)}
     if page == "suv.md":
         from petrt.io.source import read
 
         names["volume"] = read(folder / "SERIES")
     text = next(each for each in PAGES if each.name == page).read_text()
-    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    exec(compile(block, page, "exec"), names)
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, page, "exec"), names)
     if page != "suv.md":
         assert names["result"].image.shape == (16, 16, 4)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.trust.tables import REQUIREMENTS, proofs, rows
-from tests.docs.pages import ROOT, tests_in
+from tests.docs.pages import ROOT, functions_in
 
 PAGE = (ROOT / REQUIREMENTS).read_text(encoding="utf-8")
 STRESS = ("memory", "cache", "kill", "disk")
@@ -30,7 +30,7 @@ def test_the_tests_of_a_requirement_exist(requirement, nodes):
     assert len(nodes) == len(set(nodes))
     for node in nodes:
         path, name = node.split("::")
-        assert name in tests_in(ROOT / "tests" / path), node
+        assert name in functions_in(ROOT / "tests" / path), node
     (row,) = [cells for cells in rows(PAGE) if cells[0] == requirement]
     assert len(nodes) == row[1].count("`") / 2  # nothing else stands there
 

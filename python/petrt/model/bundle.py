@@ -100,7 +100,12 @@ def noise_bias_table(
 
 @dataclass(frozen=True, repr=False)
 class Bundle:
-    """A checked bundle in memory. ``identity``: SHA-256 of the manifest, which holds all files' hashes."""
+    """A checked bundle in memory, as ``petrt.load_bundle`` gives it.
+
+    ``manifest``: what ``model.json`` says. ``files``: the content of every other file, by name. ``identity``:
+    SHA-256 of the manifest, which holds all files' hashes, so it tells one model from any other. ``source``:
+    what it was loaded by, a path or a name. A Reconstructor takes a bundle in the place of a path.
+    """
 
     manifest: Manifest
     files: dict[str, bytes]
@@ -109,6 +114,7 @@ class Bundle:
 
     @property
     def model(self) -> ModelSpec:
+        """What determines the images besides the weights: networks, domain, scale, schedule and sampler."""
         return self.manifest.model
 
     def __repr__(self) -> str:
@@ -128,11 +134,14 @@ class Bundle:
 
     @property
     def graphs(self) -> tuple[str, ...]:
-        """The names of this model's networks, in the order of computation."""
+        """The names of this model's networks (guidance, coarse, denoiser) in the order of computation."""
         return tuple(graph for graph in GRAPHS if f"{graph}.onnx" in self.files)
 
     def network(self, graph: str) -> Network:
-        """The network named ``graph``, parsed at each call. Raises InputError if it is invalid."""
+        """The network named ``graph``, one of ``graphs``, as steps with their weights; parsed at each call.
+
+        Raises InputError if it is invalid.
+        """
         if self.manifest.version == 1:
             from petrt.model.from_onnx import read_onnx
 
@@ -161,9 +170,10 @@ class Bundle:
         return data
 
     def noise_bias(self, levels: NDArray[np.float64]) -> NDArray[np.float32]:
-        """The noise-bias table [steps, channels] for ``levels`` [steps], sqrt(gamma).
+        """The noise-bias table [steps, channels] float32 for ``levels`` [steps], sqrt(gamma) in (0, 1].
 
-        Raises NonfiniteOutput if it is not finite.
+        It is what each step of the sampler adds to the channels of the denoiser's blocks. Raises
+        NonfiniteOutput if it is not finite.
         """
         with np.errstate(over="ignore", invalid="ignore"):  # judged below
             table = noise_bias_table(self.noise_bias_weights(), levels)
@@ -176,11 +186,17 @@ class Bundle:
         return table
 
     def noise_bias_weights(self) -> dict[str, NDArray[Any]]:
-        """The weights that ``noise_bias`` is computed from; empty if the model has no denoiser."""
+        """The weights that ``noise_bias`` is computed from, by name; empty if the model has no denoiser.
+
+        Raises InputError for a file that cannot be read.
+        """
         return _tensors(self.files[NOISE_BIAS], self.source) if NOISE_BIAS in self.files else {}
 
     def golden(self) -> dict[str, NDArray[Any]]:
-        """Inputs and outputs recorded at export, named ``graph/in/name`` and ``graph/out/name``."""
+        """Inputs and outputs recorded at export, named ``graph/in/name`` and ``graph/out/name``.
+
+        Raises KeyError for a bundle without them, InputError for a file that cannot be read.
+        """
         return _tensors(self.files[GOLDEN], self.source)
 
 
