@@ -100,12 +100,14 @@ def noise_bias_table(
 
 @dataclass(frozen=True, repr=False)
 class Bundle:
-    """A checked bundle in memory. ``identity``: SHA-256 of the manifest, which holds all files' hashes."""
+    """A checked bundle in memory. ``identity``: SHA-256 of the manifest, which holds all files' hashes.
+    ``shipped``: the name of the shipped model that it is; "" for any other."""
 
     manifest: Manifest
     files: dict[str, bytes]
     identity: str
     source: str
+    shipped: str = ""
 
     @property
     def model(self) -> ModelSpec:
@@ -223,7 +225,8 @@ def _load(source: str | Path) -> Bundle:
                 "copy or export the bundle again",
             )
         files[name] = data
-    bundle = Bundle(manifest, files, hashlib.sha256(text).hexdigest(), str(source))
+    name = path.name if path.parent == SHIPPED else ""
+    bundle = Bundle(manifest, files, hashlib.sha256(text).hexdigest(), str(source), name)
     for graph in bundle.graphs:  # checked now; the ONNX of version 2 is checked on first use
         if manifest.version == 1:
             bundle.onnx(graph)
