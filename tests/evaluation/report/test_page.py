@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from petrt.evaluation.report.html import card, table, text
+from petrt.evaluation.report.html import card, signed, table, text
 from petrt.evaluation.report.made import command_line, command_of
 from petrt.evaluation.report.page import case_page
 from tests.evaluation.report.cases import RECORD, case, truth
@@ -149,6 +149,10 @@ def test_there_is_no_command_where_none_makes_it_again(record):
 def test_options_of_a_command():
     options = {"a": True, "b": False, "c": None, "d": [1, 2], "e": "two words", "f": 0}
     assert command_line("x", options) == "x --a --d 1 --d 2 --e 'two words' --f 0"
+
+
+def test_a_minus_before_a_number_is_one():
+    assert signed("maximum -17.1 %, one-step, -x") == "maximum −17.1 %, one-step, -x"
 
 
 def test_pieces_escape():

@@ -241,6 +241,8 @@ def test_a_deflated_file_is_not_inflated_without_end(tmp_path, monkeypatch):
     syntax = DeflatedExplicitVRLittleEndian
     (path,) = write_series(tmp_path, np.ones((2, 2, 1)), AFFINE, syntax=syntax, **changes)
     monkeypatch.setattr("petrt.io.dicom.header._MOST_INFLATED", 8 << 20)
-    with allocating_less(8 << 20):
-        with pytest.raises(InputError, match="file 1 of 1: inflates to more than 8388608 bytes"):
-            dicom.read(path)
+    with (
+        allocating_less(8 << 20),
+        pytest.raises(InputError, match="file 1 of 1: inflates to more than 8388608 bytes"),
+    ):
+        dicom.read(path)

@@ -20,7 +20,7 @@ from petrt.evaluation.report.findings import (
     noise_percent,
     residual_spectrum,
 )
-from petrt.evaluation.report.html import Html, card, number, percent, table, text, tile
+from petrt.evaluation.report.html import Html, card, number, percent, signed, table, text, tile
 from petrt.evaluation.report.reference import Scores
 
 Summary = dict[str, Any]
@@ -82,7 +82,7 @@ def warnings(case: Case, summary: Summary) -> Html:
         return Html(unknown)
     if not found:
         return Html('<p class="calm">✓ The run gave no warnings.</p>')
-    lines = "".join(f"<li>{text(each)}</li>" for each in found)
+    lines = "".join(f"<li>{text(signed(each))}</li>" for each in found)
     title = "1 warning" if len(found) == 1 else f"{len(found)} warnings"
     return card(title, f"<ul>{lines}</ul>", kind="warnings")
 
