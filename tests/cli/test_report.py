@@ -13,7 +13,7 @@ import pytest
 
 from petrt.cli.app import run
 from tests.evaluation.report.document import command_in
-from tests.helpers import write_nifti
+from tests.helpers import contents, write_nifti
 
 SHAPE = (17, 22, 4)
 NAME = "smith_john"  # a file name that names a patient
@@ -158,6 +158,21 @@ def test_an_output_that_no_record_tells_of(petrt):
     assert "Warnings unknown" in page
     for path in (source, "o.nii.gz"):
         assert hashlib.sha256(Path(path).read_bytes()).hexdigest() in page
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_broken_case_of_several_does_not_stop_the_others(petrt):
+    petrt("reconstruct", "in", "out")
+    Path("out/b.nii.gz").write_bytes(b"no image")
+    code, said = petrt("report", "in", "out")
+    assert code == 5
+    assert any(line.startswith("petrt: failed: b.nii.gz: ") for line in said)
+    assert "1 of 2 cases failed" in said[-1]
+    assert "1 case" in Path("out/report/index.html").read_text()
+    # Nothing is replaced, and nothing done, where a page is there.
+    before = contents(Path("out/report"))
+    assert petrt("report", "in", "out")[0] == 2
+    assert contents(Path("out/report")) == before
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, Overwrite
-from petrt.errors import InputError, UsageError
+from petrt.errors import InputError, PartialFailure, PetrtError, UsageError
 from petrt.files.names import shown
 
 if TYPE_CHECKING:
@@ -93,22 +93,32 @@ def _beside(output: Path, run: Path) -> Path:
 def _write_all(
     cases: Sequence[Files], folder: Path, let_in: dict[str, Any], overwrite: bool
 ) -> None:
-    """The pages of several cases and their index."""
+    """The pages of several cases and their index. Raises PartialFailure if some cases failed."""
+    from petrt.cli.cases import log_failed
     from petrt.cli.report_files import Records
     from petrt.evaluation.report.index import check_index, page_names, write_index
-    from petrt.files.outputs import explained
+    from petrt.files.outputs import check_output, explained
     from petrt.io.source import sha256
 
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     check_index(folder, overwrite=overwrite)
-    records = Records()
     names = page_names([sha256(case.input, case.series) for case in cases])
+    for name in names:
+        check_output(folder / name, overwrite=overwrite)
+    records, failures = Records(), 0
     for case, name in zip(cases, names, strict=True):
-        _write(case, folder / name, records, let_in, overwrite)
-    logger.info(
-        "%s: %d cases", shown(write_index(folder, overwrite=overwrite) or folder), len(cases)
-    )
+        try:
+            _write(case, folder / name, records, let_in, overwrite)
+        except PetrtError as error:
+            log_failed(case.input, error)
+            failures += 1
+    index = write_index(folder, overwrite=overwrite)
+    if failures:
+        raise PartialFailure(
+            f"{failures} of {len(cases)} cases failed, the others are done", "see above"
+        )
+    logger.info("%s: %d cases", shown(index or folder), len(cases))
 
 
 def _write(
