@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 SOURCES := $(shell find csrc export python -type f ! -name '*.pyc' ! -name '*.so') CMakeLists.txt pyproject.toml
 
-# The address of the repository, where there is one: the wheel's description then links to it.
+# The address of the repository, on GitHub or GitLab: the wheel's description and Project-URLs then lead there.
 REPOSITORY :=
 
 .PHONY: demo test lint docs wheel sbom bench trust accept clean

@@ -22,7 +22,7 @@ from statistics import median
 
 from benchmarks.common import save
 from petrt.data.simulate import write_dataset
-from tests.browser import CHROMIUM, Browser
+from tests.browser import ABSENT, Browser
 
 PAGE_S, OPEN_S, PAGE_MB = 10.0, 2.0, 15.0
 TIMES = (
@@ -63,8 +63,8 @@ def main() -> None:
     parser.add_argument("--dose", default="1/100")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    if CHROMIUM is None:
-        raise SystemExit("report: no Chromium on the PATH")
+    if ABSENT:
+        raise SystemExit("report: chromium and chromedriver are not on the PATH")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         volume = args.volume

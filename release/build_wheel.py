@@ -1,7 +1,8 @@
 """Builds a wheel that installs without a compiler: ``python release/build_wheel.py OUT [REPOSITORY]``.
 
 The wheel is for the Python that runs this and for manylinux in the oldest version that this machine's
-libraries allow. Its description is the README in a form that reads well outside the repository.
+libraries allow. Its description is the README in a form that reads well outside the repository. REPOSITORY
+is the repository's address: links then lead there, and the wheel has its Project-URLs.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import tempfile
 from pathlib import Path
 
 from readme import outside
+from repository import Repository
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def build(out: Path, repository: str = "") -> Path:
+def build(out: Path, repository: Repository | None = None) -> Path:
     """Build, describe and repair the wheel; returns its path in the folder ``out``."""
     with tempfile.TemporaryDirectory() as scratch:
         raw, tree, packed = (Path(scratch, name) for name in ("raw", "tree", "packed"))
@@ -35,12 +37,13 @@ def build(out: Path, repository: str = "") -> Path:
     return max(wheels - before or wheels, key=lambda wheel: wheel.stat().st_mtime)
 
 
-def describe(metadata: Path, repository: str) -> None:
-    """Replace the description in the file METADATA, which follows its first empty line."""
-    head, _, text = metadata.read_text(encoding="utf-8").partition("\n\n")
-    if repository:
-        head += f"\nProject-URL: Source, {repository}"
-    metadata.write_text(f"{head}\n\n{outside(text, ROOT, repository)}", encoding="utf-8")
+def describe(metadata: Path, repository: Repository | None) -> None:
+    """Replace the description in the file METADATA, which follows its first empty line; add Project-URLs."""
+    head = metadata.read_text(encoding="utf-8").partition("\n\n")[0]
+    for label, address in (repository.project_urls() if repository else {}).items():
+        head += f"\nProject-URL: {label}, {address}"
+    text = outside((ROOT / "README.md").read_text(encoding="utf-8"), repository)
+    metadata.write_text(f"{head}\n\n{text}", encoding="utf-8")
 
 
 def _run(module: str, *arguments: object, **environment: str) -> None:
@@ -51,4 +54,8 @@ def _run(module: str, *arguments: object, **environment: str) -> None:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    print(build(folder, *sys.argv[2:3]))
+    try:
+        given = Repository(sys.argv[2]) if sys.argv[2:] else None
+    except ValueError as error:
+        sys.exit(str(error))
+    print(build(folder, given))

@@ -33,10 +33,10 @@ def fresh(wheel: Path, place: Path) -> Path:
     venv.create(place, with_pip=False, symlinks=True)
     python = place / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
+    variables = os.environ | {"CC": "/bin/false", "CXX": "/bin/false"}
+    variables.pop("PYTHONPATH", None)  # pip would take what lies there as installed
     subprocess.run(
-        [*pip, "install", "-q", "--only-binary", ":all:", str(wheel)],
-        check=True,
-        env=os.environ | {"CC": "/bin/false", "CXX": "/bin/false"},
+        [*pip, "install", "-q", "--only-binary", ":all:", str(wheel)], check=True, env=variables
     )
     return python
 

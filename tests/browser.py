@@ -1,83 +1,80 @@
-"""Chromium without a window, driven through its DevTools pipe: no driver and no package is needed."""
+"""Chromium without a window, driven by Selenium, with a new profile each time."""
 
 from __future__ import annotations
 
 import base64
 import json
-import os
-import select
 import shutil
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
+from selenium import webdriver
+from selenium.webdriver import ActionChains
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.keys import Keys
+
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
+DRIVER = shutil.which("chromedriver")
+ABSENT = CHROMIUM is None or DRIVER is None
 # WebGL 2 in software; no network of its own.
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader"),
-    *("--enable-unsafe-swiftshader", "--remote-debugging-pipe", "--hide-scrollbars"),
-    *("--disable-background-networking", "--disable-dev-shm-usage", "--no-first-run"),
+    *("--enable-unsafe-swiftshader", "--hide-scrollbars", "--disable-background-networking"),
+    *("--disable-dev-shm-usage", "--no-first-run"),
 )
 
 
 class Browser:
-    """One page at a time. ``faults``: errors and warnings of its console, and exceptions; ``requests``: all
-    that it asked for from anywhere but itself."""
+    """One page at a time."""
 
     def __init__(self, profile: Path, *flags: str) -> None:
-        assert CHROMIUM is not None
-        to_browser, write = os.pipe()
-        read, from_browser = os.pipe()
-
-        # Chromium reads from descriptor 3 and writes to 4. dash has no numbers above 9.
-        shell = f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}'
-        self._process = subprocess.Popen(
-            [
-                "bash",
-                "-c",
-                shell,
-                CHROMIUM,
-                *FLAGS,
-                *flags,
-                f"--user-data-dir={profile}",
-                "about:blank",
-            ],
-            pass_fds=(to_browser, from_browser),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(to_browser)
-        os.close(from_browser)
-        self._read, self._write, self._rest, self._last = read, write, b"", 0
-        self.faults: list[str] = []
-        self.requests: list[str] = []
-        target = self._send("Target.createTarget", {"url": "about:blank"}, None)["targetId"]
-        attach = {"targetId": target, "flatten": True}
-        self._session = self._send("Target.attachToTarget", attach, None)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.send(f"{domain}.enable")
+        options = Options()
+        options.binary_location = str(CHROMIUM)
+        options.page_load_strategy = "none"  # wait() says what is waited for
+        for flag in (*FLAGS, *flags, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self._driver = webdriver.Chrome(options, Service(DRIVER))
+        self._faults: list[str] = []
+        self._requests: list[str] = []
 
     def __enter__(self) -> Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(20)
-        os.close(self._read)
-        os.close(self._write)
+        self._driver.quit()
+
+    @property
+    def faults(self) -> list[str]:
+        """Errors and warnings of the console, and exceptions, since the start."""
+        found = self._driver.get_log("browser")
+        self._faults += [each["message"] for each in found if each["level"] != "INFO"]
+        return self._faults
+
+    @property
+    def requests(self) -> list[str]:
+        """All that was asked for from anywhere but the page itself, since the start."""
+        for each in self._driver.get_log("performance"):
+            message = json.loads(each["message"])["message"]
+            if message["method"] == "Network.requestWillBeSent":
+                url = message["params"]["request"]["url"]
+                if not url.startswith(("data:", "blob:", "about:", "chrome:")):
+                    self._requests.append(url)
+        return self._requests
 
     def open(self, path: Path, until: str, seconds: float = 60) -> float:
         """Load the file, wait until the expression ``until`` is true, and give the seconds that took."""
         begun = time.monotonic()
-        self.send("Page.navigate", {"url": path.resolve().as_uri()})
+        self._driver.get(path.resolve().as_uri())
         self.wait(until, seconds)
         return time.monotonic() - begun
 
     def wait(self, until: str, seconds: float = 60) -> None:
+        """Wait until the expression ``until`` is true. Raises TimeoutError."""
         end = time.monotonic() + seconds
         while not self.run(until):
             if time.monotonic() > end:
@@ -87,82 +84,28 @@ class Browser:
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression; promises are awaited."""
         asked = {"expression": expression, "returnByValue": True, "awaitPromise": True}
-        found = self.send("Runtime.evaluate", asked)
+        found = self._driver.execute_cdp_cmd("Runtime.evaluate", asked)
         if "exceptionDetails" in found:
             raise RuntimeError(str(found["exceptionDetails"]))
         return found["result"].get("value")
 
-    def press(self, key: str, code: str = "") -> None:
-        """Press and release a key, as a user would."""
-        text = {"text": key} if len(key) == 1 else {}
-        how = {"key": key, "code": code or key, **text}
-        self.send("Input.dispatchKeyEvent", {"type": "keyDown", **how})
-        self.send("Input.dispatchKeyEvent", {"type": "keyUp", **how})
-
-    def click(self, x: float, y: float) -> None:
-        for kind in ("mousePressed", "mouseReleased"):
-            where = {"x": x, "y": y, "button": "left", "clickCount": 1}
-            self.send("Input.dispatchMouseEvent", {"type": kind, **where})
+    def press(self, key: str) -> None:
+        """Press and release a key, as a user would: a letter, or a name such as ARROW_LEFT."""
+        ActionChains(self._driver).send_keys(getattr(Keys, key, key)).perform()
 
     def size(self, width: int, height: int) -> None:
+        """Give the page a size in pixels."""
         shape = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self.send("Emulation.setDeviceMetricsOverride", shape)
+        self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", shape)
 
     def scheme(self, value: str, media: str = "") -> None:
         """The colour scheme that the user prefers, and the medium ("print", or "" for the screen)."""
         features = [{"name": "prefers-color-scheme", "value": value}]
-        self.send("Emulation.setEmulatedMedia", {"media": media, "features": features})
+        how = {"media": media, "features": features}
+        self._driver.execute_cdp_cmd("Emulation.setEmulatedMedia", how)
 
-    def picture(self, clip: dict[str, float] | None = None, *, whole: bool = False) -> bytes:
-        """A PNG of what is shown, of ``clip`` (x, y, width, height), or of the whole page."""
-        more: dict[str, Any] = {"captureBeyondViewport": whole}
-        if clip:
-            more["clip"] = {**clip, "scale": 1}
-        return base64.b64decode(
-            self.send("Page.captureScreenshot", {"format": "png", **more})["data"]
-        )
-
-    def send(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
-        return self._send(method, parameters or {}, self._session)
-
-    def _send(self, method: str, parameters: dict[str, Any], session: str | None) -> dict[str, Any]:
-        self._last += 1
-        message: dict[str, Any] = {"id": self._last, "method": method, "params": parameters}
-        if session:
-            message["sessionId"] = session
-        os.write(self._write, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._receive()
-            if answer.get("id") == self._last:
-                if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']}")
-                return dict(answer["result"])
-            self._notice(answer)
-
-    def _receive(self, seconds: float = 90) -> dict[str, Any]:
-        while b"\0" not in self._rest:
-            if not select.select([self._read], [], [], seconds)[0]:
-                raise TimeoutError("Chromium does not answer")
-            part = os.read(self._read, 1 << 20)
-            if not part:
-                raise RuntimeError("Chromium has ended")
-            self._rest += part
-        message, _, self._rest = self._rest.partition(b"\0")
-        return dict(json.loads(message))
-
-    def _notice(self, event: dict[str, Any]) -> None:
-        method, content = event.get("method"), event.get("params", {})
-        if method == "Runtime.exceptionThrown":
-            self.faults.append(str(content["exceptionDetails"]))
-        elif method == "Runtime.consoleAPICalled" and content["type"] in (
-            "error",
-            "warning",
-            "assert",
-        ):
-            self.faults.append(str(content["args"]))
-        elif method == "Log.entryAdded" and content["entry"]["level"] in ("error", "warning"):
-            self.faults.append(content["entry"]["text"])
-        elif method == "Network.requestWillBeSent":
-            url = content["request"]["url"]
-            if not url.startswith(("data:", "blob:", "about:")):
-                self.requests.append(url)
+    def picture(self, clip: dict[str, float] | None = None) -> bytes:
+        """A PNG of what is shown, or of ``clip`` (x, y, width, height)."""
+        more = {"clip": {**clip, "scale": 1}} if clip else {}
+        found = self._driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", **more})
+        return base64.b64decode(found["data"])

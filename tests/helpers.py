@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel
@@ -20,6 +23,18 @@ def write_nifti(path: Path, data: np.ndarray) -> Path:
     """``data`` in voxels of 2 mm."""
     nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(path)
     return path
+
+
+@contextmanager
+def allocating_less(most: float) -> Iterator[None]:
+    """Holds that the block never has ``most`` bytes of its own or more; says so in place of its outcome."""
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < most
 
 
 def psnr(found: np.ndarray, expected: np.ndarray) -> float:

@@ -89,6 +89,9 @@ def test_the_table_tells_of_all_cases(petrt, scans):
     assert code == 5
     found = rows("out/cases.json")
     record = json.loads(Path("json/a.json").read_text())
+    told = found["a.nii.gz"].pop("run")
+    assert told["model"] == record["model"]
+    assert told.keys() <= record.keys()
     assert found["a.nii.gz"] == {
         "name": "a.nii.gz",
         "outcome": "done",
@@ -103,6 +106,8 @@ def test_the_table_tells_of_all_cases(petrt, scans):
         "options_sha256": record["hashes"]["options"],
         "outputs": {"image": sha256("out/a.nii.gz"), "record": sha256("json/a.json")},
         "key": record["key"],
+        "series": None,
+        "paths": {"input": "../in/a.nii.gz", "image": "a.nii.gz"},
     }
     broken = found["c.nii"]
     assert (broken["outcome"], broken["exit_code"]) == ("failed", 3)

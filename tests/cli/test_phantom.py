@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 
 import nibabel as nib
@@ -12,6 +13,7 @@ import pytest
 from petrt.cli.app import run
 from petrt.data.simulate.iq_phantom import scan
 from petrt.evaluation.nema import phantom
+from tests.evaluation.report.document import command_in
 from tests.models import with_voxels
 
 
@@ -31,6 +33,10 @@ def test_a_simulated_phantom(coarse_grid, tmp_path, capsys):
     shown = page.read_text()
     assert picture in shown
     assert "not for diagnostic use" in shown
+    assert 'id="layer-reference"' in shown
+    assert "head, 1/20 dose, realisation 1" in shown
+    words = ["phantom", "OUT", "--kind", "head", "--reduction", "20", "--realisations", "2"]
+    assert command_in(shown) == [*words, "--model", "MODEL", "--samples", "1"]
     assert {path.name for path in out.iterdir()} == {"phantom.json", "phantom_head_1to20.png"}
     report = json.loads((out / "phantom.json").read_text())
     assert report["label"] == "not for diagnostic use"
@@ -54,11 +60,22 @@ def test_a_scan_with_its_full_dose(coarse_grid, tmp_path):
     centres.write_text("\n".join(["diameter_mm,x,y,z", *rows]))
     out = tmp_path / "report"
     scans = ["--scan", str(low), "--full", str(full), "--centres", str(centres)]
-    assert run(["phantom", str(out), *scans, "--kind", "head", *coarse_grid]) == 0
+    page = tmp_path / "page.html"
+    given = [*scans, "--kind", "head", *coarse_grid]
+    assert run(["phantom", str(out), *given, "--report", str(page)]) == 0
+    shown = page.read_text()
+    for path in (low, full):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in shown
+        assert path.name not in shown
     report = json.loads((out / "phantom.json").read_text())
     assert report["source"] == "series"
     assert "bias" in report["phantoms"]["head"]["as given"]
     assert np.allclose(report["settings"]["centres_mm"][0], phantom("head").spheres[0].centre_mm)
+    files = {"SCAN": low, "FULL": full, "CENTRES": centres, "MODEL": coarse_grid[1]}
+    words = [str(files.get(word, word)) for word in command_in(shown)]
+    words[1] = str(tmp_path / "again")
+    assert run(words) == 0
+    assert json.loads((tmp_path / "again" / "phantom.json").read_text()) == report
     assert run(["phantom", str(out / "b"), "--scan", str(low), "--dose", "2", *coarse_grid]) == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from petrt.cli.app import run
-from tests.helpers import write_nifti
+from tests.evaluation.report.document import command_in
+from tests.helpers import contents, write_nifti
 
 SHAPE = (17, 22, 4)
 NAME = "smith_john"  # a file name that names a patient
@@ -33,6 +35,12 @@ def petrt(tiny_bundle, tmp_path, monkeypatch, capsys):
         return code, capsys.readouterr().err.splitlines()
 
     return call
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages with empty plots and pictures, which take most of their time."""
+    monkeypatch.setattr("petrt.evaluation.report.figure._drawn", lambda *_, **__: b"<svg></svg>")
 
 
 def summary(path: Path) -> dict[str, object]:
@@ -62,24 +70,158 @@ def test_one_case(petrt):
     assert "again.html: the output exists" in said[-1]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_folder_has_an_index(petrt):
     options = ("--report", "pages", "--json", "out")
     assert petrt("reconstruct", "in", "out", *options)[0] == 0
-    names = {path.name for path in Path("pages").iterdir()}
-    assert names == {"b.html", f"{NAME}.html", "index.html"}
+    pages = {path.name for path in Path("pages").iterdir()}
+    rows = json.loads(Path("out/cases.json").read_text())["cases"]
+    names = [f"case-{row['input_sha256'][:12]}.html" for row in rows]
+    assert pages == {*names, "index.html"}
     assert "2 cases" in Path("pages/index.html").read_text()
-    assert json.loads(Path("out/cases.json").read_text())["cases"][0]["outputs"]["report"]
+    assert rows[0]["outputs"]["report"]
     # Nothing is to do; a page that is missing is made again.
-    Path("pages/b.html").unlink()
+    Path("pages", names[0]).unlink()
     assert petrt("reconstruct", "in", "out", *options)[0] == 0
-    assert Path("pages/b.html").is_file()
-    # From the files: pages are named by hashes, so no name is in the folder.
+    assert Path("pages", names[0]).is_file()
+    # The same pages from the files, without the coarse prediction.
     assert petrt("report", "in", "out")[0] == 0
-    pages = list(Path("out/report").iterdir())
-    assert len(pages) == 3
-    for page in pages:
-        assert NAME not in page.name
+    assert {path.name for path in Path("out/report").iterdir()} == pages
+    for page in (*Path("pages").iterdir(), *Path("out/report").iterdir()):
         assert NAME not in page.read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_equal_inputs_have_a_page_each(petrt):
+    shutil.copy("in/b.nii.gz", "in/c.nii.gz")
+    assert petrt("reconstruct", "in", "out", "--report", "pages")[0] == 0
+    assert petrt("report", "in", "out")[0] == 0
+    for folder in ("pages", "out/report"):
+        assert len(list(Path(folder).glob("case-*.html"))) == 3
+        assert "3 cases" in Path(folder, "index.html").read_text()
+
+
+SINGLE = ("reconstruct", f"in/{NAME}.nii.gz", "o.nii.gz")
+# Of the page that petrt reconstruct writes and of that which petrt report makes of the files.
+SAME = ("warnings", "model", "dose_fraction", "activity_ratio", "id")
+
+
+def same(one: Path, other: Path) -> None:
+    """Both pages tell the same of the run."""
+    first, second = summary(one), summary(other)
+    for key in SAME:
+        assert first[key] == (
+            pytest.approx(second[key], rel=1e-4) if key == SAME[3] else second[key]
+        )
+    assert command_in(one.read_text()) == command_in(other.read_text())
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_without_records_is_told_by_its_table(petrt):
+    assert petrt("reconstruct", "in", "out", "--std", "out", "--report", "pages")[0] == 0
+    assert petrt("report", "in", "out")[0] == 0
+    pages = [path for path in Path("pages").iterdir() if path.name != "index.html"]
+    assert len(pages) == 2
+    for page in pages:
+        same(page, Path("out/report", page.name))
+        assert summary(page)["warnings"]
+    text = Path("out/report/index.html").read_text()
+    assert "2 with warnings." in text
+    # RUN alone, since its table tells where the inputs are.
+    assert petrt("report", "out", "--out", "alone")[0] == 0
+    for page in pages:
+        assert Path("alone", page.name).read_bytes() == Path("out/report", page.name).read_bytes()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_whose_inputs_have_moved(petrt):
+    petrt("reconstruct", "in", "out")
+    Path("in").rename("moved")
+    code, said = petrt("report", "out")
+    assert code == 3
+    assert "2 of 2 inputs are not where the run found them" in said[-1]
+    assert petrt("report", "moved", "out")[0] == 0
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_output_that_no_record_tells_of(petrt):
+    petrt(*SINGLE, "--report", "page.html")
+    petrt("reconstruct", "in", "out")
+    other = np.ones(SHAPE, np.float32)
+    write_nifti(Path("out/b.nii.gz"), other)
+    assert petrt("report", "in", "out")[0] == 0
+    assert "1 without a record of the run" in Path("out/report/index.html").read_text()
+    source = SINGLE[1]
+    assert petrt("report", source, "o.nii.gz")[0] == 0
+    page = Path("o.html").read_text()
+    assert summary(Path("o.html"))["warnings"] is None
+    assert "Warnings unknown" in page
+    for path in (source, "o.nii.gz"):
+        assert hashlib.sha256(Path(path).read_bytes()).hexdigest() in page
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_broken_case_of_several_does_not_stop_the_others(petrt):
+    petrt("reconstruct", "in", "out")
+    Path("out/b.nii.gz").write_bytes(b"no image")
+    code, said = petrt("report", "in", "out")
+    assert code == 5
+    assert any(line.startswith("petrt: failed: b.nii.gz: ") for line in said)
+    assert "1 of 2 cases failed" in said[-1]
+    assert "1 case" in Path("out/report/index.html").read_text()
+    # Nothing is replaced, and nothing done, where a page is there.
+    before = contents(Path("out/report"))
+    assert petrt("report", "in", "out")[0] == 2
+    assert contents(Path("out/report")) == before
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_cohort_with_references_and_labels(petrt):
+    petrt("reconstruct", "in", "out")
+    Path("full").mkdir()
+    Path("regions").mkdir()
+    labels = np.arange(np.prod(SHAPE)).reshape(SHAPE) % 5
+    for path in Path("in").iterdir():
+        shutil.copy(path, f"full/{path.name}")
+        write_nifti(Path("regions", path.name), labels.astype(np.int16))
+    more = ("--reference", "full", "--labels", "regions")
+    assert petrt("report", "out", *more)[0] == 0
+    pages = list(Path("out/report").glob("case-*.html"))
+    assert len(pages) == 2
+    for page in pages:
+        assert "4 regions of the label map" in page.read_text()
+    assert "PSNR, input" in Path("out/report/index.html").read_text()
+    # One has no reference; that is said.
+    Path("full/b.nii.gz").unlink()
+    code, said = petrt("report", "out", "--reference", "full", "--out", "again")
+    assert code == 0
+    assert any("--reference: 1 of 2 cases have none" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--preset", "fast", "--samples", "2", "--dose", "1/3"),
+        ("--sampler", "ddim", "--steps", "3", "--samples", "1", "--seed", "7", "--strength", "0.3"),
+        ("--preset", "coarse", "--all-slices"),
+        ("--samples", "2", "--nonfinite", "zero"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("undrawn")
+def test_the_command_of_a_page_makes_the_output_again(tiny_bundle, tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    data = np.random.default_rng(3).gamma(2, 300, SHAPE).astype(np.float32)
+    data[..., -1] = 0
+    data[0, 0, 0] = np.nan if "--nonfinite" in options else 1
+    write_nifti(Path("in.nii.gz"), data)
+    given = ["--model", str(tiny_bundle), "--allow-activity-change", *options]
+    assert run(["reconstruct", "in.nii.gz", "out.nii.gz", "--report", "p.html", *given]) == 0
+    files = {"IN": "in.nii.gz", "OUT": "again.nii.gz", "MODEL": str(tiny_bundle)}
+    words = command_in(Path("p.html").read_text())
+    assert run([files.get(word, word) for word in words]) == 0
+    # The key says that input, model and options are the same, the image that they tell all.
+    assert Path("again.nii.gz").read_bytes() == Path("out.nii.gz").read_bytes()
 
 
 def test_a_foreign_index_stops_before_work(petrt):
@@ -109,15 +251,20 @@ def test_a_record_of_another_run_is_refused(petrt):
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (("in",), 2, "in: not a folder of petrt demo"),
+        (("in",), 2, "in: not a folder of petrt demo, and no cases.json in it"),
         (("nothing", "in"), 3, "nothing: no such file"),
         (("in", "empty"), 3, "empty: no output of in is in it"),
         (("in", "in", "in"), 2, "3 paths"),
         (("in/b.nii.gz", "small.nii.gz"), 3, "its grid is not that of b.nii.gz"),
+        (("in/b.nii.gz", "in/b.nii.gz", "--labels", "small.nii.gz"), 3, "its grid is not that"),
+        (("in", "copies", "--reference", "in/b.nii.gz"), 2, "--reference must be a folder"),
+        (("in", "copies", "--json", "empty"), 3, "no file in it has the name of an input"),
+        (("in", "copies", "--std", "absent"), 3, "absent: no such file"),
     ],
 )
 def test_refusals(petrt, arguments, code, text):
     Path("empty").mkdir()
+    shutil.copytree("in", "copies")
     write_nifti(Path("small.nii.gz"), np.ones((4, 4, 4), np.float32))
     found, said = petrt("report", *arguments)
     assert found == code
@@ -125,6 +272,32 @@ def test_refusals(petrt, arguments, code, text):
     assert not list(Path().rglob("*.html"))
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_the_command_of_evaluate_makes_the_numbers_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frames = np.random.default_rng(1).gamma(2, 300, (*SHAPE, 3)).astype(np.float32)
+    write_nifti(Path("smith.nii.gz"), frames * np.float32(1.1))
+    write_nifti(Path("full.nii.gz"), frames)
+    labels = np.ones(SHAPE, np.int16)
+    labels[8:] = 2
+    write_nifti(Path("organs.nii.gz"), labels)
+    options = ["--labels", "organs.nii.gz", "--names", "1=a liver,2=heart", "--scale", "2.5"]
+    options += ["--protocol", "standard", "--protocol", "paper"]
+    begin = ["evaluate", "smith.nii.gz", "full.nii.gz"]
+    assert run([*begin, *options, "--report", "e.html", "--json", "e.json"]) == 0
+    page, record = Path("e.html").read_text(), json.loads(Path("e.json").read_text())
+    files = {"PRED": "smith.nii.gz", "REF": "full.nii.gz", "LABELS": "organs.nii.gz"}
+    words = [files.get(word, word) for word in command_in(page)]
+    assert run([*words, "--json", "again.json"]) == 0
+    assert json.loads(Path("again.json").read_text()) == record
+    for each in record["inputs"].values():
+        assert each["sha256"] in page
+        assert each["name"] not in page
+    assert "frame 1 of 3" in page
+    assert page.count("Frames</h2>") == 1
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_evaluate(petrt):
     image, full = f"in/{NAME}.nii.gz", "in/b.nii.gz"
     code, _ = petrt("evaluate", image, full, "--report", "e.html", "--json", "e.json")

@@ -144,6 +144,11 @@ def _pip(words: list[str]) -> None:
 
 
 def _python(words: list[str]) -> None:
+    if words[0].endswith(".py"):
+        if not (ROOT / words[0]).is_file():
+            raise Fault(f"there is no file {words[0]}")
+        _understood(_parse_only, runpy.run_path, str(ROOT / words[0]), words[1:])
+        return
     _must(words[0], {"-m"}, "what is known of python")
     module, arguments = words[1], words[2:]
     if module == "petrt":
@@ -154,7 +159,7 @@ def _python(words: list[str]) -> None:
     if arguments and runs_as_is:
         raise Fault(f"{module} takes no arguments")
     if not runs_as_is:
-        _understood(_parse_only, module, arguments)
+        _understood(_parse_only, runpy.run_module, module, arguments)
 
 
 def _source(module: str) -> str:
@@ -167,21 +172,21 @@ def _source(module: str) -> str:
     return "\n".join(each.read_text(encoding="utf-8") for each in files)
 
 
-def _parse_only(module: str, arguments: list[str]) -> None:
-    """Run a module up to where its arguments are understood. Ends with SystemExit for others."""
+def _parse_only(run: Callable[..., Any], name: str, arguments: list[str]) -> None:
+    """Run a module or file up to where its arguments are understood. Ends with SystemExit for others."""
     parse = argparse.ArgumentParser.parse_args
 
     def stop(parser: Any, *given: Any, **options: Any) -> None:
         parse(parser, *given, **options)
         raise _Parsed
 
-    argv = patch.object(sys, "argv", [module, *arguments])
+    argv = patch.object(sys, "argv", [name, *arguments])
     try:
         with argv, patch.object(argparse.ArgumentParser, "parse_args", stop):
-            runpy.run_module(module, run_name="__main__", alter_sys=False)
+            run(name, run_name="__main__")
     except _Parsed:
         return
-    raise Fault(f"{module} does not read its arguments")
+    raise Fault(f"{name} does not read its arguments")
 
 
 def _understood(call: Callable[..., Any], *arguments: Any) -> Any:

@@ -134,7 +134,7 @@ WRITERS: dict[str, Callable[[Path, Path], object]] = {
     **dict.fromkeys(("low.nii.gz", "LOW.nii.gz", "full.nii.gz", "c.nii"), _volume),
     **dict.fromkeys(("series/", "SERIES/", "STUDY/", "RESULT/", "FULL/", "A/", "B/"), _series),
     "STUDY.zip": _archive,
-    "scans/": _scans,
+    **dict.fromkeys(("scans/", "full/"), _scans),
     "test/": lambda path, model: _volume(path / "Anonymous-06_DRF-20.nii.gz", model),
     "full/Anonymous-06.nii.gz": _volume,
     **dict.fromkeys(("dseg.nii.gz", "organs.nii.gz"), _regions),

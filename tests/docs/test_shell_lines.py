@@ -32,6 +32,8 @@ def test_what_it_names_exists(line: str):
         ("pip install . --fast", "unrecognized arguments: --fast"),
         ("pip install . && make everything", "everything is none of targets"),
         ("python -m benchmarks.nothing", "no module benchmarks.nothing"),
+        ("python release/nothing.py", "no file release/nothing.py"),
+        ("python release/check_container.py gpu", "gpu"),
         ("python -m benchmarks.clinic --fast", "unrecognized arguments: --fast"),
         ("python -m benchmarks.flops paper", "benchmarks.flops takes no arguments"),
         ("docker build -f Containerfile --target gpu -t a .", "gpu is none of"),

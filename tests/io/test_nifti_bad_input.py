@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from petrt.errors import InputError, UsageError
 from petrt.io import nifti
+from tests.helpers import allocating_less
 from tests.io.nifti_files import FILES, HEADERS, INF, NAN, SHAPE, good_bytes, with_fields
 
 
@@ -71,11 +71,8 @@ def test_gzip_bomb_is_stopped_at_the_announced_size(tmp_path):
         file.write(packer.compress(with_fields()))
         file.write(packer.compress(bytes(64 << 20)))
         file.write(packer.flush())
-    tracemalloc.start()
-    refused(tmp_path / "bomb.nii.gz", "longer than the 2992 bytes")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 8 << 20
+    with allocating_less(8 << 20):
+        refused(tmp_path / "bomb.nii.gz", "longer than the 2992 bytes")
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
@@ -84,11 +81,8 @@ def test_nothing_large_is_allocated_for_a_large_claim(tmp_path, suffix):
     content = with_fields(dim1=1000, dim2=1000, dim3=500)
     path = tmp_path / f"pet{suffix}"
     path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
-    tracemalloc.start()
-    refused(path, "expected 1000000352 bytes, found")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 4 << 20
+    with allocating_less(4 << 20):
+        refused(path, "expected 1000000352 bytes, found")
 
 
 def test_max_voxels_counts_all_frames(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -53,8 +54,25 @@ def test_extras_of_the_images_exist():
     assert extras <= {*project["optional-dependencies"]}
 
 
-def test_steps_run_in_the_folder_of_their_stage(check, tmp_path, monkeypatch, capfd):
-    text = """
+@pytest.fixture
+def run(check, tmp_path, monkeypatch) -> Any:
+    """Runs the target "second" of a Containerfile's text, in tmp_path / "scratch"."""
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    (repository / "pyproject.toml").write_text("")
+    check.subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
+    monkeypatch.setattr(check, "ROOT", repository)
+    monkeypatch.setattr(check.venv, "create", lambda *_, **__: None)
+
+    def runs(text: str) -> dict[str, Any]:
+        (repository / "Containerfile").write_text(text)
+        return check.run("second", tmp_path / "scratch")
+
+    return runs
+
+
+def test_steps_run_in_the_folder_of_their_stage(run, tmp_path, capfd):
+    result = run("""
 FROM docker.io/library/a:1 AS first
 WORKDIR /src
 COPY . .
@@ -65,18 +83,42 @@ COPY --from=first /wheels /wheels
 ENV PATH=/opt/bin:$PATH
 RUN useradd nobody
 RUN test -f /wheels/x && case "$PATH" in /*/opt/bin:*) ;; *) exit 1 ;; esac
-CMD ["echo", "done"]
-"""
-    repository = tmp_path / "repository"
-    repository.mkdir()
-    (repository / "Containerfile").write_text(text)
-    (repository / "pyproject.toml").write_text("")
-    check.subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
-    monkeypatch.setattr(check, "ROOT", repository)
-    monkeypatch.setattr(check.venv, "create", lambda *_, **__: None)
-    check.run("second", tmp_path / "scratch")
-    assert capfd.readouterr().out.splitlines()[-1] == "done"
+CMD ["echo", "it ran"]
+""")
+    assert "it ran" in capfd.readouterr().out.splitlines()
     assert (tmp_path / "scratch" / "second" / "wheels" / "x").is_file()
+    assert result["passed"]
+    outcomes = ["done"] * 5 + ["left out: users are not made"] + ["done"] * 2
+    assert [step["outcome"] for step in result["steps"]] == outcomes
+    assert str(tmp_path) not in json.dumps(result)
+
+
+def test_a_target_ends_with_the_step_that_fails(run, tmp_path):
+    result = run("""
+FROM docker.io/library/a:1 AS first
+WORKDIR /src
+RUN false && touch /src/one
+RUN touch /src/two
+FROM docker.io/library/a:1 AS second
+COPY --from=first /src /src
+""")
+    assert not result["passed"]
+    assert [step["outcome"] for step in result["steps"]] == ["done", "failed with exit code 1"]
+    assert [*(tmp_path / "scratch" / "first" / "src").iterdir()] == []
+
+
+@pytest.mark.parametrize("target", ["cpu", "cuda"])
+def test_the_stored_result_is_that_of_the_containerfile(check, target):
+    """A step that was changed since has no result: run release/check_container.py again."""
+    result = json.loads((ROOT / "benchmarks/results/container.json").read_text())[target]
+    stages = check.stages(TEXT)
+    steps = [
+        (name, f"{word} {rest}")
+        for name in check._needed(stages, target)
+        for word, rest in stages[name].steps
+    ]
+    assert [(step["stage"], step["step"]) for step in result["steps"]] == steps
+    assert result["passed"]
 
 
 @pytest.mark.parametrize("text", ["RUN true", "FROM a:1", "FROM a:1 AS b\nADD x y"])

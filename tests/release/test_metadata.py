@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import importlib.util
+import importlib.metadata
 import re
 import sys
-from io import BytesIO
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from PIL import Image
+from packaging.metadata import Metadata
+from readme_renderer import markdown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,35 +25,115 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 @pytest.fixture(scope="module")
-def outside() -> Any:
-    spec = importlib.util.spec_from_file_location("readme_outside", ROOT / "release/readme.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.outside
+def release() -> Iterator[Any]:
+    """The scripts of release/, which import each other by their bare names."""
+    names = ("build_wheel", "readme", "repository")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "release")
+        yield {name: importlib.import_module(name) for name in names}
+    for name in names:
+        del sys.modules[name]
 
 
-def targets(text: str) -> list[tuple[str, str]]:
-    return re.findall(r"(!?)\[[^\]]*\]\(([^)\s]+)\)", text)
+@pytest.fixture(
+    params=["", "https://github.com/owner/petrt", "https://gitlab.example.org/a/b/petrt"]
+)
+def repository(release, request) -> Any:
+    return release["repository"].Repository(request.param) if request.param else None
 
 
-def test_the_picture_is_part_of_the_description(outside):
-    text = outside(README, ROOT)
+def shown(text: str) -> str:
+    """HTML of a description as a package index shows it."""
+    html = markdown.render(text)
+    assert html is not None
+    return html
+
+
+def parts(html: str) -> dict[str, list[str]]:
+    """What must be the same wherever the README is shown."""
+    return {
+        tag: re.findall(rf"<{tag}\b[^>]*>([^<]*)", html) for tag in ("h1", "h2", "pre", "tr", "th")
+    }
+
+
+def test_an_index_shows_the_description_whole(release, repository):
+    html = shown(release["readme"].outside(README, repository))
+    assert parts(html) == parts(shown(README))
+    assert html.count("<table>") == 1
+    assert "](" not in html
     assert all(
-        target.startswith(("https://", "data:image/jpeg;base64,")) for _, target in targets(text)
+        re.match(r"https://|#user-content-", at) for at in re.findall(r'href="([^"]*)"', html)
     )
-    ((_, picture),) = [each for each in targets(text) if each[0]]
-    with Image.open(BytesIO(base64.b64decode(picture.partition(",")[2]))) as image:
-        assert image.size[0] == 800
-    assert len(text) < 200_000
-    assert "[model card]" not in text
-    assert "model card" in text
+    for words in re.findall(r"[^!]\[([^\]]*)\]\(", README):
+        assert re.search(rf"\b{re.escape(words)}\b", html), words
 
 
-def test_with_an_address_everything_leads_there(outside):
-    text = outside(README, ROOT, "https://example.org/petrt/")
-    assert ("!", "https://example.org/petrt/raw/HEAD/docs/demo.png") in targets(text)
-    assert ("", "https://example.org/petrt/blob/HEAD/docs/model_card.md") in targets(text)
-    assert all(target.startswith("https://") for _, target in targets(text))
+def test_with_an_address_links_and_picture_lead_there(release):
+    for address, inside in (
+        ("https://github.com/owner/petrt", ""),
+        ("https://gitlab.com/a/petrt", "/-"),
+    ):
+        repository = release["repository"].Repository(f"{address}.git")
+        html = shown(release["readme"].outside(README, repository))
+        assert re.findall(r'<img src="([^"]*)"', html) == [
+            f"{address}{inside}/raw/HEAD/docs/demo.png"
+        ]
+        for target in re.findall(r"[^!]\[[^\]]*\]\((?!https:)([^)]*)\)", README):
+            assert f'href="{address}{inside}/blob/HEAD/{target}"' in html
+
+
+def test_without_an_address_no_picture_and_no_link_is_left_broken(release):
+    html = shown(release["readme"].outside(README))
+    assert "<img" not in html
+    assert "Simulated brain at" not in html  # nor words that describe no picture
+    links = re.findall(r'href="(https:[^"]*)"', html)
+    assert links == re.findall(r"\]\((https:[^)]*)\)", README)
+
+
+def test_other_pictures_and_links_stay(release):
+    text = "![badge](https://example.org/b.svg)\n\n[here](#there) and ![a map](map.png) [x](y.md)\n"
+    assert release["readme"].outside(text) == text.replace("![a map](map.png) [x](y.md)", "a map x")
+
+
+def test_one_address_gives_the_usual_project_urls(release, repository, tmp_path):
+    path = tmp_path / "METADATA"
+    path.write_text(importlib.metadata.distribution("petrt").read_text("METADATA"))
+    before = Metadata.from_email(path.read_bytes())
+    release["build_wheel"].describe(path, repository)
+    after = Metadata.from_email(path.read_bytes(), validate=True)
+    new = {} if repository is None else repository.project_urls()
+    assert after.project_urls == PROJECT["urls"] | new
+    assert after.description == release["readme"].outside(README, repository)
+    assert after.requires_dist == before.requires_dist
+    assert str(after.version) == str(before.version)
+
+
+def test_addresses_are_those_of_the_forge(release):
+    Repository = release["repository"].Repository
+    assert Repository("https://github.com/owner/petrt/").project_urls() == {
+        "Homepage": "https://github.com/owner/petrt",
+        "Documentation": "https://github.com/owner/petrt/blob/HEAD/docs/index.md",
+        "Source": "https://github.com/owner/petrt",
+        "Issues": "https://github.com/owner/petrt/issues",
+        "Changelog": "https://github.com/owner/petrt/blob/HEAD/CHANGELOG.md",
+    }
+    urls = Repository("https://gitlab.example.org/a/b/petrt").project_urls()
+    assert urls["Issues"] == "https://gitlab.example.org/a/b/petrt/-/issues"
+    # The files that these lead to are there.
+    inside = (re.findall(r"/HEAD/(.*)", address) for address in urls.values())
+    assert all((ROOT / path).is_file() for found in inside for path in found)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("petrt", "http://github.com/a/b", "https://github.com/a", "https://example.org/a/b"),
+        *("https://notgithub.com/a/b", "https://github.com/a/b\nX: y", "https://github.com/a/b c"),
+    ],
+)
+def test_other_addresses_are_refused(release, address):
+    with pytest.raises(ValueError, match="not https://HOST/OWNER/NAME"):
+        release["repository"].Repository(address)
 
 
 def test_the_citation_has_what_its_format_asks_for():

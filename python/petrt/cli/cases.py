@@ -154,7 +154,8 @@ class CaseRunner:
     ) -> Reconstruction:
         labels = None if case.regions is None else case.regions.labels
         dose = self._dose(case)
-        return self.reconstructor(volume, dose=dose, progress=progress, regions=labels)
+        let_in: dict[str, Any] = {"nonfinite": self.nonfinite, "force_units": case.force_units}
+        return self.reconstructor(volume, dose=dose, progress=progress, regions=labels, **let_in)
 
     def _write(self, case: InputCase, volume: Volume, result: Reconstruction) -> Written:
         """Write the outputs of one case, which appear together."""
@@ -162,6 +163,7 @@ class CaseRunner:
         from petrt.io.source import sha256
 
         stats, key = result.stats, ""
+        stats = stats | {"options": stats["options"] | {"series": case.series is not None}}
         if self.keys is not None:
             digest = sha256(case.source, case.series)
             key = self.keys.of(case.source, case.series, digest, case.dose)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -67,10 +68,42 @@ def command_of(function: Callable[..., None]) -> Callable[..., None]:
 def option_names(signature: inspect.Signature) -> Iterator[str]:
     """The options of a command as words, ``dry_run`` for ``--dry-run``. Arguments are none."""
     for name, each in signature.parameters.items():
-        for info in getattr(each.annotation, "__metadata__", ()):
-            if isinstance(info, OptionInfo):
-                long = (text for text in info.param_decls or () if text.startswith("--"))
-                yield next(long, f"--{name}")[2:].replace("-", "_")
+        if (long := _long_name(name, each)) is not None:
+            yield long[2:].replace("-", "_")
+
+
+def _long_name(name: str, parameter: inspect.Parameter) -> str | None:
+    """What the option is called in the command line; None for an argument."""
+    for info in getattr(parameter.annotation, "__metadata__", ()):
+        if isinstance(info, OptionInfo):
+            # Within Annotated the first name stands where Typer has the default elsewhere.
+            named = [
+                text for text in (info.default, *(info.param_decls or ())) if isinstance(text, str)
+            ]
+            own = f"--{name.replace('_', '-')}"
+            return next((text for text in named if text.startswith("--")), own)
+    return None
+
+
+def asked(
+    function: Callable[..., None], values: Mapping[str, Any], without: Container[str] = ()
+) -> dict[str, Any]:
+    """The options of a command whose ``values`` are not its defaults, by their long names, fit for a page:
+    names in capitals stand for files and UIDs, which may name a patient. ``without``: names of parameters.
+    """
+    from petrt.model.bundle import shipped_models
+
+    found: dict[str, Any] = {}
+    for name, each in inspect.signature(function, eval_str=True).parameters.items():
+        long, value = _long_name(name, each), values[name]
+        if long is None or name in without or value in (each.default, None):
+            continue
+        if isinstance(value, Path) or (name == "model" and value not in shipped_models()):
+            value = long[2:].upper()
+        elif name == "series":
+            value = ["UID"] * len(value)
+        found[long[2:]] = value
+    return found
 
 
 def paragraphs(function: Callable[..., None]) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import petrt
 from petrt import suv as uptake
 from petrt.cli.choices import OneOf
+from petrt.cli.command import asked
 from petrt.cli.evaluate_tables import Frame, print_frame, rules_of
 from petrt.cli.evaluate_volumes import Reading, Turned, check_same_grid, common_unit, in_suv, read
 from petrt.cli.options import (
@@ -102,6 +103,7 @@ def evaluate(
     overwrite: Overwrite = False,
 ) -> None:
     """Compare PRED with REF: PSNR, SSIM, NMSE and NRMSE by protocol, activity, regions."""
+    options = asked(evaluate, locals(), _NOT_OF_NUMBERS)
     paths = {"prediction": prediction, "reference": reference, "mask": mask, "labels": labels}
     inputs = {role: path for role, path in paths.items() if path is not None}
     not_stdout(report=report)
@@ -131,7 +133,9 @@ def evaluate(
     with together():
         write_json(json_file, record, overwrite=overwrite)
         if report is not None:
-            page = _page(volumes, unit)
+            from petrt.evaluation.report.made import command_line
+
+            page = _page(volumes, unit, record, command_line("petrt evaluate PRED REF", options))
             atomic_write_bytes(report, page.encode(), overwrite=overwrite)
     console = Output(err=json_file == STDOUT)
     in_unit = f", in {unit}" if unit else ""
@@ -144,26 +148,33 @@ def evaluate(
 
 
 _STATIC = ("mask", "labels")
+_NOT_OF_NUMBERS = ("json_file", "report", "overwrite")  # options that change none
 
 
-def _page(volumes: dict[str, Turned], unit: str) -> str:
-    """The page of the first frame: the prediction beside the reference."""
+def _page(volumes: dict[str, Turned], unit: str, record: dict[str, Any], command: str) -> str:
+    """The page: planes of the first frame, the prediction beside the reference, and the numbers of all."""
     from petrt.evaluation.report.case import Case
     from petrt.evaluation.report.page import case_page
+    from petrt.evaluation.report.reference import frames_card
 
-    frames, first = len(volumes["reference"].frames), next(_by_frame(volumes))
+    count, chosen = len(volumes["reference"].frames), next(_by_frame(volumes))
     return case_page(
         Case(
-            first["reference"],
-            first["prediction"],
+            chosen["reference"],
+            chosen["prediction"],
             volumes["reference"].affine,
             unit,
-            reference=first["reference"],
-            labels=first.get("labels"),
-            frame=f"frame 1 of {frames}" if frames > 1 else "",
+            reference=chosen["reference"],
+            labels=chosen.get("labels"),
+            record={
+                "petrt": record["petrt"],
+                "hashes": {role: each["sha256"] for role, each in record["inputs"].items()},
+            },
+            frame=f"frame 1 of {count}" if count > 1 else "",
             base="reference",
         ),
-        command="petrt evaluate PRED REF",
+        command=command,
+        more=frames_card(record["frames"]) if count > 1 else None,
     )
 
 

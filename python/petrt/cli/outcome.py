@@ -11,13 +11,19 @@ from petrt.errors import PetrtError
 from petrt.files.names import printable, shown
 
 DONE, FAILED, WAITING = "done", "failed", "waiting"
+# What a page says of a run beside the columns of a table.
+RUN = (
+    *("label", "petrt", "model", "engine", "device", "dose_fraction", "dose", "seed", "samples"),
+    *("preset", "sampler", "strength", "options", "std", "regions"),
+)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """One case of a run. Of a series the numbers are those of the frame that is farthest from unchanged;
     None where they are undefined or not known. ``outputs``: SHA-256 by the kind of output. ``key``: see
-    petrt.cli.resume."""
+    petrt.cli.resume. ``series``: the UID of the series, where its input has several. ``paths``: of the input
+    and its results, from the table's folder. ``run``: what else of the run's record a page shows."""
 
     name: str
     outcome: str = WAITING
@@ -32,6 +38,21 @@ class Outcome:
     options_sha256: str | None = None
     outputs: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
+    series: str | None = None
+    paths: Mapping[str, str] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """The run's record as far as this row holds it; {} where it knows no run."""
+        if not self.run:
+            return {}
+        hashes = {"input": self.input_sha256, "options": self.options_sha256}
+        return {
+            **self.run,
+            "warnings": list(self.warnings),
+            "seconds": {"total": self.seconds},
+            "hashes": {**hashes, "outputs": dict(self.outputs)},
+        }
 
 
 def done(case: InputCase, record: Mapping[str, Any], record_sha256: str | None) -> Outcome:
@@ -54,6 +75,9 @@ def done(case: InputCase, record: Mapping[str, Any], record_sha256: str | None) 
         options_sha256=hashes.get("options"),
         outputs=outputs | ({"record": record_sha256} if record_sha256 else {}),
         key=record.get("key") or None,
+        series=case.series,
+        run={key: record[key] for key in RUN if key in record}
+        | {"frames": [{"unchanged": bool(each.get("unchanged"))} for each in record["frames"]]},
     )
 
 

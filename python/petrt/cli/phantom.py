@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from petrt.cli.choices import OneOf
+from petrt.cli.command import asked
 from petrt.cli.options import (
     Device,
     Dose,
@@ -30,9 +32,11 @@ from petrt.errors import InputError, UsageError
 from petrt.files.names import shown
 
 if TYPE_CHECKING:
+    from petrt.evaluation.report.case import Case
     from petrt.inference.reconstructor import Reconstructor
     from petrt.io.volume import Volume
 
+_NOT_OF_NUMBERS = ("report_file", "threads", "overwrite")  # options that change none
 NUMBERS, PICTURE = "phantom.json", "phantom_{}_{}.png"
 
 
@@ -95,11 +99,14 @@ def phantom(
 
     Simulates the NEMA phantom in petrt's scanner, or takes a real scan of it. Not for diagnostic use.
     """
+    given = asked(phantom, locals(), _NOT_OF_NUMBERS)
     not_stdout(out=out, report=report_file)
     from petrt.diffusion.dose import settle
     from petrt.evaluation import nema
+    from petrt.evaluation.report.made import command_line
     from petrt.inference.phantom_report import Simulation, of_series, simulated
     from petrt.inference.reconstructor import Reconstructor
+    from petrt.io.source import sha256
 
     if scan is None and (full or centres or dose or series):
         raise UsageError("--full, --centres, --dose and --series are for a scan", "give --scan")
@@ -118,11 +125,12 @@ def phantom(
         device=device,
         threads=threads,
     )
+    seen: list[Case] = []
     if scan is None:
         what = Simulation(
             kinds, tuple(reduction or (100, 20)), realisations, contrast, diameters, seed
         )
-        report = simulated(run, what)
+        report = simulated(run, what, first=seen.append)
     else:
         options = {"force_units": force_units, "nonfinite": nonfinite, "max_voxels": max_voxels}
         uid = series[0] if series else None
@@ -131,8 +139,14 @@ def phantom(
         _check_grid(volume, reference)
         only = nema.phantom((kind or ("body",))[0], contrast=contrast, cold=diameters)
         found = _found(volume, centres, only, diameters)
-        report = of_series(run, volume, reference, found, settle(dose, run.bundle.model))
-    _write(where, report_file, report)
+        hashes = {"input": sha256(scan, uid)}
+        if full is not None:
+            hashes["reference"] = sha256(full)
+        told = settle(dose, run.bundle.model)
+        report = of_series(run, volume, reference, found, told, hashes, seen.append)
+    command = command_line("petrt phantom OUT", given)
+    page = None if report_file is None else Page(report_file, seen[0], command)
+    _write(where, page, report)
     _print(report)
     say(out / NUMBERS)
 
@@ -176,7 +190,16 @@ def _found(volume: Volume, centres: Path | None, only: Any, cold: tuple[float, .
     return find_spheres(volume.data, volume.affine_mm, only.kind, contrast=only.contrast, cold=cold)
 
 
-def _write(where: tuple[Path, bool], page: Path | None, report: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Page:
+    """Where the page goes, the reconstruction in its planes, and the command that makes it again."""
+
+    path: Path
+    case: Case
+    command: str
+
+
+def _write(where: tuple[Path, bool], page: Page | None, report: dict[str, Any]) -> None:
     """Numbers, pictures and the page, together."""
     from petrt.evaluation.report.phantom_page import phantom_page
     from petrt.evaluation.report.phantom_plot import phantom_png
@@ -192,8 +215,8 @@ def _write(where: tuple[Path, bool], page: Path | None, report: dict[str, Any]) 
                 atomic_write_bytes(out / name, picture, overwrite=overwrite)
                 pictures[kind, dose] = picture
         if page is not None:
-            text = phantom_page(report, pictures=pictures)
-            atomic_write_bytes(page, text.encode(), overwrite=overwrite)
+            text = phantom_page(report, page.case, pictures, page.command)
+            atomic_write_bytes(page.path, text.encode(), overwrite=overwrite)
         atomic_write_json(out / NUMBERS, report, overwrite=overwrite)
 
 

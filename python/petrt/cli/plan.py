@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petrt.cli.output import STDOUT
-from petrt.errors import UsageError
+from petrt.errors import PetrtError, UsageError
 from petrt.files.names import shown
 
 if TYPE_CHECKING:
@@ -204,6 +204,28 @@ def allowing(
     """The cases with the choice of --overwrite, --force-units and --compress."""
     return [
         replace(case, overwrite=overwrite, force_units=force_units, compress=compress)
+        for case in cases
+    ]
+
+
+def with_page_names(cases: Sequence[InputCase], folder: Path | None) -> list[InputCase]:
+    """The cases with pages that are named by the hash of their input, where those go into a ``folder``
+    (--report): the name of a file may be that of a patient. An input that cannot be read fails later."""
+    mine = [case for case in cases if case.report not in (None, folder)]
+    if folder is None or not mine:
+        return list(cases)
+    from petrt.evaluation.report.index import page_names
+    from petrt.io import source
+
+    hashes = []
+    for case in mine:
+        try:
+            hashes.append(source.sha256(case.source, case.series))
+        except PetrtError:
+            hashes.append("unread")
+    pages = dict(zip((case.image for case in mine), page_names(hashes), strict=True))
+    return [
+        replace(case, report=folder / pages[case.image]) if case.image in pages else case
         for case in cases
     ]
 

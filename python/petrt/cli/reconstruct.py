@@ -45,7 +45,15 @@ from petrt.cli.options import (
     Strength,
     Threads,
 )
-from petrt.cli.plan import Destination, InputCase, allowing, check, plan_cases, with_named_doses
+from petrt.cli.plan import (
+    Destination,
+    InputCase,
+    allowing,
+    check,
+    plan_cases,
+    with_named_doses,
+    with_page_names,
+)
 from petrt.cli.ray_cluster import connected
 from petrt.cli.regions import check_regions, measuring
 from petrt.cli.resume import Keys, Standing, stand_all
@@ -208,6 +216,7 @@ def reconstruct(
     if regions is not None:
         cases = [measuring(cases, folders, regions, regions_out, regions_level)]
     mine = allowing(setup.part(cases), overwrite, force_units, compress)
+    mine = with_page_names(mine, report)
     if dose is None:
         mine = with_named_doses(mine)
         if mine and all(case.dose is not None for case in mine):

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +71,24 @@ class CaseTable:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         for path in (self.path, self.json):
             check_output(path, overwrite=True)
-        self._rows.update((case.image, row) for case, row in rows)
+        self._rows.update((case.image, self._placed(case, row)) for case, row in rows)
         self._write()
 
     def add(self, case: InputCase, row: Outcome) -> None:
         """Set the row of ``case`` and write the table."""
-        self._rows[case.image] = row
+        self._rows[case.image] = self._placed(case, row)
         self._write()
+
+    def _placed(self, case: InputCase, row: Outcome) -> Outcome:
+        """The row with the places of what it tells of, so that petrt report finds them."""
+        if row.outcome != DONE:
+            return row
+        paths = {"input": case.source}
+        paths |= {str(role): path for role, path, _ in case.results}
+        return replace(row, paths={role: self._from_here(path) for role, path in paths.items()})
+
+    def _from_here(self, path: Path) -> str:
+        return Path(os.path.relpath(path, self.path.parent)).as_posix()
 
     def row_of_done(self, case: InputCase, key: str) -> Outcome:
         """The row of a case that is left out: that of the run that did it, if it is known, else from its
@@ -106,14 +117,14 @@ class CaseTable:
 
     def _read(self, overwrite: bool) -> dict[str, Outcome]:
         """The rows of an earlier run by name."""
-        rows = _rows_of(self.json)
+        rows = rows_of(self.json)
         for path, known in ((self.json, rows is not None), (self.path, _is_table(self.path))):
             if os.path.lexists(path) and not known and not overwrite:
                 raise UsageError(
                     f"{shown(path)}: the file exists and is no table of a run",
                     way("table", "PATH", "writes the table elsewhere"),
                 )
-        return rows or {}
+        return {row.name: row for row in rows or ()}
 
     def _write(self) -> None:
         from petrt import __version__
@@ -155,8 +166,8 @@ def _is_table(path: Path) -> bool:
         return False
 
 
-def _rows_of(path: Path) -> dict[str, Outcome] | None:
-    """The rows of a table by name; None for a file that is no table, or damaged."""
+def rows_of(path: Path) -> list[Outcome] | None:
+    """The rows of a table (.json); None for a file that is no table, or damaged."""
     try:
         content = json.loads(path.read_bytes())
         if content["kind"] != _KIND:
@@ -164,4 +175,4 @@ def _rows_of(path: Path) -> dict[str, Outcome] | None:
         rows = [Outcome(**row | {"warnings": tuple(row["warnings"])}) for row in content["cases"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return {row.name: row for row in rows}
+    return rows

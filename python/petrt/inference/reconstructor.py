@@ -231,6 +231,14 @@ class Reconstructor:
             tally.record,
             [frame.record for frame in frames],
             self.strength,
+            {
+                "nonfinite": nonfinite,
+                "force_units": force_units,
+                "skip_background": self.skip_background,
+                "allow_activity_change": allowed,
+                "series": series is not None,
+                "noise": "given" if noise is not None else "drawn",
+            },
         )
         seconds = time.perf_counter() - started
         stats["seconds"] = self._frames.pipeline.device.times(tally.seconds, seconds)

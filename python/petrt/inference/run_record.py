@@ -42,9 +42,11 @@ def run_record(
     how: Mapping[str, Any],
     frames: Sequence[dict[str, Any]],
     strength: float = 1.0,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The record of one volume. ``told``: the dose, which was ``asked`` for or is a default; ``how``: the
-    pipeline's own part; ``frames``: one part for each; ``strength``: see petrt.diffusion.strength."""
+    pipeline's own part; ``frames``: one part for each; ``strength``: see petrt.diffusion.strength;
+    ``options``: how the input was let in and the result let out."""
     sampler = process.sampler
     model, engine = bundle.model, choice.engine
     dose = run_dose(told, model, frames)
@@ -58,7 +60,12 @@ def run_record(
     return {
         "label": run_label(model.label),
         "petrt": _core.__version__,
-        "model": {"name": model.name, "sha256": bundle.identity, "label": model.label},
+        "model": {
+            "name": model.name,
+            "sha256": bundle.identity,
+            "label": model.label,
+            "shipped": bundle.shipped,
+        },
         "engine": {
             "name": engine.name,
             "version": engine.version,
@@ -76,6 +83,7 @@ def run_record(
         "sampler": None if sampler is None else {"kind": sampler.kind, "steps": sampler.steps},
         "noise_sigma_z": model.noise_sigma_z,
         "strength": strength,
+        "options": dict(options or {}),
         "std": std_at(std_record(model, sampler, process.samples, dose), strength),
         "grid": {
             "input": list(placement.input_shape),

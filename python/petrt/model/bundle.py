@@ -104,13 +104,15 @@ class Bundle:
 
     ``manifest``: what ``model.json`` says. ``files``: the content of every other file, by name. ``identity``:
     SHA-256 of the manifest, which holds all files' hashes, so it tells one model from any other. ``source``:
-    what it was loaded by, a path or a name. A Reconstructor takes a bundle in the place of a path.
+    what it was loaded by, a path or a name. ``shipped``: the name of the shipped model that it is, "" for any
+    other. A Reconstructor takes a bundle in the place of a path.
     """
 
     manifest: Manifest
     files: dict[str, bytes]
     identity: str
     source: str
+    shipped: str = ""
 
     @property
     def model(self) -> ModelSpec:
@@ -239,7 +241,8 @@ def _load(source: str | Path) -> Bundle:
                 "copy or export the bundle again",
             )
         files[name] = data
-    bundle = Bundle(manifest, files, hashlib.sha256(text).hexdigest(), str(source))
+    name = path.name if path.parent == SHIPPED else ""
+    bundle = Bundle(manifest, files, hashlib.sha256(text).hexdigest(), str(source), name)
     for graph in bundle.graphs:  # checked now; the ONNX of version 2 is checked on first use
         if manifest.version == 1:
             bundle.onnx(graph)

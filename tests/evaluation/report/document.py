@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from html import unescape
 from html.parser import HTMLParser
 
 VOID = {"meta", "link", "input", "img", "br"}
@@ -41,3 +44,10 @@ class Document(HTMLParser):
     @property
     def text(self) -> str:
         return " ".join(" ".join(self.words).split())
+
+
+def command_in(page: str) -> list[str]:
+    """The command of petrt that a page names, as words after its name."""
+    found = re.search(r"<pre>petrt (.*?)</pre>", page)
+    assert found is not None
+    return shlex.split(unescape(found.group(1)))

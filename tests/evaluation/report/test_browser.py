@@ -10,10 +10,10 @@ from matplotlib.image import imread
 
 from petrt.evaluation.report.index import write_index
 from petrt.evaluation.report.page import case_page
-from tests.browser import CHROMIUM, Browser
+from tests.browser import ABSENT, Browser
 from tests.evaluation.report.cases import case, truth
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(ABSENT, reason="needs chromium, chromedriver")]
 READY = "document.documentElement?.matches('.all-ready, .still')"
 
 
@@ -106,10 +106,10 @@ def test_keys(browser):
     assert apart(stage(browser), output) > 0.005
     press(browser, " ")
     assert shows(browser, output)
-    press(browser, "ArrowLeft", "ArrowLeft")
+    press(browser, "ARROW_LEFT", "ARROW_LEFT")
     assert browser.run("document.getElementById('slider').value") == "90"
     press(browser, "r")
-    press(browser, *["ArrowUp"] * 4)
+    press(browser, *["ARROW_UP"] * 4)
     moved = browser.run("document.getElementById('place').textContent")
     press(browser, "r")
     assert browser.run("document.getElementById('place').textContent") != moved

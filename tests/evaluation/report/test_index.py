@@ -6,7 +6,7 @@ import pytest
 
 from petrt.errors import UsageError
 from petrt.evaluation.report.html import SUMMARY, data, page
-from petrt.evaluation.report.index import check_index, write_index
+from petrt.evaluation.report.index import check_index, page_names, write_index
 from tests.evaluation.report.document import Document
 
 
@@ -41,6 +41,22 @@ def test_the_worst_come_first(tmp_path):
     assert "1 with warnings" in document.text
     assert "one &lt;warning&gt; · two" in path.read_text()
     assert write_index(tmp_path) == path  # its own index is replaced
+
+
+def test_unknown_warnings_are_said_and_come_before_none(tmp_path):
+    write(tmp_path, "a.html", summary("aaa", 1.2))
+    write(tmp_path, "b.html", summary("bbb", 1.0) | {"warnings": None})
+    write(tmp_path, "c.html", summary("ccc", 1.0, "one"))
+    document = Document(write_index(tmp_path).read_text())
+    links = [link for link in document.links if not link.startswith("data:")]
+    assert links == ["c.html", "b.html", "a.html"]
+    assert "1 with warnings, 1 without a record of the run" in document.text
+
+
+def test_pages_are_named_by_their_input():
+    one, other = "ab" * 32, "cd" * 32
+    names = ["case-abababababab.html", "case-cdcdcdcdcdcd.html", "case-abababababab-2.html"]
+    assert page_names([one, other, one]) == names
 
 
 def test_a_reference_adds_decibels(tmp_path):

@@ -8,8 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from petrt.evaluation.report.html import card, table, text
-from petrt.evaluation.report.made import command_of
+from petrt.evaluation.report.html import card, signed, table, text
+from petrt.evaluation.report.made import command_line, command_of
 from petrt.evaluation.report.page import case_page
 from tests.evaluation.report.cases import RECORD, case, truth
 from tests.evaluation.report.document import Document
@@ -48,7 +48,7 @@ def test_it_says_what_was_done(document):
         "40 × 48 × 36 voxels of 2 × 2 × 2 mm",
         "as given; noise: 1/25 (1/33 to 1/20)",
         "not for diagnostic use",
-        "petrt reconstruct IN OUT --model tiny --preset fast --samples 8 --seed 3 --dose 0.05",
+        "petrt reconstruct IN OUT --model MODEL --preset fast --samples 8 --seed 3 --dose 1/20",
         "doi:10.1007/978-3-031-43999-5_23",
         "ab" * 32,
         "Hot spots",
@@ -90,11 +90,14 @@ def test_the_regions_of_a_run_are_shown_with_their_intervals():
     assert "11 10 – 12" in words
 
 
-def test_without_a_record_there_is_no_word_of_a_run():
-    page = case_page(case(record={}, std=None))
+def test_without_a_record_the_page_says_so():
+    page = case_page(case(record={"hashes": {"input": "ef" * 32}}, std=None))
     words = Document(page).text
     assert "Comparison of images" in words
     assert "gave no warnings" not in words
+    assert "Warnings unknown" in words
+    assert "ef" * 32 in words
+    assert "petrt reconstruct IN" not in words
     assert "seed" not in words
 
 
@@ -104,6 +107,7 @@ def test_two_images_without_an_input():
     words = Document(page).text
     assert "Activity, output / reference" in words
     assert "input" not in words
+    assert "unknown" not in words
     assert "output − reference" in words
 
 
@@ -117,13 +121,38 @@ def test_equal_input_gives_equal_pages():
     assert case_page(case()) == case_page(case())
 
 
-def test_the_command_makes_it_again():
-    assert command_of({}) == ""
-    other = RECORD | {"preset": None, "strength": 0.5, "dose": {"source": "estimated"}}
+def test_the_command_tells_what_decides_a_voxel():
+    shipped = {"model": RECORD["model"] | {"shipped": "demo"}, "preset": None, "strength": 0.5}
+    options = RECORD["options"] | {"series": True, "skip_background": False, "nonfinite": "zero"}
+    other = RECORD | shipped | {"dose": {"source": "estimated"}, "options": options}
     command = command_of(other)
-    assert "--sampler mean --steps 1" in command
+    assert command.startswith("petrt reconstruct IN OUT --model demo --sampler mean --steps 1 ")
     assert "--strength 0.5" in command
+    assert "--precision fp32 --all-slices --nonfinite zero --series UID" in command
     assert "--dose" not in command
+    assert "--dose 0.0123456789" in command_of(RECORD | {"dose_fraction": 0.0123456789})
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        {name: value for name, value in RECORD.items() if name != "options"},
+        RECORD | {"options": RECORD["options"] | {"noise": "given"}},
+        RECORD | {"engine": RECORD["engine"] | {"reason": "given"}},
+    ],
+)
+def test_there_is_no_command_where_none_makes_it_again(record):
+    assert command_of(record) == ""
+
+
+def test_options_of_a_command():
+    options = {"a": True, "b": False, "c": None, "d": [1, 2], "e": "two words", "f": 0}
+    assert command_line("x", options) == "x --a --d 1 --d 2 --e 'two words' --f 0"
+
+
+def test_a_minus_before_a_number_is_one():
+    assert signed("maximum -17.1 %, one-step, -x") == "maximum −17.1 %, one-step, -x"
 
 
 def test_pieces_escape():

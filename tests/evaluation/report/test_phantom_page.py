@@ -1,4 +1,4 @@
-"""The page of a phantom: its table and picture, with and without planes."""
+"""The page of a phantom: its table, its picture, planes of one reconstruction."""
 
 from __future__ import annotations
 
@@ -8,26 +8,16 @@ from tests.evaluation.report.document import Document
 
 ROW = {"diameter_mm": 22.0, "input": 61.25, "input_variability": 20.0, "output": 55.0}
 ROW |= {"output_variability": 4.0, "gaussian": None, "gain_percent": 12.5}
-REPORT = {
-    "label": "simulated <data>; not for diagnostic use",
-    "model": {"name": "tiny"},
-    "phantoms": {"body": {"1/20": {"spheres": [ROW], "activity_ratio": 0.998}}},
-}
+REPORT = {"phantoms": {"body": {"1/20": {"spheres": [ROW], "activity_ratio": 0.998}}}}
 
 
-def test_numbers_and_picture():
-    document = Document(phantom_page(REPORT, pictures={("body", "1/20"): b"\x89PNG"}))
+def test_numbers_picture_and_planes_of_one_reconstruction():
+    page = phantom_page(REPORT, case(std=None), {("body", "1/20"): b"\x89PNG"}, "petrt phantom OUT")
+    document = Document(page)
     words = document.text
-    assert "model tiny · NEMA phantom" in words
-    assert "simulated <data>" in words
     assert "22 mm 61.2 20 55 4 – 12.5" in words
     assert "Activity, output / input: 0.998." in words
     assert "data:image/png;base64,iVBORw==" in document.links
-
-
-def test_planes_of_one_reconstruction():
-    page = phantom_page(REPORT, case(std=None))
-    words = Document(page).text
     assert words.index("NEMA phantom (body), 1/20 dose") < words.index("Planes")
     assert "petrt phantom OUT" in words
     assert 'id="layer-output"' in page

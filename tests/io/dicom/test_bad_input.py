@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tracemalloc
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +16,7 @@ from pydicom.uid import JPEGLosslessSV1, NuclearMedicineImageStorage
 
 from petrt.errors import InputError, UsageError
 from petrt.io.dicom import series as dicom
+from tests.helpers import allocating_less
 from tests.io.dicom.dicom_files import (
     AFFINE,
     DATA,
@@ -183,11 +183,8 @@ def test_more_voxels_than_allowed(tmp_path):
 
 def test_nothing_large_is_allocated_for_a_large_claim(tmp_path):
     write_series(tmp_path, DATA, AFFINE, Rows=5000, Columns=5000)
-    tracemalloc.start()
-    refused(tmp_path, "file 1 of 7: truncated: expected 50000000 bytes of pixels, found ")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 8 << 20
+    with allocating_less(8 << 20):
+        refused(tmp_path, "file 1 of 7: truncated: expected 50000000 bytes of pixels, found ")
 
 
 # Files that are cut: how many bytes are left of the 144 of pixels, or of all.
@@ -287,11 +284,8 @@ def test_zip_bombs_are_not_unpacked(tmp_path, monkeypatch, limit):
     """16 MiB of zeros in a few KiB; the limits are lowered so that the test is quick."""
     bomb = archive(tmp_path, **{"bomb.dcm": bytes(16 << 20)})
     monkeypatch.setattr(f"petrt.io.dicom.files.{limit}", 8 << 20)
-    tracemalloc.start()
-    refused(bomb, "zip archive: unpacks to .* its largest member to 16777216; the limits are")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 4 << 20
+    with allocating_less(4 << 20):
+        refused(bomb, "zip archive: unpacks to .* its largest member to 16777216; the limits are")
 
 
 def test_damaged_zip_archives(tmp_path):

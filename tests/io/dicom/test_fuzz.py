@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from pydicom.uid import (
 from petrt.errors import InputError
 from petrt.io import source
 from petrt.io.dicom import series as dicom
+from tests.helpers import allocating_less
 from tests.io.dicom.compressed import compress
 from tests.io.dicom.dicom_files import AFFINE, radiopharmaceutical, usual_fields, write_series
 from tests.io.dicom.discs import disc
@@ -103,16 +103,13 @@ def outcome(content: dict[str, bytes]) -> str:
             path.write_bytes(data)
         first = Path(name, next(iter(content)))
         single = first.name in ("x.zip", "DICOMDIR")
-        tracemalloc.start()
         try:
-            for read in (dicom.inspect, source.look, source.read):
-                read(first if single else Path(name))
+            with allocating_less(MOST_BYTES):
+                for read in (dicom.inspect, source.look, source.read):
+                    read(first if single else Path(name))
             return ""
         except InputError as error:
             return str(error)
-        finally:
-            assert tracemalloc.get_traced_memory()[1] < MOST_BYTES
-            tracemalloc.stop()
 
 
 def damaged(syntax: str, edits: list[tuple[float, int]], cut: float) -> None:

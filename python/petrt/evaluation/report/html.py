@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
@@ -95,6 +96,11 @@ def number(value: float | None, digits: int = 4) -> str:
     if value != 0 and not 1e-3 <= abs(value) < 1e7:
         return f"{value:.{digits - 1}e}"
     return f"{float(f'{value:.{digits}g}'):.15g}".replace("-", "−")
+
+
+def signed(words: str) -> str:
+    """``words`` with the sign of a minus before numbers."""
+    return re.sub(r"(?<!\S)-(?=\d)", "−", words)
 
 
 def percent(value: float | None) -> str:

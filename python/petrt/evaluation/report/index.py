@@ -31,6 +31,17 @@ def check_index(folder: Path, *, overwrite: bool = False) -> None:
         )
 
 
+def page_names(hashes: Sequence[str]) -> list[str]:
+    """The names of the pages of cases by the SHA-256 of their inputs: file names may name patients. Equal
+    inputs are numbered."""
+    names: list[str] = []
+    for digest in hashes:
+        name = f"case-{digest[:12]}"
+        same = sum(each.startswith(name) for each in names)
+        names.append(f"{name}-{same + 1}.html" if same else f"{name}.html")
+    return names
+
+
 def write_index(folder: Path, *, overwrite: bool = False) -> Path | None:
     """Write the index of all reports in ``folder``; None where there is none."""
     check_index(folder, overwrite=overwrite)
@@ -46,36 +57,41 @@ def write_index(folder: Path, *, overwrite: bool = False) -> Path | None:
 def index_page(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
     """The index of pages: each a link within the folder and the summary that the page holds.
 
-    Those with most warnings come first, then those that change the activity most. Cases are called by the
-    hash of their input.
+    Those with most warnings come first, those of unknown runs before those without a warning, then those
+    that change the activity most. Cases are called by the hash of their input.
     """
     ordered = sorted(rows, key=lambda row: _badness(row[1]), reverse=True)
-    warned = sum(bool(summary["warnings"]) for _, summary in rows)
+    warned = f"{sum(bool(summary['warnings']) for _, summary in rows)} with warnings"
+    if unknown := sum(summary["warnings"] is None for _, summary in rows):
+        warned += f", {unknown} without a record of the run: their warnings are unknown"
     psnr = any(summary.get("psnr_output") is not None for _, summary in rows)
     head = ["case", "warnings", "activity ratio", "maximum", "noise, input", "output", "dose"]
     head += ["PSNR, input", "output"] if psnr else []
     lines = [_row(number, link, summary, psnr) for number, (link, summary) in enumerate(ordered, 1)]
     cases = "1 case" if len(rows) == 1 else f"{len(rows)} cases"
     body = Html(
-        f"<h1>{cases}</h1><p class='sub'>{warned} with warnings. The worst come first: most warnings, then "
+        f"<h1>{cases}</h1><p class='sub'>{warned}. The worst come first: most warnings, then "
         f"the largest change of the activity.</p>{card('Cases', html.table(head, lines))}"
     )
     return html.page(f"petrt reports: {cases}", body, head=html.data(INDEX, {"cases": len(rows)}))
 
 
-def _badness(summary: dict[str, Any]) -> tuple[int, float, float]:
+def _badness(summary: dict[str, Any]) -> tuple[float, float, float]:
+    known = summary["warnings"]
+    count = 0.5 if known is None else len(known)
     ratio, maximum = summary["activity_ratio"], summary["maximum_percent"]
     change = 1.0 if ratio is None else abs(ratio - 1)
-    return len(summary["warnings"]), change, abs(maximum or 0.0)
+    return count, change, abs(maximum or 0.0)
 
 
 def _row(place: int, link: str, summary: dict[str, Any], psnr: bool) -> list[object]:
     name = " ".join(filter(None, (summary["id"] or f"case {place}", summary["frame"])))
     dose = summary["dose_fraction"]
-    warned = summary["warnings"]
+    warned = summary["warnings"] or ()
+    told = "?" if summary["warnings"] is None else len(warned) or "–"
     row: list[object] = [
         Html(f'<a href="{text(quote(link))}">{text(name)}</a>'),
-        Html(f'<span title="{text(" · ".join(warned))}">{len(warned) or "–"}</span>'),
+        Html(f'<span title="{text(" · ".join(warned))}">{told}</span>'),
         number(summary["activity_ratio"]),
         percent(summary["maximum_percent"]),
         *(_share(summary[key]) for key in ("noise_input", "noise_output")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,24 +17,59 @@ CITATION = (
 
 
 def command_of(record: Mapping[str, Any]) -> str:
-    """The command that makes an output again, from the run's ``record``; IN and OUT stand for its files."""
-    if "model" not in record or "engine" not in record:
+    """The command that makes an output again, voxel for voxel, from the run's ``record``; "" where none does.
+
+    Names in capitals stand for files, for the bundle of a model that does not ship with petrt, and for the
+    UID of a series.
+    """
+    options, hashes = record.get("options"), record.get("hashes", {}).get("outputs", {})
+    if options is None or options["noise"] == "given" or record["engine"]["reason"] == "given":
         return ""
-    dose, sampler = record.get("dose", {}), record.get("sampler")
-    words = ["petrt reconstruct IN OUT", f"--model {record['model']['name']}"]
-    if record.get("preset") in ("fast", "paper", "coarse"):
-        words.append(f"--preset {record['preset']}")
-    elif sampler:
-        words.append(f"--sampler {sampler['kind']} --steps {sampler['steps']}")
-    if sampler:
-        words.append(f"--samples {record['samples']} --seed {record['seed']}")
-    if dose.get("source") == "given":
-        words.append(f"--dose {record['dose_fraction']:.6g}")
-    if record.get("strength", 1.0) != 1.0:
-        words.append(f"--strength {record['strength']:g}")
-    device = "cpu" if record["device"] == "cpu" else "cuda"
-    words.append(f"--device {device} --engine {record['engine']['name']}")
+    sampler, engine, named = record["sampler"], record["engine"], record["preset"] is not None
+    regions = record.get("regions", {})
+    given: dict[str, object] = {
+        "std": "std" in hashes and "STD",
+        "coarse": "coarse" in hashes and "COARSE",
+        "regions": bool(regions) and "LABELS",
+        "regions-level": regions.get("level"),
+        "model": record["model"]["shipped"] or "MODEL",
+        "preset": record["preset"],
+        "sampler": None if named or sampler is None else sampler["kind"],
+        "steps": None if named or sampler is None else sampler["steps"],
+        "samples": None if sampler is None else record["samples"],
+        "seed": None if sampler is None else record["seed"],
+        "dose": _exactly(record["dose_fraction"]) if record["dose"]["source"] == "given" else None,
+        "strength": None if record["strength"] == 1 else repr(record["strength"]),
+        "device": record["device"].partition(":")[0],
+        "engine": engine["name"],
+        "precision": engine["precision"],
+        "all-slices": not options["skip_background"],
+        "allow-activity-change": options["allow_activity_change"],
+        "nonfinite": None if options["nonfinite"] == "refuse" else options["nonfinite"],
+        "force-units": options["force_units"],
+        "series": options["series"] and "UID",
+    }
+    return command_line("petrt reconstruct IN OUT", given)
+
+
+def command_line(begin: str, options: Mapping[str, object]) -> str:
+    """A command with its ``options`` by their long names: True is a flag, a list is repeated; those that are
+    None, False or empty are left out."""
+    words = [begin]
+    for name, value in options.items():
+        if value is True:
+            words.append(f"--{name}")
+        elif isinstance(value, list | tuple):
+            words += [f"--{name} {shlex.quote(str(each))}" for each in value]
+        elif value is not None and value is not False and value != "":
+            words.append(f"--{name} {shlex.quote(str(value))}")
     return " ".join(words)
+
+
+def _exactly(dose: float) -> str:
+    """A dose as the shortest text that is read as the same number."""
+    reduction = round(1 / dose)
+    return f"1/{reduction}" if 1 / reduction == dose else repr(dose)
 
 
 def provenance(case: Case, command: str, licence: str) -> Html:
@@ -58,8 +94,11 @@ def provenance(case: Case, command: str, licence: str) -> Html:
         ("strength", record.get("strength")),
         ("std", record.get("std", {}).get("reason")),
         ("time", None if seconds is None else f"{seconds:.1f} s"),
-        ("input's SHA-256", hashes.get("input")),
-        ("options' SHA-256", hashes.get("options")),
+        *(
+            (f"{kind}'s SHA-256", hashes[kind])
+            for kind in hashes
+            if kind not in ("model", "outputs")
+        ),
         *((f"{kind}'s SHA-256", value) for kind, value in hashes.get("outputs", {}).items()),
     ]
     body = listed(pairs)

@@ -6,7 +6,6 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from petrt.evaluation.report import html
 from petrt.evaluation.report.case import Case
 from petrt.evaluation.report.html import Html, card, number, table, text
 from petrt.evaluation.report.page import case_page
@@ -29,21 +28,16 @@ NOTE = (
 
 def phantom_page(
     report: Mapping[str, Any],
-    case: Case | None = None,
+    case: Case,
     pictures: Mapping[tuple[str, str], bytes] | None = None,
+    command: str = "",
 ) -> str:
     """The page of a phantom's ``report`` (petrt.inference.phantom_report), as HTML.
 
-    ``case``: one reconstruction of it, which the page then shows in planes. ``pictures``: PNG of each kind of
-    phantom and dose.
+    ``case``: one reconstruction of it, which the page shows in planes. ``pictures``: PNG of each kind of
+    phantom and dose. ``command``: what makes the report again.
     """
-    cards = phantom_cards(report, pictures or {})
-    command = "petrt phantom OUT"
-    if case is not None:
-        return case_page(case, command=command, more=cards)
-    title = f"model {report['model']['name']} · NEMA phantom"
-    body = Html(f"<h1>{text(title)}</h1><p class='sub'>{text(report['label'])}</p>{cards}")
-    return html.page(f"petrt report: {title}", body)
+    return case_page(case, command=command, more=phantom_cards(report, pictures or {}))
 
 
 def phantom_cards(report: Mapping[str, Any], pictures: Mapping[tuple[str, str], bytes]) -> Html:

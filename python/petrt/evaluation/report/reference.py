@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from petrt.evaluation.calibration import active_voxels
@@ -9,8 +12,9 @@ from petrt.evaluation.metrics import Metrics, evaluate
 from petrt.evaluation.report import plots
 from petrt.evaluation.report.case import Case
 from petrt.evaluation.report.findings import Regions, regions
-from petrt.evaluation.report.html import Html, card, percent, table
+from petrt.evaluation.report.html import Html, card, number, percent, table
 
+SHOWN = {"psnr": ".2f", "ssim": ".4f", "nmse": ".5f"}  # metrics, and the form of their numbers
 Scores = dict[str, dict[str, Metrics]]  # volume -> protocol -> metric
 
 
@@ -46,10 +50,23 @@ def against_reference(case: Case, scores: Scores) -> Html:
     return Html(f'<div class="grid">{"".join(parts)}</div>')
 
 
+def frames_card(frames: Sequence[Mapping[str, Any]]) -> Html:
+    """The metrics of all frames of a series, by protocol. ``frames``: as petrt evaluate has them in JSON."""
+    names = [f"{key.upper()}, {protocol}" for protocol in frames[0]["metrics"] for key in SHOWN]
+    rows = [
+        [
+            *(place, number(frame["activity_ratio"])),
+            *(number(by[key]) for by in frame["metrics"].values() for key in SHOWN),
+        ]
+        for place, frame in enumerate(frames, 1)
+    ]
+    return card("Frames", table(["frame", "activity ratio", *names], rows), "PSNR in dB.")
+
+
 def _metrics(scores: Scores) -> Html:
     rows = []
     for protocol in scores["output"]:
-        for key, form in (("psnr", ".2f"), ("ssim", ".4f"), ("nmse", ".5f")):
+        for key, form in SHOWN.items():
             label = f"{key.upper()}{' (dB)' if key == 'psnr' else ''}, {protocol}"
             values = [by[protocol][key] for by in scores.values()]
             rows.append([label, *(format(v, form) if np.isfinite(v) else "–" for v in values)])

@@ -20,10 +20,12 @@ from petrt.evaluation.report.findings import (
     noise_percent,
     residual_spectrum,
 )
-from petrt.evaluation.report.html import Html, card, number, percent, table, text, tile
+from petrt.evaluation.report.html import Html, card, number, percent, signed, table, text, tile
 from petrt.evaluation.report.reference import Scores
 
 Summary = dict[str, Any]
+
+UNKNOWN = "? Warnings unknown: no record of the run was found, nor of its model and options."
 
 
 def summary_of(case: Case, scores: Scores) -> Summary:
@@ -33,7 +35,7 @@ def summary_of(case: Case, scores: Scores) -> Summary:
     return {
         "id": identity(case),
         "frame": case.frame,
-        "warnings": list(case.record.get("warnings", ())),
+        "warnings": list(case.record["warnings"]) if "warnings" in case.record else None,
         "activity_ratio": moved.activity_ratio,
         "maximum_percent": moved.suvmax_shift_percent,
         "noise_input": noise_percent(case.input, case),
@@ -73,13 +75,14 @@ def subtitle(case: Case) -> str:
 
 
 def warnings(case: Case, summary: Summary) -> Html:
-    """The warnings of the run, before all else."""
+    """The warnings of the run, before all else. Two images that are compared have none."""
     found = summary["warnings"]
-    if not case.record:
-        return Html("")
+    if found is None:
+        unknown = "" if case.base != "input" else f'<p class="note">{UNKNOWN}</p>'
+        return Html(unknown)
     if not found:
         return Html('<p class="calm">✓ The run gave no warnings.</p>')
-    lines = "".join(f"<li>{text(each)}</li>" for each in found)
+    lines = "".join(f"<li>{text(signed(each))}</li>" for each in found)
     title = "1 warning" if len(found) == 1 else f"{len(found)} warnings"
     return card(title, f"<ul>{lines}</ul>", kind="warnings")
 
