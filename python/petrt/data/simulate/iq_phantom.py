@@ -54,7 +54,8 @@ def activity_of(nema: NemaPhantom, voxel_mm: float) -> tuple[Array, NDArray[np.f
         for axis, centre in enumerate(sphere.centre_mm):
             middle = (centre - affine[axis, 3]) / voxel_mm
             reach = radius / voxel_mm + 1
-            window.append(slice(int(middle - reach), int(middle + reach) + 2))
+            end = min(int(middle + reach) + 2, shape[axis])
+            window.append(slice(max(int(middle - reach), 0), end))
         lines = [
             _fine(affine[a, 3] + part.start * voxel_mm, part.stop - part.start, voxel_mm) - c
             for a, (part, c) in enumerate(zip(window, sphere.centre_mm, strict=True))

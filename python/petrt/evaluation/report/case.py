@@ -66,11 +66,13 @@ class Case:
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
+        """The sizes of a voxel along the axes of the volumes, mm."""
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
 
     @property
     def calibrated(self) -> bool:
+        """Whether ``std`` is fitted to the errors, so that intervals can be formed of it."""
         return bool(self.record.get("std", {}).get("calibrated"))
 
     def in_ras(self) -> Case:
