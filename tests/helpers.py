@@ -34,7 +34,7 @@ def allocating_less(most: float) -> Iterator[None]:
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak < most
+        assert peak < most, f"{peak} bytes at most"
 
 
 def psnr(found: np.ndarray, expected: np.ndarray) -> float:

@@ -30,6 +30,7 @@ from petrt.files.atomic import atomic_write_bytes, atomic_write_json
 from petrt.files.locks import owned
 from petrt.files.outputs import explained
 from petrt.files.scratch import sync_folder
+from petrt.io.dicom.bounded import bounded
 from petrt.node.limits import Limits
 from petrt.node.names import label_of, name_of
 from petrt.node.objects import DUPLICATE, FULL, Received, Refused
@@ -71,8 +72,9 @@ class Case:
         """The SeriesInstanceUID, from an object."""
         from pydicom import dcmread
 
-        first = min(self.objects.glob("*.dcm"))
-        return str(dcmread(first, specific_tags=["SeriesInstanceUID"]).get("SeriesInstanceUID", ""))
+        with bounded(min(self.objects.glob("*.dcm"))) as stream:
+            tags = dcmread(stream, specific_tags=["SeriesInstanceUID"])
+        return str(tags.get("SeriesInstanceUID", ""))
 
     def mark_sent(self) -> None:
         atomic_write_bytes(self.path / SENT, b"", overwrite=True)

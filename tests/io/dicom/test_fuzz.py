@@ -129,6 +129,10 @@ EDITS = st.lists(st.tuples(places, st.integers(0, 255)), max_size=6)
 CUTS = st.one_of(st.just(1.0), places)
 
 
+def test_a_length_of_a_dicomdir_that_claims_hundreds_of_megabytes():
+    damaged("DICOMDIR", [(0.0611752033059534, 216)], 1.0)
+
+
 @QUICK
 @given(st.sampled_from(SYNTAXES), EDITS, CUTS)
 def test_damaged_bytes(syntax, edits, cut):

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from petrt.errors import InputError
+from petrt.io.dicom.bounded import bounded
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 # A record takes a few hundred bytes: a million slices.
@@ -13,14 +18,19 @@ _LARGEST = 1 << 29
 
 def is_directory(path: Path) -> bool:
     """Whether a file is a DICOMDIR, by its content."""
-    from pydicom.filereader import read_file_meta_info
-
     try:
-        return read_file_meta_info(path).get("MediaStorageSOPClassUID") == _DICOMDIR
-    except (
-        Exception
-    ):  # pydicom raises many kinds of errors for a damaged file, which is said in reading it
+        with bounded(path) as stream:
+            return bool(_meta(stream).get("MediaStorageSOPClassUID") == _DICOMDIR)
+    except Exception:  # pydicom raises many kinds for a damaged file, which is said in reading it
         return False
+
+
+def _meta(stream: BinaryIO) -> Dataset:
+    """The elements of group 2, which say what the file is."""
+    from pydicom.filereader import read_dataset, read_preamble
+
+    read_preamble(stream, False)
+    return read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)
 
 
 def listed_files(path: Path) -> list[Path]:
@@ -44,12 +54,18 @@ def listed_files(path: Path) -> list[Path]:
 def _listed(path: Path) -> list[list[str]]:
     from pydicom import dcmread
     from pydicom.multival import MultiValue
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
 
     try:
         if path.stat().st_size > _LARGEST:
             raise ValueError("too large")
+        with bounded(path) as stream:
+            if _meta(stream).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                raise ValueError("deflated")  # pydicom inflates it in one piece
+            stream.seek(0)
+            records = dcmread(stream).DirectoryRecordSequence
         parts = []
-        for record in dcmread(path).DirectoryRecordSequence:
+        for record in records:
             if str(record.get("DirectoryRecordType", "")) == "IMAGE":
                 name = record.get("ReferencedFileID") or ""
                 parts.append([str(p) for p in (name if isinstance(name, MultiValue) else [name])])

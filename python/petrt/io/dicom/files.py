@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from petrt.errors import InputError
+from petrt.io.dicom.bounded import bounded
 from petrt.io.dicom.directory import is_directory, listed_files
 
 Source = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -126,20 +127,11 @@ def _on_disk(paths: list[Path]) -> list[DicomFile]:
 
 def _opened(path: Path, label: str) -> BinaryIO:
     try:
-        return _Bounded(open(path, "rb", buffering=0))
+        return bounded(path)
     except OSError as error:
         raise InputError(
             f"{label}: cannot be opened: {error.strerror}", "check its permissions"
         ) from error
-
-
-class _Bounded(io.BufferedReader):
-    """A file that never reserves memory for more bytes than it holds: a damaged length claims up to 4 GiB."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        if size is not None and size >= 0:
-            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
-        return super().read(size)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from petrt.files.outputs import check_outside
 from petrt.files.scratch import sync
 from petrt.hardware.packages import extra
 from petrt.io.dicom import checks, multiframe
+from petrt.io.dicom.bounded import bounded
 from petrt.io.dicom.derivation import IMPLEMENTATION_UID, MAKER, Derivation, key_and_files
 from petrt.io.dicom.encoded import file_bytes, sequence
 from petrt.io.dicom.header import quiet
@@ -156,9 +157,9 @@ def key_of_file(path: Path) -> str | None:
 def _key_and_files(path: Path) -> tuple[str, int] | None:
     from pydicom import dcmread
 
-    with quiet():
-        wanted = ["ContributingEquipmentSequence"]
-        return key_and_files(dcmread(path, stop_before_pixels=True, specific_tags=wanted))
+    wanted = ["ContributingEquipmentSequence"]
+    with quiet(), bounded(path) as stream:
+        return key_and_files(dcmread(stream, stop_before_pixels=True, specific_tags=wanted))
 
 
 def _name(number: int, files: int) -> str:
