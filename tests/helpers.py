@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pytest
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -23,6 +24,11 @@ def write_nifti(path: Path, data: np.ndarray) -> Path:
     """``data`` in voxels of 2 mm."""
     nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(path)
     return path
+
+
+def leave_undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots and pictures are empty from now on; they take most of the time of a page."""
+    monkeypatch.setattr("petrt.evaluation.report.figure._drawn", lambda *_, **__: b"<svg></svg>")
 
 
 @contextmanager

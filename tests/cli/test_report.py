@@ -13,7 +13,7 @@ import pytest
 
 from petrt.cli.app import run
 from tests.evaluation.report.document import command_in
-from tests.helpers import contents, write_nifti
+from tests.helpers import contents, leave_undrawn, write_nifti
 
 SHAPE = (17, 22, 4)
 NAME = "smith_john"  # a file name that names a patient
@@ -39,8 +39,7 @@ def petrt(tiny_bundle, tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Pages with empty plots and pictures, which take most of their time."""
-    monkeypatch.setattr("petrt.evaluation.report.figure._drawn", lambda *_, **__: b"<svg></svg>")
+    leave_undrawn(monkeypatch)
 
 
 def summary(path: Path) -> dict[str, object]:

@@ -17,12 +17,13 @@ from petrt.nets import PRESETS
 from petrt.node.scp import Listen, receiving
 from petrt.node.work import Node
 from tests.docs.stand_ins import small_training
+from tests.helpers import leave_undrawn
 
 SIMULATED = 1  # subjects of a data set
 
 
 def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few voxels, subjects and repetitions, networks of a few channels, and one thread.
+    """Few voxels, subjects and repetitions, networks of a few channels, nothing drawn, and one thread.
 
     Other tests run beside, and threads that wait for each other take long on busy cores.
     """
@@ -35,6 +36,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("petrt.bench.plan.Settings", lambda **given: Settings(**given | measured))
     monkeypatch.setattr("petrt.inference.phantom_report.Simulation", _one_phantom)
     _simulate_little(monkeypatch)
+    leave_undrawn(monkeypatch)
 
 
 def keep_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
