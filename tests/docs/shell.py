@@ -181,11 +181,15 @@ def _parse_only(run: Callable[..., Any], name: str, arguments: list[str]) -> Non
         raise _Parsed
 
     argv = patch.object(sys, "argv", [name, *arguments])
+    known = sys.modules.pop(name, None)  # Python warns of one that another test has imported
     try:
         with argv, patch.object(argparse.ArgumentParser, "parse_args", stop):
             run(name, run_name="__main__")
     except _Parsed:
         return
+    finally:
+        if known is not None:
+            sys.modules[name] = known
     raise Fault(f"{name} does not read its arguments")
 
 
