@@ -155,6 +155,7 @@ class CaseRunner:
         labels = None if case.regions is None else case.regions.labels
         dose = self._dose(case)
         let_in: dict[str, Any] = {"nonfinite": self.nonfinite, "force_units": case.force_units}
+        let_in["max_voxels"] = self.max_voxels
         return self.reconstructor(volume, dose=dose, progress=progress, regions=labels, **let_in)
 
     def _write(self, case: InputCase, volume: Volume, result: Reconstruction) -> Written:
@@ -163,7 +164,8 @@ class CaseRunner:
         from petrt.io.source import sha256
 
         stats, key = result.stats, ""
-        stats = stats | {"options": stats["options"] | {"series": case.series is not None}}
+        asked = {"series": case.series is not None, "compress": case.compress}
+        stats = stats | {"options": stats["options"] | asked}
         if self.keys is not None:
             digest = sha256(case.source, case.series)
             key = self.keys.of(case.source, case.series, digest, case.dose)

@@ -9,11 +9,12 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from petrt.cli import outcome
 from petrt.cli.outcome import DONE, FAILED, WAITING, Outcome, case_name
@@ -21,6 +22,9 @@ from petrt.cli.plan import InputCase
 from petrt.errors import UsageError, way
 from petrt.files.hashes import file_sha256
 from petrt.files.names import shown
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 NAME = "cases.tsv"
 NONE = "n/a"  # as BIDS writes what is missing
@@ -61,7 +65,11 @@ class CaseTable:
         self.path, self.json = path, path.with_suffix(".json")
         self._check_place(cases)
         self.before = self._read(overwrite)
-        self._rows = {case.image: Outcome(case_name(case)) for case in cases}
+        self._rows: dict[Path, Outcome] = {}
+        # A row is turned into text once: a large cohort's table is written after each of its cases.
+        self._texts: dict[Path, str] = {}
+        for case in cases:
+            self._set(case, Outcome(case_name(case)))
 
     def start(self, rows: Iterable[tuple[InputCase, Outcome]]) -> None:
         """Write the table with ``rows`` of cases that are done already; the others wait."""
@@ -71,13 +79,19 @@ class CaseTable:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         for path in (self.path, self.json):
             check_output(path, overwrite=True)
-        self._rows.update((case.image, self._placed(case, row)) for case, row in rows)
+        for case, row in rows:
+            self._set(case, row)
         self._write()
 
     def add(self, case: InputCase, row: Outcome) -> None:
         """Set the row of ``case`` and write the table."""
-        self._rows[case.image] = self._placed(case, row)
+        self._set(case, row)
         self._write()
+
+    def _set(self, case: InputCase, row: Outcome) -> None:
+        placed = self._placed(case, row)
+        self._rows[case.image] = placed
+        self._texts[case.image] = f"    {json.dumps(asdict(placed), allow_nan=False)}"
 
     def _placed(self, case: InputCase, row: Outcome) -> Outcome:
         """The row with the places of what it tells of, so that petrt report finds them."""
@@ -85,10 +99,25 @@ class CaseTable:
             return row
         paths = {"input": case.source}
         paths |= {str(role): path for role, path, _ in case.results}
+        if case.report is not None:
+            paths["report"] = case.report
         return replace(row, paths={role: self._from_here(path) for role, path in paths.items()})
 
     def _from_here(self, path: Path) -> str:
-        return Path(os.path.relpath(path, self.path.parent)).as_posix()
+        """The path from the table's folder, as the system goes it: not through links."""
+        here = os.path.realpath(self.path.parent)
+        return Path(os.path.relpath(os.path.realpath(path), here)).as_posix()
+
+    def superseded(self) -> Iterator[Path]:
+        """The pages of an earlier run's rows whose cases have another page now, such as that of another
+        input."""
+        now = {row.name: row.paths.get("report") for row in self._rows.values()}
+        kept = {*now.values()}
+        folder = Path(os.path.realpath(self.path.parent))
+        for name, row in self.before.items():
+            page = row.paths.get("report")
+            if page and now.get(name) and page not in kept:
+                yield folder / page
 
     def row_of_done(self, case: InputCase, key: str) -> Outcome:
         """The row of a case that is left out: that of the run that did it, if it is known, else from its
@@ -128,15 +157,17 @@ class CaseTable:
 
     def _write(self) -> None:
         from petrt import __version__
-        from petrt.files.atomic import atomic_write_bytes, atomic_write_json, together
+        from petrt.files.atomic import atomic_write_bytes, together
 
         rows = list(self._rows.values())
         counts = {kind: sum(r.outcome == kind for r in rows) for kind in (DONE, FAILED, WAITING)}
-        content = {"kind": _KIND, "petrt": __version__, "label": "not for diagnostic use"}
-        cases = {"cases": [asdict(row) for row in rows]}
+        head = {"kind": _KIND, "petrt": __version__, "label": "not for diagnostic use"} | counts
+        begin = json.dumps(head, indent=2).removesuffix("\n}")
         with together():
             atomic_write_bytes(self.path, _tsv(rows).encode(), overwrite=True)
-            atomic_write_json(self.json, content | counts | cases, overwrite=True)
+            lines = ",\n".join(self._texts.values())
+            whole = f'{begin},\n  "cases": [\n{lines}\n  ]\n}}\n'
+            atomic_write_bytes(self.json, whole.encode("ascii"), overwrite=True)
 
 
 def _tsv(rows: Iterable[Outcome]) -> str:
@@ -172,7 +203,13 @@ def rows_of(path: Path) -> list[Outcome] | None:
         content = json.loads(path.read_bytes())
         if content["kind"] != _KIND:
             return None
-        rows = [Outcome(**row | {"warnings": tuple(row["warnings"])}) for row in content["cases"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        return _rows_format().validate_python(content["cases"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return rows
+
+
+@cache
+def _rows_format() -> TypeAdapter[list[Outcome]]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(list[Outcome])

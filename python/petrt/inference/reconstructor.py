@@ -236,6 +236,7 @@ class Reconstructor:
                 "force_units": force_units,
                 "skip_background": self.skip_background,
                 "allow_activity_change": allowed,
+                "max_voxels": max_voxels,
                 "series": series is not None,
                 "noise": "given" if noise is not None else "drawn",
             },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +12,7 @@ from urllib.parse import quote
 from petrt.diffusion.dose import dose_text
 from petrt.errors import UsageError, way
 from petrt.evaluation.report import html
-from petrt.evaluation.report.html import SUMMARY, Html, card, number, percent, text
+from petrt.evaluation.report.html import SUMMARY, Html, card, number, percent, signed, text
 from petrt.files.atomic import atomic_write_bytes
 from petrt.files.names import shown
 
@@ -36,16 +36,37 @@ def page_names(hashes: Sequence[str]) -> list[str]:
     inputs are numbered."""
     names: list[str] = []
     for digest in hashes:
-        name = f"case-{digest[:12]}"
-        same = sum(each.startswith(name) for each in names)
-        names.append(f"{name}-{same + 1}.html" if same else f"{name}.html")
+        same = sum(each.startswith(_stem(digest)) for each in names)
+        names.append(f"{_stem(digest)}{f'-{same + 1}' if same else ''}.html")
     return names
 
 
-def write_index(folder: Path, *, overwrite: bool = False) -> Path | None:
-    """Write the index of all reports in ``folder``; None where there is none."""
+def is_page_of(path: Path, digest: str) -> bool:
+    """Whether the file is a page of the input with this SHA-256, under a name that ``page_names`` gives. Such
+    a one may be replaced, as may an index."""
+    if not path.name.startswith(_stem(digest)) or not path.is_file():
+        return False
+    found = _content(path, SUMMARY)
+    return found is not None and found.get("id") == digest[:12]
+
+
+def is_page(path: Path) -> bool:
+    """Whether the file is a page of a case."""
+    return path.is_file() and _content(path, SUMMARY) is not None
+
+
+def _stem(digest: str) -> str:
+    return f"case-{digest[:12]}"
+
+
+def write_index(
+    folder: Path, names: Collection[str] | None = None, *, overwrite: bool = False
+) -> Path | None:
+    """Write the index of the reports in ``folder``, of all or those with these ``names``; None where there is
+    none."""
     check_index(folder, overwrite=overwrite)
     pages = sorted(path for path in folder.glob("*.html") if path.name != NAME)
+    pages = [path for path in pages if names is None or path.name in names]
     found = [(path.name, _content(path, SUMMARY)) for path in pages]
     rows = [(name, summary) for name, summary in found if summary is not None]
     if not rows:
@@ -91,7 +112,7 @@ def _row(place: int, link: str, summary: dict[str, Any], psnr: bool) -> list[obj
     told = "?" if summary["warnings"] is None else len(warned) or "–"
     row: list[object] = [
         Html(f'<a href="{text(quote(link))}">{text(name)}</a>'),
-        Html(f'<span title="{text(" · ".join(warned))}">{told}</span>'),
+        Html(f'<span title="{text(signed(" · ".join(warned)))}">{told}</span>'),
         number(summary["activity_ratio"]),
         percent(summary["maximum_percent"]),
         *(_share(summary[key]) for key in ("noise_input", "noise_output")),

@@ -8,6 +8,7 @@ from typing import Any
 
 from petrt.evaluation.report.case import Case
 from petrt.evaluation.report.html import Html, card, listed, text
+from petrt.io.volume import MAX_VOXELS
 
 CITATION = (
     "Z. Han, Y. Wang, L. Zhou, P. Wang, B. Yan, J. Zhou, Y. Wang, D. Shen: Contrastive Diffusion Model with "
@@ -48,6 +49,8 @@ def command_of(record: Mapping[str, Any]) -> str:
         "nonfinite": None if options["nonfinite"] == "refuse" else options["nonfinite"],
         "force-units": options["force_units"],
         "series": options["series"] and "UID",
+        "max-voxels": None if options["max_voxels"] == MAX_VOXELS else options["max_voxels"],
+        "compress": options.get("compress"),
     }
     return command_line("petrt reconstruct IN OUT", given)
 
@@ -94,12 +97,8 @@ def provenance(case: Case, command: str, licence: str) -> Html:
         ("strength", record.get("strength")),
         ("std", record.get("std", {}).get("reason")),
         ("time", None if seconds is None else f"{seconds:.1f} s"),
-        *(
-            (f"{kind}'s SHA-256", hashes[kind])
-            for kind in hashes
-            if kind not in ("model", "outputs")
-        ),
-        *((f"{kind}'s SHA-256", value) for kind, value in hashes.get("outputs", {}).items()),
+        *((_sha(kind), hashes[kind]) for kind in hashes if kind not in ("model", "outputs")),
+        *((_sha(kind), value) for kind, value in hashes.get("outputs", {}).items()),
     ]
     body = listed(pairs)
     if command:
@@ -112,6 +111,11 @@ def provenance(case: Case, command: str, licence: str) -> Html:
         f"<pre>{text_block(licence)}</pre></details>"
     )
     return card("How it was made", f"{body}{cite}{own}")
+
+
+def _sha(kind: str) -> str:
+    """What the hash of this ``kind`` of file is called."""
+    return f"{kind}' SHA-256" if kind.endswith("s") else f"{kind}'s SHA-256"
 
 
 def text_block(value: str) -> Html:

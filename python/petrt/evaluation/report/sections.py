@@ -35,7 +35,7 @@ def summary_of(case: Case, scores: Scores) -> Summary:
     return {
         "id": identity(case),
         "frame": case.frame,
-        "warnings": list(case.record["warnings"]) if "warnings" in case.record else None,
+        "warnings": _warnings(case),
         "activity_ratio": moved.activity_ratio,
         "maximum_percent": moved.suvmax_shift_percent,
         "noise_input": noise_percent(case.input, case),
@@ -44,6 +44,13 @@ def summary_of(case: Case, scores: Scores) -> Summary:
         "model": case.record.get("model", {}).get("name"),
         **{f"psnr_{name}": json_number(by["standard"]["psnr"]) for name, by in scores.items()},
     }
+
+
+def _warnings(case: Case) -> list[str] | None:
+    """None where they are not known. No run stands behind two images that are compared."""
+    if "warnings" in case.record:
+        return list(case.record["warnings"])
+    return None if case.base == "input" else []
 
 
 def identity(case: Case) -> str:
@@ -75,11 +82,12 @@ def subtitle(case: Case) -> str:
 
 
 def warnings(case: Case, summary: Summary) -> Html:
-    """The warnings of the run, before all else. Two images that are compared have none."""
+    """The warnings of the run, before all else."""
     found = summary["warnings"]
     if found is None:
-        unknown = "" if case.base != "input" else f'<p class="note">{UNKNOWN}</p>'
-        return Html(unknown)
+        return Html(f'<p class="note">{UNKNOWN}</p>')
+    if case.base != "input":
+        return Html("")
     if not found:
         return Html('<p class="calm">✓ The run gave no warnings.</p>')
     lines = "".join(f"<li>{text(signed(each))}</li>" for each in found)
