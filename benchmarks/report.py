@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     if ABSENT:
-        raise SystemExit("report: chromium and chromedriver are not on the PATH")
+        raise SystemExit("report: needs Selenium, and chromium and chromedriver on the PATH")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         volume = args.volume

@@ -14,12 +14,14 @@ class Repository:
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/").removesuffix(".git")
+        # GitLab has groups within groups.
         forge = re.fullmatch(
-            r"https://(?:[\w-]+\.)*(github|gitlab)\.[\w.-]+(?:/[\w.-]+){2,}", self.address
+            r"https://(?:[\w-]+\.)*(?:(github)\.[\w.-]+(?:/\w[\w.-]*){2}|gitlab\.[\w.-]+(?:/\w[\w.-]*){2,})",
+            self.address,
         )
         if not forge:
             raise ValueError(f"{address}: not https://HOST/OWNER/NAME on a GitHub or GitLab")
-        self._inside = self.address + ("/-" if forge[1] == "gitlab" else "")
+        self._inside = self.address + ("" if forge[1] else "/-")
 
     def file(self, path: str, kind: Literal["blob", "raw"] = "blob") -> str:
         """The address of a file: its page, or as "raw" the file itself."""

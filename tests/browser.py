@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
-from selenium import webdriver
-from selenium.webdriver import ActionChains
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.keys import Keys
-
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 DRIVER = shutil.which("chromedriver")
-ABSENT = CHROMIUM is None or DRIVER is None
+ABSENT = None in (CHROMIUM, DRIVER, importlib.util.find_spec("selenium"))
 # WebGL 2 in software; no network of its own.
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader"),
@@ -32,6 +27,10 @@ class Browser:
     """One page at a time."""
 
     def __init__(self, profile: Path, *flags: str) -> None:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.options import Options
+        from selenium.webdriver.chrome.service import Service
+
         options = Options()
         options.binary_location = str(CHROMIUM)
         options.page_load_strategy = "none"  # wait() says what is waited for
@@ -91,6 +90,9 @@ class Browser:
 
     def press(self, key: str) -> None:
         """Press and release a key, as a user would: a letter, or a name such as ARROW_LEFT."""
+        from selenium.webdriver import ActionChains
+        from selenium.webdriver.common.keys import Keys
+
         ActionChains(self._driver).send_keys(getattr(Keys, key, key)).perform()
 
     def size(self, width: int, height: int) -> None:

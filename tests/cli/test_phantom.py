@@ -36,7 +36,8 @@ def test_a_simulated_phantom(coarse_grid, tmp_path, capsys):
     assert 'id="layer-reference"' in shown
     assert "head, 1/20 dose, realisation 1" in shown
     words = ["phantom", "OUT", "--kind", "head", "--reduction", "20", "--realisations", "2"]
-    assert command_in(shown) == [*words, "--model", "MODEL", "--samples", "1"]
+    words += ["--model", "MODEL", "--samples", "1", "--preset", "fast", "--seed", "0"]
+    assert command_in(shown) == [*words, "--device", "cpu", "--engine", "native"]
     assert {path.name for path in out.iterdir()} == {"phantom.json", "phantom_head_1to20.png"}
     report = json.loads((out / "phantom.json").read_text())
     assert report["label"] == "not for diagnostic use"

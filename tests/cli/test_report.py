@@ -14,6 +14,7 @@ import pytest
 from petrt.cli.app import run
 from tests.evaluation.report.document import command_in
 from tests.helpers import contents, leave_undrawn, write_nifti
+from tests.suv.series_files import write as write_series
 
 SHAPE = (17, 22, 4)
 NAME = "smith_john"  # a file name that names a patient
@@ -160,18 +161,159 @@ def test_an_output_that_no_record_tells_of(petrt):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_broken_case_of_several_does_not_stop_the_others(petrt):
+@pytest.mark.parametrize("broken", ["in", "out"])
+def test_a_broken_case_of_several_does_not_stop_the_others(petrt, broken):
     petrt("reconstruct", "in", "out")
-    Path("out/b.nii.gz").write_bytes(b"no image")
+    Path(broken, "b.nii.gz").write_bytes(b"no image")
     code, said = petrt("report", "in", "out")
     assert code == 5
     assert any(line.startswith("petrt: failed: b.nii.gz: ") for line in said)
     assert "1 of 2 cases failed" in said[-1]
-    assert "1 case" in Path("out/report/index.html").read_text()
-    # Nothing is replaced, and nothing done, where a page is there.
-    before = contents(Path("out/report"))
-    assert petrt("report", "in", "out")[0] == 2
-    assert contents(Path("out/report")) == before
+    index = Path("out/report/index.html").read_text()
+    assert "1 failed, " in index
+    assert "2 cases" in index
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_case_that_failed_is_in_the_index(petrt):
+    Path("in/c.nii.gz").write_bytes(b"no image")
+    assert petrt("reconstruct", "in", "out", "--report", "pages")[0] == 5
+    assert petrt("report", "out")[0] == 0
+    assert petrt("report", "in", "out", "--out", "both")[0] == 0
+    for folder in ("pages", "out/report", "both"):
+        index = Path(folder, "index.html").read_text()
+        assert "3 cases" in index
+        assert "failed, exit code 3" in index
+        assert "c.nii" not in index
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_page_of_an_input_that_has_changed_goes(petrt):
+    petrt("reconstruct", "in", "out", "--report", "pages")
+    before = {path.name for path in Path("pages").iterdir()}
+    shutil.copy("in/b.nii.gz", "in/c.nii.gz")
+    data = np.random.default_rng(9).gamma(2, 300, SHAPE).astype(np.float32)
+    write_nifti(Path("in/b.nii.gz"), data)
+    Path("in/c.nii.gz").unlink()
+    assert petrt("reconstruct", "in", "out", "--report", "pages", "--resume")[0] == 0
+    after = {path.name for path in Path("pages").iterdir()}
+    assert len(after) == 3
+    assert len(before - after) == len(after - before) == 1
+    assert "2 cases" in Path("pages/index.html").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_equal_inputs_in_parts_and_a_second_table(petrt):
+    shutil.copy("in/b.nii.gz", "in/c.nii.gz")
+    for part in "01":
+        options = ("--num-parts", "2", "--part-id", part, "--report", "pages")
+        assert petrt("reconstruct", "in", "out", *options)[0] == 0
+    assert petrt("reconstruct", "in", "out")[0] == 0  # a table of all, beside those of the parts
+    assert petrt("report", "out")[0] == 0
+    assert "3 cases" in Path("out/report/index.html").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_output_behind_a_link(petrt):
+    Path("far/away").mkdir(parents=True)
+    Path("out").symlink_to("far/away")
+    petrt("reconstruct", "in", "out")
+    assert petrt("report", "out")[0] == 0
+    assert petrt("report", "far/away", "--out", "again")[0] == 0
+
+
+FOREIGN = {
+    "no JSON": "{",
+    "deep": "[" * 100_000,
+    "no record": json.dumps({"model": "Siemens", "frames": 3}),
+    "no hashes": json.dumps({"model": {"name": "x", "sha256": ""}, "frames": [], "warnings": []}),
+    "other hashes": None,
+}
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_foreign_file_of_the_name_of_a_record(petrt, kind):
+    """It is passed over, and the table tells of the run; by --json it is refused."""
+    petrt("reconstruct", "in", "out", "--json", "records")
+    text = FOREIGN[kind] or Path(f"records/{NAME}.json").read_text()
+    for name in ("b.json", "else.json"):
+        Path("out", name).write_text(text)
+    assert petrt("report", "out")[0] == 0
+    assert "2 with warnings." in Path("out/report/index.html").read_text()
+    given = ("in/b.nii.gz", "out/b.nii.gz", "--json", "out/b.json", "--out", "p.html")
+    assert petrt("report", *given)[0] == 3
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    "change",
+    [{"paths": None}, {"paths": {"image": 5}}, {"run": [1]}, {"outputs": None}, {"name": 3}],
+    ids=str,
+)
+def test_a_damaged_table_is_none(petrt, change):
+    petrt("reconstruct", "in", "out")
+    content = json.loads(Path("out/cases.json").read_text())
+    content["cases"][0] |= change
+    Path("out/cases.json").write_text(json.dumps(content))
+    assert petrt("report", "out")[0] == 2
+    assert petrt("report", "in", "out")[0] == 0
+    assert "2 without a record" in Path("out/report/index.html").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("change", [{"model": "x"}, {"frames": [1]}, {"dose_fraction": 0}], ids=str)
+def test_a_damaged_row_tells_of_no_run(petrt, change):
+    petrt("reconstruct", "in", "out")
+    content = json.loads(Path("out/cases.json").read_text())
+    content["cases"][0]["run"] |= change
+    Path("out/cases.json").write_text(json.dumps(content))
+    assert petrt("report", "out")[0] == 0
+    assert "1 without a record" in Path("out/report/index.html").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_std_of_another_run(petrt):
+    petrt(*SINGLE, "--std", "o_std.nii.gz", "--json", "o.json")
+    good = Path("o_std.nii.gz").read_bytes()
+    petrt("reconstruct", "in/b.nii.gz", "x.nii.gz", "--std", "x_std.nii.gz")
+    shutil.copy("x_std.nii.gz", "o_std.nii.gz")
+    code, said = petrt("report", SINGLE[1], "o.nii.gz")
+    assert code == 0
+    assert any("o_std.nii.gz: not of the run that made the output" in line for line in said)
+    assert "layer-std" not in Path("o.html").read_text()
+    options = ("--std", "x_std.nii.gz", "--out", "p.html")
+    code, said = petrt("report", SINGLE[1], "o.nii.gz", *options)
+    assert code == 3
+    assert "--std x_std.nii.gz: not of the run" in said[-1]
+    Path("o_std.nii.gz").write_bytes(good)
+    assert petrt("report", SINGLE[1], "o.nii.gz", "--out", "p.html")[0] == 0
+    assert "layer-std" in Path("p.html").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_series_of_a_dicom_study(petrt):
+    for number in (1, 2):
+        write_series(Path(f"study/{number}"), shape=(16, 16, 3), SeriesInstanceUID=f"1.2.{number}")
+    assert petrt("reconstruct", "study", "derived", "--all-series", "--report", "pages")[0] == 0
+    assert petrt("report", "derived")[0] == 0
+    Path("study").rename("moved")
+    Path("new").mkdir()
+    Path("moved").rename("new/study")
+    assert petrt("report", "new/study", "derived", "--out", "again")[0] == 0
+    pages = sorted(path.name for path in Path("pages").iterdir())
+    assert len(pages) == 3
+    for folder in ("derived/report", "again"):
+        assert sorted(path.name for path in Path(folder).iterdir()) == pages
+    for name in pages[:2]:
+        same(Path("pages", name), Path("again", name))
+    page = Path("pages", pages[0]).read_text()
+    assert "--series UID" in page
+    assert "1.2.1" not in page
+    one = ("--series", "1.2.1", "--out", "one.html")
+    petrt("reconstruct", "new/study", "single", "--series", "1.2.1", "--json", "single.json")
+    assert petrt("report", "new/study", "single", *one)[0] == 0
+    assert summary(Path("one.html"))["warnings"] is not None
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -213,14 +355,22 @@ def test_the_command_of_a_page_makes_the_output_again(tiny_bundle, tmp_path, mon
     data = np.random.default_rng(3).gamma(2, 300, SHAPE).astype(np.float32)
     data[..., -1] = 0
     data[0, 0, 0] = np.nan if "--nonfinite" in options else 1
-    write_nifti(Path("in.nii.gz"), data)
+    if "--compress" in options:
+        write_series(Path("in"), shape=(16, 16, 3))
+    else:
+        write_nifti(Path("in.nii.gz"), data)
+    source, end = ("in", "") if "--compress" in options else ("in.nii.gz", ".nii.gz")
     given = ["--model", str(tiny_bundle), "--allow-activity-change", *options]
-    assert run(["reconstruct", "in.nii.gz", "out.nii.gz", "--report", "p.html", *given]) == 0
-    files = {"IN": "in.nii.gz", "OUT": "again.nii.gz", "MODEL": str(tiny_bundle)}
+    maps = ["--coarse", f"coarse{end}"] + (["--std", f"std{end}"] if "2" in options else [])
+    assert run(["reconstruct", source, f"out{end}", "--report", "p.html", *maps, *given]) == 0
+    files = {"IN": source, "OUT": f"2{end}", "STD": f"2std{end}", "COARSE": f"2coarse{end}"}
+    files["MODEL"] = str(tiny_bundle)
     words = command_in(Path("p.html").read_text())
     assert run([files.get(word, word) for word in words]) == 0
-    # The key says that input, model and options are the same, the image that they tell all.
-    assert Path("again.nii.gz").read_bytes() == Path("out.nii.gz").read_bytes()
+    for first, again in (("out", "OUT"), ("coarse", "COARSE"), ("std", "STD")):
+        if Path(f"{first}{end}").exists():
+            made = [*contents(Path(f"{first}{end}")).values()]
+            assert [*contents(Path(files[again])).values()] == made
 
 
 def test_a_foreign_index_stops_before_work(petrt):

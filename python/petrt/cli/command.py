@@ -96,7 +96,7 @@ def asked(
     found: dict[str, Any] = {}
     for name, each in inspect.signature(function, eval_str=True).parameters.items():
         long, value = _long_name(name, each), values[name]
-        if long is None or name in without or value in (each.default, None):
+        if long is None or name in without or (name != "model" and value in (each.default, None)):
             continue
         if isinstance(value, Path) or (name == "model" and value not in shipped_models()):
             value = long[2:].upper()

@@ -62,7 +62,8 @@ def demo(
     from petrt.evaluation.baselines import best_gaussian, nonlocal_means
     from petrt.evaluation.calibration import std_description
     from petrt.evaluation.metrics import evaluate
-    from petrt.files.atomic import atomic_write_bytes, atomic_write_json, together
+    from petrt.files.atomic import atomic_write_bytes, atomic_write_json, together, unpublished
+    from petrt.files.hashes import file_sha256
     from petrt.files.outputs import check_output, explained
     from petrt.inference.reconstructor import Reconstructor
     from petrt.io import nifti
@@ -110,6 +111,11 @@ def demo(
         nifti.write(files["output"], output, low, overwrite=overwrite)
         described = std_description(result.stats["std"])
         nifti.write(files["std"], std, low, description=described, overwrite=overwrite)
+        hashes: dict[str, Any] = {"input": file_sha256(unpublished(files["low"]))}
+        hashes["outputs"] = {
+            "image": file_sha256(unpublished(files["output"])),
+            "std": file_sha256(unpublished(files["std"])),
+        }
         picture = demo_picture(person, volumes, label, scores)
         atomic_write_bytes(files["picture"], picture, overwrite=overwrite)
         report = {
@@ -117,7 +123,7 @@ def demo(
             "subject": {"seed": SEED, "number": subject, "shape": list(SHAPE), "dose": f"1/{DOSE}"},
             "scores": scores,
             "seconds": times,
-            "run": result.stats,
+            "run": result.stats | {"hashes": hashes},
         }
         atomic_write_json(files["numbers"], report, overwrite=overwrite)
     show(scores)

@@ -125,12 +125,14 @@ def phantom(
         device=device,
         threads=threads,
     )
+    given |= _pinned(run)
     seen: list[Case] = []
+    first = None if report_file is None else seen.append
     if scan is None:
         what = Simulation(
             kinds, tuple(reduction or (100, 20)), realisations, contrast, diameters, seed
         )
-        report = simulated(run, what, first=seen.append)
+        report = simulated(run, what, first=first)
     else:
         options = {"force_units": force_units, "nonfinite": nonfinite, "max_voxels": max_voxels}
         uid = series[0] if series else None
@@ -143,12 +145,19 @@ def phantom(
         if full is not None:
             hashes["reference"] = sha256(full)
         told = settle(dose, run.bundle.model)
-        report = of_series(run, volume, reference, found, told, hashes, seen.append)
+        report = of_series(run, volume, reference, found, told, hashes, first)
     command = command_line("petrt phantom OUT", given)
     page = None if report_file is None else Page(report_file, seen[0], command)
     _write(where, page, report)
     _print(report)
     say(out / NUMBERS)
+
+
+def _pinned(run: Reconstructor) -> dict[str, Any]:
+    """What the page's command names of the run, since another machine or version may choose otherwise."""
+    drawn = {"samples": run.samples, "seed": run.seed} if run.sampler is not None else {}
+    device = run.engine.device.partition(":")[0]
+    return {"preset": run.preset, **drawn, "device": device, "engine": run.engine.name}
 
 
 def _folder(out: Path, page: Path | None, overwrite: bool) -> tuple[Path, bool]:

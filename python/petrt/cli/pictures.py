@@ -42,12 +42,15 @@ def write_picture(case: InputCase, volume: Volume, result: Reconstruction) -> li
 
 def write_report(case: InputCase, result: Reconstruction) -> list[Line]:
     """Write the page of a case (--report); log lines say why it is not in SUV."""
+    from petrt.evaluation.report.index import is_page_of
     from petrt.evaluation.report.page import case_page
     from petrt.files.atomic import atomic_write_bytes
 
     assert case.report is not None
     what, said = shown_case(case.report, result, coarse=True)
-    atomic_write_bytes(case.report, case_page(what).encode(), overwrite=case.overwrite)
+    digest = what.record.get("hashes", {}).get("input")
+    own = digest is not None and is_page_of(case.report, digest)  # a page of the same input
+    atomic_write_bytes(case.report, case_page(what).encode(), overwrite=case.overwrite or own)
     return said
 
 

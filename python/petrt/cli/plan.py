@@ -188,7 +188,7 @@ def check(cases: Iterable[InputCase], sources: Sequence[Path], *, folders: bool)
             output.check(path, kind, sources, overwrite=case.overwrite)
         for path in case.outputs:
             if path not in (case.image, case.std, case.coarse):
-                check_output(path, sources, overwrite=case.overwrite)
+                check_output(path, sources, overwrite=case.overwrite or _is_own_page(case, path))
             real = os.path.realpath(path)
             if real in seen:
                 raise UsageError(f"{shown(path)}: two outputs share this path", "give each its own")
@@ -208,26 +208,25 @@ def allowing(
     ]
 
 
-def with_page_names(cases: Sequence[InputCase], folder: Path | None) -> list[InputCase]:
-    """The cases with pages that are named by the hash of their input, where those go into a ``folder``
-    (--report): the name of a file may be that of a patient. An input that cannot be read fails later."""
-    mine = [case for case in cases if case.report not in (None, folder)]
-    if folder is None or not mine:
-        return list(cases)
+def names_of_pages(inputs: Sequence[tuple[Path, str | None]]) -> list[str]:
+    """The names of the pages of ``inputs``, each with the UID of its series or None: by their hashes, since
+    the name of a file may be that of a patient. One that cannot be read fails later, with its reason."""
     from petrt.evaluation.report.index import page_names
     from petrt.io import source
 
     hashes = []
-    for case in mine:
+    for path, series in inputs:
         try:
-            hashes.append(source.sha256(case.source, case.series))
+            hashes.append(source.sha256(path, series))
         except PetrtError:
             hashes.append("unread")
-    pages = dict(zip((case.image for case in mine), page_names(hashes), strict=True))
-    return [
-        replace(case, report=folder / pages[case.image]) if case.image in pages else case
-        for case in cases
-    ]
+    return page_names(hashes)
+
+
+def with_page_names(cases: Sequence[InputCase], folder: Path) -> list[InputCase]:
+    """The cases with pages in ``folder`` (--report) that are called as ``names_of_pages`` says."""
+    names = names_of_pages([(case.source, case.series) for case in cases])
+    return [replace(case, report=folder / name) for case, name in zip(cases, names, strict=True)]
 
 
 def with_named_doses(cases: Sequence[InputCase]) -> list[InputCase]:
@@ -244,6 +243,19 @@ def with_named_doses(cases: Sequence[InputCase]) -> list[InputCase]:
         parts = ", ".join(f"1/{drf} of {n}" for drf, n in sorted(counts.items()))
         logger.info("dose by file name (DRF): %s; --dose would be for all", parts)
     return [case if drf is None else replace(case, dose=1 / drf) for case, drf in named]
+
+
+def _is_own_page(case: InputCase, path: Path) -> bool:
+    """Whether a page of the same input stands there, which a run may replace."""
+    from petrt.evaluation.report.index import is_page_of
+    from petrt.io import source
+
+    if path != case.report or not path.exists():
+        return False
+    try:
+        return is_page_of(path, source.sha256(case.source, case.series))
+    except PetrtError:
+        return False
 
 
 def _no_stdout(to: Destination) -> None:

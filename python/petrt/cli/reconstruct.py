@@ -45,6 +45,7 @@ from petrt.cli.options import (
     Strength,
     Threads,
 )
+from petrt.cli.outcome import FAILED
 from petrt.cli.plan import (
     Destination,
     InputCase,
@@ -216,7 +217,8 @@ def reconstruct(
     if regions is not None:
         cases = [measuring(cases, folders, regions, regions_out, regions_level)]
     mine = allowing(setup.part(cases), overwrite, force_units, compress)
-    mine = with_page_names(mine, report)
+    if report is not None and not dry_run and (folders or report.is_dir()):
+        mine = with_page_names(mine, report)
     if dose is None:
         mine = with_named_doses(mine)
         if mine and all(case.dose is not None for case in mine):
@@ -270,13 +272,25 @@ class Job:
             return
         failures = runner.run(todo, None if self.table is None else self.table.add)
         if self.reports is not None:
-            from petrt.evaluation.report.index import write_index
-
-            write_index(self.reports, overwrite=True)
+            self._index(self.reports)
         if failures:
             raise PartialFailure(
                 f"{len(failures)} of {len(todo)} cases failed, the others are done", "see above"
             )
+
+    def _index(self, folder: Path) -> None:
+        """The index of the pages, without those of inputs that have changed since."""
+        from petrt.cli.report_files import tables_in
+        from petrt.evaluation.report.index import is_page, write_index
+
+        codes: list[int | None] = []
+        if self.table is not None:
+            for page in self.table.superseded():
+                if is_page(page):
+                    page.unlink()
+            rows = tables_in(self.table.path.parent)
+            codes = [row.exit_code for row in rows if row.outcome == FAILED]
+        write_index(folder, failed=codes, overwrite=True)
 
     def _remaining(self, keys: Keys) -> list[InputCase]:
         """The cases that are not done, after all checks of outputs."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, Overwrite
+from petrt.cli.options import ForceUnits, MaxVoxels, Nonfinite, Overwrite, SeriesUids
+from petrt.cli.plan import names_of_pages
 from petrt.errors import InputError, PartialFailure, PetrtError, UsageError
 from petrt.files.names import shown
 
 if TYPE_CHECKING:
-    from petrt.cli.report_files import Files, Records
+    from petrt.cli.report_files import Cohort, Files
     from petrt.evaluation.report.case import Case
-    from petrt.io.volume import Volume
 
 logger = logging.getLogger("petrt")
 
@@ -60,6 +61,7 @@ def report(
             "--json", help="Record of the run; default: NAME.json beside the output, or cases.json."
         ),
     ] = None,
+    series: SeriesUids = None,
     force_units: ForceUnits = False,
     nonfinite: Nonfinite = "refuse",
     max_voxels: MaxVoxels = 1 << 29,
@@ -72,70 +74,70 @@ def report(
     first; the options then name folders of files that are called like their inputs.
     Example: petrt report scans/ results/
     """
-    from petrt.cli.report_files import Records, find_cases
+    from petrt.cli.report_files import find_cases
 
     if len(paths) > 2:
         raise UsageError(f"{len(paths)} paths are given", "give IN and RUN")
     given = {"std": std, "coarse": coarse, "reference": reference, "labels": labels}
-    cases, several = find_cases(paths, given | {"record": record})
+    found = find_cases(paths, given | {"record": record}, series)
     let_in = {"force_units": force_units, "nonfinite": nonfinite, "max_voxels": max_voxels}
-    if several:
-        _write_all(cases, out or paths[-1] / PAGES, let_in, overwrite)
+    if found.several:
+        _write_all(found, out or paths[-1] / PAGES, let_in, overwrite)
         return
-    _write(cases[0], out or _beside(cases[0].output, paths[-1]), Records(), let_in, overwrite)
+    (case,) = found.cases
+    _write(case, out or _beside(case, paths), let_in, overwrite)
 
 
-def _beside(output: Path, run: Path) -> Path:
-    name = output.name.removesuffix(".gz").removesuffix(".nii")
-    return (run if run.is_dir() and run != output else output.parent) / f"{name}.html"
+def _beside(case: Files, paths: Sequence[Path]) -> Path:
+    """Where the page of a single case goes: beside its output, under the name of that where the user gave it,
+    else by the hash of the input."""
+    run, output = paths[-1], case.output
+    if len(paths) > 1 and run.is_dir() and run != output:
+        return run / names_of_pages([(case.input, case.series)])[0]
+    return output.with_name(output.name.removesuffix(".gz").removesuffix(".nii") + ".html")
 
 
-def _write_all(
-    cases: Sequence[Files], folder: Path, let_in: dict[str, Any], overwrite: bool
-) -> None:
+def _write_all(found: Cohort, folder: Path, let_in: dict[str, Any], overwrite: bool) -> None:
     """The pages of several cases and their index. Raises PartialFailure if some cases failed."""
     from petrt.cli.cases import log_failed
-    from petrt.cli.report_files import Records
-    from petrt.evaluation.report.index import check_index, page_names, write_index
-    from petrt.files.outputs import check_output, explained
-    from petrt.io.source import sha256
+    from petrt.evaluation.report.index import check_index, write_index
+    from petrt.files.outputs import explained
 
+    cases, failures = found.cases, []
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     check_index(folder, overwrite=overwrite)
-    names = page_names([sha256(case.input, case.series) for case in cases])
-    for name in names:
-        check_output(folder / name, overwrite=overwrite)
-    records, failures = Records(), 0
+    names = names_of_pages([(case.input, case.series) for case in cases])
     for case, name in zip(cases, names, strict=True):
         try:
-            _write(case, folder / name, records, let_in, overwrite)
+            _write(case, folder / name, let_in, overwrite)
         except PetrtError as error:
             log_failed(case.input, error)
-            failures += 1
-    index = write_index(folder, overwrite=overwrite)
+            failures.append(error)
+    codes = [error.exit_code for error in failures] + [row.exit_code for row in found.failed]
+    index = write_index(folder, names, codes, overwrite=overwrite)
+    count = f"{len(cases)} case{'s' * (len(cases) != 1)}"
     if failures:
-        raise PartialFailure(
-            f"{failures} of {len(cases)} cases failed, the others are done", "see above"
-        )
-    logger.info("%s: %d cases", shown(index or folder), len(cases))
+        raise PartialFailure(f"{len(failures)} of {count} failed, the others are done", "see above")
+    logger.info("%s: %s", shown(index), count)
 
 
-def _write(
-    files: Files, path: Path, records: Records, let_in: dict[str, Any], overwrite: bool
-) -> None:
+def _write(files: Files, path: Path, let_in: dict[str, Any], overwrite: bool) -> None:
+    from petrt.evaluation.report.index import is_page_of
     from petrt.evaluation.report.page import case_page
     from petrt.files.atomic import atomic_write_bytes
     from petrt.files.outputs import check_output
+    from petrt.io.source import sha256
 
     known = [*files.volumes.values(), *([files.record] if files.record else [])]
+    overwrite = overwrite or is_page_of(path, sha256(files.input, files.series))
     check_output(path, known, overwrite=overwrite)
-    page = case_page(_case(files, records, let_in))
+    page = case_page(_case(files, let_in))
     atomic_write_bytes(path, page.encode(), overwrite=overwrite)
     logger.info("%s: %.1f MB", shown(path), len(page) / 1e6)
 
 
-def _case(files: Files, records: Records, let_in: dict[str, Any]) -> Case:
+def _case(files: Files, let_in: dict[str, Any]) -> Case:
     """The volumes of a case, in SUV where the input's headers give it, and its record. Raises InputError."""
     import numpy as np
 
@@ -144,53 +146,68 @@ def _case(files: Files, records: Records, let_in: dict[str, Any]) -> Case:
     from petrt.suv import display
 
     first = source.read(files.input, series=files.series, **let_in)
-    shown_in, record = display(first), _record(files, records)
+    files, record = _with_record(files)
+    shown_in = display(first)
     frames = first.data.shape[3] if first.data.ndim == 4 else 0
     number = next((n for n, f in enumerate(record.get("frames", ())) if not f.get("unchanged")), 0)
 
-    def of(volume: Volume, scaled: bool = True) -> Any:
-        same = volume.data.shape[:3] == first.data.shape[:3]
-        still = not scaled and volume.data.ndim == 3  # labels of all frames
-        if not (same and (still or volume.data.shape == first.data.shape)) or not np.allclose(
+    def of(name: str, path: Path) -> Any:
+        volume = source.read(path, **let_in)
+        is_map = name == "labels"  # which is not scaled, and may hold for all frames
+        shape = first.data.shape[: 3 if is_map and volume.data.ndim == 3 else None]
+        if volume.data.shape != shape or not np.allclose(
             volume.affine_mm, first.affine_mm, atol=0.05
         ):
             raise InputError(
-                f"{shown(volume.path or 'a volume')}: its grid is not that of {shown(files.input)}",
+                f"{shown(path)}: its grid is not that of {shown(files.input)}",
                 "give volumes of one grid",
             )
-        values = shown_in.of(volume.data) if scaled else volume.data
-        return values[..., number] if frames and not still else values
+        values = volume.data if is_map else shown_in.of(volume.data)
+        return values[..., number] if values.ndim == 4 else values
 
     others = {name: path for name, path in files.volumes.items() if name != "input"}
-    volumes = {
-        name: of(source.read(path, **let_in), scaled=name != "labels")
-        for name, path in others.items()
-    }
+    values = shown_in.of(first.data)
     return Case(
-        of(first),
+        values[..., number] if frames else values,
         affine=first.affine_mm,
         unit=shown_in.unit,
         record=record,
         frame=f"frame {number + 1} of {frames}" if frames else "",
-        **volumes,
+        **{name: of(name, path) for name, path in others.items()},
     )
 
 
-def _record(files: Files, records: Records) -> dict[str, Any]:
-    """What is known of the run, and the hashes of the files as they are. Raises InputError."""
+def _with_record(files: Files) -> tuple[Files, dict[str, Any]]:
+    """The files without maps of other runs; what is known of the run, with the hashes of all files.
+
+    Raises InputError for such a map that an option names, and for a record of another run.
+    """
+    from petrt.cli.report_files import record_of
     from petrt.files.hashes import output_sha256
     from petrt.io.source import sha256
 
-    made = ("output", "std", "coarse")
     hashes = {
         name: output_sha256(path)
-        if name in made
+        if name in ("output", "std", "coarse")
         else sha256(path, files.series if name == "input" else None)
         for name, path in files.volumes.items()
     }
-    found = records.of(files, hashes)
-    kinds = {"image": "output", "std": "std", "coarse": "coarse"}
-    outputs = {kind: hashes[name] for kind, name in kinds.items() if name in hashes}
+    found = record_of(files, hashes)
     told = found.get("hashes", {})
+    for name in ("std", "coarse"):
+        path = getattr(files, name)
+        if path is None or not found or told["outputs"].get(name) == hashes[name]:
+            continue
+        if name in files.named:
+            raise InputError(
+                f"--{name} {shown(path)}: not of the run that made the output",
+                "name that of this run, or leave it out",
+            )
+        logger.info("%s: not of the run that made the output; it is left out", shown(path))
+        left_out: dict[str, Any] = {name: None}
+        files = replace(files, **left_out)
+        del hashes[name]
+    kinds = {"output": "image", "std": "std", "coarse": "coarse"}
+    outputs = {kind: hashes[name] for name, kind in kinds.items() if name in hashes}
     own = {name: hashes[name] for name in ("input", "reference", "labels") if name in hashes}
-    return found | {"hashes": told | own | {"outputs": told.get("outputs", {}) | outputs}}
+    return files, found | {"hashes": told | own | {"outputs": told.get("outputs", {}) | outputs}}

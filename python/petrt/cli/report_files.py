@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from petrt.cli.find import find, is_one_dicom
-from petrt.cli.outcome import DONE, Outcome
+from petrt.cli.find import each_series, find, is_one_dicom
+from petrt.cli.outcome import DONE, FAILED, Outcome
 from petrt.cli.plan import output_name
 from petrt.cli.table import rows_of
 from petrt.errors import InputError, UsageError
+from petrt.files.json_text import parsed
 from petrt.files.names import shown
 
 logger = logging.getLogger("petrt")
 
 # The files of petrt demo by the volumes that they hold.
 DEMO = {"input": "low", "output": "output", "std": "std", "reference": "full"}
+# Bytes of a record, which has a few thousand; a foreign JSON file may have any number.
+MOST_BYTES = 1 << 24
 # Options, and how a file of a case is called in the folder that one names for several cases.
 OPTIONS = {
     "std": ("--std", ("_std.nii.gz", "_std")),
@@ -32,8 +35,10 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one case; ``record``: that of the run; ``series``: the UID of the input, where it has
-    several series."""
+    """The files of one case. ``record``: that of the run, as an option names it. ``series``: the UID of the
+    input, where it has several series. ``row``: what the table of a run says of the case. ``named``: the
+    volumes that options name; the others lay beside the output.
+    """
 
     input: Path
     output: Path
@@ -43,6 +48,8 @@ class Files:
     labels: Path | None = None
     record: Path | None = None
     series: str | None = None
+    row: Outcome | None = None
+    named: frozenset[str] = frozenset()
 
     @property
     def volumes(self) -> dict[str, Path]:
@@ -52,95 +59,134 @@ class Files:
         return {name: path for name, path in each.items() if path is not None}
 
 
-def find_cases(paths: Sequence[Path], given: Mapping[str, Path | None]) -> tuple[list[Files], bool]:
-    """The cases of IN and RUN, or of RUN alone, and whether their pages go into a folder.
+@dataclass(frozen=True)
+class Cohort:
+    """The cases of a run; ``failed``: rows of those that have no output. ``several``: their pages go into a
+    folder."""
 
-    ``given``: the paths of OPTIONS by their names, files of a single case or folders of several. Raises
-    InputError and UsageError.
+    cases: Sequence[Files]
+    failed: Sequence[Outcome]
+    several: bool
+
+
+def find_cases(
+    paths: Sequence[Path], given: Mapping[str, Path | None], series: Sequence[str] | None = None
+) -> Cohort:
+    """The cases of IN and RUN, or of RUN alone.
+
+    ``given``: the paths of OPTIONS by their names, files of a single case or folders of several. ``series``:
+    UIDs of those that are meant of a DICOM input. Raises InputError and UsageError.
     """
     for path in (*paths, *(each for each in given.values() if each is not None)):
         if not path.exists():
             raise InputError(f"{shown(path)}: no such file", "check the path")
-    cases, several = _of_run(paths[0]) if len(paths) == 1 else _of_both(*paths)
+    found = _of_run(paths[0]) if len(paths) == 1 else _of_both(paths[0], paths[1], series)
+    cases = list(found.cases)
     for name, own in given.items():
-        if own is not None and several:
+        if own is not None and found.several:
             cases = _with_each(cases, name, own)
         elif own is not None:
             cases = [_with(cases[0], name, own)]
-    return cases, several
+    return replace(found, cases=cases)
 
 
-def _of_run(run: Path) -> tuple[list[Files], bool]:
+def _of_run(run: Path) -> Cohort:
     """The cases of a folder that knows its inputs: that of petrt demo, or one with the table of a run."""
     demo: dict[str, Any] = {role: run / f"{name}.nii.gz" for role, name in DEMO.items()}
     if all(path.is_file() for path in demo.values()):
-        return [Files(**demo, record=run / "demo.json")], False
-    rows = [row for row in tables_in(run) if row.outcome == DONE and "image" in row.paths]
-    cases = [_placed(run, row) for row in rows if (run / row.paths["image"]).exists()]
-    if not cases:
+        return Cohort([Files(**demo)], (), False)
+    rows = tables_in(run)
+    cases = [_placed(run, row) for row in rows if _is_placed(row)]
+    there = [case for case in cases if case.output.exists()]
+    if not there:
         raise UsageError(
             f"{shown(run)}: not a folder of petrt demo, and no cases.json in it tells where the inputs are",
             "name them, too: petrt report IN RUN",
         )
-    if absent := sum(not case.input.exists() for case in cases):
+    if absent := sum(not case.input.exists() for case in there):
         raise InputError(
-            f"{absent} of {len(cases)} inputs are not where the run found them",
+            f"{absent} of {len(there)} inputs are not where the run found them",
             "name them: petrt report IN RUN",
         )
-    return cases, True
+    _tell_absent(len(rows) - len(there), len(rows))
+    return Cohort(there, [row for row in rows if row.outcome == FAILED], True)
 
 
-def _placed(folder: Path, row: Outcome) -> Files:
-    """The case of a row of the table in ``folder``."""
-    paths = {role: folder / path for role, path in row.paths.items()}
-    found = _beside_output(paths["input"], paths["image"])
+def _is_placed(row: Outcome) -> bool:
+    return row.outcome == DONE and {"input", "image"} <= {*row.paths}
+
+
+def _placed(folder: Path, row: Outcome, source: Path | None = None) -> Files:
+    """The case of a row of the table in ``folder``; ``source``: its input, where that has moved."""
+    here = Path(os.path.realpath(folder))
+    paths = {role: here / path for role, path in row.paths.items()}
+    found = _beside_output(source or paths["input"], paths["image"])
     # A Parametric Map (.dcm) is for viewers; petrt does not read it.
     own: dict[str, Any] = {
         role: paths[role]
         for role in ("std", "coarse")
         if role in paths and paths[role].suffix != ".dcm" and paths[role].exists()
     }
-    return replace(found, series=row.series, **own)
+    return replace(found, series=row.series, row=row, **own)
 
 
-def _of_both(source: Path, run: Path) -> tuple[list[Files], bool]:
-    if not run.is_dir() or is_one_dicom(run):
-        return [_beside_output(source, run)], False
+def _of_both(source: Path, run: Path, series: Sequence[str] | None) -> Cohort:
+    rows = tables_in(run)
+    if not run.is_dir() or (is_one_dicom(run) and not rows):  # several derived series are a run
+        sources, uids = each_series([source], series, False)
+        if len(sources) > 1:
+            raise UsageError(f"{len(sources)} --series are given", "give that of RUN")
+        return Cohort([replace(_beside_output(source, run), series=uids[0])], (), False)
     sources, several = find([source])
-    cases = [case for each in sources if (case := _in_folder(each, run)) is not None]
+    cases: list[Files] = []
+    absent = 0
+    for each in sources:
+        own = [row for row in rows if row.name == shown(each) and _is_placed(row)]
+        found = [_placed(run, row, each) for row in own] or _in_folder(each, run)
+        there = [case for case in found if case.output.exists()]
+        absent += not there
+        cases += there
     if not cases:
         raise InputError(
             f"{shown(run)}: no output of {shown(source)} is in it", "check the folders"
         )
-    if len(cases) < len(sources):
-        logger.warning(
-            "warning: %d of %d inputs have no output", len(sources) - len(cases), len(sources)
-        )
-    return cases, several
+    _tell_absent(absent, len(sources))
+    names = {shown(each) for each in sources}
+    failed = [row for row in rows if row.outcome == FAILED and row.name in names]
+    return Cohort(cases, failed, several or len(cases) > 1)
 
 
-def _in_folder(source: Path, run: Path) -> Files | None:
+def _tell_absent(absent: int, count: int) -> None:
+    if absent:
+        logger.warning("warning: %d of %d inputs have no output", absent, count)
+
+
+def _in_folder(source: Path, run: Path) -> list[Files]:
     """The case of an input whose output lies in the folder ``run``, under the name that petrt gives it."""
-    output = _named(source, run, (".nii.gz", ""))
-    return None if output is None or output == run else _beside_output(source, output)
+    output = _named(source, None, run, (".nii.gz", ""))
+    return [] if output is None or output == run else [_beside_output(source, output)]
 
 
 def _beside_output(source: Path, output: Path) -> Files:
-    """An input and its output with what lies beside that."""
-    stem = output.name.removesuffix(".gz").removesuffix(".nii")
+    """An input and its output with the maps that lie beside that."""
+    stem = _stem(output)
 
     def there(name: str) -> Path | None:
         paths = (output.parent / f"{stem}{ending}" for ending in OPTIONS[name][1])
         return next((path for path in paths if path.exists()), None)
 
-    record = there("record")
-    known = None if record is None or run_in(record) is None else record
-    return Files(source, output, there("std"), there("coarse"), record=known)
+    return Files(source, output, there("std"), there("coarse"))
+
+
+def _stem(output: Path) -> str:
+    return output.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def _with(case: Files, name: str, path: Path | None) -> Files:
-    known: dict[str, Any] = {} if path is None else {name: path}
-    return replace(case, **known)
+    if path is None:
+        return case
+    known: dict[str, Any] = {name: path}
+    return replace(case, named=case.named | {name}, **known)
 
 
 def _with_each(cases: Sequence[Files], name: str, folder: Path) -> list[Files]:
@@ -151,7 +197,7 @@ def _with_each(cases: Sequence[Files], name: str, folder: Path) -> list[Files]:
             f"several cases: {option} must be a folder, {shown(folder)} is a file",
             "report a case alone, or name the folder of all",
         )
-    found = [_named(case.input, folder, endings) for case in cases]
+    found = [_named(case.input, case.series, folder, endings) for case in cases]
     absent = sum(path is None for path in found)
     if absent == len(cases):
         raise InputError(
@@ -163,65 +209,68 @@ def _with_each(cases: Sequence[Files], name: str, folder: Path) -> list[Files]:
     return [_with(case, name, path) for case, path in zip(cases, found, strict=True)]
 
 
-def _named(source: Path, folder: Path, endings: Sequence[str]) -> Path | None:
-    """What is called after the input ``source`` in ``folder``, with one of ``endings``."""
-    paths = (folder / output_name(source, ending, None) for ending in endings)
-    return next((path for path in paths if path.exists()), None)
+def _named(source: Path, series: str | None, folder: Path, endings: Sequence[str]) -> Path | None:
+    """What is called after the input ``source`` or its ``series`` in ``folder``, with one of the endings."""
+    names = [output_name(source, e, uid) for uid in dict.fromkeys((series, None)) for e in endings]
+    return next((folder / name for name in names if (folder / name).exists()), None)
 
 
 def tables_in(folder: Path) -> list[Outcome]:
-    """The rows of all tables of runs in ``folder``, also of their parts."""
-    return [row for path in sorted(folder.glob("*.json")) for row in rows_of(path) or ()]
+    """The rows of the tables of runs in ``folder``, also of their parts. Of an output, the newest."""
+    tables = [path for path in folder.glob("*.json") if path.with_suffix(".tsv").is_file()]
+    tables.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    rows = [row for path in tables for row in rows_of(path) or ()]
+    return list({row.paths.get("image", row.name): row for row in reversed(rows)}.values())[::-1]
 
 
 def run_in(path: Path) -> dict[str, Any] | None:
     """The record of a run in a JSON file: the record itself, or within the numbers of petrt demo or a sidecar
     of BIDS; None for any other file."""
+    from petrt.evaluation.report.record import is_record
+
     try:
-        content = json.loads(path.read_bytes())
-        found = next(
-            part for part in (content, content.get("run"), content.get("petrt")) if _is_record(part)
-        )
-    except (OSError, ValueError, AttributeError, StopIteration):
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            return None
+        content = parsed(path.read_bytes())
+    except (OSError, ValueError):
         return None
-    return dict(found)
+    parts = (content, content.get("run"), content.get("petrt")) if isinstance(content, dict) else ()
+    return next((part for part in parts if is_record(part)), None)
 
 
-def _is_record(part: Any) -> bool:
-    return isinstance(part, dict) and "frames" in part and "model" in part
+def record_of(files: Files, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """The record of the run that made the output, from its own file, or from a table; {} where none is known.
 
-
-@dataclass(frozen=True)
-class Records:
-    """What is known of runs: by the records of cases, and by the tables that lie beside outputs."""
-
-    _rows: dict[Path, list[Outcome]] = field(default_factory=dict)
-
-    def of(self, files: Files, hashes: Mapping[str, str]) -> dict[str, Any]:
-        """The record of the run that made the output; {} where none is known. ``hashes``: of the input and
-        the output as they are. Raises InputError for a record of another input or output."""
-        if files.record is not None:
-            return self._own(files.record, hashes)
-        folder = files.output.parent
-        if folder not in self._rows:
-            self._rows[folder] = tables_in(folder)
-        for row in self._rows[folder]:
-            if (row.input_sha256, row.outputs.get("image")) == (hashes["input"], hashes["output"]):
-                return row.record()
-        return {}
-
-    def _own(self, path: Path, hashes: Mapping[str, str]) -> dict[str, Any]:
-        found = run_in(path)
+    Only a record with the hashes of the input and the output as they are, ``hashes``, counts. Raises
+    InputError for another that an option names.
+    """
+    if files.record is not None:
+        found = run_in(files.record)
         if found is None:
-            raise InputError(f"{shown(path)}: no record of a run", "name that of the run, or none")
-        told = found.get("hashes", {})
-        pairs = (
-            (told.get("input"), hashes["input"]),
-            (told.get("outputs", {}).get("image"), hashes["output"]),
-        )
-        if any(known and known != now for known, now in pairs):
             raise InputError(
-                f"{shown(path)}: the record of another input or output",
+                f"{shown(files.record)}: no record of a run, or one without hashes",
+                "name that of the run with --json, or none",
+            )
+        if not _is_of(found, hashes):
+            raise InputError(
+                f"{shown(files.record)}: the record of another input or output",
                 "name the record of this run with --json",
             )
         return found
+    beside = (f"{_stem(files.output)}.json", "demo.json")
+    known = [run_in(files.output.parent / name) for name in beside]
+    known += [row.record() for row in _rows_of(files)]
+    return next((each for each in known if each and _is_of(each, hashes)), {})
+
+
+def _rows_of(files: Files) -> Iterable[Outcome]:
+    return tables_in(files.output.parent) if files.row is None else [files.row]
+
+
+def _is_of(record: Mapping[str, Any], hashes: Mapping[str, str]) -> bool:
+    from petrt.evaluation.report.record import is_record
+
+    if not is_record(record):
+        return False
+    told = record["hashes"]
+    return (told["input"], told["outputs"].get("image")) == (hashes["input"], hashes["output"])

@@ -21,6 +21,7 @@ from petrt.cli.outcome import Outcome
 from petrt.cli.output import STDOUT
 from petrt.cli.plan import InputCase
 from petrt.errors import PetrtError, UsageError, way
+from petrt.files.json_text import parsed
 from petrt.files.names import shown
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def key_in(path: Path) -> str | None:
         if path.name.lower().endswith(".dcm"):
             return key_of_file(path) or ""
         if path.name.lower().endswith(".json"):
-            content: Any = json.loads(path.read_bytes())
+            content: Any = parsed(path.read_bytes())
             return str(content.get("key", "")) if isinstance(content, dict) else ""
         import nibabel
 

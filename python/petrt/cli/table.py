@@ -21,6 +21,7 @@ from petrt.cli.outcome import DONE, FAILED, WAITING, Outcome, case_name
 from petrt.cli.plan import InputCase
 from petrt.errors import UsageError, way
 from petrt.files.hashes import file_sha256
+from petrt.files.json_text import parsed
 from petrt.files.names import shown
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class CaseTable:
             return row
         if case.record is not None:
             with suppress(OSError, ValueError, KeyError, TypeError):
-                content = json.loads(case.record.read_bytes())
+                content = parsed(case.record.read_bytes())
                 return outcome.done(case, content, file_sha256(case.record))
         return Outcome(case_name(case), DONE, exit_code=0, key=key)
 
@@ -200,11 +201,11 @@ def _is_table(path: Path) -> bool:
 def rows_of(path: Path) -> list[Outcome] | None:
     """The rows of a table (.json); None for a file that is no table, or damaged."""
     try:
-        content = json.loads(path.read_bytes())
+        content = parsed(path.read_bytes())
         if content["kind"] != _KIND:
             return None
         return _rows_format().validate_python(content["cases"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from petrt.errors import InputError
 from petrt.files.faults import first_fault
+from petrt.files.json_text import parsed
 from petrt.files.names import shown
 from petrt.imaging.grid import Placement, Size3
 from petrt.model.spec import ScaleRule, Spec
@@ -124,7 +124,7 @@ def read_index(folder: Path) -> DatasetIndex:
     """The index in ``folder``. Raises InputError if it is missing, of another kind or version, or invalid."""
     path = folder / INDEX
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             f"{shown(folder)}: no data set here, {INDEX} cannot be read ({error.strerror})",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from petrt.arrays import plain
 from petrt.errors import InputError
+from petrt.files.json_text import parsed
 from petrt.files.names import printable, shown
 from petrt.files.system import reading
 from petrt.io import nifti
@@ -83,7 +83,7 @@ def names_beside(path: Path) -> dict[int, str]:
         return _names(table, [(row["index"], row["name"]) for row in rows])
     if mapping.is_file():
         try:
-            content = json.loads(_text(mapping))
+            content = parsed(_text(mapping))
         except ValueError as error:
             raise InputError(f"{shown(mapping)}: no JSON", "move it away") from error
         entries = content.items() if isinstance(content, dict) else ()

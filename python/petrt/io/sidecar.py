@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from itertools import pairwise
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from petrt.errors import InputError
+from petrt.files.json_text import parsed
 from petrt.files.names import shown
 
 # A sidecar has a few kilobytes. A larger file beside a volume is something else.
@@ -71,7 +71,7 @@ def _content(path: Path) -> Any:
     beside = path.with_name(f"{path.name[: len(path.name) - len(end)]}.json")
     if not end or not beside.is_file() or beside.stat().st_size > LARGEST:
         return None
-    return json.loads(beside.read_text(encoding="utf-8"))
+    return parsed(beside.read_text(encoding="utf-8"))
 
 
 def _numbers(values: Any) -> list[float]:

@@ -30,6 +30,7 @@ from safetensors import SafetensorError
 from petrt.arrays import mm_text
 from petrt.errors import InputError, NonfiniteOutput, UsageError
 from petrt.files.faults import first_fault
+from petrt.files.json_text import parsed
 from petrt.files.names import printable, shown
 from petrt.files.system import reading
 from petrt.model.spec import ModelSpec, Spec
@@ -275,7 +276,7 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 
 def _parse_manifest(text: bytes, path: Path) -> Manifest:
     try:
-        raw = json.loads(text)
+        raw = parsed(text)
         if isinstance(raw, dict) and raw.setdefault("version", 1) not in tuple(SUFFIXES):
             raise InputError(
                 f"{path}: bundle version {raw['version']}, this petrt reads versions 1 and 2",
@@ -285,7 +286,7 @@ def _parse_manifest(text: bytes, path: Path) -> Manifest:
     except ValidationError as error:
         fault = first_fault(error, Manifest)
         raise InputError(f"{path}: {MANIFEST}: {fault}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: {MANIFEST} is not JSON") from error

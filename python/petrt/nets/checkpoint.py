@@ -20,6 +20,7 @@ from torch import Tensor
 from petrt.errors import InputError
 from petrt.files.faults import first_fault
 from petrt.files.folder import atomic_folder
+from petrt.files.json_text import parsed
 from petrt.model.spec import ModelSpec
 from petrt.nets.model import Model
 
@@ -107,7 +108,7 @@ def _header_hash(header: Mapping[str, Any]) -> str:
 
 def _read_header(path: Path) -> dict[str, Any]:
     try:
-        header = json.loads((path / HEADER).read_text(encoding="utf-8"))
+        header = parsed((path / HEADER).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} is not a checkpoint: no {HEADER}") from error
     except (OSError, ValueError) as error:

@@ -14,7 +14,6 @@ that a killed node goes on where it was. Folders may be moved by hand while no n
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import threading
@@ -27,6 +26,7 @@ from typing import Any
 
 from petrt.errors import PetrtError, UsageError, first_line
 from petrt.files.atomic import atomic_write_bytes, atomic_write_json
+from petrt.files.json_text import parsed
 from petrt.files.locks import owned
 from petrt.files.outputs import explained
 from petrt.files.scratch import sync_folder
@@ -213,7 +213,7 @@ class Queue:
         """The record of a series that is done; None if it is not."""
         try:
             path = self._folder / "done" / f"{name_of(series)}.json"
-            content = json.loads(path.read_bytes())
+            content = parsed(path.read_bytes())
         except (OSError, ValueError):
             return None
         return content if isinstance(content, dict) else None

@@ -13,7 +13,10 @@ from petrt.evaluation.report.page import case_page
 from tests.browser import ABSENT, Browser
 from tests.evaluation.report.cases import case, truth
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(ABSENT, reason="needs chromium, chromedriver")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(ABSENT, reason="needs Selenium, chromium, chromedriver"),
+]
 READY = "document.documentElement?.matches('.all-ready, .still')"
 
 

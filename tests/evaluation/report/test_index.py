@@ -6,7 +6,7 @@ import pytest
 
 from petrt.errors import UsageError
 from petrt.evaluation.report.html import SUMMARY, data, page
-from petrt.evaluation.report.index import check_index, page_names, write_index
+from petrt.evaluation.report.index import check_index, is_page_of, page_names, write_index
 from tests.evaluation.report.document import Document
 
 
@@ -71,6 +71,28 @@ def test_a_foreign_index_is_kept(tmp_path):
     check_index(tmp_path, overwrite=True)
 
 
-def test_no_report_no_index(tmp_path):
-    assert write_index(tmp_path) is None
-    assert list(tmp_path.iterdir()) == []
+def test_cases_that_failed_come_first(tmp_path):
+    write(tmp_path, "a.html", summary("aaa", 1.0, "one"))
+    words = Document(write_index(tmp_path, failed=[3]).read_text()).text
+    assert "2 cases" in words
+    assert "1 failed, 1 with warnings" in words
+    assert words.index("failed, exit code 3") < words.index("aaa")
+
+
+def test_an_index_of_some_pages(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path, f"{name}.html", summary(name * 3, 1.0))
+    words = Document(write_index(tmp_path, ["b.html"]).read_text()).text
+    assert "1 case" in words
+    assert "aaa" not in words
+
+
+def test_a_page_may_be_replaced_by_one_of_the_same_input(tmp_path):
+    one, other = "ab" * 32, "cd" * 32
+    (name,) = page_names([one])
+    assert not is_page_of(tmp_path / name, one)
+    write(tmp_path, name, summary(one[:12], 1.0))
+    assert is_page_of(tmp_path / name, one)
+    assert not is_page_of(tmp_path / name, other)
+    (tmp_path / name).write_text("mine")
+    assert not is_page_of(tmp_path / name, one)

@@ -130,6 +130,9 @@ def test_the_command_tells_what_decides_a_voxel():
     assert "--strength 0.5" in command
     assert "--precision fp32 --all-slices --nonfinite zero --series UID" in command
     assert "--dose" not in command
+    assert "--max-voxels" not in command
+    large = {"options": options | {"max_voxels": 1 << 30, "compress": "rle"}}
+    assert "--max-voxels 1073741824 --compress rle" in command_of(RECORD | large)
     assert "--dose 0.0123456789" in command_of(RECORD | {"dose_fraction": 0.0123456789})
 
 

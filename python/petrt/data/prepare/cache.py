@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -20,6 +19,7 @@ from petrt.data.index import INDEX, VOLUMES, ArrayFile, VolumeFile, file_hash
 from petrt.data.prepare.outcome import Outcome
 from petrt.errors import InputError, UsageError, way
 from petrt.files.atomic import atomic_file, atomic_write_bytes, atomic_write_json
+from petrt.files.json_text import parsed
 from petrt.files.locks import OWNER, owned
 from petrt.files.names import shown
 from petrt.files.outputs import explained
@@ -120,7 +120,7 @@ def salt(partial: Path) -> bytes:
 def is_prepared(folder: Path) -> bool:
     """Whether ``folder`` is a prepared data set of any version."""
     try:
-        content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        content = parsed((folder / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("format") == "petrt-dataset"
@@ -135,7 +135,7 @@ def _abandon(partial: Path) -> None:
 def _finished(record: Path) -> bool:
     """Whether the record of a subject says that its volumes are written; not, if it cannot be read."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return bool(json.loads(record.read_text(encoding="utf-8"))["outcome"]["entry"])
+        return bool(parsed(record.read_text(encoding="utf-8"))["outcome"]["entry"])
     return False
 
 
@@ -169,7 +169,7 @@ def remember(partial: Path, outcome: Outcome, fingerprint: str) -> None:
 def recall(partial: Path, name: str, fingerprint: str) -> Outcome | None:
     """The outcome of subject ``name`` in an interrupted run, if its source and files have not changed."""
     try:
-        record = json.loads(_record(partial, name).read_text(encoding="utf-8"))
+        record = parsed(_record(partial, name).read_text(encoding="utf-8"))
         if record["fingerprint"] != fingerprint:
             return None
         outcome = Outcome.model_validate(record["outcome"])

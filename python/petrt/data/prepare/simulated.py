@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from petrt.data.prepare.scan import FULL, FoundScan, Scan
 from petrt.errors import InputError
+from petrt.files.json_text import parsed
 from petrt.files.names import shown
 
 INDEX = "dataset.json"
@@ -40,7 +40,7 @@ def find(folder: Path) -> list[FoundScan]:
 
 def _read(folder: Path) -> Any:
     try:
-        return json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        return parsed((folder / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{shown(folder)}: no {INDEX} of petrt simulate here",

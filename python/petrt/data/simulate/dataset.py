@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +30,7 @@ from petrt.data.simulate.phantom import LABELS
 from petrt.data.simulate.subject import Shape, check_request, drawn_parameters, simulate_subject
 from petrt.errors import UsageError
 from petrt.files.atomic import atomic_write_bytes, atomic_write_json, together
+from petrt.files.json_text import parsed
 from petrt.files.locks import owned
 from petrt.files.names import shown
 from petrt.files.outputs import check_output, explained
@@ -282,7 +282,7 @@ def _hash(path: Path) -> str | None:
 def _json(path: Path) -> dict[str, Any]:
     """The content of a JSON file; empty if it is absent or something else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

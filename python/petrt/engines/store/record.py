@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from petrt.errors import DeviceError
+from petrt.files.json_text import parsed
 from petrt.model.bundle import FileEntry
 from petrt.model.spec import Spec
 
@@ -174,8 +175,8 @@ def dump_record(record: EngineRecord) -> bytes:
 def parse_record(text: bytes) -> EngineRecord:
     """Read a record. Raises DeviceError for anything that ``dump_record`` does not write."""
     try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        fields = parsed(text)
+    except ValueError as error:
         raise DeviceError(f"{RECORD} is not JSON") from error
     if not isinstance(fields, dict) or fields.get("format") != "petrt-engine":
         raise DeviceError(f"{RECORD} is not the record of an engine")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from petrt.errors import UsageError, way
 from petrt.evaluation.report import html
 from petrt.evaluation.report.html import SUMMARY, Html, card, number, percent, signed, text
 from petrt.files.atomic import atomic_write_bytes
+from petrt.files.json_text import parsed
 from petrt.files.names import shown
 
 NAME = "index.html"
@@ -60,41 +60,54 @@ def _stem(digest: str) -> str:
 
 
 def write_index(
-    folder: Path, names: Collection[str] | None = None, *, overwrite: bool = False
-) -> Path | None:
-    """Write the index of the reports in ``folder``, of all or those with these ``names``; None where there is
-    none."""
+    folder: Path,
+    names: Collection[str] | None = None,
+    failed: Sequence[int | None] = (),
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write the index of the reports in ``folder``, of all or those with these ``names``. ``failed``: exit
+    codes of the cases that have no page. Raises UsageError for an index.html that petrt did not make."""
     check_index(folder, overwrite=overwrite)
     pages = sorted(path for path in folder.glob("*.html") if path.name != NAME)
     pages = [path for path in pages if names is None or path.name in names]
     found = [(path.name, _content(path, SUMMARY)) for path in pages]
     rows = [(name, summary) for name, summary in found if summary is not None]
-    if not rows:
-        return None
-    atomic_write_bytes(folder / NAME, index_page(rows).encode(), overwrite=True)
+    atomic_write_bytes(folder / NAME, index_page(rows, failed).encode(), overwrite=True)
     return folder / NAME
 
 
-def index_page(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
+def index_page(
+    rows: Sequence[tuple[str, dict[str, Any]]], failed: Sequence[int | None] = ()
+) -> str:
     """The index of pages: each a link within the folder and the summary that the page holds.
 
-    Those with most warnings come first, those of unknown runs before those without a warning, then those
-    that change the activity most. Cases are called by the hash of their input.
+    Cases that ``failed``, told by their exit codes, come first. Those with most warnings follow, those of
+    unknown runs before those without a warning, then those that change the activity most. Cases are called
+    by the hash of their input.
     """
     ordered = sorted(rows, key=lambda row: _badness(row[1]), reverse=True)
     warned = f"{sum(bool(summary['warnings']) for _, summary in rows)} with warnings"
     if unknown := sum(summary["warnings"] is None for _, summary in rows):
         warned += f", {unknown} without a record of the run: their warnings are unknown"
+    if failed:
+        warned = f"{len(failed)} failed, {warned}"
     psnr = any(summary.get("psnr_output") is not None for _, summary in rows)
     head = ["case", "warnings", "activity ratio", "maximum", "noise, input", "output", "dose"]
     head += ["PSNR, input", "output"] if psnr else []
-    lines = [_row(number, link, summary, psnr) for number, (link, summary) in enumerate(ordered, 1)]
-    cases = "1 case" if len(rows) == 1 else f"{len(rows)} cases"
+    lines: list[list[object]] = [
+        ["no page", f"failed, exit code {code}", *["–"] * (len(head) - 2)] for code in failed
+    ]
+    lines += [
+        _row(number, link, summary, psnr) for number, (link, summary) in enumerate(ordered, 1)
+    ]
+    count = len(rows) + len(failed)
+    cases = "1 case" if count == 1 else f"{count} cases"
     body = Html(
-        f"<h1>{cases}</h1><p class='sub'>{warned}. The worst come first: most warnings, then "
+        f"<h1>{cases}</h1><p class='sub'>{warned}. The worst come first: failed, most warnings, then "
         f"the largest change of the activity.</p>{card('Cases', html.table(head, lines))}"
     )
-    return html.page(f"petrt reports: {cases}", body, head=html.data(INDEX, {"cases": len(rows)}))
+    return html.page(f"petrt reports: {cases}", body, head=html.data(INDEX, {"cases": count}))
 
 
 def _badness(summary: dict[str, Any]) -> tuple[float, float, float]:
@@ -133,7 +146,7 @@ def _content(path: Path, name: str) -> dict[str, Any] | None:
     try:
         with path.open(encoding="utf-8", errors="replace") as stream:
             head = stream.read(HEAD_BYTES)
-        content = json.loads(head.partition(begin)[2].partition("</script>")[0])
+        content = parsed(head.partition(begin)[2].partition("</script>")[0])
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

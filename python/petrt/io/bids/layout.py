@@ -6,7 +6,6 @@ is absent is a PET file, too: in a DataLad clone most are, until they are fetche
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from petrt.errors import InputError, PetrtError, UsageError
+from petrt.files.json_text import parsed
 from petrt.files.names import shown
 from petrt.files.system import reading
 from petrt.io.sidecar import LARGEST
@@ -95,8 +95,8 @@ def read_json(path: Path) -> dict[str, Any]:
             raise InputError(f"{shown(path)}: over {LARGEST >> 20} MiB of JSON", "repair it")
         content = path.read_bytes()
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        value = parsed(content)
+    except ValueError as error:
         raise InputError(f"{shown(path)}: not JSON", "repair it") from error
     if not isinstance(value, dict):
         raise InputError(f"{shown(path)}: not a JSON object", "repair it")
