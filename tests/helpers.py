@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+
+NOBODY = 65534
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -29,6 +32,30 @@ def write_nifti(path: Path, data: np.ndarray) -> Path:
 def leave_undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots and pictures are empty from now on; they take most of the time of a page."""
     monkeypatch.setattr("petrt.evaluation.report.figure._drawn", lambda *_, **__: b"<svg></svg>")
+
+
+@contextmanager
+def not_as_root(folder: Path) -> Iterator[None]:
+    """Acts as the owner of what lies in ``folder``, who is not root: that one may read and write everything.
+
+    What is imported meanwhile must have been imported before.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    above = [path for path in folder.parents if path.stat().st_mode & 0o055 != 0o055]
+    modes = {path: path.stat().st_mode for path in above}
+    for path, mode in modes.items():
+        path.chmod(mode | 0o055)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        for path, mode in modes.items():
+            path.chmod(mode)
 
 
 @contextmanager

@@ -28,8 +28,7 @@ def proofs() -> dict[str, Any]:
     states = {
         s for page in found.values() for row in page["not_passed"].values() for s in row.values()
     }
-    # A skipped one needs another user or another machine, and is named.
-    return {"pages": found, "met": states <= {"skipped"}}
+    return {"pages": found, "met": not states}
 
 
 def judged(rows: dict[str, list[str]], outcomes: Outcomes) -> dict[str, Any]:

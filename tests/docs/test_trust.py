@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.trust.tables import REQUIREMENTS, proofs, rows
+from benchmarks.trust.tables import FAULTS, REQUIREMENTS, proofs, rows
 from tests.docs.pages import ROOT, functions_in
 
 PAGE = (ROOT / REQUIREMENTS).read_text(encoding="utf-8")
@@ -58,6 +58,14 @@ def test_every_section_is_there_with_its_date(shown):
     assert text.count("| yes |") == sum(
         found[name]["met"] for name in ("memory", "cache", "kill", "disk")
     )
+
+
+def test_the_stored_proofs_are_of_the_rows_that_the_pages_have(shown):
+    """Else ``python -m benchmarks.trust proofs`` has to run again."""
+    found = json.loads(shown.RESULTS.read_text())["proofs"]["pages"]
+    assert {page: each["rows"] for page, each in found.items()} == {
+        page: len(proofs(page)) for page in (FAULTS, REQUIREMENTS)
+    }
 
 
 def test_a_section_that_does_not_hold_says_so(shown, monkeypatch):

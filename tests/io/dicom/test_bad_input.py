@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +15,7 @@ from pydicom.uid import JPEGLosslessSV1, NuclearMedicineImageStorage
 
 from petrt.errors import InputError, UsageError
 from petrt.io.dicom import series as dicom
-from tests.helpers import allocating_less
+from tests.helpers import allocating_less, not_as_root
 from tests.io.dicom.dicom_files import (
     AFFINE,
     DATA,
@@ -253,14 +252,27 @@ def test_what_is_no_series(tmp_path):
     refused([tmp_path], "file 1 of 1: not a file")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_files_that_may_not_be_read(tmp_path):
     path = write_series(tmp_path / "DOE", DATA, AFFINE)[3]
-    path.chmod(0)
-    refused(tmp_path, "file 4 of 7: cannot be opened: Permission denied")
-    path.parent.chmod(0)
-    refused(tmp_path, "cannot be listed: Permission denied")
-    path.parent.chmod(0o700)
+    dicom.read(tmp_path)
+    with not_as_root(tmp_path):
+        path.chmod(0)
+        refused(tmp_path, "file 4 of 7: cannot be opened: Permission denied")
+        path.parent.chmod(0)
+        refused(tmp_path, "cannot be listed: Permission denied")
+        path.parent.chmod(0o700)
+
+
+def test_a_stray_file_that_may_not_be_read(tmp_path, caplog):
+    write_series(tmp_path / "DOE", DATA, AFFINE)
+    stray = tmp_path / "DOE" / "notes"
+    stray.write_text("DOE")
+    dicom.read(tmp_path)
+    caplog.clear()
+    with not_as_root(tmp_path):
+        stray.chmod(0)
+        assert dicom.read(tmp_path).data.shape == DATA.shape
+    assert "1 of 8 files cannot be read and are skipped" in caplog.text
 
 
 def archive(tmp_path: Path, **changes: bytes) -> Path:
