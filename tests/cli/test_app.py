@@ -41,6 +41,28 @@ def test_usage_errors_exit_with_2(capsys):
     assert run(["--log-format", "xml", "inspect", "demo"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        ("reconstruct low.nii.gz", "argument 'OUT'"),
+        ("reconstruct low.nii.gz --std std.nii.gz", "argument 'OUT'"),
+        ("reconstruct -- low.nii.gz", "argument 'OUT'"),
+        ("reconstruct", "argument 'IN...'"),
+        ("evaluate out.nii.gz", "argument 'REF'"),
+        ("bids study", "argument 'OUT'"),
+        ("report", "argument '[IN] RUN'"),
+        ("prepare --out data", "argument 'SOURCE...'"),
+        ("prepare scans", "option '--out'"),
+    ],
+)
+def test_the_argument_that_is_missing_is_named(words, missing, capsys):
+    """The parser fills IN... OUT from both ends, and would say that IN is missing."""
+    assert run(words.split()) == 2
+    name = words.split()[0]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"petrt: error: Missing {missing}; see petrt {name} --help"
+
+
 def test_inspect_shows_a_volume(tmp_path, capsys):
     path = tmp_path / "pet.nii.gz"
     data = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4) - 1

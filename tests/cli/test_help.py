@@ -8,14 +8,17 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import typer.main
 
+import petrt
+from petrt.bench.plan import SECTIONS
 from petrt.cli import options
 from petrt.cli.app import app, run
-from petrt.cli.choices import OneOf, enumerated, plain
+from petrt.cli.choices import OneOf, enumerated, offering_list, plain
 from petrt.cli.examples import EXAMPLES
 from petrt.data.index import SPLITS
 from petrt.data.prepare.sources import LAYOUTS
@@ -23,9 +26,11 @@ from petrt.diffusion.presets import KINDS, PRESETS
 from petrt.engines.select import ENGINES, PRECISIONS
 from petrt.evaluation.nema import KINDS as PHANTOMS
 from petrt.io.output import FORMATS
+from petrt.model.bundle import shipped_models
 from petrt.suv.formulas import KINDS as SUVS
 
 NAMES = sorted(EXAMPLES)
+TRAINING = Path(petrt.__path__[0]) / "train" / "presets"
 
 
 def command(name: str) -> Any:
@@ -138,8 +143,39 @@ def test_words_of_a_list_and_of_no_known_type():
 
 
 @pytest.mark.parametrize(
+    ("name", "argument", "offered"),
+    [
+        ("train", "config", {path.stem for path in TRAINING.glob("*.toml")}),
+        ("train", "--init", shipped_models()),
+        ("inspect", "what", shipped_models()),
+        ("reconstruct", "--model", shipped_models()),
+        ("bench", "model", shipped_models()),
+        ("bench", "--engine", {*ENGINES, "all"} - {"auto"}),
+        ("bench", "--precision", {*PRECISIONS, "own"}),
+        ("bench", "--sections", {*SECTIONS, "all"}),
+        ("calibrate", "model", shipped_models()),
+        ("export", "--from", shipped_models()),
+        ("build-engine", "model", shipped_models()),
+        ("doctor", "--model", shipped_models()),
+        ("flops", "subject", shipped_models()),
+    ],
+)
+def test_completion_knows_models_and_presets(name, argument, offered):
+    assert {*words_of(name, argument)} == {*offered}
+
+
+def test_completion_goes_on_after_a_comma():
+    complete = offering_list("all", "native", "torch")
+    assert complete("") == ["all", "native", "torch"]
+    assert complete("native,") == ["native,torch"]
+    assert complete("native,to") == ["native,torch"]
+    assert complete("native,x") == []
+
+
+@pytest.mark.parametrize(
     ("typed", "offered"),
     [
+        ("petrt train ", {"demo", "default", "paper", "official"}),
         ("petrt reconstruct --engine ", {*ENGINES}),
         ("petrt reconstruct --preset pa", {"paper"}),
         ("petrt reconstruct --device cu", {"cuda", "cuda:0", "cuda:1"}),

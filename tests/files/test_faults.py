@@ -44,6 +44,23 @@ def test_the_first_wrong_key_is_named(right, wrong, says):
     assert says in caught.value.message
 
 
+def test_all_unknown_keys_are_named():
+    text = "stpes = 1\n[loss]\ncoarse_wieght = 1\nqqq = 2\n"
+    with pytest.raises(InputError) as caught:
+        parsed(TrainConfig, text, "mine.toml")
+    first, second, third = caught.value.message.removeprefix("mine.toml: ").split(". ")
+    assert first == "loss.coarse_wieght: unknown key; the nearest is coarse_weight"
+    assert second.startswith("loss.qqq: unknown key; known are coarse, coarse_weight, ")
+    assert third == "stpes: unknown key; the nearest is steps"
+
+
+def test_a_line_of_many_unknown_keys_ends():
+    text = "".join(f"bias{k} = 0\n" for k in range(1000))
+    with pytest.raises(InputError, match=r"\. 992 more unknown keys$") as caught:
+        parsed(CardSpec, text, "card.toml")
+    assert len(caught.value.message) < 1000
+
+
 def test_a_model_card_is_told_the_same_way():
     with pytest.raises(InputError, match=r"^card\.toml: bias: unknown key; the nearest is biases$"):
         parsed(CardSpec, 'population = "a"\ntraining = "b"\nbias = []\n', "card.toml")

@@ -14,7 +14,7 @@ from petrt.cli.bench import bench
 from petrt.cli.bids import BidsCommand, bids
 from petrt.cli.build_engine import build_engine
 from petrt.cli.calibrate import calibrate
-from petrt.cli.command import add_command
+from petrt.cli.command import Command, add_command
 from petrt.cli.convert import convert
 from petrt.cli.demo import demo
 from petrt.cli.doctor import doctor
@@ -62,7 +62,7 @@ COMMANDS = {
 }
 for panel, commands in COMMANDS.items():
     for command in commands:
-        add_command(app, command, panel, cls=BidsCommand if command is bids else None)
+        add_command(app, command, panel, cls=BidsCommand if command is bids else Command)
 
 # Typer's own usage errors; the class lies in click or in Typer, as its version has it.
 _Refused: type[Exception] = next(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from petrt.cli.options import Device, Overwrite, Threads, number
+from petrt.cli.choices import offering_list, shipped
+from petrt.cli.options import ENGINES, PRECISIONS, Device, Overwrite, Threads, number
 from petrt.cli.output import STDOUT, files, not_stdout, say, write_json
 from petrt.errors import UsageError
 from petrt.values import MOST
@@ -17,16 +18,29 @@ from petrt.values import MOST
 if TYPE_CHECKING:
     from petrt.bench.plan import BenchPlan, Settings
 
+SECTIONS = ("peaks", "volume", "memory", "startup", "scaling")  # petrt.bench.plan's
+
 
 def bench(
     model: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="Bundle, or name of a shipped model.")
+        str,
+        typer.Argument(
+            metavar="[MODEL]", help="Bundle, or name of a shipped model.", autocompletion=shipped
+        ),
     ] = "demo",
     engine: Annotated[
-        str, typer.Option(help="Engines, as onnxruntime,torch; all: those on this machine.")
+        str,
+        typer.Option(
+            help="Engines, as onnxruntime,torch; all: those on this machine.",
+            autocompletion=offering_list("all", *ENGINES[1:]),  # none is auto
+        ),
     ] = "all",
     precision: Annotated[
-        str, typer.Option(help="Precisions, as fp32,bf16; own: the engine's.")
+        str,
+        typer.Option(
+            help="Precisions, as fp32,bf16; own: the engine's.",
+            autocompletion=offering_list("own", *PRECISIONS),
+        ),
     ] = "own",
     batch: Annotated[
         str, typer.Option(help="Batch, slices x samples, as 1x8,2x1; own: petrt's choice.")
@@ -45,7 +59,8 @@ def bench(
     sections: Annotated[
         str,
         typer.Option(
-            help="What to measure, as peaks,volume; of peaks, volume, memory, startup, scaling."
+            help=f"What to measure, as peaks,volume; of {', '.join(SECTIONS)}.",
+            autocompletion=offering_list("all", *SECTIONS),
         ),
     ] = "all",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the candidates only.")] = False,
@@ -64,7 +79,7 @@ def bench(
     that the machine's measured peaks allow, start-up time, peak memory, and whether the time grows
     linearly. Every combination of the lists is a candidate.
     """
-    from petrt.bench.plan import SECTIONS, Settings
+    from petrt.bench.plan import Settings
     from petrt.files.outputs import check_outputs
     from petrt.model.bundle import load_bundle
 

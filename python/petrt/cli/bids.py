@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from petrt.cli.bids_cases import BidsKeys, case_of, runner_of
 from petrt.cli.cases import Runner, log_failed
 from petrt.cli.choices import OneOf
 from petrt.cli.cluster import ClusterRunner
+from petrt.cli.command import Command
 from petrt.cli.options import (
     INPUT,
     OUTPUTS,
@@ -61,7 +61,7 @@ _LABELS = {
 }
 
 
-class BidsCommand(TyperCommand):
+class BidsCommand(Command):
     """Takes several labels after one option, as BIDS apps do: ``--participant-label 01 02 03``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from petrt.cli.choices import OneOf, offering
+from petrt.cli.choices import OneOf, offering, shipped
 from petrt.cli.options import PRECISIONS, number
 from petrt.cli.output import Output, add_row, cell, say
 from petrt.errors import DeviceError, UsageError
@@ -22,7 +22,10 @@ COMPATIBLE = {"none": "none", "same-cc": "same-compute-capability", "ampere-plus
 
 def build_engine(
     model: Annotated[
-        str | None, typer.Argument(help="Bundle, or name of a shipped model.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="Bundle, or name of a shipped model.", show_default=False, autocompletion=shipped
+        ),
     ] = None,
     engine: Annotated[
         str,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from petrt.cli.calibrate_report import Case, Done, show, write_numbers
-from petrt.cli.choices import OneOf
+from petrt.cli.choices import OneOf, shipped
 from petrt.cli.options import (
     Device,
     EngineName,
@@ -37,7 +37,9 @@ LEVEL, SAMPLES = 0.9, 8
 
 
 def calibrate(
-    model: Annotated[str, typer.Argument(help="Bundle, or name of a shipped model.")],
+    model: Annotated[
+        str, typer.Argument(help="Bundle, or name of a shipped model.", autocompletion=shipped)
+    ],
     data: Annotated[Path, typer.Option(help="Folder that petrt prepare wrote.")],
     out: Annotated[
         Path | None,

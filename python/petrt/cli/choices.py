@@ -59,3 +59,25 @@ def offering(*words: str) -> Callable[[str], list[str]]:
         return [word for word in words if word.startswith(incomplete)]
 
     return begun
+
+
+def offering_list(whole: str, *words: str) -> Callable[[str], list[str]]:
+    """Completes an option that takes ``whole``, or some of the words with commas between them."""
+
+    def begun(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        free = [word for word in words if word not in before.split(",")]
+        return [
+            f"{before}{comma}{word}"
+            for word in (free if comma else (whole, *words))
+            if word.startswith(last)
+        ]
+
+    return begun
+
+
+def shipped(incomplete: str) -> list[str]:
+    """Completes the name of a shipped model; bundles have paths."""
+    from petrt.model.bundle import shipped_models
+
+    return offering(*shipped_models())(incomplete)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 from typer.models import OptionInfo
 
 from petrt.cli.choices import enumerated, plain
@@ -21,8 +22,37 @@ from petrt.errors import speak_of
 LOG_OPTIONS = {"verbose": Verbose, "quiet": Quiet, "log_format": LogFormat, "debug": Debug}
 
 
+class Command(TyperCommand):
+    """Names the argument that is missing.
+
+    Words go to the arguments from both ends, so of ``IN... OUT`` a single word is OUT, and IN is missing. But
+    who gives one word gives the first one.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = [*args]
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.param = self._without_word(ctx, error.param, words)
+            raise
+
+    def _without_word(self, ctx: Any, refused: Any, words: list[str]) -> Any:
+        """The first argument that no word is left for; ``refused`` if that is no argument of many words, or
+        has some."""
+        if getattr(refused, "nargs", 1) >= 0 or refused not in self.params:
+            return refused
+        given, _, _ = self.make_parser(ctx).parse_args(words)
+        arguments = [each for each in self.params if each.param_type_name == "argument"]
+        place = arguments.index(refused)
+        if given.get(refused.name):
+            return refused
+        taken = sum(given.get(each.name) is not None for each in arguments[place + 1 :])
+        return arguments[place + taken]
+
+
 def add_command(
-    app: typer.Typer, function: Callable[..., None], panel: str, *, cls: Any = None
+    app: typer.Typer, function: Callable[..., None], panel: str, *, cls: type[Command] = Command
 ) -> None:
     """Add ``function`` to ``app``, in this panel of the help, by its name."""
     name = function.__name__.replace("_", "-")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from petrt.cli.choices import shipped
 from petrt.cli.output import Output, add_row, cell, print_json
 
 COLOURS = {"ready": "green", "verified": "green", "missing": "dim", "broken": "red"}
@@ -15,7 +16,11 @@ COLOURS = {"ready": "green", "verified": "green", "missing": "dim", "broken": "r
 
 def doctor(
     model: Annotated[
-        str, typer.Option(help="Bundle, or name of a shipped model, to choose an engine for.")
+        str,
+        typer.Option(
+            help="Bundle, or name of a shipped model, to choose an engine for.",
+            autocompletion=shipped,
+        ),
     ] = "demo",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

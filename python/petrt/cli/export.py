@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from petrt.cli.choices import OneOf
+from petrt.cli.choices import OneOf, shipped
 from petrt.cli.output import not_stdout, say
 from petrt.cli.validation import tell_validation
 from petrt.errors import UsageError
@@ -30,6 +30,7 @@ def export(
             metavar="BUNDLE",
             help="Instead of a checkpoint: a bundle of version 1, which is converted to version 2, or "
             "with --card any bundle.",
+            autocompletion=shipped,
             show_default=False,
         ),
     ] = None,

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from petrt.cli.choices import OneOf
+from petrt.cli.choices import OneOf, shipped
 from petrt.cli.output import STDOUT, Output, cell, files, write_json
 from petrt.errors import UsageError
 
@@ -22,6 +22,7 @@ def flops(
             help="A preset (paper, small, ...), the folder of a checkpoint or run, a bundle, or the "
             "name of a shipped model.",
             show_default=False,
+            autocompletion=shipped,
         ),
     ] = None,
     size: Annotated[str, typer.Option(help="Slice size.", metavar="HxW")] = "128x128",

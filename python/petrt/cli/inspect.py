@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from petrt.cli.choices import shipped
 from petrt.cli.options import AllSeries, ForceUnits, SeriesUids
 from petrt.cli.output import Output, add_row, cell, print_json
 from petrt.errors import InputError, UsageError
@@ -27,6 +28,7 @@ def inspect(
         typer.Argument(
             metavar="MODEL|FILE",
             help="A bundle, a NIfTI file, or a DICOM folder, file, DICOMDIR or zip.",
+            autocompletion=shipped,
         ),
     ],
     series: SeriesUids = None,

@@ -24,7 +24,15 @@ logger = logging.getLogger("petrt")
 FORMATS = ("text", "json")
 PANEL = "Log"
 
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.", rich_help_panel=PANEL)]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Log more: what is read and written, the schedule, seconds by part.",
+        rich_help_panel=PANEL,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=PANEL)]
 LogFormat = Annotated[
     str | None,

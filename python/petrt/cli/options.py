@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from petrt import values
-from petrt.cli.choices import OneOf, offering
+from petrt.cli.choices import OneOf, offering, shipped
 from petrt.errors import PetrtError, UsageError
 
 # Panels of a command's help, in which options stand in the same place everywhere.
@@ -59,9 +59,7 @@ def _name(option: typer.CallbackParam) -> str:
 Model = Annotated[
     str,
     typer.Option(
-        help="Bundle, or name of a shipped model.",
-        autocompletion=offering("demo"),
-        rich_help_panel=IMAGE,
+        help="Bundle, or name of a shipped model.", autocompletion=shipped, rich_help_panel=IMAGE
     ),
 ]
 Samples = Annotated[

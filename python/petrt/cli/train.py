@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from petrt.cli.choices import OneOf
+from petrt.cli.choices import OneOf, offering, shipped
 from petrt.cli.options import OUTPUTS, NoVerify
 from petrt.cli.output import not_stdout, say
 from petrt.cli.validation import tell_validation
@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Settings = TypeVar("Settings", bound=Spec)
+PRESETS = ("demo", "default", "paper", "official")  # the files in petrt/train/presets
 
 
 def train(
     config: Annotated[
-        str, typer.Argument(help="A TOML file, or a preset: demo, default, paper, official.")
+        str,
+        typer.Argument(
+            help=f"A TOML file, or a preset: {', '.join(PRESETS)}.",
+            autocompletion=offering(*PRESETS),
+        ),
     ],
     data: Annotated[
         Path | None, typer.Option(help="Data set folder, as petrt prepare writes it.")
@@ -48,7 +53,8 @@ def train(
     init: Annotated[
         Path | None,
         typer.Option(
-            help="Start with the weights of this checkpoint, run or bundle; demo is the shipped model."
+            help="Start with the weights of this checkpoint, run or bundle; demo is the shipped model.",
+            autocompletion=shipped,
         ),
     ] = None,
     steps: Annotated[

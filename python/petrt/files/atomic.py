@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -23,9 +24,12 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import Any, Protocol
 
+from petrt.files.names import shown
 from petrt.files.outputs import PathLike, check_output, explained
 from petrt.files.scratch import SCRATCH, discard, give_name, open_scratch, sync, sync_folder
 from petrt.files.stale import Hold, scratch_path, sweep
+
+logger = logging.getLogger("petrt")
 
 
 class Staged(Protocol):
@@ -180,6 +184,7 @@ def _publish_all(outputs: Sequence[Staged]) -> None:
         raise
     for output in outputs:
         output.settle()
+        logger.debug("wrote %s", shown(output.target))
     for folder in {output.target.parent for output in outputs}:
         sync_folder(folder)
         sweep(folder)

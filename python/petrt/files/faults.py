@@ -9,21 +9,33 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+MOST = 8  # unknown keys in one line
 
-def first_fault(error: ValidationError, kind: type[BaseModel]) -> str:
-    """The key that is wrong and why. An unknown key goes first, since a misspelt key often is a missing one,
-    too; it is told with the nearest that ``kind`` has there."""
+
+def first_fault(error: ValidationError, kind: type[BaseModel], within: str = "") -> str:
+    """The key that is wrong and why. Unknown keys go first, since a misspelt key often is a missing one, too:
+    each is told with the nearest that ``kind`` has there. After ``MOST`` of them the others are counted.
+    ``within``: what stands before each key."""
     faults = error.errors()
-    unknown = (each for each in faults if each["type"] == "extra_forbidden")
-    first = next(unknown, faults[0])
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        return f"{key}: {first['msg'].removeprefix('Value error, ')}"
-    known = [name for model in _at(kind, first["loc"][:-1]) for name in model.model_fields]
-    near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+    unknown = [each["loc"] for each in faults if each["type"] == "extra_forbidden"]
+    if unknown:
+        more = [f"{len(unknown) - MOST} more unknown keys"] if len(unknown) > MOST else []
+        return ". ".join([within + _unknown(place, kind) for place in unknown[:MOST]] + more)
+    return f"{within}{_name(faults[0]['loc'])}: {faults[0]['msg'].removeprefix('Value error, ')}"
+
+
+def _unknown(place: Sequence[int | str], kind: type[BaseModel]) -> str:
+    """What is told of the unknown key at ``place``."""
+    text = f"{_name(place)}: unknown key"
+    known = [name for model in _at(kind, place[:-1]) for name in model.model_fields]
+    near = difflib.get_close_matches(str(place[-1]), known, n=1)
     if near:
-        return f"{key}: unknown key; the nearest is {near[0]}"
-    return f"{key}: unknown key; known are {', '.join(known)}" if known else f"{key}: unknown key"
+        return f"{text}; the nearest is {near[0]}"
+    return f"{text}; known are {', '.join(known)}" if known else text
+
+
+def _name(place: Sequence[int | str]) -> str:
+    return ".".join(str(part) for part in place)
 
 
 def _at(kind: type[BaseModel], place: Sequence[int | str]) -> Iterator[type[BaseModel]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ from petrt.inference.verify_engine import verify_first_use
 from petrt.io.inputs import Loaded, load, paths_of
 from petrt.io.volume import Nonfinite
 from petrt.model.bundle import Bundle, load_bundle
+
+logger = logging.getLogger("petrt")
 
 MOST_VOXELS = (1 << 62) - 1
 
@@ -105,6 +108,8 @@ class Reconstructor:
         if not isinstance(engine, str) and not callable(getattr(engine, "bind", None)):
             raise UsageError(f"engine is a {type(engine).__name__}", "give its name, or an engine")
         self.bundle: Bundle = model if isinstance(model, Bundle) else load_bundle(model)
+        name, identity = printable(self.bundle.model.name), self.bundle.identity
+        logger.debug("model: %s, identity %s", name, identity[:12])
         networks = self.bundle.model.network
         process = settle_process(
             self.bundle.model.sampler,
@@ -243,6 +248,8 @@ class Reconstructor:
         )
         seconds = time.perf_counter() - started
         stats["seconds"] = self._frames.pipeline.device.times(tally.seconds, seconds)
+        parts = ", ".join(f"{part} {value:.2f}" for part, value in stats["seconds"].items())
+        logger.debug("seconds: %s", parts)
         warn_python(domain_warnings(told, self.bundle.model, stats["frames"]), loaded.name)
         measured = self._measured(marked, frames, stats["dose_fraction"])
         origin = Origin(

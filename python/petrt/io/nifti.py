@@ -20,6 +20,7 @@ import nibabel
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 
+from petrt.arrays import grid_text
 from petrt.errors import InputError, UsageError
 from petrt.files.atomic import atomic_file
 from petrt.files.names import shown
@@ -98,7 +99,9 @@ def read(
     data = as_float32(stored, slope, intercept).reshape(source.shape, order="F")
     stats = count_voxels(data, name, nonfinite)
     _check_frames(source, image_path, name)
-    return Volume(data, affine, header, stats, Path(path), source.summary)
+    volume = Volume(data, affine, header, stats, Path(path), source.summary)
+    logger.debug("read %s: %s", name, grid_text(data.shape, volume.voxel_mm))
+    return volume
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,8 @@ def load_checkpoint(path: str | Path) -> tuple[Model, ModelSpec, dict[str, Any]]
     try:
         spec = ModelSpec.model_validate(header["spec"])
     except ValidationError as error:
-        fault = first_fault(error, ModelSpec)
-        raise InputError(f"{path / HEADER}: spec.{fault}") from error
+        fault = first_fault(error, ModelSpec, "spec.")
+        raise InputError(f"{path / HEADER}: {fault}") from error
     tensors = _read_tensors(path, header, WEIGHTS)
     with torch.device("meta"):
         model = Model(spec.network)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,6 +21,8 @@ from petrt.inference.cpu.worker import Clock, Worker
 from petrt.inference.device import Job, Results, Running
 from petrt.inference.forward import ReverseProcess
 from petrt.model.bundle import Bundle
+
+logger = logging.getLogger("petrt")
 
 
 class CpuDevice:
@@ -41,6 +44,15 @@ class CpuDevice:
         parallelism, engine = self._prepare(job)
         pool, clock = ThreadPoolExecutor(parallelism.workers), Clock()
         samples = divisor(job.samples, parallelism.samples)
+        logger.debug(
+            "schedule: slices %d of %d, workers %d, threads of each %d, a call %d x %d (slices x samples)",
+            job.wanted.sum(),
+            len(job.wanted),
+            parallelism.workers,
+            parallelism.threads,
+            parallelism.slices,
+            samples,
+        )
 
         def run(first: int, count: int, results: Results) -> None:
             slices = np.arange(first, first + count, dtype=np.int64)

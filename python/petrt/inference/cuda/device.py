@@ -77,6 +77,13 @@ class CudaDevice:
             firsts = [
                 f for f in starts(len(job.volume), slices) if job.wanted[f : f + slices].any()
             ]
+            logger.debug(
+                "schedule: slices %d, batches %d, each %d x %d (slices x samples)",
+                len(job.volume),
+                len(firsts),
+                slices,
+                worker.batch.samples,
+            )
             turns = iter(range(len(firsts)))
 
             def enqueue(first: int, count: int, results: Results) -> Callable[[], Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from petrt.arrays import grid_text
 from petrt.errors import InputError
 from petrt.files.hashes import joined_sha256
 from petrt.io.dicom import checks, multiframe
@@ -81,7 +82,10 @@ def read(
     with quiet(), dicom_files(source) as files:
         layout = _layout(*choose(read_headers(files), series), force_units, max_voxels)
         data = _values(layout)
-    return layout.volume(data, count_voxels(data, layout.name, nonfinite), source)
+    volume = layout.volume(data, count_voxels(data, layout.name, nonfinite), source)
+    # Without a name: the folder may have that of its patient.
+    logger.debug("read a %s: %s", volume.source, grid_text(data.shape, volume.voxel_mm))
+    return volume
 
 
 def sha256(source: Source, series: Wanted = None) -> str:
