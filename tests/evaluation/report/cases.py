@@ -35,6 +35,7 @@ RECORD: dict[str, Any] = {
         "force_units": False,
         "skip_background": True,
         "allow_activity_change": False,
+        "max_voxels": 1 << 29,
         "series": False,
         "noise": "drawn",
     },
