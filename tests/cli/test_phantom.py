@@ -35,6 +35,8 @@ def test_a_simulated_phantom(coarse_grid, tmp_path, capsys):
     assert "not for diagnostic use" in shown
     assert 'id="layer-reference"' in shown
     assert "head, 1/20 dose, realisation 1" in shown
+    assert "Maximum and peak (mean of 1 ml) in Bq/ml" in shown
+    assert "no known unit" not in shown
     words = ["phantom", "OUT", "--kind", "head", "--reduction", "20", "--realisations", "2"]
     words += ["--model", "MODEL", "--samples", "1", "--preset", "fast", "--seed", "0"]
     assert command_in(shown) == [*words, "--device", "cpu", "--engine", "native"]
@@ -65,6 +67,7 @@ def test_a_scan_with_its_full_dose(coarse_grid, tmp_path):
     given = [*scans, "--kind", "head", *coarse_grid]
     assert run(["phantom", str(out), *given, "--report", str(page)]) == 0
     shown = page.read_text()
+    assert "no known unit" in shown  # only a simulation's is known
     for path in (low, full):
         assert hashlib.sha256(path.read_bytes()).hexdigest() in shown
         assert path.name not in shown

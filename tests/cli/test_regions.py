@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from petrt.cli.app import run
+from petrt.cli.regions import STATISTICS, show_table
 from tests.helpers import write_nifti
 
 SHAPE = (17, 22, 7)
@@ -53,6 +54,17 @@ def test_a_table_with_names(petrt, files, tmp_path):
     assert kept["regions"]["level"] == 0.9
     assert [row["label"] for row in kept["regions"]["rows"]] == [1, 4]
     assert "regions" in kept["hashes"]["outputs"]
+
+
+@pytest.mark.parametrize(("low", "said"), [(1.5, True), (None, False)])
+def test_the_table_says_that_a_value_may_lie_outside_its_interval(low, said, capsys):
+    row = {"frame": 0, "label": 1, "name": "grey", "ml": 2.0, "reason": "" if said else "no fit"}
+    row |= {f"{name}{end}": low for name in STATISTICS for end in ("_low", "_high")}
+    row |= dict.fromkeys(STATISTICS, 1.0)
+    show_table({"label": "not for diagnostic use", "regions": {"level": 0.9, "rows": [row]}})
+    words = " ".join(capsys.readouterr().out.split())
+    assert ("a value may lie outside its own" in words) == said
+    assert ("no intervals: no fit" in words) != said
 
 
 def test_json_and_stdout(petrt, files, tmp_path):

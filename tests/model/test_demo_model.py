@@ -13,7 +13,9 @@ from petrt.data.simulate import simulate_subject
 from petrt.evaluation.baselines import best_gaussian
 from petrt.evaluation.metrics import evaluate
 from petrt.inference.reconstructor import Reconstructor
+from petrt.io import nifti
 from petrt.model.bundle import load_bundle, shipped_models
+from petrt.suv import stored_unit
 
 
 def test_shipped_model_is_small_and_labelled():
@@ -54,8 +56,10 @@ def test_demo_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     for row in ("input", "best Gaussian", "non-local means", "coarse", "AMS-2"):
         assert row in printed
     names = {"full.nii.gz", "low.nii.gz", "output.nii.gz", "std.nii.gz", "demo.png", "demo.json"}
+    names.add("low.json")
     assert {path.name for path in out.iterdir()} == names
     report = json.loads((out / "demo.json").read_text())
     assert set(report["scores"]["AMS-2 mean"]) == {"paper", "inference", "standard"}
     assert report["label"] == "simulated data; not for diagnostic use"
     assert run(["demo", "--out", str(out)]) == 2
+    assert stored_unit(nifti.read(out / "low.nii.gz")) == "Bq/ml"

@@ -59,6 +59,7 @@ def demo(
     from petrt.cli.progress import bar
     from petrt.data.simulate import simulate_subject
     from petrt.data.simulate.dataset import NOTICE
+    from petrt.data.simulate.scanner import UNIT
     from petrt.evaluation.baselines import best_gaussian, nonlocal_means
     from petrt.evaluation.calibration import std_description
     from petrt.evaluation.metrics import evaluate
@@ -71,6 +72,7 @@ def demo(
     names = ("full", "low", "output", "std")
     files = {name: out / f"{name}.nii.gz" for name in names}
     files |= {"picture": out / "demo.png", "numbers": out / "demo.json"}
+    files["unit"] = out / "low.json"  # the sidecar of low.nii.gz
     with explained(out):
         out.mkdir(parents=True, exist_ok=True)
     for path in files.values():
@@ -107,6 +109,8 @@ def demo(
     output, std = volumes[label], result.std.get_fdata(dtype="float32")
     with together():
         nifti.write(files["low"], low.data, low, overwrite=overwrite)
+        sidecar = {"label": NOTICE, "Units": UNIT}
+        atomic_write_json(files["unit"], sidecar, overwrite=overwrite)
         nifti.write(files["full"], full, low, overwrite=overwrite)
         nifti.write(files["output"], output, low, overwrite=overwrite)
         described = std_description(result.stats["std"])
@@ -143,6 +147,7 @@ def demo_picture(
 
     ``label``: the name of the output among ``volumes`` [X, Y, Z] and ``scores``.
     """
+    from petrt.data.simulate.scanner import UNIT
     from petrt.evaluation.report.picture import Panel, comparison_png
 
     names = {
@@ -162,7 +167,7 @@ def demo_picture(
         affine=person.affine,
         centre=centre,
         ring_mm=radius,
-        unit="Bq/ml",
+        unit=UNIT,
         title=f"petrt demo: simulated FDG brain at 1/{DOSE} dose",
         notes=[
             f"{label}; both filters have the strength that suits the full dose best; dB: PSNR against the "

@@ -79,6 +79,10 @@ def show_table(stats: dict[str, Any], *, err: bool = False) -> None:
         names: list[Any] = [*first, str(row["label"]), cell(row["name"] or ""), f"{row['ml']:.4g}"]
         table.add_row(*names, *values)
     out.print(table)
+    if any(row[f"{each}_low"] is not None for row in found["rows"] for each in STATISTICS):
+        out.print(
+            cell("intervals are corrected for the model's bias: a value may lie outside its own")
+        )
     for reason in dict.fromkeys(row["reason"] for row in found["rows"] if row["reason"]):
         out.print(cell(f"no intervals: {reason}"))
 

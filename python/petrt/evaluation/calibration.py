@@ -211,7 +211,7 @@ def _why_not(
         return "the model has no calibration"
     fitted = calibration.sampler
     if (fitted.kind, fitted.steps) != (sampler.kind, sampler.steps):
-        return f"fitted for {fitted.kind} of {fitted.steps} steps"
+        return f"fitted for {fitted.kind} of {fitted.steps} step{'s' * (fitted.steps != 1)}"
     if calibration.samples != samples:
         return f"fitted for {calibration.samples} samples"
     at = calibration.dose_fraction

@@ -12,6 +12,7 @@ import numpy as np
 import petrt
 from petrt.arrays import Array
 from petrt.data.simulate.iq_phantom import FWHM_MM, scan
+from petrt.data.simulate.scanner import UNIT
 from petrt.diffusion.dose import dose_text
 from petrt.evaluation.nema import phantom
 from petrt.evaluation.nema_find import Found
@@ -73,7 +74,8 @@ def simulated(
                 images = Images(low, done.image, measured.full, measured.affine, nema)
                 records[dose].append(_record(images, others, done.stats["warnings"]))
                 if first is not None:
-                    first(_seen(done, measured.full, f"{kind}, 1/{dose} dose, realisation 1"))
+                    seen = _seen(done, measured.full, f"{kind}, 1/{dose} dose, realisation 1")
+                    first(replace(seen, unit=UNIT))
                     first = None
         report["phantoms"][kind] = {
             f"1/{dose}": {**summary(each), "each": each} for dose, each in records.items()

@@ -17,6 +17,17 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(ABSENT, reason="needs Selenium, chromium, chromedriver"),
 ]
+# The letters that planes get when they are drawn, each place once.
+LETTERS = """
+new Promise((done) => {
+  const nv = niivue.Niivue.prototype, draw = nv.drawText, seen = new Set();
+  nv.drawText = function (at, letter, ...more) {
+    seen.add(letter + at.map(Math.round));
+    draw.call(this, at, letter, ...more);
+  };
+  document.getElementById("reset").click();
+  setTimeout(() => { nv.drawText = draw; done([...seen].map((each) => each[0])); }, 300);
+})"""
 READY = "document.documentElement?.matches('.all-ready, .still')"
 
 
@@ -119,9 +130,61 @@ def test_keys(browser):
     press(browser, "-")
     assert apart(stage(browser), output) > 0.01  # a narrower window is darker
     press(browser, "r")
+    named = "document.getElementById('window').selectedOptions[0].textContent"
+    assert browser.run(named) == "0 – 300"
     press(browser, "2")
     assert browser.run("document.getElementById('right-name').textContent") == "coarse"
     assert apart(stage(browser), output) > 0.01
+
+
+def test_arrows_work_at_once_and_scroll_where_no_planes_are(browser, path):
+    def place() -> str:
+        return browser.run("document.getElementById('place').textContent")
+
+    browser.open(path, READY)
+    browser.run("scrollTo(0, 0)")
+    assert browser.run("document.activeElement === document.body")
+    browser.run(
+        "void (window.taken = [], window.addEventListener('keydown',"
+        " (event) => setTimeout(() => taken.push(event.defaultPrevented)), true))"
+    )
+    begun = place()
+    browser.press("ARROW_LEFT")
+    browser.press("ARROW_UP")
+    settle(browser)
+    assert browser.run("document.getElementById('slider').value") == "95"
+    moved = place()
+    assert moved != begun
+    assert browser.run("scrollY") == 0
+    browser.run("document.getElementById('upper').focus({preventScroll: true})")
+    browser.run("scrollTo(0, document.body.scrollHeight / 2)")
+    settle(browser)
+    browser.press("ARROW_UP")
+    settle(browser)
+    assert place() == moved
+    assert browser.run("taken") == [
+        True,
+        True,
+        False,
+    ]  # the last is left to the browser: it scrolls
+    browser.run("document.querySelector('[data-go]').click()")
+    settle(browser)
+    begun = place()
+    browser.press("ARROW_UP")
+    settle(browser)
+    assert place() != begun
+
+
+def test_letters_that_do_not_fit_are_left_out(browser, path, tmp_path):
+    """The coronal and sagittal planes of three slices have letters at their sides only."""
+    slices = truth()[:, :, 17:20]
+    thin = {"input": slices, "output": slices}
+    page = tmp_path / "thin.html"
+    page.write_text(case_page(case(std=None, record={}, **thin)))
+    browser.open(page, READY)
+    assert sorted(browser.run(LETTERS)) == sorted("APRL" + "RL" + "AP")  # axial, coronal, sagittal
+    browser.open(path, READY)
+    assert sorted(browser.run(LETTERS)) == sorted("APRL" + "SIRL" + "SIAP")
 
 
 def test_blink(browser):
@@ -144,6 +207,8 @@ def test_values_at_the_cross(browser):
         for name in ("output", "coarse", "std", "error")
     }
     peak = float(truth().max())
+    for name, value in values.items():
+        assert value == round(value, 1), name  # a step is 1.17, 0.12 or 0.47
     assert browser.run("document.getElementById('place').textContent") == "x 12  y 10  z 10 mm"
     assert values["output"] == pytest.approx(peak, rel=0.01)
     assert values["coarse"] == pytest.approx(peak / 2, rel=0.01)

@@ -18,8 +18,9 @@ from nibabel.orientations import (
 )
 
 from petrt.errors import InputError
-from petrt.evaluation.report.case import limits, next_step, window_top
+from petrt.evaluation.report.case import fixed_steps, limits, next_step, window_top
 from petrt.evaluation.report.layers import LEVELS, Layer, binned, body_box, layers_of
+from petrt.evaluation.report.page import _tops
 from tests.evaluation.report.cases import AFFINE, SHAPE, SPOT, case, truth
 
 
@@ -33,6 +34,14 @@ def decoded(layer: Layer) -> Nifti1Image:
 def test_windows_have_fixed_steps(value, top):
     assert next_step(value) == pytest.approx(top)
     assert window_top(np.full((4, 4, 4), value, np.float32)) == pytest.approx(top)
+
+
+def test_a_window_is_one_float_wherever_it_is_named():
+    for top in (step for power in range(-12, 13) for step in fixed_steps(power)):
+        assert next_step(top) == top
+        others = _tops(top)
+        assert top in others
+        assert len({f"{each:.6g}" for each in others}) == len(others)
 
 
 def test_windows_of_differences_follow_the_images():

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from petrt.evaluation.report.html import card, signed, table, text
+from petrt.evaluation.report.html import card, fixed, signed, table, text
 from petrt.evaluation.report.made import command_line, command_of
 from petrt.evaluation.report.page import case_page
 from tests.evaluation.report.cases import RECORD, case, truth
 from tests.evaluation.report.document import Document
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +92,49 @@ def test_the_regions_of_a_run_are_shown_with_their_intervals():
     words = Document(page).text
     assert "thalamus" in words
     assert "11 10 – 12" in words
+    assert "a value may lie outside its own" in words
+    row |= {"mean_low": None, "mean_high": None, "reason": "the model has no calibration"}
+    page = case_page(case(record=RECORD | {"regions": {"level": 0.9, "rows": [row]}}))
+    words = Document(page).text
+    assert "No intervals: the model has no calibration." in words
+    assert "lie outside" not in words
+
+
+def test_without_a_std_map_the_page_says_what_is_missing():
+    words = Document(case_page(case(std=None, reference=truth()))).text
+    assert "No intervals: no map of standard deviations is at hand; --std of" in words
+    assert "fitted" not in words.split("How it was made")[0]
+    assert "No reliability: no map of standard deviations is at hand." in words
+    single = {"calibrated": False, "reason": "a single sample has no standard deviation"}
+    words = Document(case_page(case(std=None, record=RECORD | {"std": single}))).text
+    assert "No intervals: a single sample has no standard deviation." in words
+    flat = case(std=np.zeros_like(truth()), reference=truth())
+    words = Document(case_page(flat)).text
+    assert "No reliability: the standard deviation is 0 everywhere." in words
+
+
+@pytest.mark.parametrize(
+    ("estimate", "interval", "said"),
+    [(1.2e8, [2e7, 5e8], "as given"), (0.5, [0.2, 4e7], "as given; noise: 0.5 (1/5 to over 10)")],
+)
+def test_an_estimate_far_outside_any_dose_is_left_out(estimate, interval, said):
+    dose = {"source": "given", "estimate": estimate, "interval95": interval}
+    words = Document(case_page(case(record=RECORD | {"dose": dose}))).text
+    assert f"{said} Planes" in words
+
+
+def test_it_cites_software_and_paper_as_the_citation_file(document):
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    (author,), (paper,) = cff["authors"], cff["references"]
+    assert f"{author['name']}: {cff['title']}. Version 1.2.3." in document.text
+    assert paper["title"] in document.text
+    assert paper["doi"] in document.text
+
+
+def test_words_and_numbers_read_well(document):
+    assert "mean, 1 step " in document.text
+    given = [fixed(-0.04, 1), fixed(-0.3), fixed(-12.6), fixed(None), fixed(20, 1)]
+    assert given == ["0.0", "0", "−13", "–", "20.0"]
 
 
 def test_without_a_record_the_page_says_so():

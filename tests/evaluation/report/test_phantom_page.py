@@ -15,7 +15,7 @@ def test_numbers_picture_and_planes_of_one_reconstruction():
     page = phantom_page(REPORT, case(std=None), {("body", "1/20"): b"\x89PNG"}, "petrt phantom OUT")
     document = Document(page)
     words = document.text
-    assert "22 mm 61.2 20 55 4 – 12.5" in words
+    assert "22 mm 61.2 20.0 55.0 4.0 – 12.5" in words
     assert "Activity, output / input: 0.998." in words
     assert "data:image/png;base64,iVBORw==" in document.links
     assert words.index("NEMA phantom (body), 1/20 dose") < words.index("Planes")

@@ -27,6 +27,7 @@ import scipy
 from numpy.typing import NDArray
 
 from petrt.data.simulate.phantom import LABELS
+from petrt.data.simulate.scanner import UNIT
 from petrt.data.simulate.subject import Shape, check_request, drawn_parameters, simulate_subject
 from petrt.errors import UsageError
 from petrt.files.atomic import atomic_write_bytes, atomic_write_json, together
@@ -293,7 +294,7 @@ def _description(job: _Job, numbers: Sequence[int], hashes: Mapping[str, str]) -
     tracers = "FDG" if job.scanner == "basic" else "FDG, amyloid and FDOPA"
     content = {
         "description": f"{tracers} brain PET: {NOTICE}",
-        "units": "Bq/ml",
+        "units": UNIT,
         **job.request,
         "subjects": list(numbers),
         "doses": list(job.doses),

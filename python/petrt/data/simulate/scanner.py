@@ -27,6 +27,8 @@ from petrt.data.simulate.projector import ANGLES, SUBSETS, make_projector
 Counts = NDArray[np.int64]
 Shape = tuple[int, int, int]
 
+UNIT = "Bq/ml"
+"""Of all simulated volumes."""
 ITERATIONS = 3
 SENSITIVITY = 9.2
 """Counts per Bq at full dose: about 6e6 counts in a central 2 mm slice of a brain with FDG."""

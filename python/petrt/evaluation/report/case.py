@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -96,8 +97,13 @@ def next_step(value: float) -> float:
     """The next of the fixed steps at or above ``value``; 1 if that is not positive."""
     if not value > 0:
         return 1.0
-    power = 10.0 ** np.floor(np.log10(value))
-    return float(power * next(step for step in STEPS if step * power >= value * (1 - 1e-6)))
+    steps = fixed_steps(math.floor(math.log10(value)))
+    return next(step for step in steps if step >= value * (1 - 1e-6))
+
+
+def fixed_steps(power: int) -> list[float]:
+    """The fixed steps from 10^power to ten times that, each the float nearest to its decimal."""
+    return [float(f"{step:g}e{power}") for step in STEPS]
 
 
 def limits(kind: Kind, top: float) -> tuple[float, float]:

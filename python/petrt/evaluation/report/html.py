@@ -98,6 +98,12 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{float(f'{value:.{digits}g}'):.15g}".replace("-", "−")
 
 
+def fixed(value: float | None, digits: int = 0) -> str:
+    """``value`` with ``digits`` decimals, and no minus before 0; a dash for None."""
+    # A rounded value may be -0.0; adding 0.0 makes it 0.0.
+    return "–" if value is None else f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
 def signed(words: str) -> str:
     """``words`` with the sign of a minus before numbers."""
     return re.sub(r"(?<!\S)-(?=\d)", "−", words)

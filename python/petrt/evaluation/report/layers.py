@@ -32,6 +32,11 @@ class Layer:
     high: float
     data: str
 
+    @property
+    def step(self) -> float:
+        """Values are rounded to whole multiples of it."""
+        return (self.high - self.low) / LEVELS
+
 
 @dataclass(frozen=True)
 class Layers:

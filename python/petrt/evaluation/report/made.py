@@ -6,11 +6,13 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from petrt import _core
 from petrt.evaluation.report.case import Case
 from petrt.evaluation.report.html import Html, card, listed, text
 from petrt.io.volume import MAX_VOXELS
 
-CITATION = (
+SOFTWARE = "petrt: low-dose PET to standard-dose quality with a coarse-to-fine diffusion model"
+PAPER = (
     "Z. Han, Y. Wang, L. Zhou, P. Wang, B. Yan, J. Zhou, Y. Wang, D. Shen: Contrastive Diffusion Model with "
     "Auxiliary Guidance for Coarse-to-Fine PET Reconstruction. MICCAI 2023, LNCS 14229. "
     "doi:10.1007/978-3-031-43999-5_23"
@@ -91,7 +93,7 @@ def provenance(case: Case, command: str, licence: str) -> Html:
             " ".join(str(engine[k]) for k in ("name", "version", "precision") if k in engine),
         ),
         ("device", record.get("device")),
-        ("sampler", f"{sampler['kind']}, {sampler['steps']} steps" if sampler else None),
+        ("sampler", f"{sampler['kind']}, {_steps(sampler['steps'])}" if sampler else None),
         ("samples", record.get("samples")),
         ("seed", record.get("seed")),
         ("strength", record.get("strength")),
@@ -105,12 +107,23 @@ def provenance(case: Case, command: str, licence: str) -> Html:
         body = Html(
             f"{body}<p class='note' style='margin:14px 0 0'>The command</p><pre>{text(command)}</pre>"
         )
-    cite = f"<p class='note' style='margin:14px 0 0'>How to cite</p><pre>{text(CITATION)}</pre>"
+    cite = f"<p class='note' style='margin:14px 0 0'>How to cite</p>{_citations(record)}"
     own = (
         "<details><summary>Licence of the viewer (NiiVue)</summary>"
         f"<pre>{text_block(licence)}</pre></details>"
     )
     return card("How it was made", f"{body}{cite}{own}")
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
+
+
+def _citations(record: Mapping[str, Any]) -> str:
+    """The software, in the version that made the output, and the paper, as CITATION.cff asks."""
+    version = record.get("petrt", _core.__version__)
+    software = f"The petrt authors: {SOFTWARE}. Version {version}."
+    return "".join(f"<pre>{text(each)}</pre>" for each in (software, PAPER))
 
 
 def _sha(kind: str) -> str:

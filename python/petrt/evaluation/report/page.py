@@ -6,7 +6,7 @@ import base64
 import math
 
 from petrt.evaluation.report import html, sections
-from petrt.evaluation.report.case import STEPS, Case, activity_centre
+from petrt.evaluation.report.case import Case, activity_centre, fixed_steps
 from petrt.evaluation.report.html import SUMMARY, Html, card, number, text
 from petrt.evaluation.report.layers import Layers, layers_of
 from petrt.evaluation.report.made import command_of, provenance
@@ -39,7 +39,7 @@ def case_page(case: Case, *, command: str = "", more: Html | None = None) -> str
         for layer in layers.each
     )
     described = [
-        {key: getattr(layer, key) for key in ("name", "title", "kind", "low", "high")}
+        {key: getattr(layer, key) for key in ("name", "title", "kind", "low", "high", "step")}
         for layer in layers.each
     ]
     view = {"layers": described, "top": top, "centre": centre(case)}
@@ -108,8 +108,8 @@ def _viewer(case: Case, layers: Layers) -> Html:
 def _tops(top: float) -> list[float]:
     """Tops of windows around ``top``, by the same fixed steps."""
     power = math.floor(math.log10(top))
-    steps = {float(f"{step:g}e{power + by}") for step in STEPS for by in (-2, -1, 0, 1)}
-    return [each for each in sorted(steps | {top}) if top / 10 <= each <= top * 5]
+    steps = {step for by in (-2, -1, 0, 1) for step in fixed_steps(power + by)}
+    return [each for each in sorted(steps) if top / 10 <= each <= top * 5]
 
 
 def centre(case: Case) -> list[float]:

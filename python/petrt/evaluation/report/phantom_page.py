@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from petrt.evaluation.report.case import Case
-from petrt.evaluation.report.html import Html, card, number, table, text
+from petrt.evaluation.report.html import Html, card, fixed, number, table, text
 from petrt.evaluation.report.page import case_page
 
 KEYS = ("input", "input_variability", "output", "output_variability", "gaussian", "gain_percent")
@@ -46,7 +46,7 @@ def phantom_cards(report: Mapping[str, Any], pictures: Mapping[tuple[str, str], 
     for kind, doses in report["phantoms"].items():
         for dose, found in doses.items():
             rows = [
-                [f"{row['diameter_mm']:g} mm", *(number(row[key], 3) for key in KEYS)]
+                [f"{row['diameter_mm']:g} mm", *(fixed(row[key], 1) for key in KEYS)]
                 for row in found["spheres"]
             ]
             said = f"Activity, output / input: {number(found['activity_ratio'])}."

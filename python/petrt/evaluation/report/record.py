@@ -83,6 +83,7 @@ class _Region(_Part):
     max: float | None
     max_low: float | None = None
     max_high: float | None = None
+    reason: str | None = None
 
 
 class _Regions(_Part):

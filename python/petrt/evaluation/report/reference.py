@@ -15,6 +15,7 @@ from petrt.evaluation.report.findings import Regions, regions
 from petrt.evaluation.report.html import Html, card, number, percent, table
 
 SHOWN = {"psnr": ".2f", "ssim": ".4f", "nmse": ".5f"}  # metrics, and the form of their numbers
+NO_STD = "no map of standard deviations is at hand"
 Scores = dict[str, dict[str, Metrics]]  # volume -> protocol -> metric
 
 
@@ -31,7 +32,7 @@ def against_reference(case: Case, scores: Scores) -> Html:
     """What a full dose tells: metrics by protocol, Bland-Altman, reliability; "" without one."""
     if case.reference is None or not case.reference.max() > 0:
         return Html("")
-    parts = [_metrics(scores)]
+    parts = [_metrics(case, scores)]
     found = regions(case)
     if found is not None:
         parts.append(_bland_altman(case, found))
@@ -63,7 +64,7 @@ def frames_card(frames: Sequence[Mapping[str, Any]]) -> Html:
     return card("Frames", table(["frame", "activity ratio", *names], rows), "PSNR in dB.")
 
 
-def _metrics(scores: Scores) -> Html:
+def _metrics(case: Case, scores: Scores) -> Html:
     rows = []
     for protocol in scores["output"]:
         for key, form in SHOWN.items():
@@ -71,6 +72,10 @@ def _metrics(scores: Scores) -> Html:
             values = [by[protocol][key] for by in scores.values()]
             rows.append([label, *(format(v, form) if np.isfinite(v) else "–" for v in values)])
     note = "By named protocol (docs/method.md)."
+    if case.std is None:
+        note += f" No reliability: {NO_STD}."
+    elif not float(case.std.max()) > 0:
+        note += " No reliability: the standard deviation is 0 everywhere."
     return card("Against the full dose", table(["", *scores], rows), note)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from petrt.diffusion.dose import dose_text
+from petrt.diffusion.dose import LEAST, dose_text
 from petrt.evaluation.activity import change
 from petrt.evaluation.metrics import json_number
 from petrt.evaluation.report import plots
@@ -20,11 +20,25 @@ from petrt.evaluation.report.findings import (
     noise_percent,
     residual_spectrum,
 )
-from petrt.evaluation.report.html import Html, card, number, percent, signed, table, text, tile
-from petrt.evaluation.report.reference import Scores
+from petrt.evaluation.report.html import (
+    Html,
+    card,
+    fixed,
+    number,
+    percent,
+    signed,
+    table,
+    text,
+    tile,
+)
+from petrt.evaluation.report.reference import NO_STD, Scores
 
 Summary = dict[str, Any]
 
+# An estimate from the noise that exceeds the full dose by this factor tells nothing of a dose.
+MOST_DOSE = 10.0
+
+STATISTICS = ("mean", "peak", "max")  # of a region
 UNKNOWN = "? Warnings unknown: no record of the run was found, nor of its model and options."
 
 
@@ -120,7 +134,7 @@ def _dose(record: Any) -> str:
     dose = record.get("dose", {})
     source = {"given": "as given", "estimated": "estimated from the noise", "model": "the model's"}
     said = source.get(dose.get("source"), "")
-    if dose.get("estimate") is None:
+    if dose.get("estimate") is None or not LEAST <= dose["estimate"] <= MOST_DOSE:
         return said
     low, high = dose["interval95"]
     found = f"noise: {_about(dose['estimate'])} ({_about(low)} to {_about(high)})"
@@ -128,6 +142,8 @@ def _dose(record: Any) -> str:
 
 
 def _about(fraction: float) -> str:
+    if fraction > MOST_DOSE:
+        return f"over {MOST_DOSE:g}"
     return f"1/{round(1 / fraction)}" if fraction < 1 / 3 else f"{fraction:.2g}"
 
 
@@ -140,7 +156,9 @@ def numbers(case: Case, top: float) -> Html:
     middle = np.unravel_index(int(np.argmax(case.output)), case.output.shape)
     voxel = spots[0].voxel if spots else (int(middle[0]), int(middle[1]), int(middle[2]))
     profile = line_profile(case, voxel)
-    described = f"Through the first hot spot, y {profile.at[1]:.0f} and z {profile.at[2]:.0f} mm."
+    described = (
+        f"Through the first hot spot, y {fixed(profile.at[1])} and z {fixed(profile.at[2])} mm."
+    )
     if profile.half is not None:
         described += f" The band is the output's {100 * LEVEL:g} % interval."
     line = plots.profile_svg(profile, case.unit, case.base, "Line profile of the volumes")
@@ -168,9 +186,7 @@ def _spots(case: Case, spots: list[Spot]) -> Html:
     if spots[0].output.interval:
         note += f" ± is half of the {100 * LEVEL:g} % interval; that of a peak is an upper bound."
     else:
-        note += (
-            " No intervals: " + case.record.get("std", {}).get("reason", "no std is known") + "."
-        )
+        note += f" No intervals: {_why_no_intervals(case)}."
     with_reference = spots[0].reference is not None and case.base == "input"
     head = ["place (mm)", f"max, {case.base}", "output", *(["full dose"] if with_reference else [])]
     head += [
@@ -182,8 +198,9 @@ def _spots(case: Case, spots: list[Spot]) -> Html:
     ]
     rows = []
     for spot in spots:
-        x, y, z = (f"{mm:.0f}" for mm in spot.at)
-        place = Html(f'<button class="place" data-go="{x},{y},{z}">{x}, {y}, {z}</button>')
+        go = ",".join(str(round(mm)) for mm in spot.at)
+        shown = text(", ".join(fixed(mm) for mm in spot.at))
+        place = Html(f'<button class="place" data-go="{go}">{shown}</button>')
         row: list[object] = [place]
         for i, key in enumerate(("maximum", "peak")):
             before, after = getattr(spot.input, key), getattr(spot.output, key)
@@ -192,6 +209,18 @@ def _spots(case: Case, spots: list[Spot]) -> Html:
             row.append(percent(100 * (after / before - 1)) if before > 0 else "–")
         rows.append(row)
     return card("Hot spots", table(head, rows), note, "wide")
+
+
+def _why_no_intervals(case: Case) -> str:
+    std = case.record.get("std", {})
+    reason = str(std.get("reason") or "")
+    if case.std is not None:
+        return reason or "the std is not calibrated"
+    # A run that had no calibrated std to write has a reason of its own.
+    if reason and not case.calibrated:
+        return reason
+    how = "; --std of petrt reconstruct writes one, and --std of petrt report names it"
+    return NO_STD + (how if std else "")
 
 
 def _with_interval(measured: Measured, value: float, index: int) -> Html:
@@ -205,10 +234,17 @@ def _regions(found: Any) -> Html:
     rows = []
     for each in found["rows"]:
         row: list[object] = [each["name"] or each["label"], number(each["ml"], 3)]
-        for key in ("mean", "peak", "max"):
+        for key in STATISTICS:
             low, high = each.get(f"{key}_low"), each.get(f"{key}_high")
             between = "" if low is None else f" <small>{number(low, 3)} – {number(high, 3)}</small>"
             row.append(Html(f"{text(number(each[key]))}{between}"))
         rows.append(row)
-    note = f"With the intervals that hold the full dose's at {100 * found['level']:g} %."
-    return card("Regions", table(["region", "ml", "mean", "peak", "max"], rows), note, "wide")
+    if any(each.get(f"{key}_low") is not None for each in found["rows"] for key in STATISTICS):
+        note = (
+            f"With the intervals that hold the full dose's at {100 * found['level']:g} %. They are corrected "
+            "for the model's bias, so a value may lie outside its own."
+        )
+    else:
+        reasons = dict.fromkeys(each.get("reason") for each in found["rows"])
+        note = f"No intervals: {'; '.join(filter(None, reasons)) or 'none were measured'}."
+    return card("Regions", table(["region", "ml", *STATISTICS], rows), note, "wide")

@@ -38,6 +38,14 @@
     }
     await side.nv.attachToCanvas($(id), false);
     for (const [name, stops] of Object.entries(MAPS)) side.nv.addColormap(name, ramp(stops));
+    // A plane too thin for letters above and below each other has only those at its sides.
+    const { nv } = side, letters = nv.drawSliceOrientationText.bind(nv), none = () => {};
+    nv.drawSliceOrientationText = (box, ...more) => {
+      if (box[3] < 3 * nv.fontPx) nv.drawTextBelow = nv.drawTextAbove = none;
+      if (box[2] < 3 * nv.fontPx) nv.drawTextRight = nv.drawTextLeft = none;
+      letters(box, ...more);
+      for (const name of ["drawTextBelow", "drawTextAbove", "drawTextRight", "drawTextLeft"]) delete nv[name];
+    };
     side.nv.setSliceType(side.nv.sliceTypeMultiplanar);
   };
 
@@ -68,13 +76,21 @@
     const size = Math.abs(value);
     return size >= 1e6 || (size < 1e-3 && size > 0) ? value.toExponential(2) : Number(value.toPrecision(4)).toString();
   };
+  // A value of a layer, without the digits below the step that its values are rounded to.
+  const rounded = (value, step) => {
+    const decimals = -Math.floor(Math.log10(step)), unit = 10 ** -decimals, whole = Math.round(value / unit);
+    if (whole === 0) return "0";
+    const size = Math.floor(Math.log10(Math.abs(value)));
+    if (size >= 6 || size < -3) return value.toExponential(Math.max(0, size + decimals));
+    return decimals > 0 ? value.toFixed(decimals) : String(whole * unit);
+  };
   const read = () => {
     const at = upper.nv.scene.crosshairPos, mm = upper.nv.frac2mm(at);
-    $("place").textContent = [["x", 0], ["y", 1], ["z", 2]].map(([n, i]) => `${n} ${mm[i].toFixed(0)}`).join("  ") + " mm";
+    $("place").textContent = [["x", 0], ["y", 1], ["z", 2]].map(([n, i]) => `${n} ${Math.round(mm[i])}`).join("  ") + " mm";
     const vox = upper.nv.volumes.length ? upper.nv.frac2vox(at) : null;
     for (const [name, layer] of layers) {
       const cell = $("value-" + name);
-      if (cell && layer.image && vox) cell.textContent = number(layer.image.getValue(vox[0], vox[1], vox[2]));
+      if (cell && layer.image && vox) cell.textContent = rounded(layer.image.getValue(vox[0], vox[1], vox[2]), layer.step);
     }
   };
   const dress = (side, shown) => {
@@ -132,10 +148,11 @@
     $("blink").setAttribute("aria-pressed", String(Boolean(on)));
     if (!on) fade(1);
   };
-  const rewindow = (top) => { state.top = top; $("window").value = String(top); paint(lower); paint(upper); legend(); };
+  const tops = () => [...$("window").options].map((option) => Number(option.value));
+  const rewindow = (top) => { state.top = top; $("window").selectedIndex = tops().indexOf(top); paint(lower); paint(upper); legend(); };
   const step_window = (by) => {
-    const tops = [...$("window").options].map((o) => Number(o.value)), next = tops.indexOf(state.top) + by;
-    if (tops[next]) rewindow(tops[next]);
+    const next = tops()[tops().indexOf(state.top) + by];
+    if (next) rewindow(next);
   };
   const go = (mm) => {
     upper.nv.scene.crosshairPos = upper.nv.mm2frac(mm);
@@ -154,6 +171,11 @@
     "+": () => step_window(1), "-": () => step_window(-1), r: reset,
   };
   page.layers.slice(1).forEach((layer, i) => { keys[String(i + 1)] = () => choose(layer.name); });
+  // Arrows belong to the planes while half of these are in view and nothing elsewhere has the focus.
+  const has_arrows = (at) => {
+    const box = stage.getBoundingClientRect(), seen = Math.min(box.bottom, innerHeight) - Math.max(box.top, 0);
+    return (at === document.body || stage.closest("section").contains(at)) && seen >= box.height / 2;
+  };
   document.addEventListener("keydown", (event) => {
     const at = event.target;
     if (event.ctrlKey || event.metaKey || event.altKey || at.tagName === "SELECT") return;
@@ -162,7 +184,7 @@
     const known = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     // The viewer's own keys (clip planes, 3D views) have no meaning here.
     if (stage.contains(at)) event.stopPropagation();
-    if (known && (stage.contains(at) || !event.key.startsWith("Arrow"))) { event.preventDefault(); known(); }
+    if (known && (!event.key.startsWith("Arrow") || has_arrows(at))) { event.preventDefault(); known(); }
   }, true);
   $("slider").addEventListener("input", (event) => { if (state.blinking) blink(false); fade(event.target.value / 100); });
   $("blink").addEventListener("click", () => blink());
@@ -171,7 +193,11 @@
   $("grey").addEventListener("change", (event) => { state.grey = event.target.value; paint(lower); paint(upper); legend(); });
   for (const button of document.querySelectorAll("[data-layer]")) button.addEventListener("click", () => choose(button.dataset.layer));
   for (const link of document.querySelectorAll("[data-go]")) {
-    link.addEventListener("click", () => { go(link.dataset.go.split(",").map(Number)); stage.scrollIntoView({ block: "center" }); });
+    link.addEventListener("click", () => {
+      go(link.dataset.go.split(",").map(Number));
+      stage.scrollIntoView({ block: "center" });
+      $("upper").focus({ preventScroll: true }); // so that arrows move on from there
+    });
   }
   upper.nv.onLocationChange = () => { mirror(); read(); };
   for (const kind of ["wheel", "pointermove", "touchmove", "pointerup"]) {
