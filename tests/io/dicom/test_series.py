@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -246,9 +245,7 @@ def test_a_real_series(ge_series, caplog):
 @pytest.mark.parametrize("affine", [AXIAL, OBLIQUE, CORONAL, FEET_FIRST])
 def test_dcm2niix_reads_the_same(tmp_path, affine):
     """An independent reader; its axes may be others, so voxels are compared in the world."""
-    program = shutil.which("dcm2niix")
-    if program is None:
-        pytest.skip("no dcm2niix")
+    program = pytest.importorskip("dcm2niix").bin
     write_series(tmp_path / "series", activity(), affine, RescaleSlope=0.5)
     command = [program, "-f", "out", "-z", "n", "-b", "n", "-o", str(tmp_path)]
     subprocess.run([*command, str(tmp_path / "series")], check=True, stdout=subprocess.DEVNULL)
