@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import re
@@ -200,6 +201,41 @@ def test_the_page_of_an_input_that_has_changed_goes(petrt):
     assert len(after) == 3
     assert len(before - after) == len(after - before) == 1
     assert "2 cases" in Path("pages/index.html").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_pages_in_another_folder_stay(petrt):
+    petrt("reconstruct", "in", "out", "--report", "pages")
+    before = contents(Path("pages"))
+    data = np.random.default_rng(9).gamma(2, 300, SHAPE).astype(np.float32)
+    write_nifti(Path("in/b.nii.gz"), data)
+    assert petrt("reconstruct", "in", "out", "--report", "other", "--resume")[0] == 0
+    assert contents(Path("pages")) == before
+    assert "2 cases" in Path("other/index.html").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_dry_run_knows_the_pages(petrt, tiny_bundle, capsys):
+    options = ("in", "out", "--report", "pages")
+    petrt("reconstruct", *options)
+    given = ["--model", str(tiny_bundle), "--threads", "1", "--steps", "2", "--samples", "2"]
+    assert run(["reconstruct", *options, *given, "--allow-activity-change", "--dry-run"]) == 0
+    assert "0 of 2 to do" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_failure_that_was_mended_since_is_told_no_more(petrt):
+    good = Path("in/b.nii.gz").read_bytes()
+    Path("in/b.nii.gz").rename("in/c.nii")  # a name that is not that of its output
+    Path("in/c.nii").write_bytes(b"no image")
+    assert petrt("reconstruct", "in", "out", "--table", "out/first.tsv")[0] == 5
+    Path("in/c.nii").write_bytes(gzip.decompress(good))
+    assert petrt("reconstruct", "in", "out", "--report", "pages")[0] == 0
+    assert petrt("report", "out")[0] == 0
+    for folder in ("pages", "out/report"):
+        text = Path(folder, "index.html").read_text()
+        assert "2 cases" in text
+        assert "failed, exit code" not in text
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,7 +46,7 @@ from petrt.cli.options import (
     Strength,
     Threads,
 )
-from petrt.cli.outcome import FAILED
+from petrt.cli.outcome import FAILED, Outcome
 from petrt.cli.plan import (
     Destination,
     InputCase,
@@ -217,7 +218,7 @@ def reconstruct(
     if regions is not None:
         cases = [measuring(cases, folders, regions, regions_out, regions_level)]
     mine = allowing(setup.part(cases), overwrite, force_units, compress)
-    if report is not None and not dry_run and (folders or report.is_dir()):
+    if report is not None and (folders or report.is_dir()):
         mine = with_page_names(mine, report)
     if dose is None:
         mine = with_named_doses(mine)
@@ -283,13 +284,15 @@ class Job:
         from petrt.cli.report_files import tables_in
         from petrt.evaluation.report.index import is_page, write_index
 
-        codes: list[int | None] = []
+        rows: list[Outcome] = []
         if self.table is not None:
+            here = Path(os.path.realpath(folder))
             for page in self.table.superseded():
-                if is_page(page):
+                if page.parent == here and is_page(page):  # those of another --report stay
                     page.unlink()
-            rows = tables_in(self.table.path.parent)
-            codes = [row.exit_code for row in rows if row.outcome == FAILED]
+            parts = self.setup.num_parts > 1
+            rows = tables_in(self.table.path.parent) if parts else self.table.rows
+        codes = [row.exit_code for row in rows if row.outcome == FAILED]
         write_index(folder, failed=codes, overwrite=True)
 
     def _remaining(self, keys: Keys) -> list[InputCase]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from petrt.cli.find import each_series, find, is_one_dicom
-from petrt.cli.outcome import DONE, FAILED, Outcome
+from petrt.cli.outcome import DONE, FAILED, WAITING, Outcome
 from petrt.cli.plan import output_name
 from petrt.cli.table import rows_of
 from petrt.errors import InputError, UsageError
@@ -216,11 +216,17 @@ def _named(source: Path, series: str | None, folder: Path, endings: Sequence[str
 
 
 def tables_in(folder: Path) -> list[Outcome]:
-    """The rows of the tables of runs in ``folder``, also of their parts. Of an output, the newest."""
-    tables = [path for path in folder.glob("*.json") if path.with_suffix(".tsv").is_file()]
-    tables.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    rows = [row for path in tables for row in rows_of(path) or ()]
-    return list({row.paths.get("image", row.name): row for row in reversed(rows)}.values())[::-1]
+    """The rows of the tables of runs in ``folder``, also of their parts. Of a case those of the newest table
+    that tells how it ended, else of one in which it waits."""
+    paths = [path for path in folder.glob("*.json") if path.with_suffix(".tsv").is_file()]
+    paths.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    tables = [rows_of(path) or [] for path in paths]
+    rows: list[Outcome] = []
+    for waits in (False, True):
+        for table in tables:
+            told = {row.name for row in rows}
+            rows += [r for r in table if (r.outcome == WAITING) == waits and r.name not in told]
+    return rows
 
 
 def run_in(path: Path) -> dict[str, Any] | None:

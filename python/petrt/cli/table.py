@@ -109,6 +109,11 @@ class CaseTable:
         here = os.path.realpath(self.path.parent)
         return Path(os.path.relpath(os.path.realpath(path), here)).as_posix()
 
+    @property
+    def rows(self) -> list[Outcome]:
+        """The rows as they stand."""
+        return list(self._rows.values())
+
     def superseded(self) -> Iterator[Path]:
         """The pages of an earlier run's rows whose cases have another page now, such as that of another
         input."""
@@ -118,7 +123,7 @@ class CaseTable:
         for name, row in self.before.items():
             page = row.paths.get("report")
             if page and now.get(name) and page not in kept:
-                yield folder / page
+                yield Path(os.path.normpath(folder / page))
 
     def row_of_done(self, case: InputCase, key: str) -> Outcome:
         """The row of a case that is left out: that of the run that did it, if it is known, else from its
@@ -160,7 +165,7 @@ class CaseTable:
         from petrt import __version__
         from petrt.files.atomic import atomic_write_bytes, together
 
-        rows = list(self._rows.values())
+        rows = self.rows
         counts = {kind: sum(r.outcome == kind for r in rows) for kind in (DONE, FAILED, WAITING)}
         head = {"kind": _KIND, "petrt": __version__, "label": "not for diagnostic use"} | counts
         begin = json.dumps(head, indent=2).removesuffix("\n}")
